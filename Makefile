@@ -1,0 +1,50 @@
+# make quickstart   train, evaluate every checkpoint and show the board, on two CPU cores
+# make test         all checks but the slow ones; make test-all runs those too
+# make lint         ruff and mypy
+# make setup | gpu  the environment alone: CPU (default) or a CUDA cluster node
+# Each target does its own set-up; the second time it takes no time.
+VENV ?= .venv
+BIN = $(VENV)/bin
+SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks
+
+CPU_STAMP = $(VENV)/.installed-cpu
+TEST_STAMP = $(VENV)/.installed-test
+GPU_STAMP = $(VENV)/.installed-gpu
+
+.PHONY: setup gpu quickstart test test-all lint format clean
+
+setup: $(CPU_STAMP)
+gpu: $(GPU_STAMP)
+
+$(CPU_STAMP): requirements/cpu.txt requirements/install.sh setup.cfg
+	requirements/install.sh $(VENV) cpu
+	@touch $@
+
+$(TEST_STAMP): $(CPU_STAMP) requirements/test.txt
+	requirements/install.sh $(VENV) test
+	@touch $@
+
+$(GPU_STAMP): requirements/gpu.txt requirements/install.sh setup.cfg
+	requirements/install.sh $(VENV) gpu
+	@touch $@
+
+quickstart: $(CPU_STAMP)
+	@$(BIN)/dipo quickstart $(ARGS)
+
+test: $(TEST_STAMP)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(TEST_STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(TEST_STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: $(TEST_STAMP)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
