@@ -1,0 +1,180 @@
+"""Generated arithmetic problems: the quickstart's task, and a control suite that no model has seen.
+
+Expressions ("What is 7 + 5 * 3?") and short word problems, each with one whole-number answer. Everything is
+drawn from a seed, so a split is reproducible on any machine, and a problem belongs to "train" or "test" by a
+hash of its formula alone: the wording, names and objects of a question never move it across, so no formula of
+a test question occurs in any training question, of its own kind or another.
+
+Ten kinds, and what share of a split each one is: 20% short sums (sum, difference), 12% the same in words
+(gains, loses), 12% where one step is easily missed (precedence, together), 18% of two steps (brackets, boxes)
+and 38% products of two-digit numbers (product, rows). They are chosen for the quickstart, whose model is
+taught each of them differently (`dipo_openrlhf.data.arithmetic`); nothing here depends on training. Numbers
+are small because that model has less than a minute to learn them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from dipo_eval.errors import UserError
+
+Split = Literal["train", "test"]
+
+TEST_SHARE = 5  # one formula in five is a test formula
+NAMES = ("Ann", "Bob", "Eve", "Kim", "Max", "Tom")
+THINGS = ("books", "cards", "coins", "cups", "pens", "shells")
+_MAX_REPEATS = 10_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question with its answer.
+
+    `id` is derived from the question alone, so it is the same in every run; `numbers` are the formula's
+    operands in the order in which the question names them.
+    """
+
+    id: str
+    kind: str
+    question: str
+    answer: str
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one kind of problem is drawn. `weight` is its share of a split; all weights sum to 1."""
+
+    weight: float
+    questions: tuple[str, ...]
+    formula: str
+    draw: Callable[[random.Random], tuple[int, ...]]
+    solve: Callable[..., int]
+
+
+def _within(*bounds: tuple[int, int]) -> Callable[[random.Random], tuple[int, ...]]:
+    """Draw one number from each (low, high), both ends included."""
+    return lambda rng: tuple(rng.randint(low, high) for low, high in bounds)
+
+
+def _asked(expression: str) -> tuple[str, ...]:
+    """The ways to ask for an expression, alike in length so that a small model finds the numbers easily."""
+    return tuple(
+        ask.replace("#", expression)
+        for ask in ("What is #?", "Work out #.", "Please find #.", "Please compute #.")
+    )
+
+
+def _near_tens(rng: random.Random) -> tuple[int, ...]:
+    """Two numbers of two digits, each one or two away from a multiple of ten."""
+    return tuple(10 * rng.randint(2, 5) + rng.choice((-2, -1, 1, 2)) for _ in range(2))
+
+
+_DIGIT = (2, 9)
+_ADDED = _within(_DIGIT, _DIGIT, _DIGIT)
+_TAKEN = _within((3, 9), (3, 9), (2, 6))
+_TIMES = _within(_DIGIT, _DIGIT, (2, 5))
+_BOXES = _within(_DIGIT, (2, 5), _DIGIT)
+
+KINDS: dict[str, Kind] = {
+    "sum": Kind(0.10, _asked("{0} + {1} + {2}"), "{0}+{1}+{2}", _ADDED, lambda a, b, c: a + b + c),
+    "difference": Kind(0.10, _asked("{0} + {1} - {2}"), "{0}+{1}-{2}", _TAKEN, lambda a, b, c: a + b - c),
+    "gains": Kind(
+        0.06,
+        ("{name} has {0} {thing}, gets {1} and buys {2} more. How many are there now?",),
+        "{0}+{1}+{2}",
+        _ADDED,
+        lambda a, b, c: a + b + c,
+    ),
+    "loses": Kind(
+        0.06,
+        ("{name} has {0} {thing}, gets {1} and loses {2}. How many are there now?",),
+        "{0}+{1}-{2}",
+        _TAKEN,
+        lambda a, b, c: a + b - c,
+    ),
+    "precedence": Kind(0.06, _asked("{0} + {1} * {2}"), "{0}+{1}*{2}", _TIMES, lambda a, b, c: a + b * c),
+    "together": Kind(
+        0.06,
+        ("{name} has {0} {thing}. {other} has {1} more. How many are there together?",),
+        "{0}+({0}+{1})",
+        _within((2, 15), _DIGIT),
+        lambda a, b: a + (a + b),
+    ),
+    "brackets": Kind(0.09, _asked("({0} + {1}) * {2}"), "({0}+{1})*{2}", _TIMES, lambda a, b, c: (a + b) * c),
+    "boxes": Kind(
+        0.09,
+        ("{name} buys {0} boxes with {1} {thing} each and {2} more. How many are there?",),
+        "{0}*{1}+{2}",
+        _BOXES,
+        lambda a, b, c: a * b + c,
+    ),
+    "product": Kind(0.20, _asked("{0} * {1}"), "{0}*{1}", _near_tens, lambda a, b: a * b),
+    "rows": Kind(
+        0.18,
+        ("{name} has {0} rows with {1} {thing} each. How many are there?",),
+        "{0}*{1}",
+        _near_tens,
+        lambda a, b: a * b,
+    ),
+}
+
+
+def problems(split: Split, count: int, seed: int, *, unique_formulas: bool = False) -> list[Problem]:
+    """`count` different problems of a split, the same for the same seed.
+
+    `unique_formulas`: no two problems of a kind have the same numbers. Questions that differ only in names or
+    wording are answered alike, so an interval that takes them for independent would be too narrow; kinds with
+    few formulas then get less than their share. Raises UserError for an unknown split, a negative count, or a
+    count that the split cannot fill.
+    """
+    if count < 0:
+        raise UserError(f"problems: count is {count}; give 0 or more")
+    found: dict[object, Problem] = {}
+    repeats = 0
+    for problem in draw_problems(split, seed):
+        if len(found) == count:
+            break
+        key = (problem.kind, problem.numbers) if unique_formulas else problem.id
+        repeats = repeats + 1 if key in found else 0
+        if repeats > _MAX_REPEATS:
+            what = "formulas" if unique_formulas else "questions"
+            raise UserError(f"problems: the {split} split has only {len(found)} {what}; ask for fewer")
+        found.setdefault(key, problem)
+    return list(found.values())
+
+
+def draw_problems(split: Split, seed: int, shares: Mapping[str, float] | None = None) -> Iterator[Problem]:
+    """Endless problems of a split; unlike `problems`, one may come twice.
+
+    `shares` gives each kind's relative frequency; None takes the kinds' own. Raises UserError for an unknown
+    split.
+    """
+    if split not in ("train", "test"):
+        raise UserError(f"problems: split is {split!r}; give 'train' or 'test'")
+    rng = random.Random(f"arithmetic:{split}:{seed}")
+    shares = shares or {name: kind.weight for name, kind in KINDS.items()}
+    names, weights = list(shares), list(shares.values())
+    while True:
+        yield _draw_one(rng.choices(names, weights)[0], split, rng)
+
+
+def split_of(formula: str) -> Split:
+    """The split that a formula belongs to, whatever question asks for it."""
+    digest = hashlib.sha256(formula.encode()).digest()
+    return "test" if int.from_bytes(digest[:8], "big") % TEST_SHARE == 0 else "train"
+
+
+def _draw_one(name: str, split: Split, rng: random.Random) -> Problem:
+    kind = KINDS[name]
+    numbers = kind.draw(rng)
+    while split_of(kind.formula.format(*numbers)) != split:
+        numbers = kind.draw(rng)
+    person, other = rng.sample(NAMES, 2)
+    question = rng.choice(kind.questions).format(*numbers, name=person, other=other, thing=rng.choice(THINGS))
+    identity = hashlib.sha256(question.encode()).hexdigest()[:12]
+    return Problem(f"{name}-{identity}", name, question, str(kind.solve(*numbers)), numbers)

@@ -1,0 +1,86 @@
+"""Two checkpoints on the same items: the paired difference, and the items whose verdict changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dipo_eval.board.load import Result
+from dipo_eval.statistics import paired_difference
+
+Flips = dict[str, str]
+"""Item id -> "lost" (right at the baseline, not now) or "gained" (the other way)."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Candidate minus baseline: shares in [-1, 1], a 95% interval, over `n_items` common items."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+    n_items: int
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, or "not settled" where the interval holds 0."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "not settled"
+
+
+def difference(candidate: Result, baseline: Result) -> Difference | None:
+    """The paired difference of per-item accuracy; None with fewer than two items in common.
+
+    Each item is one cluster: its samples are averaged first, so several samples of an item count once.
+    """
+    ours, theirs = candidate.item_scores, baseline.item_scores
+    items = [item for item in ours if item in theirs]
+    if len(items) < 2:
+        return None
+    paired = paired_difference(
+        [ours[item] for item in items], [theirs[item] for item in items], clusters=items, confidence=0.95
+    )
+    return Difference(paired.mean, paired.low, paired.high, paired.p_value, len(items))
+
+
+def flips(candidate: Result, baseline: Result) -> Flips:
+    """The items that are right in one and not in the other.
+
+    An item is right when more than half of its samples are correct: with one sample, when that one is.
+    """
+    ours, theirs = candidate.item_scores, baseline.item_scores
+    changed: Flips = {}
+    for item, score in ours.items():
+        if item in theirs and is_right(score) != is_right(theirs[item]):
+            changed[item] = "gained" if is_right(score) else "lost"
+    return changed
+
+
+def is_right(score: float) -> bool:
+    """Whether an item counts as right, from the share of its samples that are correct."""
+    return score > 0.5
+
+
+def choose_baseline(results: Sequence[Result], wanted: str | None = None) -> tuple[str, str] | None:
+    """The (run, checkpoint) that others are compared with.
+
+    `wanted` is "checkpoint" or "run/checkpoint"; ValueError where no result has it. Without it: a checkpoint
+    of step 0, or named base, or of a run so named, else the earliest step; None without results.
+    """
+    keys = list(dict.fromkeys(result.model_key for result in results))
+    if wanted is not None:
+        for run, checkpoint in keys:
+            if wanted in (checkpoint, f"{run}/{checkpoint}"):
+                return (run, checkpoint)
+        known = ", ".join(f"{run}/{checkpoint}" for run, checkpoint in keys[:8]) or "none"
+        raise ValueError(f"no checkpoint {wanted!r} in the results: choose one of {known}")
+    if not results:
+        return None
+    return min(results, key=_baseline_rank).model_key
+
+
+def _baseline_rank(result: Result) -> tuple[bool, bool, float]:
+    named_base = bool({result.run.lower(), result.checkpoint.lower()} & {"base", "baseline", "initial"})
+    return (not (named_base or result.step == 0), result.step is None, result.step or 0)

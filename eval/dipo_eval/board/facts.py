@@ -1,0 +1,41 @@
+"""How the results were made: what all have in common once, and for each only what is its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dipo_eval.board.load import Result
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Name -> value as text. `own` has one table a result, in the results' order."""
+
+    common: dict[str, str]
+    own: list[dict[str, str]]
+
+
+def collect_facts(results: Sequence[Result]) -> Facts:
+    """Model, settings, hashes, versions and seconds; with a single result all of it is its own."""
+    tables = [_flat(result) for result in results]
+    shared = set(tables[0].items()) if len(tables) > 1 else set()
+    for table in tables[1:]:
+        shared &= set(table.items())
+    common = {name: value for name, value in tables[0].items() if (name, value) in shared} if tables else {}
+    return Facts(common, [{n: v for n, v in table.items() if n not in common} for table in tables])
+
+
+def _flat(result: Result) -> dict[str, str]:
+    facts = {
+        f"{group}: {name}": _text(value)
+        for group, table in result.details.items()
+        for name, value in table.items()
+    }
+    return {**facts, "created": result.created or "not stated"}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

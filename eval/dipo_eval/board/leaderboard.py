@@ -1,0 +1,136 @@
+"""The leaderboard's rows, and the one-line verdict of each run's last checkpoint on each suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dipo_eval.board import numbers
+from dipo_eval.board.comparison import Difference, difference
+from dipo_eval.board.load import Metric, Result
+
+MAX_PAIRS = 600
+"""Above this many pairs the page offers one baseline instead of a choice: each pair costs a comparison."""
+
+MAX_DUELS = 12
+
+Differences = dict[tuple[int, int], Difference | None]
+"""(index of the candidate, index of the baseline) in the list of results -> their difference."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard. `baseline` is the baseline's own line."""
+
+    index: int
+    result: Result
+    accuracy: Metric | None
+    difference: Difference | None
+    is_baseline: bool
+
+    @property
+    def n_items(self) -> int | None:
+        """Items measured."""
+        return self.accuracy.n if self.accuracy and self.accuracy.n is not None else self.result.n_items
+
+    @property
+    def n_samples(self) -> int | None:
+        """Samples for each item."""
+        return self.accuracy.k if self.accuracy and self.accuracy.k else self.result.n_samples_per_item
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The last checkpoint of a run on one suite, in a few words."""
+
+    suite: str
+    run: str
+    checkpoint: str
+    accuracy: Metric
+    difference: Difference | None
+    baseline: str | None
+
+
+@dataclass(frozen=True)
+class Duel:
+    """The last checkpoints of two runs on one suite: `ours` minus `theirs`."""
+
+    suite: str
+    ours: str
+    theirs: str
+    difference: Difference
+
+
+def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None) -> Differences:
+    """Every pair on the same suite, or only the pairs with `baseline` where there are too many."""
+    pairs = [
+        (i, j)
+        for i, candidate in enumerate(results)
+        for j, other in enumerate(results)
+        if i != j and candidate.suite == other.suite
+    ]
+    if len(pairs) > MAX_PAIRS:
+        pairs = [(i, j) for i, j in pairs if results[j].model_key == baseline]
+    return {(i, j): difference(results[i], results[j]) for i, j in pairs}
+
+
+def rows(
+    results: Sequence[Result],
+    baseline: tuple[str, str] | None,
+    differences: Mapping[tuple[int, int], Difference | None],
+) -> list[Row]:
+    """One row a result, in the results' order."""
+    at_baseline = {r.suite: i for i, r in enumerate(results) if r.model_key == baseline}
+    return [
+        Row(
+            index=i,
+            result=result,
+            accuracy=result.accuracy,
+            difference=differences.get((i, at_baseline.get(result.suite, -1))),
+            is_baseline=result.model_key == baseline,
+        )
+        for i, result in enumerate(results)
+    ]
+
+
+def headlines(table: Sequence[Row], baseline: tuple[str, str] | None) -> list[Headline]:
+    """The LAST checkpoint of each run and suite: choosing the best of many would promise too much."""
+    last: dict[tuple[str, str], Row] = {}
+    for row in table:
+        if row.accuracy is not None:
+            last[(row.result.run, row.result.suite)] = row
+    return [
+        Headline(
+            suite=row.result.suite,
+            run=row.result.run,
+            checkpoint=row.result.checkpoint,
+            accuracy=row.accuracy,
+            difference=row.difference,
+            baseline=None if row.is_baseline or baseline is None else "/".join(baseline),
+        )
+        for row in last.values()
+        if row.accuracy is not None and (not row.is_baseline or len(last) == 1)
+    ]
+
+
+def duels(table: Sequence[Row]) -> list[Duel]:
+    """Every run's last checkpoint against the first run's, on each suite: how methods compare."""
+    # A run that is no more than the baseline has its place in every row already.
+    trained = [row for row in table if row.result.statuses and not row.is_baseline]
+    last = {(row.result.suite, row.result.run): row.result for row in trained}
+    found: list[Duel] = []
+    for suite in dict.fromkeys(suite for suite, _ in last):
+        first, *others = [result for (of, _), result in last.items() if of == suite]
+        for other in others:
+            shift = difference(other, first)
+            if shift is not None:
+                found.append(Duel(suite, "/".join(other.model_key), "/".join(first.model_key), shift))
+    return found[:MAX_DUELS]
+
+
+def difference_words(found: Difference | None) -> tuple[str, str, str]:
+    """(points, interval and p, verdict) as text; empty strings where there is no comparison."""
+    if found is None:
+        return ("", "", "")
+    detail = f"{numbers.points_interval(found.low, found.high)}, {numbers.p_value(found.p_value)}"
+    return (numbers.points(found.mean), detail, found.verdict)

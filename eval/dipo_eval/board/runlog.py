@@ -1,0 +1,102 @@
+"""Read one training run: metrics.jsonl (one JSON object a step) and the recipe beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dipo_eval.board.load import number
+from dipo_eval.errors import UserError
+
+MAX_POINTS = 240
+"""A curve is at most this many points wide: more cannot be told apart at a phone's width."""
+
+
+@dataclass(frozen=True)
+class RunLog:
+    """A training run. `rows` are in step order, each with an integer "step"; `recipe` may be empty."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def has(self, key: str) -> bool:
+        """True where at least one step logged a finite number under `key`."""
+        return any(number(row.get(key)) is not None for row in self.rows)
+
+    def values(self, key: str) -> list[float | None]:
+        """`key` at every step; None where it is missing, null, or not a finite number."""
+        return [number(row.get(key)) for row in self.rows]
+
+    def total(self, key: str) -> int:
+        """The sum of a count over all steps."""
+        return round(sum(value for value in self.values(key) if value is not None))
+
+
+def read_run_log(run_dir: Path) -> RunLog:
+    """The run in `run_dir`; a broken line is a problem, not a crash. UserError without a metrics.jsonl."""
+    path = run_dir / "metrics.jsonl"
+    if not path.is_file():
+        raise UserError(f"{run_dir} holds no metrics.jsonl: name the folder that `dipo train` wrote")
+    parsed = [_parse(line) for line in path.read_bytes().splitlines() if line.strip()]
+    rows = [row for row in parsed if row is not None]
+    problems: list[str] = []
+    if len(rows) < len(parsed):
+        problems.append(
+            f"{run_dir.name}/metrics.jsonl: {len(parsed) - len(rows)} of {len(parsed)} lines are not a JSON "
+            "object with a step and are left out"
+        )
+    recipe, recipe_problems = _read_recipe(run_dir)
+    name = str(recipe.get("name") or run_dir.resolve().name)
+    return RunLog(name, drop_superseded(rows), recipe, tuple(problems + recipe_problems))
+
+
+def drop_superseded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A resumed run logs some steps again: what it overtakes, up to the old end, no longer happened."""
+    kept: list[dict[str, Any]] = []
+    for row in rows:
+        while kept and kept[-1]["step"] >= row["step"]:
+            kept.pop()
+        kept.append(row)
+    return kept
+
+
+def buckets(n_rows: int, limit: int = MAX_POINTS) -> list[range]:
+    """Consecutive ranges that cover 0..n_rows-1, at most `limit` of them, of equal size but for the last."""
+    size = max(1, -(-n_rows // limit))
+    return [range(start, min(start + size, n_rows)) for start in range(0, n_rows, size)]
+
+
+def bucket_means(values: Sequence[float | None], ranges: Sequence[range]) -> list[float | None]:
+    """The mean of each range's values; None where a range has none."""
+    means: list[float | None] = []
+    for indices in ranges:
+        present = [value for i in indices if (value := values[i]) is not None]
+        means.append(sum(present) / len(present) if present else None)
+    return means
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = number(row.get("step")) if isinstance(row, dict) else None
+    return None if step is None else {**row, "step": int(step)}
+
+
+def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:
+    path = run_dir / "recipe.yaml"
+    if not path.is_file():
+        return {}, []
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        return {}, [f"{run_dir.name}/recipe.yaml could not be read: {str(error).splitlines()[0]}"]
+    return (recipe if isinstance(recipe, dict) else {}), []

@@ -1,0 +1,140 @@
+"""Plain sentences about a run: what was trained, on what, and how often DiPO acted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dipo_eval.board import numbers
+from dipo_eval.board.load import number
+from dipo_eval.board.runlog import RunLog
+
+METHODS = {"grpo": "GRPO", "dapo": "DAPO", "dr_grpo": "Dr. GRPO", "rl_zvp": "RL-ZVP", "cde": "CDE"}
+REASONS = {
+    "not_significant": "no threshold separated right from wrong with enough confidence",
+    "too_few_samples": "too few responses on one side of every threshold",
+    "one_class": "all responses were right, or all wrong",
+    "empty": "no response had a perplexity",
+    "constant_log_ppl": "all perplexities were the same",
+}
+
+
+def run_sentence(run: RunLog) -> str:
+    """One sentence for the top of the page, from the recipe's keys (OpenRLHF's own names) and the log."""
+    steps = numbers.plural(len(run.rows), "step")
+    model = lookup(run.recipe, "actor.model_name_or_path")
+    data = lookup(run.recipe, "data.prompt_dataset")
+    subject = (
+        f"{short_name(model)} was trained with {method(run)}" if model else f"Trained with {method(run)}"
+    )
+    on_data = f" on {short_name(data)}" if data else ""
+    batch = number(lookup(run.recipe, "rollout.batch_size"))
+    group = number(lookup(run.recipe, "rollout.n_samples_per_prompt"))
+    shape = (
+        f" of {numbers.count(batch)} prompts with {numbers.count(group)} responses each"
+        if batch and group
+        else ""
+    )
+    return f"{subject}{on_data} for {steps}{shape}."
+
+
+def method(run: RunLog) -> str:
+    """The recipe's `dipo.method`, with DiPO's weight; without a recipe DiPO where its groups are logged.
+
+    The resolved recipe of a baseline holds DiPO's unused switches too: the method decides, not alpha.
+    """
+    named = lookup(run.recipe, "dipo.method")
+    if named is not None and named != "dipo":
+        return METHODS.get(str(named), str(named))
+    alpha = number(lookup(run.recipe, "dipo.alpha"))
+    if alpha == 0:
+        return "DAPO (DiPO's weight alpha is 0)"
+    if alpha is not None:
+        return f"DiPO (alpha {numbers.plain(alpha)})"
+    if named == "dipo" or run.has("dipo/groups_hard"):
+        return "DiPO"
+    return str(lookup(run.recipe, "algo.advantage.estimator") or "an unnamed method")
+
+
+def fire_sentence(run: RunLog) -> str | None:
+    """Totals over the run: "acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy"."""
+    if not (run.has("dipo/groups_hard") or run.has("dipo/groups_easy")):
+        return None
+    hard, easy = run.total("dipo/groups_hard"), run.total("dipo/groups_easy")
+    fired_hard, fired_easy = run.total("dipo/fired_hard"), run.total("dipo/fired_easy")
+    extreme, fired = hard + easy, fired_hard + fired_easy
+    if not extreme:
+        return "No group was all right or all wrong, so DiPO had nothing to act on."
+    share = _share(fired, extreme)
+    return (
+        f"DiPO acted on {fired:,} of {extreme:,} extreme groups ({share}): {fired_hard:,} of {hard:,} hard, "
+        f"{fired_easy:,} of {easy:,} easy."
+    )
+
+
+def feasible_sentence(run: RunLog) -> str | None:
+    """On how many steps a threshold was found, and the commonest reason on the others."""
+    flags = [_flag(row) for row in run.rows]
+    known = [flag for flag in flags if flag is not None]
+    if not known:
+        return None
+    text = f"A threshold was found on {sum(known):,} of {numbers.plural(len(known), 'step')}."
+    reasons = [
+        str(r["dipo/infeasible_reason"])
+        for r in run.rows
+        if _flag(r) is False and r.get("dipo/infeasible_reason")
+    ]
+    if reasons:
+        common = max(dict.fromkeys(reasons), key=reasons.count)
+        text += f" On the others, most often: {REASONS.get(common, common)[:200]}."
+    return text
+
+
+def lookup(recipe: dict[str, Any], dotted: str) -> Any:
+    """The value at `a.b.c`, nested, dotted, or in the `settings` of a resolved recipe; None where absent."""
+    if dotted in recipe:
+        return recipe[dotted]
+    if isinstance(recipe.get("settings"), dict):
+        return lookup(recipe["settings"], dotted)
+    head, _, rest = dotted.partition(".")
+    inner = recipe.get(head)
+    return lookup(inner, rest) if rest and isinstance(inner, dict) else None
+
+
+def short_name(value: Any) -> str:
+    """The last part of a path or hub name: /models/Qwen3-4B-Base/ -> Qwen3-4B-Base."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(short_name(part) for part in value)
+    parts = [part for part in str(value).split("/") if part]
+    generic = len(parts) > 1 and parts[-1].split(".")[0] in ("train", "data", "prompts", "hf", "model")
+    return "/".join(parts[-2:] if generic else parts[-1:])
+
+
+def without_secrets(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with passwords and access keys masked: the page is made to be passed on."""
+    return {
+        key: without_secrets(value)
+        if isinstance(value, dict)
+        else "***"
+        if value and _is_secret(key)
+        else value
+        for key, value in recipe.items()
+    }
+
+
+def _is_secret(key: str) -> bool:
+    last = str(key).rsplit(".", 1)[-1].lower()
+    return last in ("key", "token", "password", "secret") or last.endswith(("api_key", "_token", "_secret"))
+
+
+def _flag(row: dict[str, Any]) -> bool | None:
+    value = row.get("dipo/feasible")
+    if isinstance(value, bool):
+        return value
+    as_number = number(value)
+    return None if as_number is None else as_number > 0.5
+
+
+def _share(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return f"{share:.0f}%" if share >= 10 or share == 0 else f"{share:.1f}%"

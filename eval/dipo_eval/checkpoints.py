@@ -1,0 +1,136 @@
+"""Which models to evaluate: an HF folder, a hub name, or the checkpoints of a training run in step order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipo_eval.errors import UserError
+from dipo_eval.results import safe_name
+
+# The folder of an HF export, as OpenRLHF names it (0.11.2, trainer/ray/ppo_actor.py:676).
+_EXPORT = re.compile(r"(global_step(\d+))_hf")
+_WEIGHTS = ("*.safetensors", "*.bin")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder in HF form, its name in the results, and its training step (None: not of a run)."""
+
+    path: Path
+    name: str
+    step: int | None = None
+
+
+def find_checkpoints(model: str) -> list[Checkpoint]:
+    """Checkpoints that `model` stands for.
+
+    A folder with a config.json is one model. A folder with `global_step*_hf` folders (in it, or one level
+    down) is a run: all whole exports, in step order; an export without weights is one that is being written
+    and is left out. Anything else is a name on the hub, which is downloaded. Raises UserError with what was
+    looked for.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return [_single(path)]
+        exports = [p for pattern in ("global_step*_hf", "*/global_step*_hf") for p in path.glob(pattern)]
+        found = [_single(p) for p in exports if _EXPORT.fullmatch(p.name) and is_whole(p)]
+        if found:
+            return _unique(sorted(found, key=lambda c: (c.step or 0, str(c.path))))
+        raise UserError(
+            f"{path}: holds neither a config.json nor whole global_step*_hf folders; name a model folder"
+        )
+    if path.exists():
+        raise UserError(f"{path}: is a file; name the folder that holds the model")
+    if path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.fullmatch(model):
+        raise UserError(f"{path}: no such folder; name a model folder, a training run or a model on the hub")
+    return [Checkpoint(_download(model), safe_name(model))]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a config and every weights file that its index (where there is one) names."""
+    if not (folder / "config.json").is_file():
+        return False
+    for index in folder.glob("*.index.json"):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return False
+        return all((folder / shard).is_file() for shard in shards)
+    return bool(_weight_files(folder))
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over the contents of config.json and of the weights files, with their names.
+
+    The safetensors files, or the bin files where there are none. Raises UserError where config or weights
+    miss.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a model folder in HF form")
+    if not is_whole(folder):
+        raise UserError(f"{folder}: config.json or weights are missing; name a whole model folder in HF form")
+    digest = hashlib.sha256()
+    for path in [folder / "config.json", *_weight_files(folder)]:
+        with path.open("rb") as file:
+            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def default_run(model: str) -> str:
+    """Name of the run where the user gives none: the folder of a training run, else "models"."""
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        return "models"
+    path = path.resolve()
+    if _EXPORT.fullmatch(path.name):
+        return safe_name(path.parent.name)
+    return "models" if (path / "config.json").is_file() else safe_name(path.name)
+
+
+def _single(path: Path) -> Checkpoint:
+    match = _EXPORT.fullmatch(path.resolve().name)
+    if match:
+        return Checkpoint(path, match[1], int(match[2]))
+    return Checkpoint(path, safe_name(path.resolve().name))
+
+
+def _unique(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    names = [checkpoint.name for checkpoint in checkpoints]
+    for checkpoint in checkpoints:
+        if names.count(checkpoint.name) > 1:
+            raise UserError(
+                f"{checkpoint.path}: another folder is also {checkpoint.name}; evaluate one run at a time"
+            )
+    return checkpoints
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for pattern in _WEIGHTS:
+        files = sorted(folder.glob(pattern))
+        if files:
+            return files
+    return []
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return (
+            folder
+            if is_whole(folder)
+            else Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "*.bin"]))
+        )
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{name}: is no local folder and cannot be had from the hub ({first[:300]})"
+        ) from error

@@ -1,0 +1,149 @@
+"""`dipo eval`: evaluate models and checkpoints on suites, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dipo_eval.checkpoints import default_run, find_checkpoints
+from dipo_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from dipo_eval.task import SuiteResult
+
+
+def eval_command(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model folder in HF form, a training run's checkpoint folder (all of its "
+            "global_step*_hf are evaluated, in step order), or a model name on the hub.",
+            show_default=False,
+        ),
+    ] = None,
+    suites: Annotated[
+        str | None, typer.Option(help="Suites, separated by commas; --list shows them.", show_default=False)
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder that results are written to.")] = Path("results"),
+    run: Annotated[
+        str | None,
+        typer.Option(help="Name of the run in the results. Default: the training run's folder, or 'models'."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="What generates: vllm, or hf (slower).")] = "vllm",
+    samples: Annotated[int, typer.Option(min=1, help="Samples a problem; above 1 set --temperature.")] = 1,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many problems a suite, a random subset fixed by --seed."),
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling, in (0, 1].")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of one response.")] = 1024,
+    max_model_len: Annotated[
+        int | None, typer.Option(min=2, help="Tokens of prompt and response. Default: what is needed.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="auto (float32 without a GPU), float32, bfloat16, float16.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Fixes sampling, --limit and generated suites.")] = 0,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DIPO_DATA_DIR", help="Folder of the suites' JSON-lines files.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Evaluate again and replace what is there.")] = False,
+    list_suites: Annotated[bool, typer.Option("--list", help="List the suites and stop.")] = False,
+) -> None:
+    """Evaluate a model or all checkpoints of a run, with intervals, and store every sample.
+
+    Example:
+
+        dipo eval runs/quickstart/ckpt --suites arithmetic-control --results results
+
+    What has been evaluated with the same weights, suite and settings is not done again.
+    """
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a log or a pipe: nothing needs to be folded
+    if list_suites:
+        console.print(_suite_table())
+        return
+    try:
+        if model is None:
+            raise UserError("no model named; give a model folder, a training run's folder or a hub name")
+        if not suites:
+            raise UserError(
+                "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
+            )
+        # Late, so that --help and --list do not wait for torch.
+        from dipo_eval.run import evaluate
+
+        found = evaluate(
+            find_checkpoints(model),
+            [name.strip() for name in suites.split(",") if name.strip()],
+            results_dir=results,
+            run=run or default_run(model),
+            engine=engine,
+            samples=samples,
+            limit=limit,
+            temperature=temperature,
+            top_p=top_p,
+            max_new_tokens=max_new_tokens,
+            max_model_len=max_model_len,
+            dtype=dtype,
+            seed=seed,
+            data_dir=data_dir,
+            force=force,
+            progress=console.is_terminal,
+        )
+    except UserError as error:
+        # Plain text: a path or a model's message may hold what rich takes for markup.
+        typer.echo(f"dipo eval: {error}", err=True)
+        raise typer.Exit(2) from error
+    console.print(results_table(found))
+    console.print(f"results in {results / (run or default_run(model))}", markup=False, highlight=False)
+
+
+def results_table(results: list[SuiteResult]) -> Table:
+    """One row a checkpoint and suite: accuracy in percent, its 95% interval, counts, and seconds."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name in ("checkpoint", "suite"):
+        table.add_column(name, overflow="fold")
+    for name in ("accuracy", "95% interval", "n", "k", "trunc.", "undec.", "sec."):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in results:
+        accuracy, counts = item.result["metrics"]["accuracy"], item.result["counts"]
+        table.add_row(
+            item.result["checkpoint"],
+            item.result["suite"],
+            f"{100 * accuracy['value']:.1f}%",
+            f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}",
+            str(accuracy["n"]),
+            str(accuracy["k"]),
+            str(counts["truncated"]),
+            str(counts["undecided"]),
+            f"{item.result['seconds']['generate'] + item.result['seconds']['grade']:.1f}",
+        )
+    notes = [
+        f"{count} of {len(results)} {words}"
+        for origin, words in (("found", "already there"), ("regraded", "graded again"))
+        if (count := sum(item.origin == origin for item in results))
+    ]
+    table.caption = "; ".join(notes) or None
+    return table
+
+
+def _suite_table() -> Table:
+    from dipo_eval.suites import all_suites
+
+    table = Table()
+    for name in ("suite", "metric", "licence", "source"):
+        table.add_column(name)
+    for suite in all_suites().values():
+        table.add_row(suite.name, suite.metric, suite.licence, suite.source)
+    return table

@@ -1,0 +1,146 @@
+"""Find the final answer in a response: the last box, or else a stated answer."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+SEARCH_CHARS = 200_000
+"""Only this many characters at the end of a response are searched: a 32k-token response has about 130,000."""
+_BOX_CHARS = 20_000
+_BOX_TRIES = 8
+_BARE_CHARS = 200
+
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_BOX_START = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_UNBRACED_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
+_BETWEEN_BOXES = re.compile(
+    r"[\s$,;.()]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$,;()]*(?:[a-zA-Z]\s*=\s*)?\Z"
+)
+_STATED = re.compile(
+    r"""
+    \#\#\#\#\s{0,12}(?P<hash>\S)
+    | \banswers?\b (?:\s{1,4}(?:to|for|of)\b[^.:=\n]{0,80}?)?
+      [\s*_]{0,12}(?:\s(?:is|are|should\ be|must\ be|would\ be|will\ be|equals|becomes)\b|[:=])
+      (?:\s{0,4}(?:therefore|thus|hence|then|simply|just|indeed|approximately|about|equal\ to)\b)?
+      [\s*_]{0,12}(?:[:=]|\\approx|\\\()?[\s*_]{0,12}(?P<word>\S)
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*)|\n")
+_REASON = re.compile(
+    r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)\b|,\s+(?:and\s+)?(?:the|we|that|it)\b"
+    r"|\s+\("
+)
+_GOES_ON = re.compile(r"\s*(?:,|and|or)\s*(?:(?:and|or)\s*)?\$?\s*[\d\\(-]")
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_PROSE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The answer text, and how it was found: ``boxed``, ``stated``, ``bare`` (the response is the answer) or
+    ``none``.
+    """
+
+    text: str | None
+    how: str
+
+
+def extract_answer(response: str) -> Extraction:
+    """The last balanced ``\\boxed{}`` of ``response``; with none, the last stated answer; with none, a bare
+    answer.
+
+    Boxes that follow each other joined by a comma, "and" or "or" are one list, so that a hedge over two boxes
+    is seen as one. Work is bounded: the last ``SEARCH_CHARS`` characters are looked at.
+    """
+    tail = response[-SEARCH_CHARS:] if len(response) > SEARCH_CHARS else response
+    if r"\boxed" in tail or r"\fbox" in tail:
+        boxed = _last_box(tail)
+        if boxed is not None:
+            return Extraction(boxed, "boxed")
+    stated = _last_stated(tail)
+    if stated is not None:
+        return Extraction(stated, "stated")
+    if len(response) <= 4 * _BARE_CHARS and _is_bare(response.strip()):
+        return Extraction(response.strip(), "bare")
+    return Extraction(None, "none")
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a whole response is nothing but an answer: one short line, no sentence."""
+    if len(text) > _BARE_CHARS or "\n" in text or "boxed" in text or "answer" in text.lower():
+        return False
+    return any(char.isalnum() for char in text) and not _PROSE.search(text)
+
+
+def _last_box(text: str) -> str | None:
+    end = len(text)
+    for _ in range(_BOX_TRIES):
+        start = max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))
+        if start < 0:
+            return None
+        content = _box_at(text, start)
+        if content is not None:
+            return _with_joined_boxes(text, start, content)
+        end = start
+    return None
+
+
+def _box_at(text: str, start: int) -> str | None:
+    """Content of the box that starts at ``start``; None where its braces never close."""
+    opening = _BOX_START.match(text, start)
+    if not opening:
+        unbraced = _UNBRACED_BOX.match(text, start)
+        return unbraced[1] if unbraced else None
+    first = opening.end()
+    depth = 1
+    for match in _BRACES.finditer(text, first, first + _BOX_CHARS):
+        if match[0] == "{":
+            depth += 1
+        elif match[0] == "}":
+            depth -= 1
+            if depth == 0:
+                return text[first : match.start()]
+    return None
+
+
+def _with_joined_boxes(text: str, start: int, content: str) -> str:
+    """``content`` preceded by the boxes that are joined to it: ``\\boxed{1}`` or ``\\boxed{2}`` reads ``1,
+    2``.
+    """
+    parts = [content]
+    while len(parts) < _BOX_TRIES:
+        before = max(text.rfind(r"\boxed", 0, start), text.rfind(r"\fbox", 0, start))
+        if before < 0 or start - before > _BOX_CHARS:
+            break
+        earlier = _box_at(text, before)
+        opening = _BOX_START.match(text, before)
+        if earlier is None or opening is None:
+            break
+        gap = text[opening.end() + len(earlier) + 1 : start]
+        if len(gap) > 40 or not _BETWEEN_BOXES.match(gap) or not gap.strip(" $\n\t."):
+            break
+        parts.append(earlier)
+        start = before
+    return ", ".join(reversed(parts))
+
+
+def _last_stated(text: str) -> str | None:
+    newest = deque(_STATED.finditer(text), maxlen=1)
+    if not newest:
+        return None
+    last = newest[0]
+    first = last.start("hash") if last["hash"] else last.start("word")
+    line = text[first : first + _BOX_CHARS]
+    if line.startswith("$") and not line.startswith("$$"):
+        closing = _DOLLAR.search(line, 1)
+        if closing and not _GOES_ON.match(line, closing.end()):
+            return line[1 : closing.start()]
+    line = line.lstrip("$ \n") if line.startswith("$$") else line
+    cut = _SENTENCE_END.search(line)
+    line = line[: cut.start()] if cut else line
+    reason = _REASON.search(line)
+    line = line[: reason.start()] if reason else line
+    return line.strip().strip("*_").strip() or None

@@ -1,0 +1,153 @@
+"""Bring one answer, in LaTeX or plain text, into a form that can be compared."""
+
+from __future__ import annotations
+
+import re
+
+MAX_ANSWER_CHARS = 4000
+"""An extracted answer longer than this is not worked on: no gold answer comes near it (the longest has
+300).
+"""
+
+MAX_ROUNDS = 6
+
+_UNICODE = {
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MULTIPLICATION SIGN}": r"\times ",
+    "\N{MIDDLE DOT}": r"\cdot ",
+    "\N{DOT OPERATOR}": r"\cdot ",
+    "\N{DIVISION SIGN}": r"\div ",
+    "\N{GREEK SMALL LETTER PI}": r"\pi ",
+    "\N{SQUARE ROOT}": r"\sqrt ",
+    "\N{INFINITY}": r"\infty ",
+    "\N{UNION}": r"\cup ",
+    "\N{ELEMENT OF}": r"\in ",
+    "\N{DEGREE SIGN}": r"^\circ ",
+    "\N{LESS-THAN OR EQUAL TO}": r"\le ",
+    "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
+    "\N{ALMOST EQUAL TO}": r"\approx ",
+    "\N{PLUS-MINUS SIGN}": r"\pm ",
+    "\N{MINUS-OR-PLUS SIGN}": r"\mp ",
+    "\N{SUPERSCRIPT TWO}": "^2",
+    "\N{SUPERSCRIPT THREE}": "^3",
+    "\N{VULGAR FRACTION ONE HALF}": r"\frac{1}{2}",
+    "\N{VULGAR FRACTION ONE QUARTER}": r"\frac{1}{4}",
+    "\N{VULGAR FRACTION THREE QUARTERS}": r"\frac{3}{4}",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{NARROW NO-BREAK SPACE}": " ",
+    "\N{THIN SPACE}": " ",
+    "\N{GREEK SMALL LETTER THETA}": r"\theta ",
+    "\N{GREEK SMALL LETTER ALPHA}": r"\alpha ",
+    "\N{GREEK SMALL LETTER BETA}": r"\beta ",
+    "\N{EMPTY SET}": r"\emptyset ",
+    "\N{FULLWIDTH PERCENT SIGN}": "%",
+    "\N{FULLWIDTH COMMA}": ",",
+    "\N{FULLWIDTH LEFT PARENTHESIS}": "(",
+    "\N{FULLWIDTH RIGHT PARENTHESIS}": ")",
+    "\N{PRIME}": "'",
+}
+_UNICODE_RE = re.compile("|".join(map(re.escape, _UNICODE)))
+
+_NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
+_SPACING = re.compile(
+    r"(?<!\\)\\(?:[,;:! ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|displaystyle|limits|phantom\{[^{}]*\})|~"
+)
+_SIZING = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?")
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|texttt|mbox|mathrm|mathbf|mathit|mathsf|operatorname|hbox|emph)\s*\{([^{}]*)\}"
+)
+_RENAMED = (
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
+    (re.compile(r"\\(?:le|leq|leqslant)(?![a-zA-Z])"), r"\\le "),
+    (re.compile(r"\\(?:ge|geq|geqslant)(?![a-zA-Z])"), r"\\ge "),
+    (re.compile(r"\\(?:neq|ne)(?![a-zA-Z])"), r"\\ne "),
+    (re.compile(r"\{(?:[bp]|small)?matrix\}"), "{pmatrix}"),
+    (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\emptyset "),
+    (re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degrees?(?![a-zA-Z])"), "°"),
+)
+_FRAC_BARE = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
+_SQRT_BARE = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_SCRIPT_BRACED = re.compile(r"([_^])\{([0-9a-zA-Z])\}")
+_SPACE = re.compile(r"\s+")
+_MACRO_SPACE = re.compile(r"(\\[a-zA-Z]+)\s+(?=[^a-zA-Z])")
+
+
+def clean(text: str) -> str:
+    """``text`` with layout removed and synonyms made one; single spaces are kept, they separate units and
+    words.
+
+    Dollar signs, escaped or not, go: a delimiter and a currency sign cannot be told apart in model output.
+    """
+    if not text.isascii():
+        text = _UNICODE_RE.sub(lambda match: _UNICODE[match[0]], text)
+    text = text.strip()
+    if "\\" in text:
+        text = _clean_latex(text)
+    text = text.replace("$", "").replace("**", "^") if "$" in text or "**" in text else text
+    text = _SPACE.sub(" ", text).strip()
+    return _strip_ends(text)
+
+
+def _clean_latex(text: str) -> str:
+    text = (
+        text.replace("{,}", ",").replace(r"\(", "").replace(r"\)", "").replace(r"\[", "").replace(r"\]", "")
+    )
+    text = _NO_SPACE.sub("", text.replace(r"\$", "").replace(r"\%", "%"))
+    text = _SIZING.sub("", text)
+    for _ in range(3):  # texts are rarely nested, and never deeper than this in an answer
+        replaced = _TEXT.sub(r" \1 ", text)
+        if replaced == text:
+            break
+        text = replaced
+    for pattern, replacement in _RENAMED:
+        text = pattern.sub(replacement, text)
+    return _SPACING.sub(" ", text)
+
+
+def _strip_ends(text: str) -> str:
+    """Drop the full stop of a sentence, bold marks and outer braces that hold the whole text."""
+    for _ in range(MAX_ROUNDS):
+        before = text
+        text = text.rstrip(" .,;:*").lstrip(" *:") if text != "." else ""
+        if text.endswith("\\"):
+            text = text.rstrip("\\")
+        if text.startswith("{") and _closing(text, 0) == len(text) - 1:
+            text = text[1:-1].strip()
+        if text == before:
+            break
+    return text
+
+
+def _closing(text: str, start: int) -> int:
+    """Index of the brace that closes the one at ``start``, or -1."""
+    depth = 0
+    for index in range(start, len(text)):
+        if text[index] == "{" and text[index - 1 : index] != "\\":
+            depth += 1
+        elif text[index] == "}" and text[index - 1] != "\\":
+            depth -= 1
+            if depth == 0:
+                return index
+    return -1
+
+
+def key(cleaned: str) -> str:
+    """A string that is equal for two cleaned answers that differ only in spelling."""
+    if "\\" in cleaned:
+        cleaned = _MACRO_SPACE.sub(r"\1", cleaned)
+        if r"\frac" in cleaned:
+            cleaned = _FRAC_BARE.sub(_braced_fraction, cleaned)
+        cleaned = _SQRT_BARE.sub(r"\\sqrt{\1}", cleaned)
+    cleaned = _SCRIPT_BRACED.sub(r"\1\2", cleaned)
+    return cleaned.replace(" ", "")
+
+
+def _braced_fraction(match: re.Match[str]) -> str:
+    top = match[1] if match[1] is not None else match[2]
+    bottom = match[3] if match[3] is not None else match[4]
+    return rf"\frac{{{top}}}{{{bottom}}}"

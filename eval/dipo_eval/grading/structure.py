@@ -1,0 +1,175 @@
+"""Split an answer into its parts: lists, tuples, intervals, sets, unions and matrices."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["leaf", "list", "tuple", "set", "union", "matrix"]
+
+MAX_NESTING = 20
+_PAIRS = re.compile(r"\\[{}]|\\[a-zA-Z]+|[()\[\]{},;]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+_UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])")
+_MATRIX = re.compile(
+    r"\\begin\{(?:pmatrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{(?:pmatrix|array)\}\Z", re.DOTALL
+)
+_MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?=\D*\Z)", re.ASCII)
+_BETWEEN = re.compile(r"([^<>=,]+?)\s*(<|\\le)\s*[a-zA-Z]\s*(<|\\le)\s*([^<>=,]+)\Z")
+_BOUND = re.compile(r"[a-zA-Z]\s*(<|>|\\le|\\ge)\s*([^<>=,a-zA-Z]+|\\[^<>=,]+)\Z")
+_PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One answer: a leaf with its text, or a container with its parts. ``brackets`` is e.g. ``(]`` for an
+    interval.
+    """
+
+    kind: Kind
+    text: str
+    items: tuple[Part, ...] = ()
+    brackets: str = ""
+
+
+def parse_structure(text: str, *, as_list: bool = False) -> Part:
+    """The parts of cleaned ``text``. ``as_list``: read ``100,200`` as two answers and not as one number."""
+    if nesting(text) > MAX_NESTING:
+        return Part("leaf", text)
+    member = _MEMBER.match(text)
+    if member:
+        text = text[member.end() :]
+    interval = _inequality(text)
+    if interval is not None:
+        return interval
+    matrix = _MATRIX.match(text)
+    if matrix:
+        return _matrix(text, matrix[1])
+    if not as_list and _THOUSANDS.match(text):
+        return Part("leaf", text)
+    pieces = _split(text)
+    if len(pieces) > 1:
+        return Part("list", text, _expand([_bracketed(piece) or Part("leaf", piece) for piece in pieces]))
+    if "U" in text or "cup" in text:
+        parts = _UNION.split(text)
+        if len(parts) > 1:
+            return Part("union", text, tuple(parse_structure(part.strip()) for part in parts))
+    return _bracketed(text) or _plus_minus(text)
+
+
+def nesting(text: str) -> int:
+    """The deepest bracket level of ``text``: what follows recurses once a level."""
+    depth = deepest = 0
+    for char in text:
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+    return deepest
+
+
+def _split(text: str) -> list[str]:
+    """Top-level pieces of ``text`` between commas, semicolons, "and" and "or"; one flat pass."""
+    if not any(mark in text for mark in (",", ";", "and", "or")):
+        return [text]
+    depth = 0
+    start = 0
+    pieces = []
+    for match in _PAIRS.finditer(text):
+        token = match[0]
+        if token in ("(", "[", "{", r"\{"):
+            depth += 1
+        elif token in (")", "]", "}", r"\}"):
+            depth -= 1
+        elif depth <= 0 and token in (",", ";", "and", "or"):
+            pieces.append(text[start : match.start()])
+            start = match.end()
+    pieces.append(text[start:])
+    return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _expand(items: list[Part]) -> tuple[Part, ...]:
+    """Items with each ``a \\pm b`` replaced by its two values."""
+    expanded: list[Part] = []
+    for item in items:
+        both = _plus_minus(item.text) if item.kind == "leaf" else item
+        expanded.extend(both.items if both.kind == "list" else [item])
+    return tuple(expanded)
+
+
+def _plus_minus(text: str) -> Part:
+    if "\\pm" not in text and "\\mp" not in text:
+        return Part("leaf", text)
+    upper = _PLUS_MINUS.sub(lambda match: "+" if match[1] == "pm" else "-", text)
+    lower = _PLUS_MINUS.sub(lambda match: "-" if match[1] == "pm" else "+", text)
+    if len(upper) == len(text):
+        return Part("leaf", text)
+    return Part("list", text, (Part("leaf", upper), Part("leaf", lower)))
+
+
+def _inequality(text: str) -> Part | None:
+    """``a < x \\le b``, ``x \\ge a`` and the like as the interval that they say; None for anything else."""
+    if not any(sign in text for sign in ("<", ">", r"\le", r"\ge")):
+        return None
+    between = _BETWEEN.match(text)
+    if between:
+        low, left, right, high = between.groups()
+        brackets = ("(" if left == "<" else "[") + (")" if right == "<" else "]")
+    else:
+        bound = _BOUND.match(text)
+        if not bound:
+            return None
+        sign, value = bound.groups()
+        above = sign in (">", r"\ge")
+        low, high = (value, r"\infty") if above else (r"-\infty", value)
+        brackets = {">": "()", r"\ge": "[)", "<": "()", r"\le": "(]"}[sign]
+    if r"\le" in low + high or r"\ge" in low + high:
+        return None
+    return Part("tuple", text, (Part("leaf", low.strip()), Part("leaf", high.strip())), brackets)
+
+
+def _bracketed(text: str) -> Part | None:
+    """A tuple, interval or set that fills the whole of ``text``; None for anything else."""
+    if text.startswith(r"\{") and text.endswith(r"\}"):
+        inner, brackets = text[2:-2], "{}"
+    elif text[:1] in ("(", "[") and text[-1:] in (")", "]"):
+        inner, brackets = text[1:-1], text[0] + text[-1]
+    else:
+        return None
+    if not _is_closed(inner):
+        return None
+    pieces = _split(inner)
+    if brackets == "{}":
+        return Part("set", text, _expand([_bracketed(piece) or Part("leaf", piece) for piece in pieces]))
+    if len(pieces) < 2:
+        return parse_structure(inner) if brackets == "()" and pieces and not _is_choice(inner) else None
+    return Part("tuple", text, tuple(_bracketed(piece) or Part("leaf", piece) for piece in pieces), brackets)
+
+
+def _is_choice(inner: str) -> bool:
+    return len(inner) == 1 and inner.isalpha()
+
+
+def _is_closed(inner: str) -> bool:
+    """Whether every bracket that opens in ``inner`` closes in it, never going below zero."""
+    depth = 0
+    for match in _PAIRS.finditer(inner):
+        token = match[0]
+        if token in ("(", "[", "{", r"\{"):
+            depth += 1
+        elif token in (")", "]", "}", r"\}"):
+            depth -= 1
+            if depth < 0:
+                return False
+    return depth == 0
+
+
+def _matrix(text: str, body: str) -> Part:
+    rows = []
+    for row in re.split(r"\\\\", body):
+        if row.strip():
+            cells = tuple(Part("leaf", cell.strip()) for cell in row.split("&"))
+            rows.append(Part("tuple", row.strip(), cells, "()"))
+    return Part("matrix", text, tuple(rows))

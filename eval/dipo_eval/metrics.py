@@ -1,0 +1,163 @@
+"""Metrics of one suite as pure functions of its samples: what results.json says, samples.jsonl proves."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any
+
+from dipo_eval.statistics import clustered_interval, clustered_mean, majority_at_k, pass_at_k, wilson
+
+Row = Mapping[str, Any]
+
+# Integers (with thousands separators or without), decimals and simple fractions; bounded, so that no vote
+# is slow.
+_PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}|/\d{1,30})?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number in [0, 1] with its 95% interval; `n` items, `k` samples an item, `interval` names the method.
+
+    `stderr` is None where it cannot be known: a single problem.
+    """
+
+    value: float
+    low: float
+    high: float
+    stderr: float | None
+    n: int
+    k: int
+    interval: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The form in results.json."""
+        return asdict(self)
+
+
+def metrics_from_samples(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """All metrics of one suite, in the form of results.json.
+
+    `accuracy` is the share of right samples: avg@k where there are k samples an item. With k > 1 also
+    `maj@k` and `pass@j` for j = 2, 4, 8, ... and k itself (pass@1 is the accuracy). Items with a `kind` add
+    `accuracy/<kind>`. Wrong, undecided and truncated samples all stay in the denominator.
+
+    Raises ValueError for no rows, or items with different numbers of samples.
+    """
+    items = _by_item(rows)
+    k = len(next(iter(items.values())))
+    metrics = {"accuracy": _accuracy(rows, k)}
+    if k > 1:
+        for j in _pass_ks(k):
+            metrics[f"pass@{j}"] = _over_items(
+                [pass_at_k(k, sum(map(_is_correct, samples)), j) for samples in items.values()], k
+            )
+        metrics[f"maj@{k}"] = _over_items([_majority(samples) for samples in items.values()], k)
+    for kind in sorted({str(row["kind"]) for row in rows if row.get("kind") is not None}):
+        metrics[f"accuracy/{kind}"] = _accuracy([row for row in rows if str(row.get("kind")) == kind], k)
+    return {name: metric.to_json() for name, metric in metrics.items()}
+
+
+def counts_from_samples(rows: Sequence[Row]) -> dict[str, int]:
+    """Samples that were correct, wrong, undecided (these add up to all), truncated, and without an answer."""
+    statuses = [row["status"] for row in rows]
+    return {
+        "correct": statuses.count("correct"),
+        "wrong": statuses.count("wrong"),
+        "undecided": statuses.count("undecided"),
+        "truncated": sum(bool(row["truncated"]) for row in rows),
+        "no_answer": sum(row["extracted"] is None for row in rows),
+    }
+
+
+def paired_scores(a: Sequence[Row], b: Sequence[Row]) -> tuple[list[float], list[float], list[str]]:
+    """Per-item mean scores of two checkpoints on the items both have: (scores of a, scores of b, item ids).
+
+    The three lists are what statistics.paired_difference wants; the numbers of samples an item may differ.
+    """
+    items_a, items_b = _by_item(a, uniform=False), _by_item(b, uniform=False)
+    shared = [item for item in items_a if item in items_b]
+    return [_mean(items_a[i]) for i in shared], [_mean(items_b[i]) for i in shared], shared
+
+
+def _by_item(rows: Sequence[Row], uniform: bool = True) -> dict[str, list[Row]]:
+    items: dict[str, list[Row]] = {}
+    for row in rows:
+        items.setdefault(row["item_id"], []).append(row)
+    if not items:
+        raise ValueError("no samples to compute metrics from")
+    sizes = {len(samples) for samples in items.values()}
+    if uniform and len(sizes) > 1:
+        raise ValueError(
+            f"items have different numbers of samples ({sorted(sizes)}); the samples are not whole"
+        )
+    return items
+
+
+def _is_correct(row: Row) -> bool:
+    return bool(row["status"] == "correct")
+
+
+def _mean(samples: Sequence[Row]) -> float:
+    return sum(map(_is_correct, samples)) / len(samples)
+
+
+def _accuracy(rows: Sequence[Row], k: int) -> Metric:
+    scores = [float(_is_correct(row)) for row in rows]
+    return _metric(scores, [row["item_id"] for row in rows], k)
+
+
+def _over_items(values: Sequence[float], k: int) -> Metric:
+    return _metric(values, range(len(values)), k)
+
+
+def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Metric:
+    """Wilson where values are single zeros and ones, else a clustered t interval clipped to [0, 1].
+
+    Without any variation between items a t interval has width zero, which no finite sample supports: then
+    Wilson with items as trials, the widest of the two readings (samples of an item fully dependent).
+    """
+    mean, error = clustered_mean(values, clusters)
+    n = len(set(clusters))
+    binary = len(values) == n and all(value in (0.0, 1.0) for value in values)
+    if binary or n == 1 or error <= 1e-12:
+        low, high = wilson(mean * n, n)
+        label = "wilson 95%"
+        if binary:
+            error = math.sqrt(mean * (1 - mean) / n)
+    else:
+        low, high = clustered_interval(values, clusters)
+        label = "clustered t 95%"
+    stderr = None if math.isnan(error) else error
+    return Metric(mean, max(0.0, low), min(1.0, high), stderr, n, k, label)
+
+
+def _pass_ks(k: int) -> list[int]:
+    powers = [2**i for i in range(1, k.bit_length()) if 2**i < k]
+    return [*powers, k]
+
+
+def _majority(samples: Sequence[Row]) -> float:
+    answers = [_vote(row["extracted"]) for row in samples]
+    right = {answer for answer, row in zip(answers, samples, strict=True) if _is_correct(row)}
+    return majority_at_k(answers, right - {None})
+
+
+def _vote(extracted: str | None) -> str | None:
+    """One spelling for equal plain numbers (18, 18.0, 1,800 and 1800), else the text without white space.
+
+    Right and wrong answers are merged by the same rule, so that neither side gains votes from the grader's
+    greater leniency about form.
+    """
+    if extracted is None:
+        return None
+    text = "".join(extracted.split())
+    if not _PLAIN_NUMBER.fullmatch(text):
+        return text
+    try:
+        return str(Fraction(text.replace(",", "")))
+    except ZeroDivisionError:
+        return text

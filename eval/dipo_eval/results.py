@@ -1,0 +1,139 @@
+"""Results on disk: the only interface between evaluation, gate and board.
+
+    <results>/<run>/<checkpoint>/<suite>/samples.jsonl   one row a sample
+                                        /results.json    metrics, settings, hashes; written last
+
+A folder counts only with a results.json whose samples_sha256 is that of the samples.jsonl beside it, so a
+killed evaluation leaves nothing that anybody takes for a result. All writes go to a temporary file that is
+synced and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+
+SCHEMA = 1
+SAMPLES = "samples.jsonl"
+RESULTS = "results.json"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]{0,199}")
+
+
+def suite_folder(results_dir: Path, run: str, checkpoint: str, suite: str) -> Path:
+    """Folder of one (run, checkpoint, suite). Raises UserError for a name that could leave `results_dir`."""
+    for label, name in (("run", run), ("checkpoint", checkpoint), ("suite", suite)):
+        if not _SAFE_NAME.fullmatch(name):
+            raise UserError(
+                f"{label} name {name!r} cannot be a folder: use letters, digits and . _ + @ = - only"
+            )
+    return results_dir / run / checkpoint / suite
+
+
+def safe_name(text: str) -> str:
+    """`text` with everything that suite_folder refuses replaced by "-"; never empty."""
+    return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text).lstrip("-.+@=")[:200].rstrip("-.") or "model"
+
+
+def write_suite(folder: Path, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Write samples.jsonl, then results.json with `schema` and the samples' hash filled in; return it.
+
+    An older result in the folder is withdrawn first: between the two renames there is no result, not a
+    mixed one. Raises ValueError for a NaN or infinite number, OSError as the file system does.
+    """
+    # ASCII-only JSON: no line separator and no lone surrogate of a response can break the one-row-a-line
+    # form.
+    samples = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
+    hashes = {**result.get("hashes", {}), "samples_sha256": hashlib.sha256(samples).hexdigest()}
+    whole = {"schema": SCHEMA, **result, "hashes": hashes}
+    encoded = (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode("ascii")
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / RESULTS).unlink()
+    write_atomic(folder / SAMPLES, samples)
+    write_atomic(folder / RESULTS, encoded)
+    return whole
+
+
+def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
+    """results.json of a folder, or None where there is no whole result.
+
+    With `verify` the samples are hashed and compared; without, only their presence is checked (for listings).
+    """
+    try:
+        result = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        if not isinstance(result, dict) or result.get("schema") != SCHEMA:
+            return None
+        if not verify:
+            return result if (folder / SAMPLES).is_file() else None
+        digest = hashlib.sha256((folder / SAMPLES).read_bytes()).hexdigest()
+        return result if result["hashes"]["samples_sha256"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_samples(folder: Path) -> list[dict[str, Any]]:
+    """Rows of samples.jsonl. Raises UserError naming the file and line that is not a JSON object."""
+    path = folder / SAMPLES
+    rows = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    row = None
+                if not isinstance(row, dict):
+                    raise UserError(f"{path}:{number}: not a JSON object; evaluate this checkpoint again")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); evaluate this checkpoint again") from error
+    return rows
+
+
+def iter_results(results_dir: Path, *, verify: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, results.json) of every whole result under `results_dir`, sorted by path."""
+    for path in sorted(results_dir.glob(f"*/*/*/{RESULTS}")):
+        result = read_result(path.parent, verify=verify)
+        if result is not None:
+            yield path.parent, result
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; results are meant to be read by others as far as the umask allows.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,185 @@
+"""Evaluate checkpoints on suites: check all data, then load each model once, generate, grade, store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dipo_eval.checkpoints import Checkpoint, weights_hash
+from dipo_eval.cpu_env import has_gpu
+from dipo_eval.engine import DTYPES, ENGINES, Sampling, open_engine
+from dipo_eval.errors import UserError
+from dipo_eval.index import rebuild_index
+from dipo_eval.progress import Reporter, reporter
+from dipo_eval.prompts import Renderer
+from dipo_eval.results import read_result, suite_folder
+from dipo_eval.suites import Item, Suite, get_suites
+from dipo_eval.task import Options, SuiteResult, Task, make_header, regrade_task, run_task
+
+
+def evaluate(
+    checkpoints: Sequence[Checkpoint],
+    suites: Sequence[str],
+    *,
+    results_dir: Path,
+    run: str,
+    engine: str = "vllm",
+    samples: int = 1,
+    limit: int | None = None,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    max_new_tokens: int = 1024,
+    max_model_len: int | None = None,
+    dtype: str = "auto",
+    seed: int = 0,
+    data_dir: Path | None = None,
+    force: bool = False,
+    progress: bool = True,
+) -> list[SuiteResult]:
+    """Evaluate every checkpoint on every suite; the results come in the order given, checkpoints outermost.
+
+    All suites are loaded and their golds checked, and all weights hashed, before the first model is loaded. A
+    result that is whole and of the same weights, suite and settings is not made again; one that differs
+    only in the grader is graded again from its samples. `max_new_tokens` counts tokens of one response; a
+    prompt's answer is also limited by the context (`max_model_len`, None: what the longest prompt needs, up
+    to the model's own). `dtype` "auto" is float32 on CPU and the model's own on a GPU.
+
+    Raises UserError for bad data, options or models; results of other settings under the same names are not
+    overwritten without `force`.
+    """
+    options = Options(
+        Path(results_dir), run, engine, Sampling(temperature, top_p), samples, limit, max_new_tokens,
+        max_model_len, _resolve_dtype(dtype), seed, force,
+    )  # fmt: skip
+    _check_options(options, checkpoints)
+    loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
+    results: list[SuiteResult] = []
+    with reporter(progress) as report:
+        with report.step("hashing weights"):
+            hashes = [weights_hash(checkpoint.path) for checkpoint in checkpoints]
+        for checkpoint, digest in zip(checkpoints, hashes, strict=True):
+            _refuse_other_settings(checkpoint, digest, suites, options)
+        try:
+            for checkpoint, digest in zip(checkpoints, hashes, strict=True):
+                results += _evaluate_checkpoint(checkpoint, digest, loaded, options, report)
+        finally:
+            if results:
+                rebuild_index(options.results_dir)
+    return results
+
+
+def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
+    if not checkpoints:
+        raise UserError("no checkpoint to evaluate; name a model folder")
+    if options.engine not in ENGINES:
+        raise UserError(f"unknown engine {options.engine!r}; choose from {', '.join(ENGINES)}")
+    if options.samples < 1 or options.max_new_tokens < 1:
+        raise UserError(
+            f"samples={options.samples} and max_new_tokens={options.max_new_tokens} must be at least 1"
+        )
+    if options.dtype not in DTYPES:
+        raise UserError(f"unknown dtype {options.dtype!r}; choose from {', '.join(DTYPES)}")
+    if not options.sampling.temperature >= 0 or not 0 < options.sampling.top_p <= 1:
+        raise UserError("temperature must be 0 or more and top_p in (0, 1]")
+    if options.samples > 1 and options.sampling.temperature == 0:
+        raise UserError(
+            f"{options.samples} samples at temperature 0 would be alike; set --temperature above 0"
+        )
+    for checkpoint in checkpoints:
+        suite_folder(options.results_dir, options.run, checkpoint.name, "suite")
+
+
+def _refuse_other_settings(
+    checkpoint: Checkpoint, digest: str, suites: Sequence[str], options: Options
+) -> None:
+    """Before anything is generated: the same weights under the same names, but sampled in another way."""
+    for suite in suites:
+        folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite)
+        old = None if options.force else read_result(folder, verify=False)
+        if old is None or old["model"]["weights_hash"] != digest:
+            continue
+        differing = [k for k, v in options.settings().items() if old["settings"].get(k) != v]
+        if differing:
+            raise UserError(
+                f"{folder}: holds results with other settings ({', '.join(differing)}); "
+                "use another --run, or --force"
+            )
+
+
+def _evaluate_checkpoint(
+    checkpoint: Checkpoint,
+    digest: str,
+    loaded: Sequence[tuple[Suite, list[Item]]],
+    options: Options,
+    report: Reporter,
+) -> list[SuiteResult]:
+    renderer = Renderer(checkpoint.path)
+    done: dict[str, SuiteResult] = {}
+    tasks: list[Task] = []
+    for suite, items in loaded:
+        folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
+        header = make_header(checkpoint, digest, suite, items, renderer, options)
+        prompts = [renderer.render(item.messages) for item in items]
+        task = Task(suite, items, prompts, folder, header)
+        found = _existing(task, options, report)
+        if found:
+            done[suite.name] = found
+        else:
+            tasks.append(task)
+    if tasks:
+        for name, result in _generate_all(checkpoint, tasks, options, report):
+            done[name] = result
+    return [done[suite.name] for suite, _ in loaded]
+
+
+def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | None:
+    """The stored result where it answers this task, graded again if only the grader has changed."""
+    old = None if options.force else read_result(task.folder)
+    if old is None or old["model"]["weights_hash"] != task.header["model"]["weights_hash"]:
+        return None
+    if old["settings"] != task.header["settings"]:  # another chat template: the rest was checked before
+        return None
+    if old["hashes"]["suite_hash"] == task.header["hashes"]["suite_hash"]:
+        return SuiteResult(task.folder, old, "found")
+    if old["hashes"]["items_sha256"] != task.header["hashes"]["items_sha256"]:
+        return None
+    return regrade_task(task, old, report)
+
+
+def _generate_all(
+    checkpoint: Checkpoint, tasks: list[Task], options: Options, report: Reporter
+) -> list[tuple[str, SuiteResult]]:
+    """All tasks of one checkpoint with one load of its model."""
+    context = _context_length(checkpoint, tasks, options)
+    with report.step(f"{checkpoint.name}: loading"):
+        started = time.monotonic()
+        engine = open_engine(options.engine, checkpoint.path, max_model_len=context, dtype=options.dtype)
+        load_seconds = time.monotonic() - started
+    try:
+        return [
+            (task.suite.name, run_task(task, engine, context, load_seconds, options, report))
+            for task in tasks
+        ]
+    finally:
+        engine.close()
+
+
+def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int:
+    """Tokens of prompt and response together: no more than needed, since a KV cache is sized by it."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(checkpoint.path), trust_remote_code=False).get_text_config()
+    own = getattr(config, "max_position_embeddings", None) or 2**31
+    longest = max(len(prompt.token_ids) for task in tasks for prompt in task.prompts)
+    if options.max_model_len is not None:
+        if options.max_model_len > own:
+            raise UserError(
+                f"max_model_len={options.max_model_len} is more than the {own} of {checkpoint.path}"
+            )
+        return options.max_model_len
+    return int(min(own, longest + options.max_new_tokens))
+
+
+def _resolve_dtype(dtype: str) -> str:
+    return dtype if dtype != "auto" or has_gpu() else "float32"

@@ -1,0 +1,47 @@
+"""What a suite is: one short module with a `SUITE`, found by discovery (see __init__.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.grading import Verdict
+
+Gold = str | list[str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One problem: `messages` in chat form, the right answer, and what else its samples carry (e.g. kind)."""
+
+    id: str
+    messages: list[dict[str, str]]
+    gold: Gold
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark.
+
+    `load(data_dir, limit, seed)` returns its items, all checked: data_dir None means the variable
+    DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
+    sound. `grade(response, item)` never raises on a response, whatever it holds.
+    """
+
+    name: str
+    source: str
+    licence: str
+    metric: str
+    load: Callable[[Path | None, int | None, int], list[Item]]
+    grade: Callable[[str, Item], Verdict]
+
+
+def items_sha256(items: Sequence[Item]) -> str:
+    """Hash of everything that an evaluation asks and expects: ids, prompts, golds, meta, and their order."""
+    rows = [[item.id, item.messages, item.gold, dict(item.meta)] for item in items]
+    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode("ascii")).hexdigest()

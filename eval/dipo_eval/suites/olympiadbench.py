@@ -1,0 +1,48 @@
+r"""OlympiadBench: text-only English competition mathematics with checkable answers (arXiv 2402.14008).
+
+Row of olympiadbench.jsonl:
+    {"id": "olympiadbench-1618", "question": "Determine all prime numbers $p$ and ...", "answer":
+    ["$(1,8,19), (2,7,13), (4,5,7)$"],
+     "answer_type": "Tuple", "is_multiple_answer": true, "unit": null, "error": null, "context": null,
+     "subject": "Number Theory", "source": "..."}
+`answer` is a list; `error` is an absolute tolerance ("1e-1") where the answer is a measured number;
+`context` is a text that belongs before the question. https://github.com/OpenBMB/OlympiadBench
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from dipo_eval.suites.base import Item, Suite
+from dipo_eval.suites.math_file import Record, grade_item, load_math_file
+
+
+def _meta(record: Record) -> Record:
+    kind = {"kind": record["subject"]} if record.get("subject") else {}
+    error = record.get("error")
+    if error is None or error == "":
+        return kind
+    try:
+        tolerance = float(error)
+    except (TypeError, ValueError):
+        tolerance = math.nan
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"tolerance {error!r} is not a number >= 0; mend the field 'error'")
+    return {**kind, "tolerance": str(error)}  # the text, since 0.1 has no exact float
+
+
+def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
+    return load_math_file(
+        data_dir, "olympiadbench.jsonl", limit, seed, meta_keys=("answer_type", "unit"), extra_meta=_meta
+    )
+
+
+SUITE = Suite(
+    name="olympiadbench",
+    source="https://github.com/OpenBMB/OlympiadBench (OE_TO_maths_en_COMP)",
+    licence="MIT",
+    metric="avg@k",
+    load=_load,
+    grade=grade_item,
+)

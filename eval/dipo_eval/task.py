@@ -1,0 +1,196 @@
+"""One suite of one checkpoint: generate, grade, and write down what came out."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.checkpoints import Checkpoint
+from dipo_eval.cpu_env import usable_cores
+from dipo_eval.engine import Engine, Generation, Request, Sampling
+from dipo_eval.grading import Verdict
+from dipo_eval.metrics import counts_from_samples, metrics_from_samples
+from dipo_eval.progress import Reporter
+from dipo_eval.prompts import Prompt, Renderer
+from dipo_eval.provenance import suite_hash, versions
+from dipo_eval.results import read_samples, write_suite
+from dipo_eval.suites import Item, Suite
+from dipo_eval.suites.base import items_sha256
+
+# What a prompt that leaves no room for an answer gets in place of one.
+_TOO_LONG = "prompt_too_long"
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """One results.json, where it lies, and how it came about: "generated", "regraded" or "found"."""
+
+    folder: Path
+    result: dict[str, Any]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything of one call of evaluate that is the same for all checkpoints and suites."""
+
+    results_dir: Path
+    run: str
+    engine: str
+    sampling: Sampling
+    samples: int
+    limit: int | None
+    max_new_tokens: int
+    max_model_len: int | None
+    dtype: str
+    seed: int
+    force: bool
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of results.json, without the prompt's form, which is the model's."""
+        return {
+            "engine": self.engine,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "max_new_tokens": self.max_new_tokens,
+            "max_model_len": self.max_model_len,
+            "n_samples": self.samples,
+            "seed": self.seed,
+            "limit": self.limit,
+            "dtype": self.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class Task:
+    """One suite of one checkpoint that is still to be evaluated."""
+
+    suite: Suite
+    items: list[Item]
+    prompts: list[Prompt]
+    folder: Path
+    header: dict[str, Any]  # results.json without metrics, counts, samples hash and times
+
+
+def make_header(
+    checkpoint: Checkpoint, digest: str, suite: Suite, items: list[Item], renderer: Renderer, options: Options
+) -> dict[str, Any]:
+    """What results.json says before anything is generated; the settings decide whether a result is reused."""
+    return {
+        "run": options.run,
+        "checkpoint": checkpoint.name,
+        "step": checkpoint.step,
+        "suite": suite.name,
+        "model": {"path": str(checkpoint.path), "weights_hash": digest},
+        "settings": {
+            **options.settings(),
+            "prompt_form": renderer.form,
+            "chat_template_hash": renderer.template_hash,
+        },
+        "n_items": len(items),
+        "n_samples_per_item": options.samples,
+        "hashes": {"items_sha256": items_sha256(items), "suite_hash": suite_hash(suite, items)},
+    }
+
+
+def run_task(
+    task: Task, engine: Engine, context: int, load_seconds: float, options: Options, report: Reporter
+) -> SuiteResult:
+    """Generate, grade and store one suite. A prompt that fills the context gets an empty response."""
+    rooms = [min(options.max_new_tokens, context - len(prompt.token_ids)) for prompt in task.prompts]
+    fitting = [i for i, room in enumerate(rooms) if room > 0]
+    requests = [
+        Request(
+            task.prompts[i].token_ids, options.samples, rooms[i], item_seed(options.seed, task.items[i].id)
+        )
+        for i in fitting
+    ]
+    label = f"{task.header['checkpoint']}: {task.suite.name}"
+    started = time.monotonic()
+    with report.bar(label, len(requests) * options.samples) as advance:
+        generated = engine.generate(requests, options.sampling, advance)
+    generate_seconds = time.monotonic() - started
+    by_item = dict(zip(fitting, generated, strict=True))
+    missing = [Generation("", [], _TOO_LONG)] * options.samples
+    generations = [generation for i in range(len(task.items)) for generation in by_item.get(i, missing)]
+
+    started = time.monotonic()
+    verdicts = _grade(task, [generation.text for generation in generations], report)
+    rows = [
+        _row(task, position, options.samples, generation, verdict)
+        for position, (generation, verdict) in enumerate(zip(generations, verdicts, strict=True))
+    ]
+    seconds = {"load": load_seconds, "generate": generate_seconds, "grade": time.monotonic() - started}
+    return SuiteResult(task.folder, _store(task, rows, seconds), "generated")
+
+
+def regrade_task(task: Task, old: dict[str, Any], report: Reporter) -> SuiteResult | None:
+    """Grade the stored responses of `old` again, without an engine; None where they are not this task's."""
+    rows = read_samples(task.folder)
+    samples = task.header["n_samples_per_item"]
+    if [row["item_id"] for row in rows] != [item.id for item in task.items for _ in range(samples)]:
+        return None
+    started = time.monotonic()
+    verdicts = _grade(task, [row["response"] for row in rows], report)
+    rows = [row | _verdict_fields(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+    seconds = {**old["seconds"], "grade": time.monotonic() - started}
+    return SuiteResult(task.folder, _store(task, rows, seconds), "regraded")
+
+
+def _grade(task: Task, responses: Sequence[str], report: Reporter) -> list[Verdict]:
+    """Verdicts in order. Threads, because the slow ones wait for the grader's worker processes."""
+    count = len(responses) // len(task.items)
+    with report.bar(f"{task.header['checkpoint']}: grading {task.suite.name}", len(responses)) as advance:
+
+        def grade(position: int) -> Verdict:
+            verdict = task.suite.grade(responses[position], task.items[position // count])
+            advance(1)
+            return verdict
+
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            return list(pool.map(grade, range(len(responses))))
+
+
+def _row(task: Task, position: int, samples: int, generation: Generation, verdict: Verdict) -> dict[str, Any]:
+    item, prompt = task.items[position // samples], task.prompts[position // samples]
+    return {
+        **item.meta,
+        "item_id": item.id,
+        "sample": position % samples,
+        "prompt_hash": prompt.prompt_hash,
+        "prompt": prompt.text,
+        "response": generation.text,
+        "gold": item.gold,
+        **_verdict_fields(verdict),
+        "prompt_tokens": len(prompt.token_ids),
+        "response_tokens": len(generation.token_ids),
+        "truncated": generation.finish_reason != "stop",
+        "finish_reason": generation.finish_reason,
+    }
+
+
+def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
+    return {"status": verdict.status, "reason": verdict.reason, "extracted": verdict.extracted}
+
+
+def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+    result = {
+        **task.header,
+        "metrics": metrics_from_samples(rows),
+        "counts": counts_from_samples(rows),
+        "versions": versions(),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    return write_suite(task.folder, rows, result)
+
+
+def item_seed(seed: int, item_id: str) -> int:
+    """A seed of the item's own, so that neither order nor limit changes what an item is sampled with."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{item_id}".encode()).digest()[:4], "big")

@@ -1,0 +1,266 @@
+"""evaluate(): real models in real engines; all recomputable, nothing done twice, nothing half accepted."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dipo_eval import provenance
+from dipo_eval import run as run_module
+from dipo_eval.checkpoints import Checkpoint, find_checkpoints, weights_hash
+from dipo_eval.cpu_env import set_engine_env
+from dipo_eval.engine import Request, Sampling
+from dipo_eval.errors import UserError
+from dipo_eval.metrics import counts_from_samples, metrics_from_samples
+from dipo_eval.results import read_result, read_samples
+from dipo_eval.run import evaluate
+from dipo_eval.task import SuiteResult, item_seed
+from dipo_eval.vllm_engine import VllmEngine
+
+ROW_KEYS = {
+    "item_id", "sample", "prompt_hash", "prompt", "response", "gold", "status", "reason", "extracted",
+    "prompt_tokens", "response_tokens", "truncated", "finish_reason",
+}  # fmt: skip
+RESULT_KEYS = {
+    "schema", "run", "checkpoint", "step", "suite", "model", "settings", "n_items", "n_samples_per_item",
+    "metrics", "counts", "hashes", "versions", "seconds", "created",
+}  # fmt: skip
+
+
+def run_hf(model: Path, tmp_path: Path, data: Path, **more: Any) -> list[SuiteResult]:
+    arguments: dict[str, Any] = {
+        "results_dir": tmp_path / "results",
+        "run": "r",
+        "engine": "hf",
+        "max_new_tokens": 8,
+        "data_dir": data,
+        "progress": False,
+        **more,
+    }
+    suites = arguments.pop("suites", ["gsm8k"])
+    return evaluate([Checkpoint(model, model.name, 2)], suites, **arguments)
+
+
+def test_everything_is_stored_and_recomputes(models: Path, tmp_path: Path, data: Path) -> None:
+    model = models / "global_step2_hf"
+    results = run_hf(model, tmp_path, data, suites=["arithmetic-control", "gsm8k"], limit=4, top_p=0.9)
+    assert [r.result["suite"] for r in results] == ["arithmetic-control", "gsm8k"]
+    assert [r.folder for r in results] == [
+        tmp_path / "results" / "r" / model.name / r.result["suite"] for r in results
+    ]
+    for result in results:
+        assert result.origin == "generated"
+        assert read_result(result.folder) == result.result
+        assert set(result.result) == RESULT_KEYS
+        rows = read_samples(result.folder)
+        assert all(set(row) >= ROW_KEYS for row in rows)
+        assert metrics_from_samples(rows) == result.result["metrics"]
+        assert counts_from_samples(rows) == result.result["counts"]
+        assert len(rows) == result.result["n_items"] == 4
+        assert result.result["model"]["weights_hash"] == weights_hash(model)
+        assert result.result["settings"]["prompt_form"] == "chat"
+    row = read_samples(results[0].folder)[0]
+    assert row["prompt"].startswith("<|im_start|>user\n")
+    assert row["prompt"].endswith("<|im_end|>\n<|im_start|>assistant\n")
+    assert row["kind"]
+    assert (tmp_path / "results" / "index.sqlite").is_file()
+
+
+def test_a_prompt_that_fills_the_context_is_counted_as_truncated(
+    models: Path, tmp_path: Path, data: Path
+) -> None:
+    (result,) = run_hf(models / "global_step2_hf", tmp_path, data)
+    rows = {row["item_id"]: row for row in read_samples(result.folder)}
+    assert rows["q3"]["prompt_tokens"] > 512
+    assert (rows["q3"]["finish_reason"], rows["q3"]["response"], rows["q3"]["response_tokens"]) == (
+        "prompt_too_long", "", 0,
+    )  # fmt: skip
+    assert (rows["q3"]["truncated"], rows["q3"]["status"]) == (True, "wrong")
+    assert rows["q0"]["response_tokens"] > 0
+    assert result.result["n_items"] == 5
+
+
+def test_nothing_is_done_twice(
+    models: Path, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models / "global_step2_hf"
+    (first,) = run_hf(model, tmp_path, data)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("no engine may be loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "open_engine", refuse)
+        (second,) = run_hf(model, tmp_path, data)
+        assert (second.origin, second.result) == ("found", first.result)
+        # A mended grader means new verdicts on the old responses.
+        patch.setattr(provenance, "_grader_hash", lambda suite: "mended")
+        (third,) = run_hf(model, tmp_path, data)
+        assert third.origin == "regraded"
+        assert third.result["hashes"]["suite_hash"] != first.result["hashes"]["suite_hash"]
+        assert third.result["hashes"]["samples_sha256"] == first.result["hashes"]["samples_sha256"]
+        assert third.result["seconds"]["generate"] == first.result["seconds"]["generate"]
+    (forced,) = run_hf(model, tmp_path, data, force=True)
+    assert forced.origin == "generated"
+    assert forced.result["hashes"] == first.result["hashes"]  # greedy: the same responses again
+
+
+def test_a_partial_or_tampered_result_is_made_again(models: Path, tmp_path: Path, data: Path) -> None:
+    model = models / "global_step2_hf"
+    (first,) = run_hf(model, tmp_path, data)
+    samples = first.folder / "samples.jsonl"
+    samples.write_text(samples.read_text().replace('"wrong"', '"correct"', 1))
+    (second,) = run_hf(model, tmp_path, data)
+    assert second.origin == "generated"
+    (first.folder / "results.json").unlink()
+    (third,) = run_hf(model, tmp_path, data)
+    assert third.origin == "generated"
+    assert third.result["hashes"] == first.result["hashes"]
+
+
+def test_other_weights_replace_and_other_settings_are_refused(
+    models: Path, tmp_path: Path, data: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(models / "global_step2_hf", model)
+    (first,) = run_hf(model, tmp_path, data)
+    with pytest.raises(UserError, match="max_new_tokens"):
+        run_hf(model, tmp_path, data, max_new_tokens=9)
+    assert read_result(first.folder) == first.result
+    shutil.copytree(models / "global_step10_hf", model, dirs_exist_ok=True)
+    (second,) = run_hf(model, tmp_path, data)
+    assert second.origin == "generated"
+    assert second.result["model"] != first.result["model"]
+
+
+def test_several_samples_are_seeded_by_item(models: Path, tmp_path: Path, data: Path) -> None:
+    options: dict[str, Any] = {"samples": 3, "temperature": 1.0, "suites": ["arithmetic-control"], "limit": 3}
+    (a,) = run_hf(models / "global_step2_hf", tmp_path, data, **options)
+    (b,) = run_hf(models / "global_step2_hf", tmp_path, data, **options, run="again")
+    rows = read_samples(a.folder)
+    assert rows == read_samples(b.folder)
+    assert [row["sample"] for row in rows] == [0, 1, 2] * 3
+    assert len({row["response"] for row in rows}) > 3
+    assert {"accuracy", "pass@2", "pass@3", "maj@3"} <= set(a.result["metrics"])
+    assert a.result["metrics"]["accuracy"]["k"] == 3
+
+
+def test_bad_data_is_refused_before_the_model_is_touched(tmp_path: Path, data: Path) -> None:
+    with (data / "gsm8k_test.jsonl").open("a") as file:
+        file.write("{broken\n")
+    with pytest.raises(UserError, match=r"gsm8k_test\.jsonl:6"):
+        run_hf(tmp_path / "no_such_model", tmp_path, data)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"samples": 2}, "at temperature 0"),
+        ({"samples": 0}, "at least 1"),
+        ({"max_new_tokens": 0}, "at least 1"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"engine": "openai"}, "choose from vllm, hf"),
+        ({"run": "../up"}, "run name"),
+        ({"suites": ["gsm8"]}, "did you mean"),
+        ({"limit": 0}, "limit=0"),
+        ({"max_model_len": 10_000}, "more than the 512"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    models: Path, tmp_path: Path, data: Path, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        run_hf(models / "global_step2_hf", tmp_path, data, **more)
+    assert "\n" not in str(caught.value)
+
+
+def test_models_that_cannot_be_loaded_are_explained(models: Path, tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        run_hf(tmp_path / "missing", tmp_path, data)
+    broken = tmp_path / "broken"
+    shutil.copytree(models / "global_step2_hf", broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot load this model") as caught:
+        run_hf(broken, tmp_path, data)
+    assert "\n" not in str(caught.value)
+    weights.unlink()
+    with pytest.raises(UserError, match="weights are missing"):
+        run_hf(broken, tmp_path, data)
+    with pytest.raises(UserError, match="no checkpoint"):
+        evaluate([], ["gsm8k"], results_dir=tmp_path, run="r", data_dir=data)
+
+
+def test_a_batch_answers_as_each_prompt_alone(models: Path) -> None:
+    """Left padding in the transformers engine must not change a greedy response."""
+    from dipo_eval.hf_engine import HfEngine
+
+    engine = HfEngine(models / "global_step2_hf", dtype="float32")
+    requests = [Request(list(range(5, 5 + n)), 1, 12 if n < 9 else 6, 0) for n in (3, 11, 7, 1, 20)]
+    together = engine.generate(requests, Sampling())
+    alone = [engine.generate([request], Sampling())[0] for request in requests]
+    assert together == alone
+    assert [
+        len(generations[0].token_ids) <= r.max_tokens
+        for generations, r in zip(together, requests, strict=True)
+    ]
+    engine.close()
+    engine.close()
+
+
+def test_the_users_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    set_engine_env(tmp_path / "not_local")
+    assert "HF_HUB_OFFLINE" not in os.environ
+    set_engine_env(tmp_path)
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "7"
+
+
+@pytest.mark.end_to_end
+def test_vllm_evaluates_two_checkpoints_in_one_process(models: Path, tmp_path: Path, data: Path) -> None:
+    """Real vLLM: the same greedy responses as transformers, each checkpoint its own, and seeded sampling."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    checkpoints = find_checkpoints(str(models))
+    shared: dict[str, Any] = {
+        "run": "r", "max_new_tokens": 8, "max_model_len": 256, "data_dir": data, "limit": 12,
+        "progress": False,
+    }  # fmt: skip
+    by_engine = {
+        engine: evaluate(
+            checkpoints, ["arithmetic-control"], engine=engine, results_dir=tmp_path / engine, **shared
+        )
+        for engine in ("vllm", "hf")
+    }
+    for ours, reference in zip(by_engine["vllm"], by_engine["hf"], strict=True):
+        fields = ("response", "response_tokens", "finish_reason", "prompt_hash", "prompt_tokens")
+        wanted = [[row[f] for f in fields] for row in read_samples(reference.folder)]
+        assert [[row[f] for f in fields] for row in read_samples(ours.folder)] == wanted
+    first, second = (read_samples(result.folder) for result in by_engine["vllm"])
+    assert [row["response"] for row in first] != [row["response"] for row in second]
+
+    # Seeded by item: neither the other prompts of a batch nor a second call change what is sampled.
+    engine = VllmEngine(checkpoints[0].path, max_model_len=64, dtype="float32")
+    try:
+        requests = [Request([5, 6, 7, 8 + i], 3, 10, item_seed(0, str(i))) for i in range(6)]
+        every = engine.generate(requests, Sampling(temperature=1.0))
+        assert engine.generate(requests[4:], Sampling(temperature=1.0)) == every[4:]
+        assert all(len({tuple(sample.token_ids) for sample in samples}) == 3 for samples in every)
+        assert engine.generate([], Sampling()) == []
+        # More prompt tokens than fit in one step, all of them sampled with seeds of their own.
+        many = [Request([5 + i % 9] * 60, 1, 2, i) for i in range(150)]
+        assert len(engine.generate(many, Sampling(temperature=1.0))) == 150
+    finally:
+        engine.close()
+        engine.close()
