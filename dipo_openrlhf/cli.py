@@ -1,0 +1,142 @@
+"""The `dipo` command. Heavy packages are imported inside the commands, so that --help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dipo_eval.cpu_env import set_process_env
+from dipo_eval.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None:
+    """DiPO on OpenRLHF: train with verifiable rewards, evaluate every checkpoint, tell a gain from luck."""
+
+
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("train", context_settings=_PASS_THROUGH)
+def train_command(
+    context: typer.Context,
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of this package.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact OpenRLHF command and stop.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the newest whole checkpoint of the run's folder.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show OpenRLHF's log as well.")] = False,
+) -> None:
+    """Train a recipe through OpenRLHF's own loop (Ray, vLLM, DeepSpeed).
+
+    Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*
+    and evaluate.*. Example:
+
+        dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
+    """
+    from dipo_openrlhf.recipe import load_recipe
+    from dipo_openrlhf.recipe_yaml import parse_overrides
+    from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
+
+    loaded = load_recipe(recipe, parse_overrides(context.args))
+    if dry_run:
+        typer.echo(command_text(plan_run(loaded, resume)))
+        return
+    try:
+        folder = train(loaded, resume=resume, verbose=verbose)
+    except KeyboardInterrupt:
+        raise UserError(interrupted_message(loaded)) from None
+    typer.echo(f"trained: {folder}")
+
+
+@app.command("quickstart", context_settings=_PASS_THROUGH)
+def quickstart_command(
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Option(help="tiny: a million parameters, made here. smollm2: SmolLM2-135M-Instruct on GSM8K."),
+    ] = "tiny",
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-dir",
+            help="Folder of the run. Default: the first free of runs/quickstart, runs/quickstart-2, ...",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps. Default: 20, smollm2: 5.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of prompts and training.")] = 42,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", envvar="DIPO_DATA_DIR", help="Folder of gsm8k_train.jsonl, gsm8k_test.jsonl."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted quickstart.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show OpenRLHF's log as well.")] = False,
+) -> None:
+    """Train a small model with DiPO on this machine, evaluate every checkpoint, write the board.
+
+    The real loop: Ray, vLLM and DeepSpeed, on two CPU cores, in minutes. Any key of the recipe can be overridden as
+    --section.key value. Example:
+
+        dipo quickstart --steps 20 --dipo.group_space argmax
+    """
+    from dipo_openrlhf.quickstart.run import MODELS, QuickstartOptions, quickstart
+    from dipo_openrlhf.recipe_yaml import parse_overrides
+
+    if model not in MODELS:
+        raise UserError(f"--model {model!r}: choose one of {', '.join(MODELS)}")
+    options = QuickstartOptions(model, run_dir, steps, seed, data_dir, resume, verbose)
+    quickstart(options, parse_overrides(context.args))
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Show whether this machine is ready, and everything this project changes in OpenRLHF."""
+    from rich.console import Console
+
+    from dipo_openrlhf.doctor import doctor
+
+    if not doctor(Console()):
+        raise typer.Exit(1)
+
+
+def _register() -> None:
+    """The evaluation package's commands; it knows nothing of training, so they are added here."""
+    from dipo_eval.board.cli import board_command
+    from dipo_eval.cli import eval_command
+
+    app.command("eval")(eval_command)
+    app.command("board")(board_command)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point: a UserError is one line and status 2, Ctrl-C is status 130."""
+    set_process_env()
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(130 if str(error).startswith("interrupted") else 2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""`dipo doctor`: is this machine ready, what will be changed in OpenRLHF here, and does a recipe fit it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from dipo_eval.cpu_env import usable_cores
+from dipo_eval.errors import UserError
+from dipo_openrlhf.openrlhf_patch import cpu, flash_attn_stand_in, version
+from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.train import installed_versions
+
+
+def doctor(console: Console) -> bool:
+    """Print three tables; returns whether training can start here."""
+    ready = _machine(console)
+    _seams(console)
+    _changes(console)
+    return ready
+
+
+def _machine(console: Console) -> bool:
+    table = Table(title="This machine", title_justify="left", show_header=False)
+    ready = True
+    device = "cpu (OpenRLHF with the changes below)" if on_cpu("auto") else "gpu (OpenRLHF unchanged)"
+    table.add_row("device", device)
+    table.add_row("cores, memory", f"{usable_cores()}, {psutil.virtual_memory().total / 2**30:.0f} GiB")
+    table.add_row("free disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB")
+    table.add_row("python", f"{platform.python_version()} ({sys.executable})")
+    for name, found in installed_versions().items():
+        table.add_row(name, found)
+    try:
+        version.check_version()
+        table.add_row("OpenRLHF", f"{version.OPENRLHF_VERSION}: the version this project patches")
+    except UserError as error:
+        ready = False
+        table.add_row("OpenRLHF", f"[red]{error}[/red]")
+    console.print(table)
+    return ready
+
+
+def _seams(console: Console) -> None:
+    table = Table(title="Overridden in OpenRLHF on every device", title_justify="left")
+    for column in ("method", "why"):
+        table.add_column(column, overflow="fold")
+    for seam in version.SEAMS:
+        table.add_row(seam.path.removeprefix("openrlhf."), seam.why)
+    console.print(table)
+
+
+def _changes(console: Console) -> None:
+    used = "applied here" if on_cpu("auto") else "not applied here: this machine has a GPU"
+    table = Table(title=f"Changed at run time on CPU alone ({used})", title_justify="left")
+    for column in ("module", "change", "why"):
+        table.add_column(column, overflow="fold")
+    table.add_row(
+        flash_attn_stand_in.TARGET,
+        "a stand-in for flash_attn during this one import",
+        "flash-attn needs CUDA; called only with packing and ring attention, both refused on CPU",
+    )
+    for change in cpu.CHANGES:
+        table.add_row(change.module, change.what, change.why)
+    console.print(table)

@@ -1,0 +1,38 @@
+"""One line for a user from an exception that came through Ray."""
+
+from __future__ import annotations
+
+import re
+
+# What a full disk looks like from torch, safetensors, Ray and the system.
+_DISK_FULL = re.compile(
+    r"No space left on device|ENOSPC|PytorchStreamWriter failed|inline_container.*unexpected pos|File too large"
+    r"|Disk quota exceeded|file write failed",
+    re.IGNORECASE,
+)
+_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|Cannot allocate memory", re.IGNORECASE)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The innermost exception: Ray wraps the worker's in RayTaskError.cause."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "cause", None) or error.__cause__
+        if not isinstance(inner, BaseException):
+            break
+        error = inner
+    return error
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, without a traceback (which is in the run's train.log)."""
+    text = str(error)
+    if _DISK_FULL.search(text):
+        return "the disk is full: a checkpoint could not be written; free space (ckpt.path, ckpt.max_num), then resume"
+    if _OUT_OF_MEMORY.search(text):
+        return "out of memory: lower train.micro_batch_size, rollout.micro_batch_size or data.max_len"
+    cause = root_cause(error)
+    message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
+    name = type(cause).__name__
+    return f"{name}: {message}"[:500] if message else name

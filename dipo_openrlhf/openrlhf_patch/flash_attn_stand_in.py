@@ -1,0 +1,80 @@
+"""Let OpenRLHF's models import without flash-attn, which needs CUDA.
+
+`openrlhf/models/ring_attn_utils.py:3` imports five functions of flash-attn at the top, and every model imports
+that module; the functions are called only with packed samples or ring attention, both refused on CPU. The
+stand-in exists in `sys.modules` for this one import and is removed afterwards, since transformers and vLLM probe
+for flash-attn to choose their kernels.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NoReturn
+
+TARGET = "openrlhf.models.ring_attn_utils"
+_NAMES = {
+    "flash_attn": (),
+    "flash_attn.bert_padding": ("index_first_axis", "pad_input", "rearrange", "unpad_input"),
+    "flash_attn.utils": (),
+    "flash_attn.utils.distributed": ("all_gather",),
+}
+
+
+def _refuse(name: str) -> Callable[..., NoReturn]:
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise RuntimeError(
+            f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
+        )
+
+    return refuse
+
+
+def _stand_ins() -> dict[str, ModuleType]:
+    modules = {}
+    for module_name, functions in _NAMES.items():
+        module = ModuleType(module_name)
+        for function in functions:
+            setattr(module, function, _refuse(f"{module_name}.{function}"))
+        modules[module_name] = module
+    return modules
+
+
+class _Loader(importlib.abc.Loader):
+    """Runs the wrapped loader with the stand-in present."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        modules = _stand_ins()
+        sys.modules.update(modules)
+        try:
+            self.loader.exec_module(module)
+        finally:
+            for name in modules:
+                sys.modules.pop(name, None)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != TARGET:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+def install() -> None:
+    """Register the import hook once in this process."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())

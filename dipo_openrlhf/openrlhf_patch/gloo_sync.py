@@ -1,0 +1,48 @@
+"""Weight transfer from DeepSpeed to vLLM over gloo, in place of OpenRLHF's NCCL group."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+# A rank that never comes means that its process died: say so instead of waiting for ever.
+TIMEOUT = timedelta(minutes=10)
+
+
+class GlooGroup:
+    """The one method of vLLM's PyNcclCommunicator that OpenRLHF calls."""
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+
+    def broadcast(self, tensor: torch.Tensor, src: int, stream: object = None) -> None:
+        """Send `tensor` from rank `src` to all others, in place. Raises RuntimeError after TIMEOUT."""
+        options = dist.BroadcastOptions()
+        options.rootRank = src
+        options.rootTensor = 0
+        self.group.broadcast([tensor], options).wait()
+
+
+def init_gloo_group(
+    master_address: str, master_port: int, rank: int, world_size: int, device: object
+) -> GlooGroup:
+    """Stand-in for openrlhf/utils/distributed_util.py:13 stateless_init_process_group, same arguments."""
+    store = dist.TCPStore(master_address, master_port, world_size, is_master=rank == 0, timeout=TIMEOUT)
+    return GlooGroup(dist.ProcessGroupGloo(dist.PrefixStore("dipo_sync", store), rank, world_size, TIMEOUT))
+
+
+def update_weight(
+    self: Any, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False
+) -> None:
+    """Stand-in for openrlhf/trainer/ray/vllm_worker_wrap.py:32 WorkerWrap.update_weight on CPU.
+
+    Raises TypeError when the training engine's dtype is not vLLM's.
+    """
+    if dtype != self.model_config.dtype:
+        raise TypeError(f"weight {name} is {dtype} in training but {self.model_config.dtype} in vLLM")
+    weight = torch.empty(shape, dtype=dtype, device="cpu")
+    self._model_update_group.broadcast(weight, src=0)
+    self.model_runner.model.load_weights(weights=[(name, weight)])

@@ -1,0 +1,188 @@
+"""The driver process: OpenRLHF's own command line with one class replaced.
+
+    python -m dipo_openrlhf.openrlhf_patch.launch RUN_DIR/launch.json
+
+`dipo train` starts it with the run's environment (see cpu.environment) and watches it; it may also be started by
+hand. openrlhf.cli.train_ppo_ray imports PPOTrainer late, inside `train()`, so replacing that one module attribute
+on the driver is enough; the class travels to Ray's worker by reference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.events import write_event
+from dipo_openrlhf.openrlhf_patch import cpu, version
+from dipo_openrlhf.openrlhf_patch.failures import one_line
+from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.processes import RUN_ID, end_processes
+
+PROGRAM = "openrlhf.cli.train_ppo_ray"
+_WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.cpu.install"
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """What the driver needs; written to RUN_DIR/launch.json."""
+
+    argv: list[str]
+    dipo: dict[str, Any]
+    settings: dict[str, Any]
+    cpu: bool
+    gpus: int  # pretended GPUs of a CPU run: one for each actor rank and engine
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> LaunchPlan:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+class TrainerFactory:
+    """Stands where OpenRLHF expects the Ray actor class `PPOTrainer`: adds our two named arguments."""
+
+    def __init__(self, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
+        # Imported before the attribute is replaced: it subclasses the original.
+        from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
+
+        self.trainer_class = DiPOTrainer
+        self.extra = {"dipo_config": dipo_config, "settings": settings}
+
+    def remote(self, *args: Any, **generate_kwargs: Any) -> Any:
+        import ray
+
+        return ray.remote(self.trainer_class).remote(*args, **self.extra, **generate_kwargs)
+
+
+def _start_local_ray(plan: LaunchPlan) -> None:
+    """A Ray of our own with pretended GPUs; OpenRLHF keeps a Ray that is already initialised."""
+    import ray
+
+    # Settings of the caller's shell: one would join its cluster, the other contradicts the pretended GPUs.
+    for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
+        os.environ.pop(name, None)
+    ray.init(
+        address="local",
+        num_gpus=plan.gpus,
+        num_cpus=2 * plan.gpus + 4,
+        include_dashboard=False,
+        object_store_memory=512 * 1024**2,
+        runtime_env={"worker_process_setup_hook": _WORKER_HOOK, "env_vars": plan.environment},
+        log_to_driver=True,
+    )
+
+
+def _allow_fp32() -> None:
+    """Let `--ds.param_dtype fp32` through the parser and to the engine (vllm_engine.py:273 names bfloat16)."""
+    import argparse
+
+    original = argparse.ArgumentParser.add_argument
+
+    def add_argument(self: argparse.ArgumentParser, *names: Any, **options: Any) -> argparse.Action:
+        if "--ds.param_dtype" in names:
+            options["choices"] = [*options["choices"], "fp32"]
+        return original(self, *names, **options)
+
+    argparse.ArgumentParser.add_argument = add_argument  # type: ignore[method-assign, assignment]
+
+
+class _Float32Engines:
+    """RolloutRayActor whose engines load float32 weights: a sync needs equal types on both sides."""
+
+    def __init__(self, actor_class: Any) -> None:
+        self.actor_class = actor_class
+
+    def options(self, **options: Any) -> _Float32Engines:
+        return _Float32Engines(self.actor_class.options(**options))
+
+    def remote(self, **arguments: Any) -> Any:
+        return self.actor_class.remote(**{**arguments, "dtype": "float32"})
+
+
+def run(plan: LaunchPlan) -> None:
+    """Run OpenRLHF's training to its end. Raises what it raises."""
+    version.check_version()
+    settings = TrainerSettings(**plan.settings)
+    run_dir = Path(settings.run_dir)
+    cpu.install()
+    write_event(run_dir, "checking the data")
+    from dipo_openrlhf.openrlhf_patch.preflight import check_prompts
+
+    check_prompts(plan.argv)
+    write_event(run_dir, "starting Ray")
+    if plan.cpu:
+        _start_local_ray(plan)
+        _allow_fp32()
+    write_event(run_dir, "importing OpenRLHF")
+    import openrlhf.trainer.ppo_trainer as ppo_trainer
+
+    version.check_seams()
+    ppo_trainer.PPOTrainer = TrainerFactory(DipoConfig(**plan.dipo), settings)
+    if plan.cpu and "fp32" in plan.argv:
+        import openrlhf.trainer.ray.vllm_engine as vllm_engine
+
+        vllm_engine.RolloutRayActor = _Float32Engines(vllm_engine.RolloutRayActor)
+    write_event(run_dir, "loading the model and the rollout engine")
+    sys.argv = [PROGRAM, *plan.argv]
+    runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+
+
+def _end_with_parent(run_id: str) -> None:
+    """End the run when `dipo train`, which holds the other end of our stdin, is gone."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(20)
+        end_processes(run_id)
+        os._exit(1)
+
+    if run_id and not sys.stdin.isatty():
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def main(path: str) -> int:
+    """Exit status: 0 trained, 1 failed (events.jsonl says why), 130 interrupted."""
+    plan = LaunchPlan.read(Path(path))
+    run_dir = Path(plan.settings["run_dir"])
+    _end_with_parent(os.environ.get(RUN_ID, ""))
+    try:
+        run(plan)
+    except KeyboardInterrupt:
+        write_event(run_dir, "interrupted")
+        return 130
+    except UserError as error:
+        write_event(run_dir, "failed", error=str(error))
+        return 1
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        write_event(run_dir, "failed", error=one_line(error))
+        return 1
+    finally:
+        _stop_ray()
+    write_event(run_dir, "done")
+    return 0
+
+
+def _stop_ray() -> None:
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,16 @@
+"""What a run is, apart from OpenRLHF's arguments: handed to the trainer and written beside the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Identity and bookkeeping of one run; plain values, since Ray pickles them to the trainer's process."""
+
+    run_dir: str
+    recipe_hash: str
+    keep_checkpoints: int = 3  # whole checkpoints kept on disk; 0 keeps all
+    save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
+    versions: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,114 @@
+"""DiPOTrainer: OpenRLHF's trainer with DiPO's experience maker, queue checkpoints and safe rotation.
+
+`PPOTrainer` is a Ray actor class and cannot be subclassed; its plain class can
+(`PPOTrainer.__ray_actor_class__`). `launch.py` wraps this one in `ray.remote` again and puts it in OpenRLHF's
+place.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from openrlhf.trainer.ppo_trainer import PPOTrainer
+
+from dipo_eval.checkpoints import weights_hash
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.events import write_event
+from dipo_openrlhf.openrlhf_patch import checkpoints, run_log
+from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
+from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+
+Base: Any = PPOTrainer.__ray_actor_class__
+
+CLIENT_STATE_KEY = "dipo"
+
+
+class DiPOTrainer(Base):
+    """See openrlhf/trainer/ppo_trainer.py:503 for the loop this runs in.
+
+    Args:
+        dipo_config: the algorithm's switches. A named parameter, since `**generate_kwargs` swallows all others.
+        settings: the run's folder, rotation and identity.
+    """
+
+    def __init__(
+        self, *args: Any, dipo_config: DipoConfig, settings: TrainerSettings, **generate_kwargs: Any
+    ) -> None:
+        super().__init__(*args, **generate_kwargs)
+        self.settings = settings
+        self.run_dir = Path(settings.run_dir)
+        self.ckpt_path = Path(self.args.ckpt.path)
+        self.experience_maker = DiPOExperienceMaker(
+            self.actor_model_group,
+            self.critic_model_group,
+            self.reward_model_group,
+            self.reference_model_group,
+            self.kl_ctl,
+            self.strategy,
+            self.tokenizer,
+            dipo_config=dipo_config,
+        )
+
+    def fit(self, global_step: int = 0) -> None:
+        """OpenRLHF's loop; says beforehand how many steps there will be."""
+        per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
+        total_steps = per_episode * self.args.train.num_episodes
+        write_event(self.run_dir, "training", total_steps=total_steps)
+        super().fit(global_step)
+        write_event(self.run_dir, "saving the final model")
+
+    def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:
+        """Restore the perplexity queue as well."""
+        super().restore_best_checkpoint_state(checkpoint_states)
+        state = (checkpoint_states or {}).get(CLIENT_STATE_KEY)
+        if state:
+            self.experience_maker.queue.load_state_dict(state["queue"])
+
+    def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
+        """DiPO's metrics join the step's; the rollout's groups are logged."""
+        status, next_step = super().train_step(rollout_samples, global_step)
+        status.update(self.experience_maker.metrics)
+        if self.settings.save_rollouts and self.experience_maker.rollouts is not None:
+            run_log.append_rollouts(self.run_dir, next_step, self.experience_maker.rollouts)
+        return status, next_step
+
+    def save_logs_and_checkpoints(
+        self,
+        global_step: int,
+        logs_dict: dict[str, Any] | None = None,
+        client_states: dict[str, Any] | None = None,
+    ) -> None:
+        """Log, save with the queue in the client state, verify, mark complete, then prune."""
+        run_log.append_metrics(self.run_dir, global_step, logs_dict or {})
+        client_states = dict(client_states or {})
+        client_states[CLIENT_STATE_KEY] = {"queue": self.experience_maker.queue.state_dict()}
+        # OpenRLHF's loggers take numbers alone.
+        numbers = {
+            key: value
+            for key, value in (logs_dict or {}).items()
+            if key == "generated_samples" or not isinstance(value, str)
+        }
+        super().save_logs_and_checkpoints(global_step, numbers, client_states)
+        if global_step % self.args.ckpt.save_steps == 0:
+            self._complete(global_step)
+
+    def _complete(self, global_step: int) -> None:
+        """All ranks have returned, so both folders are written: check, mark, prune."""
+        started = time.time()
+        tag = checkpoints.tag_of(global_step)
+        actor_folder = self.ckpt_path / "_actor" / tag
+        if not self.args.ckpt.disable_ds and not any(actor_folder.glob("*optim_states.pt")):
+            raise RuntimeError(f"checkpoint {actor_folder} has no optimizer state after its save")
+        if not self.args.ckpt.save_hf:
+            return
+        facts = {
+            "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
+            "recipe_hash": self.settings.recipe_hash,
+            "versions": self.settings.versions,
+            "saved": round(started, 3),
+        }
+        checkpoints.mark_complete(self.ckpt_path, global_step, facts)
+        checkpoints.prune(self.ckpt_path, self.settings.keep_checkpoints)

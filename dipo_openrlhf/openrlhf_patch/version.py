@@ -1,0 +1,101 @@
+"""Refuse to run on an OpenRLHF whose seams were not checked."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+from dataclasses import dataclass
+
+from dipo_eval.errors import UserError
+
+OPENRLHF_VERSION = "0.11.2"
+
+
+@dataclass(frozen=True)
+class Seam:
+    """One method of OpenRLHF that this project overrides or calls, with the parameters it relies on."""
+
+    path: str
+    parameters: tuple[str, ...]
+    why: str
+
+
+_TRAINER = "openrlhf.trainer.ppo_trainer:BasePPOTrainer"
+_MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
+
+SEAMS = (
+    Seam(
+        f"{_MAKER}.compute_advantages_and_returns",
+        ("self", "experiences"),
+        "DiPO's advantages are added here: the last place where a prompt's group is still known",
+    ),
+    Seam(
+        f"{_MAKER}.__init__",
+        (
+            "self",
+            "actor_model_group",
+            "critic_model_group",
+            "reward_model_group",
+            "initial_model_group",
+            "kl_controller",
+            "strategy",
+            "tokenizer",
+            "kwargs",
+        ),
+        "the experience maker is rebuilt as DiPO's with the same arguments",
+    ),
+    Seam(
+        f"{_TRAINER}.restore_best_checkpoint_state",
+        ("self", "checkpoint_states"),
+        "the perplexity queue is restored from the checkpoint",
+    ),
+    Seam(
+        f"{_TRAINER}.save_logs_and_checkpoints",
+        ("self", "global_step", "logs_dict", "client_states"),
+        "the queue is saved, the completion marker written, old checkpoints pruned after the save",
+    ),
+    Seam(
+        f"{_TRAINER}.train_step",
+        ("self", "rollout_samples", "global_step"),
+        "DiPO's metrics join the step's",
+    ),
+)
+
+
+def installed_version() -> str:
+    """Version of the installed OpenRLHF. Raises UserError when it is missing."""
+    try:
+        return importlib.metadata.version("openrlhf")
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(
+            f"OpenRLHF is not installed: run `make setup` (CPU) or `make gpu`, which install {OPENRLHF_VERSION}"
+        ) from None
+
+
+def check_version() -> None:
+    """Raise UserError unless exactly the OpenRLHF release is installed whose seams this project knows."""
+    found = installed_version()
+    if found != OPENRLHF_VERSION:
+        raise UserError(
+            f"OpenRLHF {found} is installed, but the patch is for {OPENRLHF_VERSION}: "
+            f"pip install --no-deps openrlhf=={OPENRLHF_VERSION}"
+        )
+
+
+def check_seams() -> None:
+    """Raise UserError when an overridden method has another signature. Imports OpenRLHF (seconds)."""
+    import importlib
+
+    for seam in SEAMS:
+        module, _, qualified = seam.path.partition(":")
+        target: object = importlib.import_module(module)
+        for name in qualified.split("."):
+            target = getattr(target, name, None)
+        if not callable(target):
+            raise UserError(f"OpenRLHF has no {seam.path} any more ({seam.why}): install {OPENRLHF_VERSION}")
+        # `ray.remote` adds a tracing parameter to every method of an actor class.
+        found = tuple(name for name in inspect.signature(target).parameters if name != "_ray_trace_ctx")
+        if found != seam.parameters:
+            raise UserError(
+                f"OpenRLHF's {seam.path} takes {found}, expected {seam.parameters}: install {OPENRLHF_VERSION}"
+            )

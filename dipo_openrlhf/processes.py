@@ -1,0 +1,50 @@
+"""End everything a run started, wherever Ray or vLLM put it.
+
+Every process of a run inherits the environment variable DIPO_RUN_ID, so that a raylet, a worker or an engine that
+was moved to a session of its own is found all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import psutil
+
+RUN_ID = "DIPO_RUN_ID"
+
+
+def processes_of(run_id: str) -> list[psutil.Process]:
+    """Live processes that carry the run's id, except this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # ended meanwhile, a zombie, or another user's
+    return found
+
+
+def end_processes(run_id: str, grace: float = 5.0) -> int:
+    """SIGTERM, then SIGKILL after `grace` seconds. Returns how many were still alive at the start."""
+    alive = processes_of(run_id)
+    for process in alive:
+        _signal(process, kill=False)
+    psutil.wait_procs(alive, timeout=grace)
+    deadline = time.monotonic() + 10
+    while (left := processes_of(run_id)) and time.monotonic() < deadline:
+        for process in left:
+            _signal(process, kill=True)
+        psutil.wait_procs(left, timeout=1)
+    return len(alive)
+
+
+def _signal(process: psutil.Process, *, kill: bool) -> None:
+    try:
+        if kill:
+            process.kill()
+        else:
+            process.terminate()
+    except psutil.Error:
+        pass

@@ -1,0 +1,131 @@
+"""What a user sees while a run goes on: the stage, then a bar with the figures that matter."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from dipo_openrlhf.events import read_events
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+
+POLL_SECONDS = 0.5
+
+
+def step_line(row: dict[str, Any]) -> str:
+    """One step in words: accuracy, threshold and how many groups DiPO acted on."""
+    parts = []
+    if (accuracy := row.get("rollout/accuracy")) is not None:
+        parts.append(f"accuracy {accuracy:.3f}")
+    if (length := row.get("rollout/response_length_mean")) is not None:
+        parts.append(f"length {length:.0f}")
+    threshold = row.get("dipo/threshold_ppl")
+    if threshold is not None:
+        parts.append(f"tau* {threshold:.3f}")
+    elif row.get("dipo/infeasible_reason"):
+        parts.append(f"no tau* ({row['dipo/infeasible_reason']})")
+    if "dipo/fired_hard" in row:
+        parts.append(
+            f"acted on {row['dipo/fired_hard']:.0f}/{row.get('dipo/groups_hard', 0):.0f} hard "
+            f"{row['dipo/fired_easy']:.0f}/{row.get('dipo/groups_easy', 0):.0f} easy"
+        )
+    if (seconds := row.get("timing/step_total")) is not None:
+        parts.append(f"{seconds:.1f} s")
+    return "  ".join(parts)
+
+
+def fire_summary(rows: list[dict[str, Any]]) -> str:
+    """How often DiPO acted over a run, in one sentence."""
+
+    def total(key: str) -> int:
+        return round(sum(row.get(key) or 0 for row in rows))
+
+    hard, easy = total("dipo/groups_hard"), total("dipo/groups_easy")
+    fired_hard, fired_easy = total("dipo/fired_hard"), total("dipo/fired_easy")
+    if not hard + easy:
+        return "DiPO met no all-wrong or all-right group"
+    share = (fired_hard + fired_easy) / (hard + easy)
+    return (
+        f"DiPO acted on {fired_hard + fired_easy} of {hard + easy} extreme groups ({share:.1%}): "
+        f"{fired_hard} of {hard} all-wrong, {fired_easy} of {easy} all-right"
+    )
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Progress]:
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+        transient=False,
+        disable=not console.is_terminal,
+    ) as progress:
+        yield progress
+
+
+def show_progress(
+    driver: subprocess.Popen[bytes], run_dir: Path, start_timeout: float, step_timeout: float, verbose: bool
+) -> str | None:
+    """Follow the run until its driver ends. Returns a message when a deadline passed, else None."""
+    console = Console()
+    shown_steps = len(read_metrics(run_dir))
+    shown_stages = 0
+    stage = "starting"
+    last_change = time.monotonic()
+    log_position = (run_dir / "train.log").stat().st_size if verbose else 0
+    with _bars(console) as progress:
+        task = progress.add_task(stage, total=None, figures="")
+        while True:
+            ended = driver.poll() is not None
+            events = read_events(run_dir)
+            for event in events[shown_stages:]:
+                stage, last_change = event["stage"], time.monotonic()
+                if stage in ("failed", "interrupted", "done"):
+                    continue
+                progress.update(task, description=stage, total=event.get("total_steps"))
+                if not console.is_terminal:
+                    console.print(stage, highlight=False)
+            shown_stages = len(events)
+            rows = read_metrics(run_dir)
+            for row in rows[shown_steps:]:
+                last_change = time.monotonic()
+                progress.update(task, completed=row["step"], figures=step_line(row))
+                if not console.is_terminal:
+                    console.print(f"step {row['step']:>4}  {step_line(row)}", highlight=False, soft_wrap=True)
+            shown_steps = len(rows)
+            if verbose:
+                log_position = _copy_log(console, run_dir / "train.log", log_position)
+            if ended:
+                return None
+            limit = step_timeout if stage == "training" and shown_steps else start_timeout
+            if time.monotonic() - last_change > limit:
+                return f"no progress for {limit:.0f} s while {stage}: the run was ended"
+            time.sleep(POLL_SECONDS)
+
+
+def _copy_log(console: Console, path: Path, position: int) -> int:
+    with open(path, "rb") as file:
+        file.seek(position)
+        text = file.read()
+    if text:
+        console.out(text.decode(errors="replace"), end="", highlight=False)
+    return position + len(text)

@@ -1,0 +1,209 @@
+"""A recipe: one YAML file that names a model, data and DiPO's switches, validated before anything starts.
+
+Three sections are ours (`run`, `dipo`, `evaluate`); every other key is an argument of OpenRLHF under its own dotted
+name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
+precedence: command line, recipe, the recipe it `extends`, the method's defaults, OpenRLHF's defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf import recipe_methods
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
+from dipo_openrlhf.recipe_values import argv_of, checked_value
+from dipo_openrlhf.recipe_yaml import Setting, read_settings
+
+BUILT_IN = Path(__file__).parent / "recipes"
+
+
+class RunSection(BaseModel):
+    """`run:` where a run lives and what it runs on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field("", description="Name of the run on the board; the recipe's file name if empty.")
+    dir: str = Field("", description="Folder of the run; runs/<name> if empty.")
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto",
+        description="auto: cpu when this machine has no NVIDIA device. gpu: also from a head node without one.",
+    )
+    cpu_threads: int = Field(
+        0, ge=0, description="OpenMP threads of each process on CPU; 0: all cores of the machine."
+    )
+    save_rollouts: bool = Field(
+        True, description="Write rollouts.jsonl: correctness, reward and log-perplexity of every response."
+    )
+    start_timeout: int = Field(
+        900, ge=30, description="Seconds that models and engines may take to come up before the run is ended."
+    )
+    step_timeout: int = Field(
+        3600, ge=30, description="Seconds one training step may take before the run is ended as hanging."
+    )
+
+
+class EvaluateSection(BaseModel):
+    """`evaluate:` what every checkpoint is measured on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    suites: list[str] = Field(default_factory=list, description="Names from `dipo eval --list`.")
+    samples: int = Field(1, ge=1, description="Samples per item; 1 is greedy unless temperature is set.")
+    limit: int | None = Field(None, ge=1, description="First N items of each suite.")
+    temperature: float = Field(0.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer, tokens.")
+    seed: int = Field(0, ge=0, description="Seed of sampling and of generated suites.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe."""
+
+    source: str
+    run: RunSection
+    dipo: DipoConfig
+    evaluate: EvaluateSection
+    openrlhf: dict[str, Any]
+    where: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.run.name or Path(self.source).stem
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run.dir or Path("runs", self.name))
+
+    @property
+    def hash(self) -> str:
+        """Identity of what the training depends on: 16 hex digits over all values but the run's place."""
+        content = {"dipo": asdict(self.dipo), "openrlhf": self.openrlhf}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def argv(self) -> list[str]:
+        """OpenRLHF's command line, without the program."""
+        tokens = []
+        for key, value in self.openrlhf.items():
+            tokens += argv_of(key, value, openrlhf_actions()[key])
+        return tokens
+
+    def get(self, key: str) -> Any:
+        """An OpenRLHF argument: the recipe's value, or OpenRLHF's default."""
+        return self.openrlhf.get(key, openrlhf_actions()[key].default)
+
+
+def find_recipe(name: str) -> Path:
+    """A file, or the name of a recipe that comes with the package."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    built_in = BUILT_IN / f"{name.removesuffix('.yaml')}.yaml"
+    if built_in.is_file():
+        return built_in
+    known = sorted(item.stem for item in BUILT_IN.glob("*.yaml"))
+    near = difflib.get_close_matches(path.stem, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"no recipe {name!r}: {hint}a YAML file, or one of {', '.join(known)}")
+
+
+def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
+    """Read, merge and validate. Raises UserError with key, value, place and remedy."""
+    path = find_recipe(name)
+    settings = {**_with_bases(path, set()), **(overrides or {})}
+    return build_recipe(str(path), settings)
+
+
+def _with_bases(path: Path, seen: set[Path]) -> dict[str, Setting]:
+    if path.resolve() in seen:
+        raise UserError(f"{path}: `extends` goes round in a circle")
+    seen.add(path.resolve())
+    shown = path.name if path.parent == BUILT_IN else str(path)
+    settings = read_settings(path, shown)
+    base = settings.pop("extends", None)
+    if base is None:
+        return settings
+    beside = path.parent / f"{str(base.value).removesuffix('.yaml')}.yaml"
+    return {**_with_bases(beside if beside.is_file() else find_recipe(str(base.value)), seen), **settings}
+
+
+def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
+    """Validate merged settings. See load_recipe."""
+    from dipo_openrlhf.recipe_checks import check_combinations
+
+    run = _own_section(RunSection, "run", settings)
+    evaluate = _own_section(EvaluateSection, "evaluate", settings)
+    dipo = _dipo_section(settings)
+    openrlhf: dict[str, Any] = {}
+    where = {key: setting.where for key, setting in settings.items()}
+    cpu = recipe_methods.on_cpu(run.device)
+    for key, setting in settings.items():
+        if key.split(".")[0] in ("run", "evaluate", "dipo"):
+            continue
+        _check_known(key, setting)
+        value = checked_value(key, setting, openrlhf_actions()[key], cpu)
+        if value is not None:
+            openrlhf[key] = value
+    recipe_methods.add_defaults(openrlhf, where, dipo.method, cpu)
+    recipe = Recipe(source, run, dipo, evaluate, openrlhf, where)
+    recipe_methods.add_paths(recipe)
+    check_combinations(recipe, cpu)
+    return recipe
+
+
+def _own_section(model: type[Any], section: str, settings: dict[str, Setting]) -> Any:
+    mine = {
+        key.removeprefix(f"{section}."): setting
+        for key, setting in settings.items()
+        if key.startswith(f"{section}.")
+    }
+    try:
+        return model(**{key: setting.value for key, setting in mine.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        setting = mine.get(key.split(".")[0], Setting(first.get("input"), "the recipe"))
+        if first["type"] == "extra_forbidden":
+            raise UserError(_unknown(f"{section}.{key}", setting)) from None
+        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {first['msg']}") from None
+
+
+def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
+    mine = {
+        key.removeprefix("dipo."): setting for key, setting in settings.items() if key.startswith("dipo.")
+    }
+    try:
+        return DipoConfig.from_dict({key: setting.value for key, setting in mine.items()})
+    except ValueError as error:
+        place = next((s.where for key, s in mine.items() if key in str(error)), "recipe")
+        raise UserError(f"{place}: {error}") from None
+
+
+def known_keys() -> list[str]:
+    """Every key a recipe may have."""
+    own = [f"run.{key}" for key in RunSection.model_fields]
+    own += [f"evaluate.{key}" for key in EvaluateSection.model_fields]
+    own += [f"dipo.{key}" for key in asdict(DipoConfig())]
+    return own + list(openrlhf_actions())
+
+
+def _check_known(key: str, setting: Setting) -> None:
+    if key not in openrlhf_actions():
+        raise UserError(_unknown(key, setting))
+
+
+def _unknown(key: str, setting: Setting) -> str:
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+    if not near:
+        last = key.rsplit(".", 1)[-1]
+        near = [known for known in known_keys() if known.endswith(last)][:1]
+    hint = f"; the nearest known key is {near[0]}" if near else ""
+    return f"{setting.where}: unknown key {key} (value {setting.value!r}){hint}"

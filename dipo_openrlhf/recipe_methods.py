@@ -1,0 +1,87 @@
+"""What a method and a device imply for OpenRLHF's arguments, unless the recipe says otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dipo_openrlhf.recipe import Recipe
+
+# DAPO's parts (arXiv 2503.14476), which DiPO builds on: no KL, token-level loss, clip-higher.
+_DAPO: dict[str, Any] = {
+    "algo.advantage.estimator": "group_norm",
+    "algo.kl.init_coef": 0.0,
+    "actor.eps_clip_low_high": [0.2, 0.28],
+    "actor.loss_agg_mode": "token-mean",
+}
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    "dipo": _DAPO,
+    "dapo": {**_DAPO, "algo.dynamic_filtering_enable": True},
+    "grpo": {
+        "algo.advantage.estimator": "group_norm",
+        "algo.kl.init_coef": 0.0,
+        "actor.eps_clip_low_high": [0.2, 0.2],
+        "actor.loss_agg_mode": "seq-mean-token-mean",
+    },
+    "dr_grpo": {
+        "algo.advantage.estimator": "dr_grpo",
+        "algo.kl.init_coef": 0.0,
+        "actor.eps_clip_low_high": [0.2, 0.2],
+        "actor.loss_agg_mode": "token-mean",
+    },
+}
+
+CPU_DEFAULTS: dict[str, Any] = {
+    "ds.attn_implementation": "sdpa",
+    "ds.param_dtype": "fp32",
+    "vllm.sync_backend": "gloo",
+    "vllm.enforce_eager": True,
+    "vllm.num_engines": 1,
+    "actor.num_gpus_per_node": 1,
+    "ref.num_gpus_per_node": 1,
+}
+
+COMMON_DEFAULTS: dict[str, Any] = {
+    "data.apply_chat_template": True,
+    "data.label_key": "label",
+    "ckpt.save_hf": True,
+    "ckpt.best_metric_key": "none",
+    "ckpt.max_num": 3,
+}
+
+
+def on_cpu(device: str) -> bool:
+    """Whether a run with this `run.device` uses the CPU changes."""
+    if device == "auto":
+        return not any(Path("/dev").glob("nvidia[0-9]*"))
+    return device == "cpu"
+
+
+def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
+    """Fill in what the recipe leaves open, in place."""
+    layers = [(f"default of dipo.method {method}", METHOD_DEFAULTS.get(method, _DAPO))]
+    if cpu:
+        layers.append(("default on CPU", CPU_DEFAULTS))
+    layers.append(("default of this project", COMMON_DEFAULTS))
+    for reason, values in layers:
+        for key, value in values.items():
+            if key not in openrlhf:
+                openrlhf[key] = value
+                where.setdefault(key, reason)
+
+
+def add_paths(recipe: Recipe) -> None:
+    """Folders of the run and the default reward, made absolute: Ray's workers have another working folder."""
+    run_dir = recipe.run_dir.resolve()
+    reward = Path(__file__).parent / "rewards" / "math.py"
+    if not recipe.openrlhf.get("train.agent_func_path"):
+        recipe.openrlhf.setdefault("reward.remote_url", str(reward))
+    recipe.openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
+    recipe.openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
+    for key in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+        value = recipe.openrlhf.get(key)
+        if isinstance(value, str) and "," not in value and Path(value).expanduser().exists():
+            recipe.openrlhf[key] = str(Path(value).expanduser().resolve())
+    for key in ("ckpt.path", "ckpt.output_dir"):
+        recipe.openrlhf[key] = str(Path(recipe.openrlhf[key]).expanduser().resolve())

@@ -1,0 +1,123 @@
+"""Run the `dipo` command as a user would, and know every process that it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from dipo_openrlhf.data.arithmetic import write_prompts
+
+MARK = "DIPO_TEST_MARK"
+LIMIT = 420  # seconds a command of these tests may take on a busy machine
+
+
+@dataclass
+class Dipo:
+    """One `dipo` command; its children inherit a mark by which they are found."""
+
+    arguments: list[str]
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> Dipo:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dipo_openrlhf.cli", *self.arguments],
+            env={**os.environ, MARK: self.mark, "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        return self
+
+    def finish(self, limit: float = LIMIT) -> tuple[int, str]:
+        """(exit status, output). Ends everything and fails when the command outlasts `limit` seconds."""
+        assert self.process is not None
+        try:
+            output, _ = self.process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            for process in self.left_over():
+                process.kill()
+            self.process.kill()
+            raise
+        return self.process.returncode, output
+
+    def left_over(self) -> list[psutil.Process]:
+        """Live processes of this command, but for the command itself."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        own = self.process.pid if self.process else -1
+        return [process for process in found if process.pid != own]
+
+    def left_over_after(self, seconds: float) -> list[psutil.Process]:
+        """What is still alive once `seconds` have passed; returns as soon as nothing is."""
+        deadline = time.monotonic() + seconds
+        while (left := self.left_over()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
+
+def run_dipo(*arguments: str, limit: float = LIMIT) -> tuple[int, str]:
+    return Dipo(list(arguments)).start().finish(limit)
+
+
+def wait_until(condition: Any, process: subprocess.Popen[str], limit: float = LIMIT) -> None:
+    """Wait for `condition()`; fails when the process ends or the time is up first."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "the expected state was not reached in time"
+        time.sleep(0.25)
+
+
+RECIPE = """\
+run: {{name: tiny, dir: {run_dir}, device: cpu}}
+actor:
+  model_name_or_path: {model}
+  adam: {{lr: 1.0e-3}}
+  lr_scheduler: constant
+data: {{prompt_dataset: {prompts}, max_len: 112}}
+rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
+train: {{batch_size: 64, micro_batch_size: 32}}
+algo.advantage.is_correction_level: token
+ckpt: {{save_steps: 2, max_num: {keep}, path: {ckpt}}}
+dipo: {{min_side_samples: 10}}
+"""
+
+
+def write_recipe(
+    folder: Path, model: Path, *, steps: int = 4, keep: int = 0, ckpt: Path | None = None
+) -> tuple[Path, Path]:
+    """(recipe, run folder) of a few quick steps on generated arithmetic."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run_dir, prompts = folder / "run", folder / "prompts.jsonl"
+    write_prompts(prompts, 8 * steps, 0)
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(
+        RECIPE.format(run_dir=run_dir, model=model, prompts=prompts, keep=keep, ckpt=ckpt or run_dir / "ckpt")
+    )
+    return recipe, run_dir
+
+
+def rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
+    """Groups by step; of a step written twice the later ones count."""
+    found: dict[int, dict[int, dict[str, Any]]] = {}
+    for line in (run_dir / "rollouts.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        found.setdefault(row["step"], {})[row["group"]] = row
+    return {step: [groups[index] for index in sorted(groups)] for step, groups in found.items()}

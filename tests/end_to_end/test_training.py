@@ -1,0 +1,168 @@
+"""OpenRLHF's own loop on Ray, vLLM and DeepSpeed, with DiPO in it, on CPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from stack import rollouts, run_dipo, write_recipe
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dipo_eval.checkpoints import weights_hash
+from dipo_openrlhf.openrlhf_patch import checkpoints
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+
+
+def test_trains_and_leaves_no_process(trained):
+    rows = read_metrics(trained.run_dir)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert trained.left_over == []
+    # A lock of a DeepSpeed build would hang the next run for ever: nothing is built at all.
+    assert not list(trained.run_dir.glob("torch_extensions/**/*"))
+    for row in rows:
+        assert row["rollout/num_samples"] == 64
+        assert row["dipo/groups_hard"] + row["dipo/groups_easy"] + row["dipo/groups_normal"] == 8
+        assert 0 <= row["rollout/accuracy"] <= 1
+    assert [row["dipo/queue_size"] for row in rows] == [64, 128, 128, 128]
+
+
+def test_checkpoints_are_whole_and_marked(trained):
+    ckpt = trained.run_dir / "ckpt"
+    found = checkpoints.whole_checkpoints(ckpt)
+    assert [whole.step for whole in found] == [2, 4]
+    for whole in found:
+        assert whole.marker["weights_hash"] == weights_hash(whole.hf_path)
+        assert whole.marker["versions"]["openrlhf"] == "0.11.2"
+    assert found[0].marker["weights_hash"] != found[1].marker["weights_hash"]
+    assert (ckpt / "_actor" / "latest").read_text() == "global_step4"
+
+
+def _log_probs(folder: Path, text: str) -> torch.Tensor:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt", add_special_tokens=False)[
+        "input_ids"
+    ]
+    with torch.no_grad():
+        logits = model(ids).logits[0, :-1]
+    return torch.log_softmax(logits, -1).gather(-1, ids[0, 1:, None])[:, 0]
+
+
+def test_weights_really_reach_vllm(trained):
+    """vLLM's log-probabilities equal the actor's in every step, while the actor moves far from where it began.
+
+    `vllm_kl` compares the two on the step's own rollouts. Without a sync, step 4's rollouts would come from the
+    initial model, whose distance from the trained one is measured here on real text.
+    """
+    rows = read_metrics(trained.run_dir)
+    for row in rows:
+        assert abs(row["vllm_kl"]) < 1e-4
+    tokenizer = AutoTokenizer.from_pretrained(trained.model)
+    text = "".join(
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": json.loads(line)["input"]}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        + f"\\boxed{{{json.loads(line)['label']}}}"
+        for line in (trained.recipe.parent / "prompts.jsonl").read_text().splitlines()[:4]
+    )
+    initial = _log_probs(trained.model, text)
+    after_two = _log_probs(trained.run_dir / "ckpt" / "global_step2_hf", text)
+    moved = (initial - after_two).abs().mean().item()
+    assert moved > 0.01
+    assert moved > 100 * max(abs(row["vllm_kl"]) for row in rows)
+
+
+def test_logged_metrics_follow_from_the_logged_rollouts(trained):
+    """Threshold, fired groups and accuracy of every step, recomputed from rollouts.jsonl alone."""
+    from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
+
+    queue, config = PerplexityQueue(batches=2), DipoConfig(min_side_samples=10)
+    groups = rollouts(trained.run_dir)
+    for row in read_metrics(trained.run_dir):
+        step = groups[row["step"]]
+        correct = torch.tensor([group["correct"] for group in step]).bool()
+        rewards = torch.tensor([group["rewards"] for group in step])
+        log_ppl = torch.tensor([[math.nan if p is None else p for p in group["log_ppl"]] for group in step])
+        result = reallocation_advantages(rewards, correct, log_ppl, config, queue)
+        assert row["rollout/accuracy"] == pytest.approx(correct.float().mean().item())
+        assert result.fired.tolist() == [group["fired"] for group in step]
+        for key in (
+            "dipo/groups_hard",
+            "dipo/fired_hard",
+            "dipo/fired_easy",
+            "dipo/feasible",
+            "dipo/queue_size",
+        ):
+            assert row[key] == result.metrics[key]
+        if row["dipo/threshold_ppl"] is not None:
+            assert row["dipo/threshold_ppl"] == pytest.approx(result.metrics["dipo/threshold_ppl"], rel=1e-5)
+
+
+def test_a_run_folder_is_not_overwritten(trained):
+    status, output = run_dipo("train", str(trained.recipe))
+    assert status == 2
+    assert "already holds checkpoints up to step 4: add --resume" in output
+    assert "Traceback" not in output
+
+
+def test_a_changed_recipe_is_not_resumed(trained):
+    status, output = run_dipo("train", str(trained.recipe), "--resume", "--dipo.alpha", "0.3")
+    assert status == 2
+    assert "cannot resume with a changed recipe: dipo.alpha (0.1 -> 0.3)" in output
+
+
+def test_resume_restores_queue_step_and_data(trained, tmp_path):
+    """As if killed after step 2: the second half sees the same prompts with the same queue as the undisturbed run."""
+    recipe, run_dir = write_recipe(tmp_path, trained.model)
+    shutil.copytree(trained.run_dir, run_dir)
+    for left in (run_dir / "ckpt" / "_actor" / "global_step4", run_dir / "ckpt" / "global_step4_hf"):
+        shutil.rmtree(left)
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        lines = (run_dir / name).read_text().splitlines(keepends=True)
+        (run_dir / name).write_text("".join(line for line in lines if json.loads(line)["step"] <= 2))
+    resolved = (run_dir / "recipe.yaml").read_text().replace(str(trained.recipe.parent), str(tmp_path))
+    (run_dir / "recipe.yaml").write_text(resolved)
+
+    status, output = run_dipo("train", str(recipe), "--resume")
+    assert status == 0, output
+
+    undisturbed, resumed = rollouts(trained.run_dir), rollouts(run_dir)
+    assert sorted(resumed) == [1, 2, 3, 4]
+    for step in (3, 4):
+        # As sets: within a batch, OpenRLHF orders groups by when vLLM finished them.
+        assert {g["prompt"] for g in resumed[step]} == {g["prompt"] for g in undisturbed[step]}
+    seen = [group["prompt"] for step in resumed.values() for group in step]
+    assert len(seen) == len(set(seen)) == 32
+    queue_sizes = [row["dipo/queue_size"] for row in read_metrics(run_dir)]
+    assert queue_sizes == [64, 128, 128, 128]
+    assert [whole.step for whole in checkpoints.whole_checkpoints(run_dir / "ckpt")] == [2, 4]
+
+
+def test_every_checkpoint_is_evaluated_with_an_interval(trained, tmp_path):
+    status, output = run_dipo(
+        "eval", str(trained.run_dir / "ckpt"), "--suites", "arithmetic-control", "--limit", "40",
+        "--max-new-tokens", "48", "--results", str(tmp_path), "--run", "tiny",
+    )  # fmt: skip
+    assert status == 0, output
+    for step in (2, 4):
+        folder = tmp_path / "tiny" / f"global_step{step}" / "arithmetic-control"
+        result = json.loads((folder / "results.json").read_text())
+        accuracy = result["metrics"]["accuracy"]
+        assert result["step"] == step
+        assert result["n_items"] == 40
+        assert 0 <= accuracy["low"] <= accuracy["value"] <= accuracy["high"] <= 1
+        assert result["counts"]["correct"] == round(accuracy["value"] * 40)
+        assert (folder / "samples.jsonl").read_text().count("\n") == 40
+    board = tmp_path / "board.html"
+    status, output = run_dipo(
+        "board", "--results", str(tmp_path), "--out", str(board), "--run-dir", str(trained.run_dir)
+    )
+    assert status == 0, output
+    assert "arithmetic-control" in board.read_text()

@@ -1,0 +1,13 @@
+"""OpenRLHF imports on a machine without a GPU only with the CPU changes in place."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DIPO_CPU", "1")
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+from dipo_openrlhf.openrlhf_patch import cpu
+
+cpu.install()

@@ -1,0 +1,117 @@
+"""Each run-time change has its effect, on the real modules."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from dipo_openrlhf.openrlhf_patch import cpu
+
+
+@pytest.mark.parametrize("module", sorted({change.module for change in cpu.CHANGES}))
+def test_every_changed_module_exists(module):
+    importlib.import_module(module)
+
+
+def test_the_device_is_both_a_device_and_an_index():
+    device = torch.cuda.current_device()
+    assert torch.ones(2).to(device).device.type == "cpu"
+    assert torch.device(f"cuda:{device}") == torch.device("cuda", 0)
+
+
+def test_cuda_calls_do_nothing():
+    """In a process of its own: vLLM puts a stream of its own in the place of ours once it is imported."""
+    code = (
+        "from dipo_openrlhf.openrlhf_patch import cpu; cpu.install(); import torch; "
+        "print(torch.cuda.set_device(0), torch.cuda.synchronize(), torch.cuda.current_stream())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert run.stdout.split() == ["None"] * 3, run.stderr
+
+
+def test_flash_attn_does_not_stay():
+    importlib.import_module("openrlhf.models.ring_attn_utils")
+    assert not [name for name in sys.modules if name.split(".")[0] == "flash_attn"]
+    assert importlib.util.find_spec("flash_attn") is None
+
+
+def test_the_stand_in_refuses_to_work():
+    ring = importlib.import_module("openrlhf.models.ring_attn_utils")
+    with pytest.raises(RuntimeError, match="needs flash-attn and a GPU"):
+        ring.unpad_input(None)
+
+
+def test_adam_is_not_compiled_and_float32_needs_no_mixed_precision():
+    module = importlib.import_module("openrlhf.utils.deepspeed.deepspeed")
+    config = module.get_train_ds_config(
+        False, False, 2, "fp32", optim_config={"type": "AdamW", "params": {"lr": 1.0}}
+    )
+    assert config["optimizer"]["params"]["torch_adam"] is True
+    assert config["bf16"]["enabled"] is False
+    assert config["fp16"]["enabled"] is False
+
+
+def test_float32_is_a_dtype():
+    module = importlib.import_module("openrlhf.utils.utils")
+    assert module.convert_to_torch_dtype("fp32") is torch.float32
+    assert module.convert_to_torch_dtype("bf16") is torch.bfloat16
+
+
+def test_packed_weights_are_off():
+    assert importlib.import_module("vllm._custom_ops")._supports_onednn is False
+    assert (
+        importlib.import_module("vllm.model_executor.layers.utils").check_cpu_sgl_kernel(
+            32, 32, torch.float32
+        )
+        is False
+    )
+
+
+_PEER = """
+import sys, torch
+from dipo_openrlhf.openrlhf_patch.gloo_sync import init_gloo_group
+port, rank = int(sys.argv[1]), int(sys.argv[2])
+group = init_gloo_group("127.0.0.1", port, rank, 2, None)
+weight = torch.arange(6.0).reshape(2, 3) if rank == 0 else torch.zeros(2, 3)
+group.broadcast(weight, src=0, stream=None)
+print(weight.tolist())
+"""
+
+
+def test_weights_travel_over_gloo_between_processes():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    peers = [
+        subprocess.Popen([sys.executable, "-c", _PEER, port, str(rank)], stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    try:
+        for peer in peers:
+            output, _ = peer.communicate(timeout=120)
+            assert output.strip() == "[[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]"
+    finally:
+        for peer in peers:
+            peer.kill()
+
+
+def test_an_unchanged_process_is_left_alone():
+    """Without DIPO_CPU=1 nothing is registered: on a GPU machine OpenRLHF runs as it is."""
+    code = (
+        "from dipo_openrlhf.openrlhf_patch import cpu; cpu.install(); import torch, sys; "
+        "print(torch.cuda.current_device.__module__, len([f for f in sys.meta_path if 'dipo' in type(f).__module__]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": "/usr/bin", "DIPO_CPU": "0"},
+    )
+    assert run.stdout.split() == ["torch.cuda", "0"], run.stderr

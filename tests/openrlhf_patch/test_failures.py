@@ -1,0 +1,43 @@
+"""What a user reads when a run dies."""
+
+from __future__ import annotations
+
+import pytest
+
+from dipo_openrlhf.openrlhf_patch.failures import one_line
+
+
+class RayLikeError(Exception):
+    """Ray's RayTaskError keeps the worker's exception in `cause`."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"many\nlines\nof traceback\n{cause}")
+        self.cause = cause
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError(
+            "[enforce fail at inline_container.cc:783] . PytorchStreamWriter failed writing file data/3"
+        ),
+        RayLikeError(RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)")),
+    ],
+)
+def test_a_full_disk_is_called_that(error):
+    assert one_line(error).startswith("the disk is full")
+
+
+def test_the_cause_is_shown_not_rays_wrapper():
+    assert one_line(RayLikeError(ValueError("prompt 3 is bad"))) == "ValueError: prompt 3 is bad"
+
+
+def test_one_line_of_bounded_length():
+    line = one_line(RuntimeError("a\nb\n" + "x" * 10_000))
+    assert "\n" not in line
+    assert len(line) <= 500
+
+
+def test_an_error_without_words():
+    assert one_line(KeyError()) == "KeyError"

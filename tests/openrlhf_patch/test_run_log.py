@@ -1,0 +1,64 @@
+"""metrics.jsonl and rollouts.jsonl survive crashes and hold plain JSON."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from dipo_openrlhf.openrlhf_patch import run_log
+
+
+def test_metrics_are_plain_json(tmp_path):
+    status = {
+        "a": torch.tensor(1.5),
+        "b": float("nan"),
+        "c": None,
+        "d": "words",
+        "e": [1, 2],
+        "f": True,
+        "generated_samples": ["text", 1.0],
+    }
+    run_log.append_metrics(tmp_path, 3, status)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert (row["step"], row["a"], row["b"], row["c"], row["d"], row["e"], row["f"]) == (
+        3, 1.5, None, None, "words", None, True,
+    )  # fmt: skip
+    assert "generated_samples" not in row
+
+
+def test_a_repeated_step_counts_once_and_a_broken_line_not_at_all(tmp_path):
+    run_log.append_metrics(tmp_path, 1, {"x": 1})
+    run_log.append_metrics(tmp_path, 2, {"x": 2})
+    run_log.append_metrics(tmp_path, 2, {"x": 20})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "x"')
+    assert [(row["step"], row["x"]) for row in run_log.read_metrics(tmp_path)] == [(1, 1), (2, 20)]
+
+
+def test_a_resume_voids_the_steps_after_its_start(tmp_path):
+    for step in (1, 2, 3, 4, 3):
+        run_log.append_metrics(tmp_path, step, {})
+    assert [row["step"] for row in run_log.read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_no_metrics_yet(tmp_path):
+    assert run_log.read_metrics(tmp_path) == []
+
+
+def test_rollouts_hold_one_line_a_group(tmp_path):
+    rollouts = run_log.Rollouts(
+        prompts=["p", "q"],
+        correct=torch.tensor([[True, False], [True, True]]),
+        rewards=torch.tensor([[1.0, 0.0], [0.5, 1.0]]),
+        log_ppl=torch.tensor([[0.25, float("nan")], [1.0, 2.0]]),
+        fired=torch.tensor([False, True]),
+    )
+    run_log.append_rollouts(tmp_path, 7, rollouts)
+    rows = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert [row["group"] for row in rows] == [0, 1]
+    assert rows[0]["correct"] == [1, 0]
+    assert rows[0]["log_ppl"] == [0.25, None]
+    assert rows[1]["fired"] is True
+    assert rows[0]["prompt"] != rows[1]["prompt"]
+    assert len(rows[0]["prompt"]) == 12
