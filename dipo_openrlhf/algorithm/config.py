@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from dipo_openrlhf.algorithm import baselines
+from dipo_openrlhf.algorithm.method import Estimator
 
 Interval = Literal["wilson", "wald", "cluster"]
 OnInfeasible = Literal["skip", "last"]
@@ -17,7 +18,6 @@ GroupSpace = Literal["mean", "all", "argmax", "subset"]
 Directions = Literal["both", "hard_only", "easy_only"]
 Pick = Literal["max_ppl", "random", "min_ppl"]
 CorrectFrom = Literal["score", "reward_max"]
-Estimator = Literal["group_norm", "dr_grpo"]
 Normalizer = Literal["shared", "per_stream"]
 
 
@@ -77,6 +77,13 @@ class DipoConfig:
     correct_from: CorrectFrom = "score"
     """Where b comes from: `score` (>= 0.5), or `reward_max`: the reward equals that example's maximum. [S]"""
 
+    keep_and_refill: bool = False
+    """Replace every all-right or all-wrong group by a further prompt, as DAPO's dynamic sampling does, but keep
+    the group: it enters the queue, and if DiPO acts on it, it is trained on. [S]"""
+
+    refill_cap: float = 1.0
+    """Most further prompts a step, in units of rollout.batch_size, > 0; for keep_and_refill and dapo. [S]"""
+
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         "estimator": ("group_norm", "dr_grpo"),
         "normalizer": ("shared", "per_stream"),
@@ -89,7 +96,7 @@ class DipoConfig:
     }
 
     def __post_init__(self) -> None:
-        for key in ("include_current_batch", "psd"):
+        for key in ("include_current_batch", "psd", "keep_and_refill"):
             _require(isinstance(getattr(self, key), bool), key, getattr(self, key), "must be true or false")
         for key in ("queue_batches", "min_side_samples"):
             value = getattr(self, key)
@@ -101,6 +108,12 @@ class DipoConfig:
             "must be a number >= 0 (0 turns the reallocation off)",
         )
         _require(
+            _is_number(self.refill_cap) and 0 < self.refill_cap < math.inf,
+            "refill_cap",
+            self.refill_cap,
+            "must be a number > 0, in units of rollout.batch_size",
+        )
+        _require(
             _is_number(self.confidence) and 0.5 < self.confidence < 1,
             "confidence",
             self.confidence,
@@ -109,6 +122,12 @@ class DipoConfig:
         for key, allowed in self.CHOICES.items():
             _require_choice(key, getattr(self, key), allowed)
         _require_choice("method", self.method, ("dipo", *baselines.names()))
+        _require(
+            not (self.keep_and_refill and self.normalizer == "per_stream"),
+            "normalizer",
+            self.normalizer,
+            "needs keep_and_refill false: what is dropped there has no place in a token denominator",
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DipoConfig:

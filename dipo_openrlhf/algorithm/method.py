@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+Estimator = Literal["group_norm", "dr_grpo"]
 Reduction = Literal["token_mean", "response_mean", "constant"]
 
 
@@ -15,12 +16,13 @@ Reduction = Literal["token_mean", "response_mean", "constant"]
 class Rollout:
     """One rollout batch, as a baseline sees it.
 
-    rewards[P, G]; action_mask[P, G, A] bool; log_ppl[P, G] nats per token, NaN without action tokens;
-    token_entropy[P, G, A]: full-vocabulary entropy of pi_old in nats, or None where nothing needs it;
-    progress: share of training done, in [0, 1].
+    rewards[P, G]: as training uses them, shaping included; correct[P, G] bool; action_mask[P, G, A] bool;
+    log_ppl[P, G] nats per token, NaN without action tokens; token_entropy[P, G, A]: full-vocabulary entropy
+    of pi_old in nats, or None where nothing needs it; progress: share of training done, in [0, 1].
     """
 
     rewards: torch.Tensor
+    correct: torch.Tensor
     action_mask: torch.Tensor
     log_ppl: torch.Tensor
     token_entropy: torch.Tensor | None = None
@@ -42,6 +44,9 @@ class Baseline:
     advantages: Rollout -> [P, G, A], zero outside action tokens. clip_low, clip_high: bounds of the ratio,
     1 - low and 1 + high. reduction: over all tokens, over responses' means, or by a constant denominator.
     dynamic_sampling: zero-variance groups are dropped and sampled anew. needs_entropy: reads token_entropy.
+    estimator: which of OpenRLHF's estimators the method's normal groups use. is_openrlhfs: that estimator
+    gives these very advantages, so OpenRLHF's own are kept. from_correctness: `correct` is read and `rewards`
+    is not, so shaping a reward would have no effect.
     """
 
     name: str
@@ -52,6 +57,9 @@ class Baseline:
     reduction: Reduction = "token_mean"
     dynamic_sampling: bool = False
     needs_entropy: bool = False
+    estimator: Estimator = "group_norm"
+    is_openrlhfs: bool = False
+    from_correctness: bool = False
 
 
 def spread_over_tokens(advantages: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:

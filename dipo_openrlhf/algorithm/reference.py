@@ -41,6 +41,7 @@ class ReferenceConfig:
     max_new_tokens: int = 16
     temperature: float = 1.0
     lr: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.95)  # AdamW's, OpenRLHF's default
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     clip_low: float = 0.2
@@ -79,30 +80,54 @@ def train(
 
     model: called as model(input_ids, attention_mask, position_ids, past_key_values, use_cache), as a HF
     causal LM is. prompts: token ids. queue: give one to read it afterwards or to go on from a saved state.
-    The same seed, model and prompts give the same run on one machine. Scores become rewards as they are,
-    except for CDE, which needs 2 * score - 1. Raises ValueError for no prompts or a bad score.
+    The same seed, model and prompts give the same run on one machine. Scores become rewards as they are.
+    Raises ValueError for no prompts or a bad score.
     """
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise ValueError("reference.train: prompts must hold at least one prompt, each of at least one token")
-    method = None if config.dipo.method == "dipo" else baselines.get(config.dipo.method)
+    method = _method(config)
     queue = PerplexityQueue(config.dipo.queue_batches) if queue is None else queue
     generator = torch.Generator().manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = new_optimizer(model, config)
     model.eval()  # no dropout: pi_old must be the distribution the loss compares with
     for step in range(config.steps):
         batch, sampled = _collect(model, prompts, grade, config, method, generator)
-        progress = step / config.steps
-        advantages, metrics = _advantages(batch, config, method, queue, progress)
-        losses = _update(model, optimizer, batch, advantages, config, method, generator)
+        metrics, _ = learn(model, optimizer, batch, config, queue, generator, step / config.steps)
         metrics |= {
             "step": float(step),
-            "loss": sum(losses) / len(losses),
             "accuracy": float(sampled.mean()),
             "sampled_responses": float(len(sampled)),
             "entropy": float(batch.entropy[batch.action_mask].mean()),
             "response_tokens": float(batch.action_mask.sum(1).float().mean()),
         }
         yield metrics
+
+
+def new_optimizer(model: Any, config: ReferenceConfig) -> torch.optim.Optimizer:
+    """AdamW as the config says."""
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
+
+
+def learn(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: ReferenceConfig,
+    queue: PerplexityQueue,
+    generator: torch.Generator,
+    progress: float = 0.0,
+) -> tuple[Metrics, torch.Tensor]:
+    """One training step on a graded batch: (metrics with the mean "loss", token advantages[B, A])."""
+    method = _method(config)
+    advantages, metrics = _advantages(batch, config, method, queue, progress)
+    losses = _update(model, optimizer, batch, advantages, config, method, generator)
+    return metrics | {"loss": sum(losses) / len(losses)}, advantages
+
+
+def _method(config: ReferenceConfig) -> Baseline | None:
+    return None if config.dipo.method == "dipo" else baselines.get(config.dipo.method)
 
 
 def _collect(
@@ -243,16 +268,16 @@ def _advantages(
     rewards = batch.scores.reshape(group)  # [P, G]
     log_ppl = sequence_log_ppl(batch.log_probs, batch.action_mask).reshape(group)
     mask = batch.action_mask.reshape(*rewards.shape, -1)  # [P, G, A]
+    correct = correctness(rewards, config.dipo.correct_from, torch.ones_like(rewards))
     if method is None:
-        correct = correctness(rewards, config.dipo.correct_from, torch.ones_like(rewards))
         tokens_each = mask.sum(-1)
         advantages, metrics = dipo_advantages(
             rewards, correct, log_ppl, config.dipo, queue, num_tokens=tokens_each
         )
         return spread_over_tokens(advantages, mask).reshape(batch.action_mask.shape), metrics
-    rewards = 2 * rewards - 1 if method.name == "cde" else rewards
     entropy = batch.entropy.reshape(mask.shape)
-    token_advantages = method.advantages(Rollout(rewards, mask, log_ppl, entropy, progress))
+    rollout = Rollout(rewards, correct, mask, log_ppl, entropy, progress)
+    token_advantages = method.advantages(rollout)
     return token_advantages.reshape(batch.action_mask.shape), {}
 
 

@@ -17,11 +17,13 @@ from dipo_openrlhf.algorithm.baselines.grpo import grpo_advantages
 from dipo_openrlhf.algorithm.baselines.rl_zvp import rl_zvp_advantages
 from dipo_openrlhf.algorithm.method import Rollout
 
-NAMES = ("cde", "dapo", "dr_grpo", "entropy_advantage", "grpo", "rl_zvp")
+NAMES = baselines.names()
 
 
 def test_the_registry_is_the_folder() -> None:
-    assert baselines.names() == NAMES
+    files = sorted(path.stem for path in Path(baselines.__file__).parent.glob("[a-z]*.py"))
+    assert list(NAMES) == files
+    assert set(NAMES) >= {"cde", "dapo", "dr_grpo", "entropy_advantage", "grpo", "rl_zvp"}
     assert [baselines.get(name).name for name in NAMES] == list(NAMES)
     with pytest.raises(ValueError, match="did you mean 'rl_zvp'"):
         baselines.get("rl-zvp")
@@ -54,7 +56,7 @@ def test_every_baseline_gives_token_advantages_on_action_tokens_alone(name: str)
     rewards = torch.tensor([[-1.0, 1, -1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]])
     entropy = torch.rand(3, 4, 5, generator=generator)
     log_ppl = torch.rand(3, 4, generator=generator)
-    found = baselines.get(name).advantages(Rollout(rewards, mask, log_ppl, entropy, 0.0))
+    found = baselines.get(name).advantages(Rollout(rewards, rewards > 0, mask, log_ppl, entropy, 0.0))
     assert found.shape == (3, 4, 5)
     assert (found[~mask] == 0).all()
     assert (found[0][mask[0]] != 0).all()
@@ -62,7 +64,7 @@ def test_every_baseline_gives_token_advantages_on_action_tokens_alone(name: str)
 
 
 def test_a_missing_entropy_is_an_error() -> None:
-    rollout = Rollout(torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 2))
+    rollout = Rollout(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 2))
     for name in NAMES:
         if baselines.get(name).needs_entropy:
             with pytest.raises(ValueError, match="token_entropy is missing"):
@@ -89,7 +91,7 @@ def test_rl_zvp_by_hand() -> None:
     rewards = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     entropy = torch.tensor([[0.5, 2.0, 9.0], [1.0, 0.25, 0.75]]).expand(3, 2, 3)
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]]).expand(3, 2, 3)
-    found = rl_zvp_advantages(rewards, entropy, mask, alpha=0.1)
+    found = rl_zvp_advantages(rewards, rewards == 1, entropy, mask, alpha=0.1)
     # the masked 9.0 is neither a gain nor the maximum
     assert found[0].flatten().tolist() == pytest.approx([0.05, 0.2, 0, 0.1, 0.025, 0.075])
     assert found[1].flatten().tolist() == pytest.approx([-0.15, 0, 0, 0, -0.075, -0.025])
@@ -97,9 +99,15 @@ def test_rl_zvp_by_hand() -> None:
     assert found[2].flatten().tolist() == pytest.approx([-root, -root, 0, root, root, root])
 
 
-def test_rl_zvp_takes_correctness_from_rewards_of_minus_one() -> None:
-    found = rl_zvp_advantages(torch.full((1, 2), -1.0), torch.tensor([[[1.0, 0.0]] * 2]), torch.ones(1, 2, 2))
+def test_rl_zvp_takes_right_and_wrong_from_the_grader_and_not_from_the_reward() -> None:
+    entropy, mask = torch.tensor([[[1.0, 0.0]] * 2]), torch.ones(1, 2, 2)
+    penalised = torch.full((1, 2), -0.5)  # both right, both overlong
+    found = rl_zvp_advantages(penalised, torch.tensor([[True, True]]), entropy, mask)
+    assert found.flatten().tolist() == pytest.approx([0.1, 0, 0.1, 0])
+    found = rl_zvp_advantages(penalised, torch.tensor([[False, False]]), entropy, mask)
     assert found.flatten().tolist() == pytest.approx([0, -0.1, 0, -0.1])
+    found = rl_zvp_advantages(penalised, torch.tensor([[True, False]]), entropy, mask)
+    assert found.flatten().tolist() == [0, 0, 0, 0]
 
 
 def test_cde_by_hand() -> None:
@@ -133,13 +141,13 @@ def test_entropy_advantage_by_hand() -> None:
 def test_entropy_is_detached() -> None:
     entropy = torch.rand(1, 2, 3, requires_grad=True)
     rewards = torch.tensor([[1.0, 1.0]])
-    assert not rl_zvp_advantages(rewards, entropy, torch.ones(1, 2, 3)).requires_grad
+    assert not rl_zvp_advantages(rewards, rewards == 1, entropy, torch.ones(1, 2, 3)).requires_grad
     assert not entropy_advantages(rewards, entropy, torch.ones(1, 2, 3)).requires_grad
 
 
 def test_shape_errors() -> None:
     with pytest.raises(ValueError, match="rl_zvp"):
-        rl_zvp_advantages(torch.ones(1, 2), torch.ones(1, 3, 4), torch.ones(1, 3, 4))
+        rl_zvp_advantages(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 3, 4), torch.ones(1, 3, 4))
     with pytest.raises(ValueError, match="entropy_advantage"):
         entropy_advantages(torch.ones(1, 2), torch.ones(1, 2, 4), torch.ones(1, 2, 5))
     with pytest.raises(ValueError, match="cde"):

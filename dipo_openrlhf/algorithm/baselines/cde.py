@@ -49,7 +49,8 @@ def cde_advantages(rewards: torch.Tensor, log_ppl: torch.Tensor, weight: float =
 
 
 def _advantages(rollout: Rollout) -> torch.Tensor:
-    advantages = cde_advantages(rollout.rewards, rollout.log_ppl, staircase(rollout.progress))
+    rewards = 2.0 * rollout.correct - 1.0
+    advantages = cde_advantages(rewards, rollout.log_ppl, staircase(rollout.progress))
     return spread_over_tokens(advantages, rollout.action_mask)
 
 
@@ -60,4 +61,5 @@ BASELINE = Baseline(
     clip_low=0.2,
     clip_high=0.2,
     reduction="token_mean",
+    from_correctness=True,
 )

@@ -47,4 +47,5 @@ BASELINE = Baseline(
     clip_high=0.28,
     reduction="token_mean",
     dynamic_sampling=True,
+    is_openrlhfs=True,
 )

@@ -27,4 +27,6 @@ BASELINE = Baseline(
     clip_low=0.2,
     clip_high=0.2,
     reduction="constant",
+    estimator="dr_grpo",
+    is_openrlhfs=True,
 )

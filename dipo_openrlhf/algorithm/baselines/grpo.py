@@ -27,4 +27,5 @@ BASELINE = Baseline(
     clip_low=0.2,
     clip_high=0.2,
     reduction="response_mean",
+    is_openrlhfs=True,
 )

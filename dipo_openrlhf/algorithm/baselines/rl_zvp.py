@@ -10,10 +10,10 @@ from dipo_openrlhf.algorithm.method import Baseline, Rollout, spread_over_tokens
 
 def rl_zvp_advantages(
     rewards: torch.Tensor,
+    correct: torch.Tensor,
     token_entropy: torch.Tensor,
     action_mask: torch.Tensor,
     alpha: float = 0.10,
-    correct_at: float = 0.5,
 ) -> torch.Tensor:
     """[P, G, A]: a normal group as in GRPO; in a zero-variance group, on each action token t,
 
@@ -22,10 +22,12 @@ def rl_zvp_advantages(
     with H the full-vocabulary entropy, detached, and the maximum over the response's own action tokens.
     Source: arXiv 2509.21880, "No Prompt Left Behind", section 3.
 
-    rewards[P, G]; token_entropy[P, G, A] in nats; a group counts as right if its reward is >= correct_at.
-    Raises ValueError when shapes disagree.
+    A zero-variance group of equal rewards but unequal correctness is of neither kind and gets nothing.
+    rewards, correct[P, G]; token_entropy[P, G, A] in nats. Raises ValueError when shapes disagree.
     """
-    if token_entropy.shape != action_mask.shape or token_entropy.shape[:2] != rewards.shape:
+    if token_entropy.shape != action_mask.shape or not (
+        token_entropy.shape[:2] == rewards.shape == correct.shape
+    ):
         raise ValueError(
             f"rl_zvp: rewards {tuple(rewards.shape)}, token_entropy {tuple(token_entropy.shape)} and "
             f"action_mask {tuple(action_mask.shape)} must be [P, G], [P, G, A], [P, G, A]"
@@ -36,13 +38,14 @@ def rl_zvp_advantages(
         return base
     entropy = torch.where(mask, token_entropy.detach().float(), 0.0)  # entropy is >= 0, so 0 wins no maximum
     deficit = entropy.amax(-1, keepdim=True) - entropy
-    right = (rewards >= correct_at)[..., None]
-    shaped = torch.where(right, alpha * entropy, -alpha * deficit) * mask
+    all_right, all_wrong = correct.bool().all(1), ~correct.bool().any(1)
+    shaped = torch.where(all_right[:, None, None], alpha * entropy, -alpha * deficit)
+    shaped = shaped * mask * (all_right | all_wrong)[:, None, None]
     return torch.where(zero_variance_groups(rewards)[:, None, None], shaped, base)
 
 
 def _advantages(rollout: Rollout) -> torch.Tensor:
-    return rl_zvp_advantages(rollout.rewards, rollout.entropy(), rollout.action_mask)
+    return rl_zvp_advantages(rollout.rewards, rollout.correct, rollout.entropy(), rollout.action_mask)
 
 
 BASELINE = Baseline(
