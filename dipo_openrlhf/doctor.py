@@ -13,8 +13,11 @@ from rich.table import Table
 
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
+from dipo_openrlhf import rollout_replay
+from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import cpu, flash_attn_stand_in, version
 from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.recipe_yaml import Setting
 from dipo_openrlhf.train import installed_versions
 
 
@@ -24,6 +27,43 @@ def doctor(console: Console) -> bool:
     _seams(console)
     _changes(console)
     return ready
+
+
+def fire_rates(console: Console, rollouts: Path, key: str, overrides: dict[str, Setting]) -> None:
+    """Print how often DiPO would have acted on stored rollouts, for every value of one switch."""
+    config = rollout_replay.stored_config(rollouts)
+    switches = config.to_dict()
+    for name, setting in overrides.items():
+        if not name.startswith("dipo."):
+            raise UserError(f"--{name}: only switches of DiPO change what it does: --dipo.NAME VALUE")
+        switches[name.removeprefix("dipo.")] = setting.value
+    try:
+        config = DipoConfig.from_dict(switches)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    steps = rollout_replay.read_rollouts(rollouts)
+    rates = rollout_replay.compare_values(steps, config, key)
+    table = Table(
+        title=f"{len(steps)} steps of {rollouts}: extreme groups DiPO acts on, by dipo.{key}",
+        title_justify="left",
+    )
+    for column in (f"dipo.{key}", "all wrong", "all right", "share", "left alone"):
+        table.add_column(column)
+    for value, rate in rates.items():
+        left = ", ".join(
+            f"{count} {reason.replace('_', ' ')}" for reason, count in rate.idle.items() if count
+        )
+        table.add_row(
+            f"{value} *" if value == getattr(config, key) else value,
+            f"{rate.fired_hard} of {rate.hard}",
+            f"{rate.fired_easy} of {rate.easy}",
+            f"{rate.share:.1%}",
+            left,
+        )
+    console.print(table)
+    console.print(
+        "* the value of the run. Other switches change how training goes on; a replay cannot tell that."
+    )
 
 
 def _machine(console: Console) -> bool:

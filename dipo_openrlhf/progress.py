@@ -21,13 +21,14 @@ from rich.progress import (
 )
 
 from dipo_openrlhf.events import read_events
+from dipo_openrlhf.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 POLL_SECONDS = 0.5
 
 
-def step_line(row: dict[str, Any]) -> str:
-    """One step in words: accuracy, threshold and how many groups DiPO acted on."""
+def step_line(row: dict[str, Any], acts: bool = True) -> str:
+    """One step in words: accuracy, threshold and how many groups DiPO acted on, or would have acted on."""
     parts = []
     if (accuracy := row.get("rollout/accuracy")) is not None:
         parts.append(f"accuracy {accuracy:.3f}")
@@ -39,30 +40,14 @@ def step_line(row: dict[str, Any]) -> str:
     elif row.get("dipo/infeasible_reason"):
         parts.append(f"no tau* ({row['dipo/infeasible_reason']})")
     if "dipo/fired_hard" in row:
+        hard, easy = row.get("dipo/groups_hard") or 0, row.get("dipo/groups_easy") or 0
         parts.append(
-            f"acted on {row['dipo/fired_hard']:.0f}/{row.get('dipo/groups_hard', 0):.0f} hard "
-            f"{row['dipo/fired_easy']:.0f}/{row.get('dipo/groups_easy', 0):.0f} easy"
+            f"{'acted' if acts else 'DiPO would act'} on {row['dipo/fired_hard']:.0f}/{hard:.0f} hard "
+            f"{row['dipo/fired_easy']:.0f}/{easy:.0f} easy"
         )
     if (seconds := row.get("timing/step_total")) is not None:
         parts.append(f"{seconds:.1f} s")
     return "  ".join(parts)
-
-
-def fire_summary(rows: list[dict[str, Any]]) -> str:
-    """How often DiPO acted over a run, in one sentence."""
-
-    def total(key: str) -> int:
-        return round(sum(row.get(key) or 0 for row in rows))
-
-    hard, easy = total("dipo/groups_hard"), total("dipo/groups_easy")
-    fired_hard, fired_easy = total("dipo/fired_hard"), total("dipo/fired_easy")
-    if not hard + easy:
-        return "DiPO met no all-wrong or all-right group"
-    share = (fired_hard + fired_easy) / (hard + easy)
-    return (
-        f"DiPO acted on {fired_hard + fired_easy} of {hard + easy} extreme groups ({share:.1%}): "
-        f"{fired_hard} of {hard} all-wrong, {fired_easy} of {easy} all-right"
-    )
 
 
 @contextmanager
@@ -83,9 +68,17 @@ def _bars(console: Console) -> Iterator[Progress]:
 
 
 def show_progress(
-    driver: subprocess.Popen[bytes], run_dir: Path, start_timeout: float, step_timeout: float, verbose: bool
+    driver: subprocess.Popen[bytes],
+    run_dir: Path,
+    start_timeout: float,
+    step_timeout: float,
+    verbose: bool,
+    acts: bool = True,
 ) -> str | None:
-    """Follow the run until its driver ends. Returns a message when a deadline passed, else None."""
+    """Follow the run until its driver ends. Returns a message when a deadline passed, else None.
+
+    acts: whether DiPO is on (another method, or alpha 0); then a warning says when it hardly ever acts.
+    """
     console = Console()
     shown_steps = len(read_metrics(run_dir))
     shown_stages = 0
@@ -106,11 +99,15 @@ def show_progress(
                     console.print(stage, highlight=False)
             shown_stages = len(events)
             rows = read_metrics(run_dir)
-            for row in rows[shown_steps:]:
+            for number, row in enumerate(rows[shown_steps:], shown_steps + 1):
                 last_change = time.monotonic()
-                progress.update(task, completed=row["step"], figures=step_line(row))
+                if acts and number % WINDOW_STEPS == 0 and (warning := fire_warning(rows[:number])):
+                    progress.console.print(warning, style="yellow", highlight=False, soft_wrap=True)
+                progress.update(task, completed=row["step"], figures=step_line(row, acts))
                 if not console.is_terminal:
-                    console.print(f"step {row['step']:>4}  {step_line(row)}", highlight=False, soft_wrap=True)
+                    console.print(
+                        f"step {row['step']:>4}  {step_line(row, acts)}", highlight=False, soft_wrap=True
+                    )
             shown_steps = len(rows)
             if verbose:
                 log_position = _copy_log(console, run_dir / "train.log", log_position)

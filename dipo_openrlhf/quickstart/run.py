@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.fire_rate import fire_summary
 from dipo_openrlhf.openrlhf_patch.checkpoints import whole_checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.progress import fire_summary
 from dipo_openrlhf.recipe import Recipe, load_recipe
 from dipo_openrlhf.recipe_yaml import Setting
 from dipo_openrlhf.train import interrupted_message, train
