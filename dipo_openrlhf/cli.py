@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -102,14 +103,34 @@ def quickstart_command(
     quickstart(options, parse_overrides(context.args))
 
 
-@app.command("doctor")
-def doctor_command() -> None:
-    """Show whether this machine is ready, and everything this project changes in OpenRLHF."""
+@app.command("doctor", context_settings=_PASS_THROUGH)
+def doctor_command(
+    context: typer.Context,
+    rollouts: Annotated[
+        Path | None,
+        typer.Option("--rollouts", help="A run's rollouts.jsonl: compare how often DiPO would have acted."),
+    ] = None,
+    compare: Annotated[
+        str, typer.Option("--compare", help="With --rollouts: the switch whose values are compared.")
+    ] = "group_space",
+) -> None:
+    """Show whether this machine is ready, and everything this project changes in OpenRLHF.
+
+    With --rollouts: the fire rate of every value of dipo.group_space (or another switch) on stored rollouts, the other
+    switches as the run used them or as given. Example:
+
+        dipo doctor --rollouts runs/quickstart/rollouts.jsonl --dipo.min_side_samples 50
+    """
     from rich.console import Console
 
-    from dipo_openrlhf.doctor import doctor
+    from dipo_openrlhf.doctor import doctor, fire_rates
+    from dipo_openrlhf.recipe_yaml import parse_overrides
 
-    if not doctor(Console()):
+    if rollouts is not None:
+        fire_rates(Console(), rollouts, compare.removeprefix("dipo."), parse_overrides(context.args))
+    elif context.args:
+        raise UserError(f"unexpected argument {context.args[0]!r}: switches go with --rollouts")
+    elif not doctor(Console()):
         raise typer.Exit(1)
 
 
@@ -126,7 +147,11 @@ _register()
 
 
 def main() -> None:
-    """Entry point: a UserError is one line and status 2, Ctrl-C is status 130."""
+    """Entry point: a UserError is one line and status 2, Ctrl-C is status 130.
+
+    SIGTERM, with which a cluster's scheduler ends a job, is taken as Ctrl-C: what was started is ended first.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_process_env()
     try:
         app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,18 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's booleans: true and false alone. PyYAML's `off` is false, but here `off` is a value of its own."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
     except OSError as error:
         raise UserError(f"recipe {name} cannot be read: {error.strerror or error}") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -45,7 +58,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
         where = f"{name}:{node.start_mark.line + 1}"
         if key in settings:
             raise UserError(f"{where}: {key} is set twice (first at {settings[key].where})")
-        loader = yaml.SafeLoader("")
+        loader = _Loader("")
         settings[key] = Setting(loader.construct_object(node, deep=True), where)
     return settings
 
@@ -69,7 +82,7 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
 
     def close() -> None:
         if key:
-            parsed = [yaml.safe_load(value) if value else "" for value in values]
+            parsed = [yaml.load(value, _Loader) if value else "" for value in values]
             value = True if not parsed else parsed[0] if len(parsed) == 1 else parsed
             settings[key] = Setting(value, f"--{key}")
 

@@ -15,6 +15,8 @@ from stack import Dipo, write_recipe
 
 from dipo_openrlhf.quickstart.pretrain import PretrainSettings, pretrained_model
 
+WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -37,9 +39,12 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Four steps of the real stack, checkpoints after 2 and 4."""
+    """Four steps of the real stack, checkpoints after 2 and 4, with every tracker on."""
     recipe, run_dir = write_recipe(tmp_path_factory.mktemp("trained"), small_model)
-    command = Dipo(["train", str(recipe)]).start()
+    command = Dipo(
+        ["train", str(recipe), "--logger.tensorboard_dir", str(run_dir / "tensorboard")],
+        {"WANDB_MODE": "offline", "WANDB_API_KEY": WANDB_KEY},
+    ).start()
     status, output = command.finish()
     assert status == 0, output
     return Trained(recipe, run_dir, small_model, output, command.left_over_after(20))

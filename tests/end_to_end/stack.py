@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+import torch
 
+from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 MARK = "DIPO_TEST_MARK"
 LIMIT = 420  # seconds a command of these tests may take on a busy machine
@@ -25,18 +31,21 @@ class Dipo:
     """One `dipo` command; its children inherit a mark by which they are found."""
 
     arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> Dipo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dipo_openrlhf.cli", *self.arguments],
-            env={**os.environ, MARK: self.mark, "COLUMNS": "200"},
+            env={**os.environ, **self.environment, MARK: self.mark, "COLUMNS": "200"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            # A shell starts background jobs with Ctrl-C ignored, which children inherit; a user's terminal does not.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         return self
 
@@ -121,3 +130,21 @@ def rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
         row = json.loads(line)
         found.setdefault(row["step"], {})[row["group"]] = row
     return {step: [groups[index] for index in sorted(groups)] for step, groups in found.items()}
+
+
+def check_metrics_follow(run_dir: Path, config: DipoConfig) -> None:
+    """Fails unless threshold, fired groups and accuracy of every step are those of rollouts.jsonl."""
+    queue = PerplexityQueue(batches=config.queue_batches)
+    groups = rollouts(run_dir)
+    for row in read_metrics(run_dir):
+        step = groups[row["step"]]
+        correct = torch.tensor([group["correct"] for group in step]).bool()
+        rewards = torch.tensor([group["rewards"] for group in step])
+        log_ppl = torch.tensor([[math.nan if p is None else p for p in group["log_ppl"]] for group in step])
+        result = reallocation_advantages(rewards, correct, log_ppl, config, queue)
+        assert row["rollout/accuracy"] == pytest.approx(correct.float().mean().item())
+        assert result.fired.tolist() == [group["fired"] for group in step]
+        for key in ("groups_hard", "fired_hard", "fired_easy", "feasible", "queue_size"):
+            assert row[f"dipo/{key}"] == result.metrics[f"dipo/{key}"]
+        if row["dipo/threshold_ppl"] is not None:
+            assert row["dipo/threshold_ppl"] == pytest.approx(result.metrics["dipo/threshold_ppl"], rel=1e-5)

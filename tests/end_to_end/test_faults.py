@@ -20,12 +20,13 @@ def errors(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("error:")]
 
 
-def test_ctrl_c_keeps_what_was_saved(small_model, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "terminate"])
+def test_an_interruption_keeps_what_was_saved(small_model, tmp_path, sent):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=40)
     command = Dipo(["train", str(recipe)]).start()
     assert command.process is not None
     wait_until(lambda: checkpoints.resumable_steps(run_dir / "ckpt"), command.process)
-    command.process.send_signal(signal.SIGINT)
+    command.process.send_signal(sent)
     status, output = command.finish(90)
     assert status == 130, output
     assert "Traceback" not in output
