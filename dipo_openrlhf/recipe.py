@@ -43,6 +43,13 @@ class RunSection(BaseModel):
     save_rollouts: bool = Field(
         True, description="Write rollouts.jsonl: correctness, reward and log-perplexity of every response."
     )
+    dump_experiences: bool = Field(
+        False, description="Write experiences/step_N.pt: whole training batches, token by token; large."
+    )
+    wandb: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="auto: when WANDB_API_KEY or WANDB_MODE is set. The key is never an argument or a recipe's value.",
+    )
     start_timeout: int = Field(
         900, ge=30, description="Seconds that models and engines may take to come up before the run is ended."
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import baselines
+from dipo_openrlhf.algorithm.method import Baseline
+from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe import Recipe
-
-_OWN_METHODS = ("dipo", "grpo", "dapo", "dr_grpo")
 
 
 def check_combinations(recipe: Recipe, cpu: bool) -> None:
@@ -47,56 +48,119 @@ def _check_secrets(recipe: Recipe) -> None:
 
 def _check_method(recipe: Recipe) -> None:
     method = recipe.dipo.method
-    if method not in _OWN_METHODS:
-        raise UserError(
-            f"{recipe.where.get('dipo.method', recipe.source)}: dipo.method: {method!r} cannot be trained through "
-            f"OpenRLHF yet; choose one of {', '.join(_OWN_METHODS)}"
-        )
-    estimator = recipe.get("algo.advantage.estimator")
-    if estimator not in ("group_norm", "dr_grpo"):
+    baseline = baselines.get("dapo" if method == "dipo" else method)
+    wanted = recipe.dipo.estimator if method == "dipo" else baseline.estimator
+    if recipe.get("algo.advantage.estimator") != wanted:
         raise _refuse(
             recipe,
             "algo.advantage.estimator",
-            f"{method} needs group advantages; gae, reinforce and reinforce_baseline whiten the whole batch and "
-            "would destroy its signal: use group_norm or dr_grpo",
+            f"{method} normalises by group with {wanted}; gae, reinforce and reinforce_baseline whiten the whole "
+            "batch and would destroy its signal: leave it out, or change dipo.estimator",
         )
     if recipe.get("rollout.n_samples_per_prompt") < 2:
         raise _refuse(
             recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples (the paper uses 8)"
         )
-    if method != "dipo":
+    if recipe.get("train.async_enable"):
+        raise _refuse(recipe, "train.async_enable", "asynchronous training is not supported yet")
+    _check_kl(recipe, method)
+    if method == "dipo":
+        _check_dipo(recipe)
+    else:
+        _check_baseline(recipe, baseline)
+
+
+def _check_kl(recipe: Recipe, method: str) -> None:
+    if recipe.get("algo.kl.init_coef") == 0 or (method != "dipo" and recipe.get("algo.kl.use_loss")):
         return
-    if estimator != recipe.dipo.estimator:
-        raise _refuse(
-            recipe,
-            "algo.advantage.estimator",
-            f"dipo.estimator is {recipe.dipo.estimator!r}: both streams must be normalised alike",
-        )
-    if recipe.get("algo.kl.init_coef") != 0:
-        raise _refuse(
-            recipe,
-            "algo.kl.init_coef",
-            "must be 0 with DiPO: a KL term in the return makes zero-variance groups non-zero",
-        )
+    name, remedy = ("DiPO", "") if method == "dipo" else (method, ", or set algo.kl.use_loss: true")
+    raise _refuse(
+        recipe,
+        "algo.kl.init_coef",
+        f"must be 0 with {name}: a KL term in the return makes zero-variance groups non-zero{remedy}",
+    )
+
+
+def _check_dipo(recipe: Recipe) -> None:
     if recipe.get("algo.dynamic_filtering_enable"):
         raise _refuse(
             recipe,
             "algo.dynamic_filtering_enable",
-            "must be false with DiPO: it deletes exactly the all-right and all-wrong groups that DiPO acts on",
+            "must be false with DiPO: it deletes exactly the all-right and all-wrong groups that DiPO acts on; "
+            "dipo.keep_and_refill: true fills the batch and keeps them",
         )
-    if recipe.get("train.async_enable"):
-        raise _refuse(recipe, "train.async_enable", "asynchronous training with DiPO is not supported yet")
-    if recipe.dipo.normalizer != "shared":
-        raise UserError(
-            f"{recipe.where['dipo.normalizer']}: dipo.normalizer: {recipe.dipo.normalizer!r} is not supported "
-            "through OpenRLHF yet; use shared"
+
+
+def _check_baseline(recipe: Recipe, baseline: Baseline) -> None:
+    if recipe.dipo.keep_and_refill:
+        raise _refuse_dipo(recipe, "keep_and_refill", f"is a switch of DiPO; the method is {baseline.name}")
+    if baseline.dynamic_sampling and recipe.get("algo.dynamic_filtering_enable"):
+        raise _refuse(
+            recipe,
+            "algo.dynamic_filtering_enable",
+            f"{baseline.name} samples dynamically by itself, with a cap (dipo.refill_cap): leave it out",
         )
+    shaping = ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")
+    for key in shaping if baseline.from_correctness else ():
+        if recipe.get(key) is not None:
+            raise _refuse(
+                recipe, key, f"{baseline.name} reads right and wrong, not rewards: it would do nothing"
+            )
+    default_clip = openrlhf_actions()["reward.clip_range"].default
+    if not baseline.is_openrlhfs and list(recipe.get("reward.clip_range")) != list(default_clip):
+        raise _refuse(
+            recipe, "reward.clip_range", f"{baseline.name} computes its own advantages: it would do nothing"
+        )
+
+
+def _refuse_dipo(recipe: Recipe, key: str, reason: str) -> UserError:
+    place = recipe.where.get(f"dipo.{key}", recipe.source)
+    return UserError(f"{place}: dipo.{key}: {getattr(recipe.dipo, key)!r}: {reason}")
+
+
+def _check_window(recipe: Recipe) -> None:
+    """What divides by a number of tokens of its own is exact only where a rollout batch is one optimizer step."""
+    samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
+    key, asks = "method", recipe.dipo.method == "dr_grpo"
+    if recipe.dipo.method == "dipo" and recipe.dipo.normalizer == "per_stream":
+        key, asks = "normalizer", True
+    if recipe.dipo.keep_and_refill:
+        key, asks = "keep_and_refill", True
+    if not asks:
+        return
+    for argument, wanted in (("actor.loss_agg_mode", "token-mean"), ("actor.policy_loss_type", "ppo")):
+        if recipe.get(argument) != wanted:
+            raise _refuse_dipo(
+                recipe, key, f"is exact with {argument} {wanted} alone, not with {recipe.get(argument)}"
+            )
+    train_batch = recipe.get("train.batch_size")
+    if key != "keep_and_refill":
+        if train_batch != samples:
+            raise _refuse_dipo(
+                recipe,
+                key,
+                "is exact only where a rollout batch is one optimizer step: set train.batch_size to "
+                f"rollout.batch_size * rollout.n_samples_per_prompt = {samples}, not {train_batch}",
+            )
+        return
+    group = recipe.get("rollout.n_samples_per_prompt")
+    if train_batch <= samples or train_batch % group:
+        raise _refuse_dipo(
+            recipe,
+            key,
+            f"train.batch_size must be above {samples}, a multiple of {group}: rollout.batch_size groups with variance "
+            f"and room for the groups that DiPO acts on, such as {samples + group * max(1, samples // group // 4)}",
+        )
+    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef"):
+        if recipe.get(argument) is not None:
+            raise _refuse(recipe, argument, "does not go with dipo.keep_and_refill: leave it out")
 
 
 def _check_sizes(recipe: Recipe) -> None:
+    _check_window(recipe)
     samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
     train_batch = recipe.get("train.batch_size")
-    if samples % train_batch:
+    if samples % train_batch and not recipe.dipo.keep_and_refill:
         raise _refuse(
             recipe,
             "train.batch_size",

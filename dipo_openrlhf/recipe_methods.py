@@ -5,32 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipo_openrlhf.algorithm import baselines
+
 if TYPE_CHECKING:
     from dipo_openrlhf.recipe import Recipe
 
-# DAPO's parts (arXiv 2503.14476), which DiPO builds on: no KL, token-level loss, clip-higher.
-_DAPO: dict[str, Any] = {
-    "algo.advantage.estimator": "group_norm",
-    "algo.kl.init_coef": 0.0,
-    "actor.eps_clip_low_high": [0.2, 0.28],
-    "actor.loss_agg_mode": "token-mean",
+_LOSS_AGG_MODE = {
+    "token_mean": "token-mean",
+    "response_mean": "seq-mean-token-mean",
+    "constant": "token-mean",  # with advantages scaled to the constant: experience_maker.py
 }
-METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
-    "dipo": _DAPO,
-    "dapo": {**_DAPO, "algo.dynamic_filtering_enable": True},
-    "grpo": {
-        "algo.advantage.estimator": "group_norm",
+
+
+def method_defaults(method: str) -> dict[str, Any]:
+    """OpenRLHF's arguments that `dipo.method` stands for. DiPO's are DAPO's (arXiv 2503.14476): no KL, token-level
+    loss, clip-higher; a baseline's are in its file.
+    """
+    baseline = baselines.get("dapo" if method == "dipo" else method)
+    return {
+        "algo.advantage.estimator": baseline.estimator,
         "algo.kl.init_coef": 0.0,
-        "actor.eps_clip_low_high": [0.2, 0.2],
-        "actor.loss_agg_mode": "seq-mean-token-mean",
-    },
-    "dr_grpo": {
-        "algo.advantage.estimator": "dr_grpo",
-        "algo.kl.init_coef": 0.0,
-        "actor.eps_clip_low_high": [0.2, 0.2],
-        "actor.loss_agg_mode": "token-mean",
-    },
-}
+        "actor.eps_clip_low_high": [baseline.clip_low, baseline.clip_high],
+        "actor.loss_agg_mode": _LOSS_AGG_MODE[baseline.reduction],
+    }
+
 
 CPU_DEFAULTS: dict[str, Any] = {
     "ds.attn_implementation": "sdpa",
@@ -60,7 +58,7 @@ def on_cpu(device: str) -> bool:
 
 def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
     """Fill in what the recipe leaves open, in place."""
-    layers = [(f"default of dipo.method {method}", METHOD_DEFAULTS.get(method, _DAPO))]
+    layers = [(f"default of dipo.method {method}", method_defaults(method))]
     if cpu:
         layers.append(("default on CPU", CPU_DEFAULTS))
     layers.append(("default of this project", COMMON_DEFAULTS))

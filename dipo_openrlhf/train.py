@@ -24,6 +24,7 @@ from dipo_openrlhf.openrlhf_patch import checkpoints, cpu
 from dipo_openrlhf.openrlhf_patch.launch import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.openrlhf_patch.version import check_version
 from dipo_openrlhf.processes import RUN_ID, end_processes
 from dipo_openrlhf.progress import show_progress
@@ -43,11 +44,16 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
     openrlhf = {**recipe.openrlhf, "ckpt.max_num": _UNBOUNDED}
     if resume:
         openrlhf["ckpt.load_enable"] = True
+    # OpenRLHF's own TensorBoard logger stays off: trackers.py logs in its place.
+    tensorboard_dir = openrlhf.pop("logger.tensorboard_dir", None)
     settings = TrainerSettings(
         run_dir=str(recipe.run_dir.resolve()),
         recipe_hash=recipe.hash,
         keep_checkpoints=recipe.get("ckpt.max_num"),
         save_rollouts=recipe.run.save_rollouts,
+        dump_experiences=recipe.run.dump_experiences,
+        wandb=wants_wandb(recipe.run.wandb),
+        tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
         versions=installed_versions(),
     )
     gpus = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node") + recipe.get(
@@ -184,7 +190,14 @@ def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> No
             start_new_session=True,  # Ctrl-C reaches us alone; we pass it on and clean up
         )
     try:
-        problem = show_progress(driver, run_dir, recipe.run.start_timeout, recipe.run.step_timeout, verbose)
+        problem = show_progress(
+            driver,
+            run_dir,
+            recipe.run.start_timeout,
+            recipe.run.step_timeout,
+            verbose,
+            acts=recipe.dipo.method == "dipo" and recipe.dipo.alpha > 0,
+        )
     except KeyboardInterrupt:
         _interrupt(driver)
         raise

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import baselines
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions, openrlhf_parser
 from dipo_openrlhf.recipe import BUILT_IN, load_recipe
 from dipo_openrlhf.recipe_yaml import Setting, parse_overrides, read_settings
@@ -105,7 +106,21 @@ MISTAKES = [
     ("vllm.num_engines: 0", ["vllm.num_engines"]),
     ("logger.wandb.key: secret", ["WANDB_API_KEY"]),
     ("train.micro_batch_size: 5", ["train.batch_size", "multiple"]),
-    ("dipo.normalizer: per_stream", ["dipo.normalizer", "per_stream"]),
+    (
+        "dipo: {normalizer: per_stream}\nactor.loss_agg_mode: seq-mean-token-mean",
+        ["normalizer", "token-mean"],
+    ),
+    ("dipo: {normalizer: per_stream, keep_and_refill: true}", ["normalizer", "keep_and_refill"]),
+    ("dipo.keep_and_refill: true", ["dipo.keep_and_refill", "train.batch_size must be above 32", "40"]),
+    ("dipo: {keep_and_refill: 1}", ["keep_and_refill", "true or false"]),
+    ("dipo: {refill_cap: 0}", ["refill_cap", "0"]),
+    ("dipo: {method: grpo, keep_and_refill: true}", ["keep_and_refill", "grpo"]),
+    ("dipo.method: dapo\nalgo.dynamic_filtering_enable: true", ["dynamic_filtering_enable", "refill_cap"]),
+    ("dipo.method: cde\nreward.overlong_buffer_len: 8", ["reward.overlong_buffer_len", "cde"]),
+    ("dipo.method: rl_zvp\nreward.clip_range: [-1, 1]", ["reward.clip_range", "rl_zvp"]),
+    ("dipo.method: grpo\nalgo.kl.init_coef: 0.01", ["algo.kl.init_coef", "algo.kl.use_loss"]),
+    ("dipo.method: dr_gppo", ["method", "dr_grpo"]),
+    ("run.wandb: always", ["run.wandb", "always"]),
     ("actor.muon.nesterov: false", ["actor.muon.no_nesterov: true"]),
     ("extends: nowhere", ["nowhere"]),
     ("x: [", ["recipe.yaml:", "YAML"]),
@@ -120,6 +135,23 @@ def test_a_mistake_is_one_line(tmp_path, added, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("method", ["dipo", *baselines.names()])
+def test_a_method_s_file_says_what_openrlhf_is_told(tmp_path, method):
+    recipe = load(tmp_path, MINIMAL, "--dipo.method", method)
+    parsed = vars(openrlhf_parser().parse_args(recipe_argv(recipe)))
+    expected = baselines.get("dapo" if method == "dipo" else method)
+    assert parsed["algo.advantage.estimator"] == expected.estimator
+    assert parsed["actor.eps_clip_low_high"] == [expected.clip_low, expected.clip_high]
+    modes = {"token_mean": "token-mean", "response_mean": "seq-mean-token-mean", "constant": "token-mean"}
+    assert parsed["actor.loss_agg_mode"] == modes[expected.reduction]
+    assert parsed["algo.dynamic_filtering_enable"] is False  # refill.py samples dynamically, not OpenRLHF
+
+
+def recipe_argv(recipe) -> list[str]:
+    """fp32 is added to the parser's choices at launch (cpu.py)."""
+    return ["bf16" if token == "fp32" else token for token in recipe.argv()]
 
 
 def test_secret_is_not_repeated(tmp_path):
@@ -139,6 +171,15 @@ def test_secret_is_not_repeated(tmp_path):
         (["--rollout.max_new_tokens", "5000"], ["rollout.max_new_tokens", "no room"]),
         (["--reward.overlong_buffer_len", "9999"], ["reward.overlong_buffer_len"]),
         (["--dipo.method", "ppo2"], ["method"]),
+        (
+            ["--dipo.normalizer", "per_stream", "--rollout.batch_size", "16"],
+            ["dipo.normalizer", "per_stream", "one optimizer step", "64, not 32"],
+        ),
+        (["--dipo.method", "dr_grpo", "--rollout.batch_size", "16"], ["dr_grpo", "64, not 32"]),
+        (
+            ["--dipo.keep_and_refill", "true", "--train.batch_size", "40", "--actor.entropy_coef", "0.1"],
+            ["actor.entropy_coef", "keep_and_refill"],
+        ),
         (["actor.adam.lr", "1"], ["unexpected argument"]),
     ],
 )
@@ -171,8 +212,7 @@ def test_every_built_in_recipe_loads():
     }
     for path in found:
         recipe = load_recipe(str(path), given)
-        # fp32 is added to the parser's choices at launch (cpu.py).
-        openrlhf_parser().parse_args([token if token != "fp32" else "bf16" for token in recipe.argv()])
+        openrlhf_parser().parse_args(recipe_argv(recipe))
 
 
 def test_circle_of_extends(tmp_path):
@@ -180,6 +220,15 @@ def test_circle_of_extends(tmp_path):
     (tmp_path / "b.yaml").write_text("extends: a\n")
     with pytest.raises(UserError, match="circle"):
         load_recipe(str(tmp_path / "a.yaml"))
+
+
+def test_off_is_a_word_and_false_a_boolean(tmp_path):
+    text = MINIMAL + "algo.advantage.is_correction_level: off\nckpt.save_hf: false\nrun.wandb: off\n"
+    recipe = load(tmp_path, text)
+    assert recipe.get("algo.advantage.is_correction_level") == "off"
+    assert recipe.get("ckpt.save_hf") is False
+    assert recipe.run.wandb == "off"
+    assert load(tmp_path, MINIMAL, "--run.wandb", "on").run.wandb == "on"
 
 
 def test_overrides_parse():

@@ -1,14 +1,16 @@
-"""Where DiPO enters OpenRLHF: the one overridden step between rollouts and the update.
+"""Where a method enters OpenRLHF: the one overridden step between rollouts and the update.
 
 OpenRLHF's order is kept: its own shaping, group normalisation and return come first (`super()`), then DiPO's
-reallocated advantages are added. Nothing else of the experience changes.
+reallocated advantages are added, or a baseline's token advantages take their place.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,73 +20,161 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from dipo_openrlhf.algorithm import (
     DipoConfig,
     PerplexityQueue,
+    ReallocationResult,
+    baselines,
     check_disjoint,
     correctness,
     reallocation_advantages,
     sequence_log_ppl,
 )
+from dipo_openrlhf.algorithm.method import Baseline, Rollout
+from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
+from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
+from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
 from dipo_openrlhf.openrlhf_patch.run_log import Rollouts
-
-
-def to_groups(rows: Sequence[torch.Tensor], order_B: torch.Tensor, n_samples_per_prompt: int) -> torch.Tensor:
-    """[P, G] from per-experience tensors: micro-batches may be balanced, `index` says where each row belongs.
-
-    Mirrors openrlhf/trainer/ppo_utils/experience_maker.py:252 (sorted by original prompt order).
-    """
-    flat_B = torch.cat([row.detach().cpu().reshape(-1) for row in rows])
-    sorted_B = torch.empty_like(flat_B)
-    sorted_B[order_B] = flat_B
-    return sorted_B.reshape(-1, n_samples_per_prompt)
+from dipo_openrlhf.openrlhf_patch.window import fill_windows, sample_means
 
 
 class DiPOExperienceMaker(RemoteExperienceMaker):
-    """OpenRLHF's experience maker plus alpha * A(R_r) on extreme groups.
+    """OpenRLHF's experience maker with the advantages of `dipo.method`.
 
     Attributes:
         queue: perplexity queue, part of the training state.
+        progress: share of training done, in [0, 1]; the trainer sets it before every step.
         metrics: what the last batch logged (algorithm.md section 6).
         rollouts: the last batch, for the rollout log.
+        dump_to: (run's folder, step) where the next batch is to be written whole, or None.
     """
 
     def __init__(self, *args: Any, dipo_config: DipoConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.method: Baseline | None = (
+            None if dipo_config.method == "dipo" else baselines.get(dipo_config.method)
+        )
         # Other methods log DiPO's view of their groups too, but get nothing added.
-        self.dipo_config = dipo_config if dipo_config.method == "dipo" else replace(dipo_config, alpha=0.0)
+        self.dipo_config = (
+            dipo_config
+            if self.method is None
+            else replace(dipo_config, alpha=0.0, estimator=self.method.estimator)
+        )
         self.queue = PerplexityQueue(batches=dipo_config.queue_batches)
+        self.progress = 0.0
         self.metrics: dict[str, Any] = {}
         self.rollouts: Rollouts | None = None
+        self.dump_to: tuple[Path, int] | None = None
+        self._kept_B = torch.zeros(0, dtype=torch.bool)
+        self._entropies: list[torch.Tensor] = []  # [B, A] of each experience, where the method needs them
+
+    def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """As OpenRLHF's, but every rank gets as many micro-batches: under ZeRO-3 another number would hang."""
+        ranks = self._ranks()
+        micro = self.args.rollout.micro_batch_size
+        if self.args.train.dynamic_batch_enable or len(rollout_samples) % (micro * ranks) == 0:
+            return super().split_rollout_samples(rollout_samples)
+        if len(rollout_samples) < ranks:
+            raise RuntimeError(
+                f"a batch of {len(rollout_samples)} samples for {ranks} actor ranks: the prompts ran out; "
+                "use a number of prompts that is a multiple of rollout.batch_size"
+            )
+        for row, sample in enumerate(rollout_samples):
+            sample.index = [row]
+        count = min(
+            -(-len(rollout_samples) // (micro * ranks)) * ranks, len(rollout_samples) // ranks * ranks
+        )
+        bounds = [round(part * len(rollout_samples) / count) for part in range(count + 1)]
+        pad = self.tokenizer.pad_token_id
+        return [
+            Experience.concat_experiences(rollout_samples[start:end], pad)
+            for start, end in itertools.pairwise(bounds)
+        ]
+
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """Experiences whose rows fill whole optimizer windows (window.py)."""
+        experiences = super().make_experience_batch(rollout_samples)
+        if self.dump_to is not None:
+            dump_experiences(*self.dump_to, experiences)
+        kept_B = self._kept_B
+        train_batch_size = self.args.train.batch_size
+        if bool(kept_B.all()) and len(kept_B) % train_batch_size == 0:
+            return experiences
+        means = sample_means(experiences)
+        self.metrics = {**means, **self.metrics}
+        filled = fill_windows(experiences, kept_B, train_batch_size, self._ranks())
+        rows = sum(len(experience.sequences) for experience in filled)
+        self.metrics["dipo/trained_samples"] = float(kept_B.sum())
+        self.metrics["dipo/padding_samples"] = float(rows - int(kept_B.sum()))
+        return filled
+
+    def _flatten_results(self, refs: Any, duplicate_factor: int) -> list[Any]:
+        """Takes the entropies out of what the actor's forward returned (entropy_actor.py)."""
+        results = super()._flatten_results(refs, duplicate_factor)
+        if not results or not isinstance(results[0], ScoredActions):
+            return results
+        self._entropies = [result.entropy for result in results]
+        return [result.log_probs for result in results]
 
     @torch.no_grad()
     def compute_advantages_and_returns(self, experiences: list[Experience]) -> list[Experience]:
-        """Advantages [B, A] of OpenRLHF, exact zeros for zero-variance groups, plus DiPO's.
+        """Advantages [B, A] of the method, with exact zeros where a zero-variance group trains nothing.
 
         Raises:
             RuntimeError: no score for a sample (the reward function failed), or both advantage streams of a
                 sample are non-zero, which the algorithm excludes.
         """
-        group_size = self.args.rollout.n_samples_per_prompt
         if any(experience.scores is None for experience in experiences):
             raise RuntimeError(
                 "a sample has no score: the reward function of reward.remote_url returned none"
             )
         # Before super(): length penalties change rewards in place, never scores (openrlhf.md, trap 1).
         scores_B = [experience.scores.clone() for experience in experiences]
+        entropies, self._entropies = self._entropies, []
 
         experiences = super().compute_advantages_and_returns(experiences)
 
+        started = time.perf_counter()
         order_B = torch.tensor(list(itertools.chain.from_iterable(e.index for e in experiences)))
-        rewards_PG = to_groups([e.rewards for e in experiences], order_B, group_size).float()
-        scores_PG = to_groups(scores_B, order_B, group_size).float()
+        result = self._reallocate(experiences, scores_B, order_B)
+        if self.method is None:
+            self._add(experiences, order_B, result)
+        else:
+            self._apply_baseline(self.method, experiences, order_B, result, entropies)
+        trained_P = ~result.zero_variance | self._slots(result.fired)
+        drops = self.dipo_config.keep_and_refill
+        self._kept_B = trained_P.repeat_interleave(self._group_size)[order_B].cpu() if drops else order_B >= 0
+        self.metrics["dipo/seconds"] = time.perf_counter() - started
+        return experiences
+
+    @property
+    def _group_size(self) -> int:
+        return int(self.args.rollout.n_samples_per_prompt)
+
+    def _ranks(self) -> int:
+        """Data-parallel ranks of the actor, as experience_maker.py:58 counts them."""
+        per_sample = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
+        return max(1, self.args.actor.num_nodes * self.args.actor.num_gpus_per_node // per_sample)
+
+    def _reallocate(
+        self, experiences: list[Experience], scores_B: list[torch.Tensor], order_B: torch.Tensor
+    ) -> ReallocationResult:
+        """DiPO's step on the batch by prompt group; fills `metrics` and `rollouts`."""
+        size = self._group_size
+        rewards_PG = to_groups([e.rewards for e in experiences], order_B, size).float()
+        scores_PG = to_groups(scores_B, order_B, size).float()
         log_ppl_PG = to_groups(
-            [sequence_log_ppl(e.action_log_probs, e.action_mask) for e in experiences], order_B, group_size
+            [sequence_log_ppl(e.action_log_probs, e.action_mask) for e in experiences], order_B, size
         )
+        tokens_PG = None
+        if self.dipo_config.normalizer == "per_stream":
+            tokens_PG = to_groups([e.action_mask.sum(-1) for e in experiences], order_B, size)
         maxima = [e.info["reward_max"] for e in experiences if "reward_max" in e.info]
-        maxima_PG = to_groups(maxima, order_B, group_size).float() if maxima else None
+        maxima_PG = to_groups(maxima, order_B, size).float() if maxima else None
         correct_PG = correctness(scores_PG, self.dipo_config.correct_from, maxima_PG)
-        result = reallocation_advantages(rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue)
+        result = reallocation_advantages(
+            rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens=tokens_PG
+        )
         self.metrics = {**result.metrics, "rollout/accuracy": correct_PG.float().mean().item()}
         prompts_B = list(itertools.chain.from_iterable(e.prompts for e in experiences))
-        first_of_group = {int(row): prompts_B[i] for i, row in enumerate(order_B) if row % group_size == 0}
+        first_of_group = {int(row): prompts_B[i] for i, row in enumerate(order_B) if row % size == 0}
         self.rollouts = Rollouts(
             prompts=[first_of_group[row] for row in sorted(first_of_group)],
             correct=correct_PG,
@@ -92,32 +182,89 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             log_ppl=log_ppl_PG,
             fired=result.fired,
         )
-        self._add(experiences, order_B, result.advantages_r, result.zero_variance)
-        return experiences
+        return result
 
-    def _add(
+    def _add(self, experiences: list[Experience], order_B: torch.Tensor, result: ReallocationResult) -> None:
+        """Put DiPO's stream, or exact zeros, in the place of zero-variance groups' base stream; leave all else.
+
+        Zeros are needed even where DiPO does not act: a group of equal rewards that floats cannot represent, such
+        as 0.7, gets |A| = 0.92 from OpenRLHF, because its mean differs from its members by one rounding step.
+        """
+        added_B = result.advantages_r.reshape(-1)[order_B]
+        zero_B = result.zero_variance.repeat_interleave(self._group_size)[order_B]
+        check_disjoint((~zero_B).float(), added_B)  # a base stream is non-zero at most where rewards differ
+        for experience, rows in _with_rows(experiences):
+            advantages_BA, mask_BA = experience.advantages, experience.action_mask
+            zero = zero_B[rows].to(advantages_BA.device)
+            extra = added_B[rows].to(advantages_BA.device, advantages_BA.dtype)
+            advantages_BA[zero] = extra[zero][:, None] * mask_BA[zero].to(advantages_BA.dtype)
+            experience.info["dipo_advantage"] = added_B[rows].clone()
+
+    def _apply_baseline(
         self,
+        method: Baseline,
         experiences: list[Experience],
         order_B: torch.Tensor,
-        advantages_r_PG: torch.Tensor,
-        zero_variance_P: torch.Tensor,
+        result: ReallocationResult,
+        entropies: Sequence[torch.Tensor],
     ) -> None:
-        """Zero the base stream of zero-variance groups, then add DiPO's, token by token.
+        """A baseline's advantages: OpenRLHF's own with exact zeros, or the method's in their place."""
+        if method.is_openrlhfs:
+            self._add(experiences, order_B, result)
+            if method.reduction == "constant":
+                self._divide_by_a_constant(experiences)
+            return
+        size, rollouts = self._group_size, self.rollouts
+        if method.needs_entropy and not entropies:
+            raise RuntimeError(f"dipo.method {method.name}: the actor returned no token entropies")
+        assert rollouts is not None
+        advantages_PGA = method.advantages(
+            Rollout(
+                rewards=rollouts.rewards,
+                correct=rollouts.correct,
+                action_mask=to_token_groups([e.action_mask for e in experiences], order_B, size),
+                log_ppl=rollouts.log_ppl,
+                token_entropy=to_token_groups(entropies, order_B, size) if method.needs_entropy else None,
+                progress=self.progress,
+            )
+        )
+        advantages_BA = advantages_PGA.reshape(-1, advantages_PGA.shape[-1])[order_B]
+        for experience, rows in _with_rows(experiences):
+            before = experience.advantages
+            width = before.shape[1]
+            experience.advantages = advantages_BA[rows, :width].to(before.device, before.dtype)
+            experience.returns = experience.advantages.clone()
 
-        The zeroing is needed: a group of equal rewards that floats cannot represent, such as 0.7, gets
-        |A| = 0.92 from OpenRLHF, because its mean differs from its members by one rounding step.
+    def _divide_by_a_constant(self, experiences: list[Experience]) -> None:
+        """Turn OpenRLHF's division by all action tokens into one by samples * token limit (Dr. GRPO).
+
+        Exact where the batch is one optimizer window, which recipe_checks.py requires.
         """
-        group_size = advantages_r_PG.shape[1]
-        zero_B = zero_variance_P.repeat_interleave(group_size)[order_B]
-        added_B = advantages_r_PG.reshape(-1)[order_B]
-        start = 0
+        tokens = sum(int(experience.action_mask.sum()) for experience in experiences)
+        samples = sum(len(experience.index) for experience in experiences)
+        limit = self.args.rollout.max_new_tokens or self.args.data.max_len
         for experience in experiences:
-            rows = slice(start, start + len(experience.index))
-            start = rows.stop
-            advantages_BA = experience.advantages
-            device, dtype = advantages_BA.device, advantages_BA.dtype
-            base_BA = advantages_BA.masked_fill(zero_B[rows].to(device)[:, None], 0.0)
-            extra_BA = added_B[rows].to(device, dtype)[:, None] * experience.action_mask
-            check_disjoint(base_BA, extra_BA)
-            experience.advantages = base_BA + extra_BA
-            experience.info["dipo_advantage"] = added_B[rows].clone()
+            experience.advantages = experience.advantages * (tokens / (samples * limit))
+
+    def _slots(self, fired_P: torch.Tensor) -> torch.Tensor:
+        """Which of the groups acted on are trained on: as many as train.batch_size has room for.
+
+        Where there are more, a random choice, seeded by the step, so that a resumed run makes the same.
+        """
+        if not self.dipo_config.keep_and_refill:
+            return fired_P
+        rollout = self.args.rollout
+        room = self.args.train.batch_size // rollout.n_samples_per_prompt - rollout.batch_size
+        chosen = fired_P.nonzero().squeeze(1)
+        if len(chosen) > room:
+            generator = torch.Generator().manual_seed(self.queue.pushes)
+            chosen = chosen[torch.randperm(len(chosen), generator=generator)[:room]]
+        self.metrics["dipo/fired_without_room"] = float(fired_P.sum()) - len(chosen)
+        slots_P = torch.zeros_like(fired_P)
+        slots_P[chosen] = True
+        return slots_P
+
+
+def _with_rows(experiences: list[Experience]) -> list[tuple[Experience, slice]]:
+    sizes = [len(experience.index) for experience in experiences]
+    return list(zip(experiences, row_slices(sizes), strict=True))

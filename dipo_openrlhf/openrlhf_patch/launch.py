@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cpu, version
 from dipo_openrlhf.openrlhf_patch.failures import one_line
@@ -112,6 +112,16 @@ class _Float32Engines:
         return self.actor_class.remote(**{**arguments, "dtype": "float32"})
 
 
+def _return_entropies() -> None:
+    """Let the actor's forward return token entropies as well (the driver imports the class from its module)."""
+    import openrlhf.trainer.ray.ppo_actor as ppo_actor
+    import ray
+
+    from dipo_openrlhf.openrlhf_patch.entropy_actor import EntropyPolicyActor
+
+    ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(EntropyPolicyActor)
+
+
 def run(plan: LaunchPlan) -> None:
     """Run OpenRLHF's training to its end. Raises what it raises."""
     version.check_version()
@@ -130,7 +140,10 @@ def run(plan: LaunchPlan) -> None:
     import openrlhf.trainer.ppo_trainer as ppo_trainer
 
     version.check_seams()
-    ppo_trainer.PPOTrainer = TrainerFactory(DipoConfig(**plan.dipo), settings)
+    dipo_config = DipoConfig(**plan.dipo)
+    ppo_trainer.PPOTrainer = TrainerFactory(dipo_config, settings)
+    if dipo_config.method != "dipo" and baselines.get(dipo_config.method).needs_entropy:
+        _return_entropies()
     if plan.cpu and "fp32" in plan.argv:
         import openrlhf.trainer.ray.vllm_engine as vllm_engine
 

@@ -13,4 +13,7 @@ class TrainerSettings:
     recipe_hash: str
     keep_checkpoints: int = 3  # whole checkpoints kept on disk; 0 keeps all
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
+    dump_experiences: bool = False  # experiences/step_N.pt: whole training batches, token by token
+    wandb: bool = False
+    tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -15,15 +15,20 @@ from typing import Any
 from openrlhf.trainer.ppo_trainer import PPOTrainer
 
 from dipo_eval.checkpoints import weights_hash
-from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import checkpoints, run_log
+from dipo_openrlhf.openrlhf_patch import checkpoints, run_log, trackers
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 
 Base: Any = PPOTrainer.__ray_actor_class__
 
 CLIENT_STATE_KEY = "dipo"
+
+
+def _samples_dynamically(dipo_config: DipoConfig) -> bool:
+    return dipo_config.method != "dipo" and baselines.get(dipo_config.method).dynamic_sampling
 
 
 class DiPOTrainer(Base):
@@ -41,6 +46,20 @@ class DiPOTrainer(Base):
         self.settings = settings
         self.run_dir = Path(settings.run_dir)
         self.ckpt_path = Path(self.args.ckpt.path)
+        self.total_steps = 0
+        self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
+        if settings.tensorboard_dir:
+            self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
+        if dipo_config.keep_and_refill or _samples_dynamically(dipo_config):
+            self.samples_generator = RefillGenerator(
+                keep_extremes=dipo_config.keep_and_refill,
+                refill_cap=dipo_config.refill_cap,
+                strategy=self.strategy,
+                prompts_dataloader=self.prompts_dataloader,
+                eval_dataloader=self.eval_dataloader,
+                tokenizer=self.tokenizer,
+                vllm_engines=self.vllm_engines,
+            )
         self.experience_maker = DiPOExperienceMaker(
             self.actor_model_group,
             self.critic_model_group,
@@ -53,10 +72,10 @@ class DiPOTrainer(Base):
         )
 
     def fit(self, global_step: int = 0) -> None:
-        """OpenRLHF's loop; says beforehand how many steps there will be."""
+        """OpenRLHF's loop; says beforehand how many steps there will be (fewer, where prompts are refilled)."""
         per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
-        total_steps = per_episode * self.args.train.num_episodes
-        write_event(self.run_dir, "training", total_steps=total_steps)
+        self.total_steps = per_episode * self.args.train.num_episodes
+        write_event(self.run_dir, "training", total_steps=self.total_steps)
         super().fit(global_step)
         write_event(self.run_dir, "saving the final model")
 
@@ -69,8 +88,13 @@ class DiPOTrainer(Base):
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """DiPO's metrics join the step's; the rollout's groups are logged."""
+        self.experience_maker.progress = min(1.0, global_step / max(1, self.total_steps))
+        if self.settings.dump_experiences:
+            self.experience_maker.dump_to = (self.run_dir, global_step + 1)
         status, next_step = super().train_step(rollout_samples, global_step)
         status.update(self.experience_maker.metrics)
+        if isinstance(self.samples_generator, RefillGenerator):
+            status.update(self.samples_generator.metrics)
         if self.settings.save_rollouts and self.experience_maker.rollouts is not None:
             run_log.append_rollouts(self.run_dir, next_step, self.experience_maker.rollouts)
         return status, next_step
@@ -85,13 +109,7 @@ class DiPOTrainer(Base):
         run_log.append_metrics(self.run_dir, global_step, logs_dict or {})
         client_states = dict(client_states or {})
         client_states[CLIENT_STATE_KEY] = {"queue": self.experience_maker.queue.state_dict()}
-        # OpenRLHF's loggers take numbers alone.
-        numbers = {
-            key: value
-            for key, value in (logs_dict or {}).items()
-            if key == "generated_samples" or not isinstance(value, str)
-        }
-        super().save_logs_and_checkpoints(global_step, numbers, client_states)
+        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)
         if global_step % self.args.ckpt.save_steps == 0:
             self._complete(global_step)
 

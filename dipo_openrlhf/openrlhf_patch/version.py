@@ -21,6 +21,7 @@ class Seam:
 
 
 _TRAINER = "openrlhf.trainer.ppo_trainer:BasePPOTrainer"
+_GENERATOR = "openrlhf.trainer.ppo_utils.samples_generator:SamplesGenerator"
 _MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
 
 SEAMS = (
@@ -28,6 +29,36 @@ SEAMS = (
         f"{_MAKER}.compute_advantages_and_returns",
         ("self", "experiences"),
         "DiPO's advantages are added here: the last place where a prompt's group is still known",
+    ),
+    Seam(
+        f"{_MAKER}.make_experience_batch",
+        ("self", "rollout_samples"),
+        "rows that train nothing are dropped, and a batch is padded to whole optimizer windows",
+    ),
+    Seam(
+        f"{_MAKER}.split_rollout_samples",
+        ("self", "rollout_samples"),
+        "a batch of odd size gives every rank as many micro-batches",
+    ),
+    Seam(
+        f"{_MAKER}._flatten_results",
+        ("self", "refs", "duplicate_factor"),
+        "token entropies are taken out of what the actor's forward returned",
+    ),
+    Seam(
+        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.forward",
+        ("self", "sequences", "action_mask", "attention_mask", "packed_seq_lens", "mm_train_inputs_list"),
+        "returns token entropies too, for rl_zvp and entropy_advantage alone",
+    ),
+    Seam(
+        f"{_GENERATOR}.generate_samples",
+        ("self", "generate_kwargs"),
+        "replaces all-right and all-wrong groups with a cap, for dapo and dipo.keep_and_refill alone",
+    ),
+    Seam(
+        f"{_GENERATOR}._dispatch_prompts_to_vllm",
+        ("self", "prompts", "labels", "images", "generate_kwargs"),
+        "called for further prompts",
     ),
     Seam(
         f"{_MAKER}.__init__",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from stack import rollouts, run_dipo, write_recipe
+from conftest import WANDB_KEY
+from stack import check_metrics_follow, rollouts, run_dipo, write_recipe
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dipo_eval.checkpoints import weights_hash
+from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
@@ -81,28 +83,25 @@ def test_weights_really_reach_vllm(trained):
 
 def test_logged_metrics_follow_from_the_logged_rollouts(trained):
     """Threshold, fired groups and accuracy of every step, recomputed from rollouts.jsonl alone."""
-    from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
+    check_metrics_follow(trained.run_dir, DipoConfig(min_side_samples=10))
 
-    queue, config = PerplexityQueue(batches=2), DipoConfig(min_side_samples=10)
-    groups = rollouts(trained.run_dir)
-    for row in read_metrics(trained.run_dir):
-        step = groups[row["step"]]
-        correct = torch.tensor([group["correct"] for group in step]).bool()
-        rewards = torch.tensor([group["rewards"] for group in step])
-        log_ppl = torch.tensor([[math.nan if p is None else p for p in group["log_ppl"]] for group in step])
-        result = reallocation_advantages(rewards, correct, log_ppl, config, queue)
-        assert row["rollout/accuracy"] == pytest.approx(correct.float().mean().item())
-        assert result.fired.tolist() == [group["fired"] for group in step]
-        for key in (
-            "dipo/groups_hard",
-            "dipo/fired_hard",
-            "dipo/fired_easy",
-            "dipo/feasible",
-            "dipo/queue_size",
-        ):
-            assert row[key] == result.metrics[key]
-        if row["dipo/threshold_ppl"] is not None:
-            assert row["dipo/threshold_ppl"] == pytest.approx(result.metrics["dipo/threshold_ppl"], rel=1e-5)
+
+def test_every_tracker_logged_and_the_key_is_nowhere(trained):
+    events = EventAccumulator(str(trained.run_dir / "tensorboard"))
+    events.Reload()
+    losses = events.Scalars("train/policy_loss")
+    rows = read_metrics(trained.run_dir)
+    assert [event.step for event in losses] == [1, 2, 3, 4]
+    assert [event.value for event in losses] == pytest.approx([row["policy_loss"] for row in rows])
+    assert len(events.Scalars("train/dipo/groups_hard")) == 4
+    (offline,) = trained.run_dir.glob("wandb/offline-run-*/*.wandb")
+    content = offline.read_bytes()
+    for key in (b"train/policy_loss", b"train/dipo/groups_hard", b"train/global_step"):
+        assert key in content
+    assert WANDB_KEY not in trained.output
+    for path in trained.run_dir.rglob("*"):
+        if path.is_file() and path.suffix not in (".pt", ".safetensors"):
+            assert WANDB_KEY.encode() not in path.read_bytes(), path
 
 
 def test_a_run_folder_is_not_overwritten(trained):

@@ -1,0 +1,170 @@
+"""DiPO's own share of a training step: in a finished run, and in a simulated batch of 512 x 16 x 4,096 tokens.
+
+    python benchmarks/dipo_share.py --run runs/quickstart       seconds DiPO took against seconds a step took
+    python benchmarks/dipo_share.py --simulate                  the real experience maker on a batch of real size
+
+The simulated batch has no model behind it, so its step is the cheapest one that could be: a forward and a
+forward-backward pass of the quickstart's model of a million parameters over the same tokens on this machine, timed on
+a part of them. A model that anyone would train at that length takes thousands of times longer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.setdefault("DIPO_CPU", "1")
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+import torch
+
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.openrlhf_patch import cpu
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+
+PROMPTS, GROUP, TOKENS = 512, 16, 4096
+MICRO_BATCH = 16
+TIMED_ROWS = 2  # sequences of full length that the model's time is measured on
+
+
+def run_share(run_dir: Path) -> None:
+    rows = [row for row in read_metrics(run_dir) if row.get("dipo/seconds") is not None]
+    if not rows:
+        raise SystemExit(f"{run_dir}: metrics.jsonl has no dipo/seconds")
+    ours = sum(row["dipo/seconds"] for row in rows)
+    steps = sum(row["timing/step_total"] for row in rows)
+    print(f"{run_dir}: {len(rows)} steps, {steps:.2f} s; DiPO {ours:.4f} s: {ours / steps:.3%} of a step")
+
+
+def arguments() -> SimpleNamespace:
+    return SimpleNamespace(
+        algo=SimpleNamespace(
+            advantage=SimpleNamespace(estimator="group_norm", gamma=1.0, lambd=1.0, no_std_norm=False),
+            kl=SimpleNamespace(use_loss=False),
+        ),
+        rollout=SimpleNamespace(
+            n_samples_per_prompt=GROUP,
+            max_new_tokens=TOKENS,
+            batch_size=PROMPTS,
+            micro_batch_size=MICRO_BATCH,
+        ),
+        train=SimpleNamespace(batch_size=PROMPTS * GROUP, dynamic_batch_enable=False),
+        reward=SimpleNamespace(
+            clip_range=(-10, 10),
+            overlong_buffer_len=None,
+            overlong_penalty_factor=1.0,
+            stop_properly_penalty_coef=None,
+        ),
+        data=SimpleNamespace(max_len=2 * TOKENS),
+    )
+
+
+def simulated_batch(seed: int = 0) -> list[Any]:
+    """Micro-batches as the actor returns them; a third of the groups extreme, all responses of full length."""
+    from openrlhf.trainer.ppo_utils.experience import Experience
+
+    generator = torch.Generator().manual_seed(seed)
+    correct = torch.rand(PROMPTS, GROUP, generator=generator) < 0.5
+    correct[: PROMPTS // 6], correct[PROMPTS // 6 : PROMPTS // 3] = False, True
+    level = torch.where(correct, 0.5, 0.8) + 0.2 * torch.randn(PROMPTS, GROUP, generator=generator)
+    level[: PROMPTS // 12] -= 0.4  # half of the wrong groups are confident: DiPO acts on them
+    scores, level = correct.float().reshape(-1), level.reshape(-1)
+    experiences = []
+    for rows in torch.arange(PROMPTS * GROUP).split(MICRO_BATCH):
+        shape = (len(rows), TOKENS)
+        experiences.append(
+            Experience(
+                index=rows.tolist(),
+                prompts=["prompt"] * len(rows),
+                rewards=scores[rows].clone(),
+                scores=scores[rows].clone(),
+                action_mask=torch.ones(shape, dtype=torch.long),
+                action_log_probs=-level[rows][:, None] * torch.rand(shape, generator=generator) * 2,
+                kl=torch.zeros(shape),
+                response_length=torch.full((len(rows),), TOKENS),
+                info={"reward": scores[rows].clone()},
+            )
+        )
+    return experiences
+
+
+def model_seconds() -> float:
+    """One forward and one forward-backward pass of the quickstart's architecture over the whole batch."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=512,
+        hidden_size=160,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        head_dim=32,
+        max_position_embeddings=TOKENS,
+        tie_word_embeddings=True,
+    )
+    model = Qwen3ForCausalLM(config)
+    tokens = torch.randint(0, 512, (TIMED_ROWS, TOKENS))
+    started = time.perf_counter()
+    with torch.no_grad():
+        model(tokens)
+    model(tokens, labels=tokens).loss.backward()
+    return (time.perf_counter() - started) * PROMPTS * GROUP / TIMED_ROWS
+
+
+def simulate(repeats: int) -> None:
+    cpu.install()
+    from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+    from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
+
+    parts = (None, None, None, None, SimpleNamespace(value=0.0), SimpleNamespace(args=arguments()), None)
+    maker = DiPOExperienceMaker(*parts, dipo_config=DipoConfig())
+    ours, whole, plain = [], [], []
+    for repeat in range(repeats):
+        batch = simulated_batch(repeat)
+        started = time.perf_counter()
+        maker.compute_advantages_and_returns(batch)
+        whole.append(time.perf_counter() - started)
+        ours.append(float(maker.metrics["dipo/seconds"]))
+        del batch
+        batch = simulated_batch(repeat)
+        started = time.perf_counter()
+        RemoteExperienceMaker(*parts).compute_advantages_and_returns(batch)
+        plain.append(time.perf_counter() - started)
+        del batch
+    model = model_seconds()
+    acted = maker.metrics["dipo/fired_hard"] + maker.metrics["dipo/fired_easy"]
+    print(f"{PROMPTS} prompts x {GROUP} responses x {TOKENS} tokens, {repeats} repeats, best of each")
+    print(f"  OpenRLHF's advantages alone        {min(plain):8.2f} s")
+    print(f"  with DiPO                          {min(whole):8.2f} s")
+    print(f"  DiPO's own part (dipo/seconds)     {min(ours):8.2f} s   acted on {acted:.0f} groups")
+    print(f"  a million parameters over the same {model:8.0f} s   (forward, then forward and backward)")
+    print(f"  DiPO's share of such a step        {min(ours) / (model + min(whole)):8.3%}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, help="folder of a finished run")
+    parser.add_argument(
+        "--simulate", action="store_true", help="time the real experience maker on a large batch"
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    if given.run is None and not given.simulate:
+        parser.error("give --run FOLDER or --simulate")
+    if given.run is not None:
+        run_share(given.run)
+    if given.simulate:
+        simulate(given.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""wandb and TensorBoard, in the place of OpenRLHF's loggers (openrlhf/utils/logging_utils.py:58).
+
+Those log to wandb only when the key is an argument, which is then printed and uploaded as config, and put evaluations
+on an axis that nothing logs. Here the key is read by wandb itself from WANDB_API_KEY or its own login, WANDB_MODE=offline
+works, and a tracker that fails never ends a training: metrics.jsonl has everything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+logger = logging.getLogger(__name__)
+
+WandbSwitch = Literal["auto", "on", "off"]
+_ID_FILE = "wandb_id"  # in the run's folder: a resumed training goes on in the same wandb run
+
+
+def wants_wandb(switch: WandbSwitch) -> bool:
+    """auto: when the environment names a key or a mode; WANDB_MODE=disabled turns it off."""
+    if switch == "auto":
+        mode = os.environ.get("WANDB_MODE", "")
+        return mode != "disabled" and bool(mode or os.environ.get("WANDB_API_KEY"))
+    return switch == "on"
+
+
+def numbers_and_words(logs: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """What can be plotted and what can only be read; samples and missing values are in neither."""
+    numbers = {key: float(v) for key, v in logs.items() if isinstance(v, bool | int | float)}
+    words = {key: v for key, v in logs.items() if isinstance(v, str) and v}
+    return numbers, words
+
+
+class WandbTracker:
+    """OpenRLHF's WandbLogger interface: log_train, log_eval, close."""
+
+    def __init__(self, run_dir: Path, args: Any) -> None:
+        import wandb
+
+        names = args.logger.wandb
+        self.run = wandb.init(
+            project=names.project,
+            entity=names.org,
+            group=names.group,
+            name=names.run_name,
+            dir=str(run_dir),
+            id=_run_id(run_dir),
+            resume="allow",
+            config=_recipe_values(run_dir),
+            settings=wandb.Settings(console="off"),
+        )
+        for section in ("train", "eval"):
+            self.run.define_metric(f"{section}/global_step")
+            self.run.define_metric(f"{section}/*", step_metric=f"{section}/global_step")
+
+    def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """Numbers and words under train/, and the step's sample as a table of one row."""
+        import wandb
+
+        sample = logs_dict.get("generated_samples")
+        extra = {}
+        if sample:
+            extra["train/generated_samples"] = wandb.Table(columns=["text", "reward"], data=[list(sample)])
+        self._log("train", global_step, logs_dict, extra)
+
+    def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """Numbers and words under eval/, on the axis eval/global_step."""
+        self._log("eval", global_step, logs_dict, {})
+
+    def _log(self, section: str, global_step: int, logs: dict[str, Any], extra: dict[str, Any]) -> None:
+        numbers, words = numbers_and_words(logs)
+        row = {f"{section}/{key}": value for key, value in {**numbers, **words}.items()}
+        self.run.log({**row, **extra, f"{section}/global_step": global_step})
+
+    def close(self) -> None:
+        """Flush and end the wandb run."""
+        self.run.finish()
+
+
+class TensorboardTracker:
+    """OpenRLHF's TensorboardLogger interface: scalars under train/ and eval/, words as text."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(log_dir=str(folder))
+
+    def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """See the class. The sample is indented, which Markdown shows as it stands."""
+        self._log("train", global_step, logs_dict)
+        sample = logs_dict.get("generated_samples")
+        if sample:
+            text, reward = sample
+            shown = "\n".join(f"    {line}" for line in str(text).splitlines())
+            self.writer.add_text("train/generated_samples", f"reward {reward:.4f}\n\n{shown}", global_step)
+
+    def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """See the class."""
+        self._log("eval", global_step, logs_dict)
+
+    def _log(self, section: str, global_step: int, logs: dict[str, Any]) -> None:
+        numbers, words = numbers_and_words(logs)
+        for key, value in numbers.items():
+            self.writer.add_scalar(f"{section}/{key}", value, global_step)
+        for key, word in words.items():
+            self.writer.add_text(f"{section}/{key}", word, global_step)
+        self.writer.flush()  # a killed run keeps what it logged
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self.writer.close()
+
+
+def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
+    """A tracker, or None with a warning in the log where wandb cannot start."""
+    try:
+        return WandbTracker(run_dir, args)
+    except Exception as error:  # a service's failure is no reason to end a training
+        logger.warning("wandb could not start (%s: %s): training goes on", type(error).__name__, error)
+        return None
+
+
+def _run_id(run_dir: Path) -> str:
+    path = run_dir / _ID_FILE
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _recipe_values(run_dir: Path) -> dict[str, Any]:
+    """The recipe as it was used; it holds no secret, since recipe_checks.py refuses keys."""
+    path = run_dir / "recipe.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}

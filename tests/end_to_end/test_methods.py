@@ -1,0 +1,83 @@
+"""Every method of dipo.method and keep_and_refill through the real stack, two steps each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from stack import check_metrics_follow, run_dipo, write_recipe
+
+from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
+
+IN_EVERY_RUN = "rl_zvp"  # needs the extended forward; the others differ from it on the driver alone
+
+
+def method_parameters() -> list:
+    names = baselines.names()
+    return [pytest.param(n, marks=() if n == IN_EVERY_RUN else pytest.mark.slow) for n in names]
+
+
+@pytest.mark.parametrize("method", method_parameters())
+def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=2)
+    arguments = ["--dipo.method", method, "--run.dump_experiences", "true"]
+    status, output = run_dipo("train", str(recipe), *arguments)
+    assert status == 0, output
+    rows = read_metrics(run_dir)
+    assert rows
+    assert all(row["actor_grad_norm"] > 0 for row in rows)
+    for row in rows:
+        parts = torch.load(run_dir / "experiences" / f"step_{row['step']}.pt", weights_only=True)
+        per_token = torch.cat([(part["advantages"] * part["action_mask"]).flatten() for part in parts])
+        assert per_token.abs().sum() > 0
+    if baselines.get(method).needs_entropy:
+        assert _tokens_of_a_response_differ(parts)
+
+
+def _tokens_of_a_response_differ(parts: list[dict]) -> bool:
+    """Token entropies reached the advantages: within some response they are not all alike."""
+    return any(
+        row[mask.bool()].unique().numel() > 1
+        for part in parts
+        for row, mask in zip(part["advantages"], part["action_mask"], strict=True)
+    )
+
+
+def test_keep_and_refill_fills_the_batch_and_keeps_the_extremes(small_model, tmp_path):
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=4)
+    arguments = ["--dipo.keep_and_refill", "true", "--train.batch_size", "96"]
+    status, output = run_dipo("train", str(recipe), *arguments)
+    assert status == 0, output
+    rows = read_metrics(run_dir)
+    prompts = sum(row["refill/groups_sampled"] for row in rows)
+    assert prompts == 32  # each prompt once, the last batch included
+    for row in rows:
+        extreme = row["dipo/groups_hard"] + row["dipo/groups_easy"]
+        assert row["dipo/groups_normal"] + row["refill/groups_missing"] == 8
+        assert row["refill/groups_sampled"] == row["dipo/groups_normal"] + extreme
+        assert row["refill/further_prompts"] <= 8
+        acted = row["dipo/fired_hard"] + row["dipo/fired_easy"] - row["dipo/fired_without_room"]
+        assert row["dipo/trained_samples"] == 8 * (row["dipo/groups_normal"] + acted)
+        assert row["dipo/trained_samples"] + row["dipo/padding_samples"] == 96
+        assert row["rollout/num_samples"] == 8 * row["refill/groups_sampled"]
+    assert rows[0]["refill/further_prompts"] > 0
+
+
+@pytest.mark.slow
+def test_two_ranks_and_two_engines_have_one_queue(small_model, tmp_path):
+    """ZeRO-3 on two actor ranks, batches of odd size: every rank trains on the advantages of the one queue."""
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=3)
+    status, output = run_dipo(
+        "train", str(recipe), "--actor.num_gpus_per_node", "2", "--vllm.num_engines", "2", "--ds.zero_stage", "3",
+        "--dipo.keep_and_refill", "true", "--train.batch_size", "128", "--rollout.micro_batch_size", "12",
+        "--run.dump_experiences", "true", "--run.cpu_threads", "1",
+    )  # fmt: skip
+    assert status == 0, output
+    check_metrics_follow(run_dir, DipoConfig(min_side_samples=10, keep_and_refill=True))
+    for row in read_metrics(run_dir):
+        assert row["dipo/trained_samples"] + row["dipo/padding_samples"] == 128
+        assert abs(row["vllm_kl"]) < 1e-4
+        parts = torch.load(run_dir / "experiences" / f"step_{row['step']}.pt", weights_only=True)
+        assert len(parts) % 2 == 0  # as many micro-batches on each rank

@@ -1,0 +1,130 @@
+"""Refilling: full batches, the cap, prompts that run out. Ray is real; what the engine would answer is given."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, is_extreme
+
+GROUP = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2)
+    yield
+    ray.shutdown()
+
+
+class Answered(RefillGenerator):
+    """The engine's part replaced by given scores: the prompt names its kind (n: mixed, h: wrong, e: right)."""
+
+    def _dispatch_prompts_to_vllm(self, prompts, labels, *, images=None, **generate_kwargs: Any) -> list[Any]:
+        self.asked = [*getattr(self, "asked", []), *prompts]
+        return [
+            ray.put([answer(prompt, label, row) for row in range(GROUP)])
+            for prompt, label in zip(prompts, labels, strict=True)
+        ]
+
+
+def answer(prompt: str, label: str, row: int) -> dict[str, Any]:
+    score = {"n": float(row == 0), "h": 0.0, "e": 1.0}[prompt[0]]
+    return {
+        "prompt": prompt,
+        "label": label,
+        "observation_tokens": [1, 2, 3, 4],
+        "action_ranges": [(2, 4)],
+        "rollout_log_probs": None,
+        "reward": score,
+        "scores": score,
+        "truncated": False,
+    }
+
+
+def generator(prompts: list[str], *, wanted: int, cap: float = 1.0, keep: bool = True) -> Answered:
+    arguments = SimpleNamespace(
+        rollout=SimpleNamespace(batch_size=wanted, n_samples_per_prompt=GROUP),
+        vllm=SimpleNamespace(enable_sleep=False),
+        data=SimpleNamespace(max_len=16),
+    )
+    loader = [(None, [prompt], ["label"], [None]) for prompt in prompts]
+    return Answered(
+        keep_extremes=keep,
+        refill_cap=cap,
+        strategy=SimpleNamespace(args=arguments),
+        prompts_dataloader=loader,
+        eval_dataloader=None,
+        tokenizer=None,
+        vllm_engines=[],
+    )
+
+
+def names(samples: list[Any]) -> list[str]:
+    return [sample.prompts[0] for sample in samples[::GROUP]]
+
+
+def test_extreme_groups_are_replaced_and_kept():
+    subject = generator(["n1", "h1", "e1", "n2", "n3", "h2", "n4", "n5", "n6"], wanted=4, cap=2.0)
+    samples, share, consumed, exhausted = subject.generate_samples(max_len=16)
+    kept = names(samples)
+    assert sorted(name for name in kept if name[0] == "n") == ["n1", "n2", "n3", "n4"]
+    assert sorted(name for name in kept if name[0] != "n") == ["e1", "h1", "h2"]
+    assert (consumed, exhausted) == (7, False)
+    assert share == pytest.approx(100 * 4 / 7)
+    assert all(sample.scores.shape == (1,) for sample in samples)
+    assert subject.metrics["refill/further_prompts"] == 3
+    assert subject.metrics["refill/groups_missing"] == 0
+
+
+def test_dropped_where_they_are_not_to_be_kept():
+    subject = generator(["h1", "n1", "e1", "n2"], wanted=2, cap=1.0, keep=False)
+    samples, *_ = subject.generate_samples(max_len=16)
+    assert names(samples) == ["n1", "n2"] or sorted(names(samples)) == ["n1", "n2"]
+    assert subject.metrics["refill/score_mean"] == pytest.approx((0 + 0.25 + 1 + 0.25) / 4)
+
+
+def test_the_cap_ends_it_and_nothing_accepted_is_lost():
+    subject = generator(["n1"] + [f"h{i}" for i in range(50)], wanted=4, cap=0.5)
+    samples, _, consumed, exhausted = subject.generate_samples(max_len=16)
+    assert consumed == 4 + 2
+    assert not exhausted
+    assert names(samples)[0] == "n1"
+    assert subject.metrics["refill/groups_missing"] == 3
+
+
+def test_prompts_that_run_out_leave_a_smaller_batch_and_then_start_anew():
+    subject = generator(["n1", "h1", "n2"], wanted=2, cap=5.0)
+    first, _, consumed, exhausted = subject.generate_samples(max_len=16)
+    assert (consumed, exhausted) == (3, False)
+    assert sorted(names(first)) == ["h1", "n1", "n2"]
+    empty, share, consumed, exhausted = subject.generate_samples(max_len=16)
+    assert (empty, share, consumed, exhausted) == ([], None, 0, True)
+    again, *_ = subject.generate_samples(max_len=16)  # the next episode
+    assert sorted(names(again)) == ["h1", "n1", "n2"]
+
+
+def test_a_last_batch_that_is_short_is_given_out():
+    subject = generator(["n1", "n2", "n3"], wanted=2)
+    subject.generate_samples(max_len=16)
+    samples, _, consumed, exhausted = subject.generate_samples(max_len=16)
+    assert names(samples) == ["n3"]
+    assert (consumed, exhausted) == (1, True)
+
+
+def test_every_prompt_is_asked_for_once():
+    prompts = [f"{'nhe'[i % 3]}{i}" for i in range(30)]
+    subject = generator(prompts, wanted=5, cap=1.0)
+    exhausted = False
+    while not exhausted:
+        *_, exhausted = subject.generate_samples(max_len=16)
+    assert sorted(subject.asked) == sorted(prompts)
+
+
+def test_extreme_means_equal_scores_and_not_a_mean_in_a_range():
+    assert is_extreme([0.5, 0.5])
+    assert not is_extreme([0.0, 1.0])
+    assert not is_extreme([0.99, 1.0])  # OpenRLHF's filter would look at the mean alone

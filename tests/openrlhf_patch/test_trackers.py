@@ -1,0 +1,136 @@
+"""wandb offline and TensorBoard, for real; a key is in no file."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.proto import wandb_internal_pb2
+
+from dipo_openrlhf.openrlhf_patch import trackers
+
+BLOCK = 32768
+KEY = "0123456789abcdef0123456789abcdef01234567"
+LOGS = {
+    "policy_loss": 0.25,
+    "dipo/threshold_ppl": math.nan,
+    "dipo/feasible": 0.0,
+    "dipo/infeasible_reason": "one_class",
+    "missing": None,
+    "generated_samples": ["<script>alert(1)</script>\n# heading", 1.0],
+}
+
+
+def arguments() -> SimpleNamespace:
+    return SimpleNamespace(
+        logger=SimpleNamespace(
+            wandb=SimpleNamespace(project="test", org=None, group=None, run_name="run", key=None)
+        )
+    )
+
+
+def offline_records(run_dir) -> list[wandb_internal_pb2.Record]:
+    """Records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
+    (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    content, at, pending, records = path.read_bytes(), 7, b"", []
+    while at + 7 <= len(content):
+        if BLOCK - at % BLOCK < 7:  # the end of a block is padding
+            at += BLOCK - at % BLOCK
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        pending += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(pending)
+            records.append(record)
+            pending = b""
+    return records
+
+
+@pytest.fixture
+def offline_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"settings": {"dipo.alpha": 0.1}}))
+    tracker = trackers.start_wandb(tmp_path, arguments())
+    assert tracker is not None
+    tracker.log_train(1, LOGS)
+    tracker.log_train(2, {**LOGS, "policy_loss": 0.5})
+    tracker.log_eval(2, {"accuracy": 0.75})
+    tracker.close()
+    return tmp_path
+
+
+def test_wandb_offline_holds_every_figure_with_its_step(offline_run):
+    rows = [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+        for record in offline_records(offline_run)
+        if record.HasField("history")
+    ]
+    train = [row for row in rows if "train/global_step" in row]
+    assert [row["train/global_step"] for row in train] == [1, 2]
+    assert [row["train/policy_loss"] for row in train] == [0.25, 0.5]
+    assert train[0]["train/dipo/infeasible_reason"] == "one_class"
+    assert train[0]["train/dipo/feasible"] == 0
+    (evaluation,) = [row for row in rows if "eval/accuracy" in row]
+    assert (evaluation["eval/accuracy"], evaluation["eval/global_step"]) == (0.75, 2)
+
+
+def test_the_key_is_in_no_file(offline_run):
+    files = [path for path in offline_run.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_resumed_run_goes_on_in_the_same_wandb_run(tmp_path):
+    assert trackers._run_id(tmp_path) == trackers._run_id(tmp_path)
+
+
+def test_a_wandb_that_cannot_start_ends_nothing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    refused = arguments()
+    refused.logger.wandb.project = "no/slash/allowed"
+    assert trackers.start_wandb(tmp_path, refused) is None
+    assert "training goes on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("switch", "environment", "expected"),
+    [
+        ("auto", {}, False),
+        ("auto", {"WANDB_API_KEY": KEY}, True),
+        ("auto", {"WANDB_MODE": "offline"}, True),
+        ("auto", {"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, False),
+        ("off", {"WANDB_API_KEY": KEY}, False),
+        ("on", {}, True),
+    ],
+)
+def test_when_wandb_is_used(monkeypatch, switch, environment, expected):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert trackers.wants_wandb(switch) is expected
+
+
+def test_tensorboard_has_numbers_and_words(tmp_path):
+    tracker = trackers.TensorboardTracker(tmp_path)
+    tracker.log_train(1, LOGS)
+    tracker.log_eval(1, {"accuracy": 0.5})
+    tracker.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    (loss,) = events.Scalars("train/policy_loss")
+    assert (loss.step, loss.value) == (1, 0.25)
+    assert events.Scalars("eval/accuracy")[0].value == 0.5
+    texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0] for tag in events.Tags()["tensors"]}
+    assert texts["train/dipo/infeasible_reason/text_summary"] == b"one_class"
+    # Indented by four: Markdown shows it as code and renders none of it.
+    assert b"\n    <script>" in texts["train/generated_samples/text_summary"]
