@@ -15,7 +15,16 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 
 FOLDER = "experiences"
 # Of every sample: tokens and masks [T], [A]; log-probabilities and advantages [A]; scores, rewards [].
-FIELDS = ("sequences", "attention_mask", "action_mask", "action_log_probs", "advantages", "scores", "rewards")
+FIELDS = (
+    "sequences",
+    "attention_mask",
+    "action_mask",
+    "action_log_probs",
+    "rollout_log_probs",  # vLLM's, where algo.advantage.is_correction_level asks for them
+    "advantages",
+    "scores",
+    "rewards",
+)
 
 
 def dump_experiences(run_dir: Path, step: int, experiences: Sequence[Experience]) -> Path:
@@ -28,7 +37,11 @@ def dump_experiences(run_dir: Path, step: int, experiences: Sequence[Experience]
     path = folder / f"step_{step}.pt"
     parts = [
         {
-            **{name: getattr(experience, name).detach().cpu().clone() for name in FIELDS},
+            **{
+                name: getattr(experience, name).detach().cpu().clone()
+                for name in FIELDS
+                if getattr(experience, name) is not None
+            },
             "index": list(experience.index or []),
         }
         for experience in experiences

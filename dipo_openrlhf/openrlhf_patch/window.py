@@ -83,6 +83,11 @@ def sample_means(experiences: Sequence[Experience]) -> dict[str, float]:
     for name, key in (("response_length", "response_length_mean"), ("truncated", "truncated_rate")):
         values = torch.cat([getattr(e, name).reshape(-1).float() for e in experiences])
         means[name] = means[f"rollout/{key}"] = values.mean().item()
+    if all(experience.rollout_log_probs is not None for experience in experiences):
+        gaps = [(e.rollout_log_probs - e.action_log_probs)[e.action_mask.bool()] for e in experiences]
+        means["vllm_kl"] = (
+            torch.cat(gaps).float().mean().item()
+        )  # openrlhf/models/loss.py:198, token by token
     rewards = torch.cat([experience.info["reward"].reshape(-1).float() for experience in experiences])
     means |= {
         "total_length": torch.cat([e.total_length.reshape(-1).float() for e in experiences]).mean().item(),

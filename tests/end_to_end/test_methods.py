@@ -26,12 +26,10 @@ def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
     status, output = run_dipo("train", str(recipe), *arguments)
     assert status == 0, output
     rows = read_metrics(run_dir)
-    assert rows
-    assert all(row["actor_grad_norm"] > 0 for row in rows)
-    for row in rows:
-        parts = torch.load(run_dir / "experiences" / f"step_{row['step']}.pt", weights_only=True)
-        per_token = torch.cat([(part["advantages"] * part["action_mask"]).flatten() for part in parts])
-        assert per_token.abs().sum() > 0
+    moved = [row["step"] for row in rows if row["actor_grad_norm"] > 0]
+    assert moved  # a step whose groups are all extreme has no gradient, with most methods
+    parts = torch.load(run_dir / "experiences" / f"step_{moved[0]}.pt", weights_only=True)
+    assert sum((part["advantages"] * part["action_mask"]).abs().sum() for part in parts) > 0
     if baselines.get(method).needs_entropy:
         assert _tokens_of_a_response_differ(parts)
 
