@@ -20,8 +20,8 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code_env import cache_dir, data_path, dataset_of, evalplus_python
 from dipo_eval.grading.code_extract import MAX_CODE_CHARS
-from dipo_eval.grading.code_process import LateError, LostError, WorkerProcess
 from dipo_eval.grading.verdict import Verdict
+from dipo_eval.grading.worker_process import LateError, LostError, WorkerProcess
 
 LIMIT_S = 60.0
 """Seconds for all tests of one solution; each test has a limit of its own besides, evalplus's."""
@@ -30,6 +30,7 @@ GRACE_S = 15.0
 START_LIMIT_S = 120.0
 ORACLE_LIMIT_S = 300.0
 SANDBOX_VARIABLE = "DIPO_CODE_SANDBOX"
+_WORKER = "dipo_eval.code_runner.judge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class CodeGrader:
             "memory_bytes": self.memory_bytes,
             "namespaces": self.namespaces,
         }
-        worker = WorkerProcess(evalplus_python(), settings, self._data_variables())
+        worker = WorkerProcess(evalplus_python(), _WORKER, settings, self._data_variables())
         try:
             message = worker.read(START_LIMIT_S)
         except (LateError, LostError) as error:

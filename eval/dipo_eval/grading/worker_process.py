@@ -1,4 +1,4 @@
-"""One worker process of the code grader, and the lines that are exchanged with it."""
+"""A worker process with an environment of its own, and the JSON lines that are exchanged with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 KILL_LIMIT_S = 15.0
 _ROOT = str(Path(__file__).resolve().parents[2])
-_COMMAND = "import sys; sys.path.append(sys.argv[1]); from dipo_eval.code_runner.judge import main; main()"
+_COMMAND = "import sys; sys.path.append(sys.argv[1]); from {} import main; main()"
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR")
 _FIXED = {
     "OMP_NUM_THREADS": "1",
@@ -35,17 +35,20 @@ class LateError(Exception):
 
 
 class WorkerProcess:
-    """One child process in a session of its own. Used by one thread at a time.
+    """One child process in a session of its own: ``module``'s main, run by ``python``. Used by one thread at a time.
 
-    Its environment is ours less almost everything: no key or token of ours is there for a solution to find.
+    argv[2] is ``settings`` as JSON, with the path of an empty folder of its own as "folder". Its environment is
+    ours less almost everything: no key or token of ours is there for a model's code to find.
     """
 
-    def __init__(self, python: Path, settings: Mapping[str, Any], variables: Mapping[str, str]) -> None:
-        self._folder = tempfile.mkdtemp(prefix="dipo-jail-")
+    def __init__(
+        self, python: Path, module: str, settings: Mapping[str, Any], variables: Mapping[str, str]
+    ) -> None:
+        self._folder = tempfile.mkdtemp(prefix="dipo-worker-")
         settings = {**settings, "folder": self._folder}
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         self.process = subprocess.Popen(
-            [str(python), "-P", "-s", "-c", _COMMAND, _ROOT, json.dumps(settings)],
+            [str(python), "-P", "-s", "-c", _COMMAND.format(module), _ROOT, json.dumps(settings)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             env={**environment, **_FIXED, **variables}, start_new_session=True,
         )  # fmt: skip
