@@ -43,7 +43,7 @@ class Limits:
     scratch_bytes: int = 32 * 1024**2
     scratch_files: int = 512
     open_files: int = 64
-    processes: int = 6
+    processes: int = 4
     output_bytes: int = 64 * 1024**2
 
 

@@ -88,8 +88,8 @@ class _Pickler(pickle.Pickler):
             return collections.defaultdict, (None,), None, None, iter(value.items())
         if kind in _PLAIN or kind in _KNOWN:
             return NotImplemented
-        if kind is type:
-            return NotImplemented if value in _KNOWN else (opaque, ())
+        if issubclass(kind, type):
+            return NotImplemented if any(value is known for known in _KNOWN) else (opaque, ())
         if kind.__module__ == "numpy" and hasattr(value, "dtype"):
             simple = value.dtype.kind in _SIMPLE_DTYPES
             return (array, (value.dtype.str, value.tolist())) if simple else (opaque, ())
