@@ -172,23 +172,27 @@ def test_files_outside_can_neither_be_read_nor_changed(grader: CodeGrader, tmp_p
         (f"import posix; posix.unlink({str(secret)!r})",),
         (f"import io; io.open({str(tmp_path / 'new')!r}, 'w').write('x')",),
         ("import io; io.open('/usr/dipo-was-here', 'w').write('x')",),
-        (f"import io; return io.open({str(secret)!r}).read() == 'kept'",),
-        (f"import os; return bool(os.listdir({str(helpers['data_dir']())!r}))",),
-        ("import io; return 'root' in io.open('/etc/passwd').read()",),
-        ("import ctypes", "return ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0"),
-        ("import ctypes", "return ctypes.CDLL(None).unshare(0x10000000) == 0"),
+        (f"import io; assert io.open({str(secret)!r}).read() == 'kept'",),
+        (f"import os; assert os.listdir({str(helpers['data_dir']())!r})",),
+        ("import io; assert 'root' in io.open('/etc/passwd').read()",),
+        ("import ctypes; assert ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",),
+        ("import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",),
+        ("import posix; posix.setuid(0)",),
+        ("import io; io.open('/proc/sys/user/max_user_namespaces', 'w').write('9')",),
     ):
         # A solution that succeeds in its mischief answers right and would pass.
         code = body(
             *lines, "return any(abs(a - b) < threshold for i, a in enumerate(numbers) for b in numbers[:i])"
         )
-        assert grade(grader, code).status == "wrong", lines
+        assert grade(grader, code).reason.startswith("base test 1 of 7: "), lines
     assert secret.read_text() == "kept"
     assert os.listdir(tmp_path) == ["secret"]
     assert not Path("/usr/dipo-was-here").exists()
 
 
 def test_a_flood_of_files_is_bounded_and_gone_afterwards(grader: CodeGrader) -> None:
+    allowed = body("import io", "io.open('/tmp/one', 'w').write('x')", RIGHT.splitlines()[1].strip())
+    assert grade(grader, allowed).status == "correct"
     code = body(
         "import io, os, tempfile", "count = 0", "folder = tempfile.gettempdir()",
         "try:",

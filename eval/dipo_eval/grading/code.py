@@ -87,7 +87,7 @@ class CodeGrader:
         if "error" in reply:
             raise UserError(reply["error"])
         if "lost" in reply:
-            return _both(Verdict("undecided", f"worker: {reply['lost']}", solution))
+            return _both(Verdict("undecided", reply["lost"], solution))
         return CodeVerdict(
             _verdict(reply["base"], solution), _verdict(reply["plus"], solution), reply["seconds"]
         )
@@ -108,7 +108,7 @@ class CodeGrader:
                 started = True
                 return worker.read(task["limit_s"] + GRACE_S), worker
             except (LateError, LostError) as error:
-                reason = str(error)
+                reason = str(error) if isinstance(error, LateError) else f"worker: {error}"
                 if worker is not None:
                     worker.kill()
                     worker = None
