@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code_env import cache_dir, data_path, dataset_of, evalplus_python
 from dipo_eval.grading.code_extract import MAX_CODE_CHARS
@@ -204,10 +205,10 @@ _shared_lock = threading.Lock()
 
 
 def grade_code(task_id: str, solution: str | None, *, limit_s: float = LIMIT_S) -> CodeVerdict:
-    """``CodeGrader.grade`` with this process's own grader: one worker, made when first needed, closed at exit."""
+    """``CodeGrader.grade`` with this process's own grader: a worker for two cores, closed at exit."""
     global _shared
     with _shared_lock:
         if _shared is None:
-            _shared = CodeGrader()
+            _shared = CodeGrader(max(1, usable_cores() // 2))  # a worker is two processes at work
             atexit.register(_shared.close)
     return _shared.grade(task_id, solution, limit_s=limit_s)
