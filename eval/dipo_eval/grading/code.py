@@ -8,6 +8,7 @@ everything in it at the deadline. Nothing of a solution is parsed, imported or r
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import threading
@@ -151,14 +152,14 @@ class CodeGrader:
     def close(self) -> None:
         """End the workers that are idle now; those at work end with their solution."""
         self._closed = True
-        for _ in range(self._slots.qsize()):
-            try:
-                worker = self._slots.get_nowait()
-            except queue.Empty:
-                break
+        idle: list[WorkerProcess | None] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._slots.get_nowait())
+        for worker in idle:
             if worker is not None:
                 worker.close()
-            self._slots.put(None)
+            self._slots.put(None)  # a later caller is told "closed" and need not wait for a slot
 
     def _start(self) -> WorkerProcess:
         if self._closed:
