@@ -179,9 +179,11 @@ class CodeGrader:
             ) from error
         if not message.get("ready"):
             worker.kill()
+            other = "allow user namespaces"
+            if self.namespaces:
+                other += f", or set {SANDBOX_VARIABLE}=weak to do without hidden files and a closed network"
             raise UserError(
-                f"code grading: this machine cannot isolate code ({message.get('reason')}); allow user namespaces, "
-                f"or set {SANDBOX_VARIABLE}=weak to do without hidden files and a closed network"
+                f"code grading: this machine cannot isolate code ({message.get('reason')}); {other}"
             )
         self._limits = message["limits"]
         return worker
