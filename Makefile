@@ -2,6 +2,7 @@
 # make test         all checks but the slow ones; make test-all runs those too
 # make lint         ruff and mypy
 # make setup | gpu  the environment alone: CPU (default) or a CUDA cluster node
+# make evalplus     the second environment that grades code, $(VENV)-evalplus
 # Each target does its own set-up; the second time it takes no time.
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -10,11 +11,13 @@ SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks
 CPU_STAMP = $(VENV)/.installed-cpu
 TEST_STAMP = $(VENV)/.installed-test
 GPU_STAMP = $(VENV)/.installed-gpu
+EVALPLUS_STAMP = $(VENV)-evalplus/.installed
 
-.PHONY: setup gpu quickstart test test-all lint format clean
+.PHONY: setup gpu evalplus quickstart test test-all lint format clean
 
 setup: $(CPU_STAMP)
 gpu: $(GPU_STAMP)
+evalplus: $(EVALPLUS_STAMP)
 
 $(CPU_STAMP): requirements/cpu.txt requirements/install.sh setup.cfg
 	requirements/install.sh $(VENV) cpu
@@ -28,13 +31,17 @@ $(GPU_STAMP): requirements/gpu.txt requirements/install.sh setup.cfg
 	requirements/install.sh $(VENV) gpu
 	@touch $@
 
+$(EVALPLUS_STAMP): requirements/evalplus.txt requirements/install.sh
+	requirements/install.sh $(VENV)-evalplus evalplus
+	@touch $@
+
 quickstart: $(CPU_STAMP)
 	@$(BIN)/dipo quickstart $(ARGS)
 
-test: $(TEST_STAMP)
+test: $(TEST_STAMP) $(EVALPLUS_STAMP)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(TEST_STAMP)
+test-all: $(TEST_STAMP) $(EVALPLUS_STAMP)
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(TEST_STAMP)
@@ -47,4 +54,4 @@ format: $(TEST_STAMP)
 	$(BIN)/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(VENV)-evalplus runs build *.egg-info

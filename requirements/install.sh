@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make or complete a virtual environment from the locked requirements.
-#   requirements/install.sh VENV cpu|gpu|test...
+#   requirements/install.sh VENV cpu|gpu|test|evalplus...        evalplus: an environment of its own, without this project
 # PYTHON: the interpreter, 3.11. TORCH_INDEX_URL: where to find torch's CPU build if the default index lacks it.
 set -euo pipefail
 venv=$1
@@ -46,4 +46,4 @@ for set in "$@"; do
         ;;
     esac
 done
-install --no-deps --no-build-isolation -e "$root"
+[ "$*" = evalplus ] || install --no-deps --no-build-isolation -e "$root"

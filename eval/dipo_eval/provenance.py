@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dipo_eval import grading
+from dipo_eval import code_runner, grading
 from dipo_eval.suites.base import Item, Suite, items_sha256
 
 _PACKAGES = (
@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def _grader_hash(suite: Suite) -> str:
-    files = set(Path(grading.__path__[0]).glob("*.py"))
+    files = {*Path(grading.__path__[0]).glob("*.py"), *Path(code_runner.__path__[0]).glob("*.py")}
     source = inspect.getsourcefile(suite.grade)
     if source:
         files.add(Path(source))

@@ -1,0 +1,96 @@
+"""Is the verifier deciding? The rates of a training step, and the stop that keeps a run from training on noise.
+
+Every undecided verdict scores 0, whether the answer was right or wrong. A few are harmless; many are a reward that
+depends on the load of the machine. The values come from the reward functions' ``extra_logs`` (rewards/math.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dipo_eval.errors import UserError
+
+KEY = "run.max_undecided_rate"
+DEFAULT_MAX_UNDECIDED_RATE = 0.2
+MIN_SAMPLES = 20
+"""Below this many samples a step's rate says little: it is logged and never stops a run."""
+
+_RATES = {
+    "undecided": "verifier/undecided",
+    "timeout": "verifier/timeout",
+    "error": "verifier/error",
+    "no_answer": "verifier/no_answer",
+}
+
+
+@dataclass(frozen=True)
+class VerifierRates:
+    """Shares of a step's samples, 0 to 1: undecided (time-outs are among them), time-out, error, no answer."""
+
+    samples: int
+    undecided: float
+    timeout: float
+    error: float
+    no_answer: float
+
+    def metrics(self) -> dict[str, float]:
+        """What a step logs: verifier/undecided_rate, verifier/timeout_rate, ..."""
+        return {f"verifier/{name}_rate": getattr(self, name) for name in _RATES}
+
+    def check(self, limit: float = DEFAULT_MAX_UNDECIDED_RATE) -> None:
+        """Raise UserError where more than ``limit`` of the samples are undecided or failed in the reward function.
+
+        A step of fewer than 20 samples never raises.
+        """
+        failed = self.undecided + self.error
+        if self.samples < MIN_SAMPLES or failed <= limit:
+            return
+        raise UserError(
+            f"the verifier could not decide {failed:.1%} of this step's {self.samples} samples "
+            f"({self.timeout:.1%} time limit, {self.error:.1%} error), {KEY} allows {limit:.1%}: training would be "
+            f"on noise; free cores for the graders or look at the responses (dipo grade), or raise {KEY}"
+        )
+
+
+def verifier_rates(logs: Mapping[str, Iterable[Any]]) -> VerifierRates | None:
+    """The rates of one step from the reward function's logs, a value 0 or 1 for each sample; None without any.
+
+    ``logs`` holds verifier/undecided, verifier/timeout, verifier/error and verifier/no_answer; other names are
+    ignored, a missing one counts as 0. A reward function that logs none of them gives None. A value that is None
+    or not a number counts as an error of its sample.
+    """
+    columns = {name: [_number(value) for value in logs[key]] for name, key in _RATES.items() if key in logs}
+    if not columns:
+        return None
+    samples = max(len(values) for values in columns.values())
+    if samples == 0:
+        return None
+    unreadable = {row for values in columns.values() for row, value in enumerate(values) if math.isnan(value)}
+    sums = {name: sum(value for value in values if not math.isnan(value)) for name, values in columns.items()}
+    errors = sums.get("error", 0.0) + len(unreadable)
+    return VerifierRates(
+        samples=samples,
+        undecided=sums.get("undecided", 0.0) / samples,
+        timeout=sums.get("timeout", 0.0) / samples,
+        error=min(1.0, errors / samples),
+        no_answer=sums.get("no_answer", 0.0) / samples,
+    )
+
+
+def check_limit(limit: float) -> None:
+    """Raise UserError where the configured limit is not a rate."""
+    if not 0 <= limit <= 1:
+        raise UserError(
+            f"{KEY}: {limit!r} is not a share of the samples; give a number from 0 to 1 (1: never stop)"
+        )
+
+
+def _number(value: Any) -> float:
+    """A number, a tensor of one, or None."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

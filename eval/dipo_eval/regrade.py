@@ -1,0 +1,169 @@
+"""Grade stored samples again: the same responses, today's grader, and on request somebody else's beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from dipo_eval.cpu_env import usable_cores
+from dipo_eval.errors import UserError
+from dipo_eval.grading import Verdict
+from dipo_eval.results import RESULTS, SAMPLES
+from dipo_eval.second_grader import SecondGrader
+from dipo_eval.suites import Item, get_suites
+from dipo_eval.suites.base import Suite
+from dipo_eval.suites.math_file import grade_item
+
+STATUSES = ("correct", "wrong", "undecided")
+_PACKED = f"{SAMPLES}.zst"
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """One sample as task.py wrote it, and the line that it is on. ``status`` is None where none was stored."""
+
+    line: int
+    row: dict[str, Any]
+
+    @property
+    def status(self) -> str | None:
+        status = self.row.get("status")
+        return status if isinstance(status, str) else None
+
+
+@dataclass(frozen=True)
+class Regraded:
+    """A sample with its new verdict, and the second grader's where one was asked."""
+
+    stored: StoredRow
+    verdict: Verdict
+    second: Verdict | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the stored verdict was another."""
+        return self.stored.status is not None and self.stored.status != self.verdict.status
+
+    @property
+    def disputed(self) -> bool:
+        """Whether the second grader's score is another; undecided scores 0 on both sides."""
+        return self.second is not None and self.second.score != self.verdict.score
+
+    def to_json(self, second_name: str | None) -> dict[str, Any]:
+        """The row that --out writes."""
+        row, verdict = self.stored.row, self.verdict
+        made = {
+            "item_id": row["item_id"], "sample": row.get("sample"), "stored_status": self.stored.status,
+            "status": verdict.status, "reason": verdict.reason, "extracted": verdict.extracted,
+        }  # fmt: skip
+        if self.second is not None and second_name:
+            made[second_name] = {"status": self.second.status, "reason": self.second.reason}
+        return made
+
+
+def find_samples(path: Path) -> Path:
+    """The file itself, or the samples of a results folder. Raises UserError where there is none."""
+    if path.is_dir():
+        for name in (SAMPLES, _PACKED):
+            if (path / name).is_file():
+                return path / name
+        raise UserError(f"{path}: holds no {SAMPLES}; name a folder RESULTS/RUN/CHECKPOINT/SUITE or its file")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a {SAMPLES} of a results folder")
+    return path
+
+
+def read_stored(path: Path) -> list[StoredRow]:
+    """The rows of a JSON-lines file, zstd-packed if it ends in .zst.
+
+    Raises UserError that names file and line: no JSON object, no item_id, response or gold, an unknown status;
+    and for a file that is empty, damaged or not UTF-8.
+    """
+    rows = []
+    number = 0
+    try:
+        for number, line in enumerate(_lines(path), start=1):
+            if line.strip():
+                rows.append(_checked(line, f"{path}:{number}", number))
+    except (OSError, UnicodeDecodeError, zstandard.ZstdError) as error:
+        raise UserError(f"{path}:{number + 1}: cannot be read ({error}); get the file again") from error
+    if not rows:
+        raise UserError(f"{path}: holds no samples")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as raw:
+        packed = path.suffix == ".zst"
+        plain = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)) if packed else raw
+        for line in plain:
+            yield line.decode("utf-8")
+
+
+def _checked(line: str, where: str, number: int) -> StoredRow:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: is a {type(row).__name__}, not a JSON object; mend the line")
+    for key in ("item_id", "response"):
+        if not isinstance(row.get(key), str):
+            raise UserError(f"{where}: field {key!r} must be a text, got {row.get(key)!r:.80}; mend the line")
+    if row.get("gold") is None:
+        raise UserError(f"{where}: has no field 'gold'; only samples with their right answer can be graded")
+    if row.get("status") not in (*STATUSES, None):
+        raise UserError(
+            f"{where}: status {row['status']!r:.80} is none of {', '.join(STATUSES)}; mend the line"
+        )
+    return StoredRow(number, row)
+
+
+def suite_of(path: Path, named: str | None) -> Suite | None:
+    """The suite whose grader holds: the one named, else that of the results.json beside the samples, else None."""
+    if named:
+        return get_suites([named])[0]
+    try:
+        found = json.loads((path.parent / RESULTS).read_text(encoding="utf-8"))["suite"]
+        return get_suites([found])[0]
+    except (OSError, ValueError, KeyError, TypeError, UserError):
+        return None
+
+
+def regrade(
+    rows: Sequence[StoredRow],
+    suite: Suite | None,
+    second: SecondGrader | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Regraded]:
+    """New verdicts in order: the suite's own grader, without a suite the math grader.
+
+    Raises UserError naming the line of a gold that the math grader cannot take.
+    """
+    grade = suite.grade if suite else _grade_math
+
+    def one(stored: StoredRow) -> Regraded:
+        row = stored.row
+        verdict = grade(row["response"], Item(row["item_id"], [], row["gold"], row))
+        made = Regraded(stored, verdict, second(row) if second else None)
+        advance(1)
+        return made
+
+    with ThreadPoolExecutor(usable_cores()) as threads:  # the slow ones wait for worker processes
+        return list(threads.map(one, rows))
+
+
+def _grade_math(response: str, item: Item) -> Verdict:
+    gold = item.gold
+    if not isinstance(gold, str) and not (
+        isinstance(gold, list) and all(isinstance(one, str) for one in gold)
+    ):
+        raise UserError(f"{item.id}: its gold is no answer of a math problem; name its suite with --suite")
+    return grade_item(response, item)
