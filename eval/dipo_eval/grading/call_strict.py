@@ -14,6 +14,7 @@ from dipo_eval.grading.call_text import Code
 
 _REAL = frozenset({"float", "number", "double", "any", ""})
 _TEXT = frozenset({"string", "str", "String", "char"})
+_SIMPLE = frozenset({str, int, float, bool})
 _MAY_BE_EMPTY = _TEXT | {"any", ""}
 _TUPLES = frozenset({"tuple", "any", ""})
 _GAP = re.compile(r"[\s,]+")
@@ -24,28 +25,46 @@ MAX_DEPTH = 50
 
 def refusal(
     calls: list[dict[str, Any]], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
-    language: Language = Language.PYTHON, *, exact_text: bool = False, underscores: bool = False,
+    language: Language = Language.PYTHON, *, underscores: bool = False,
 ) -> str | None:  # fmt: skip
-    """Why ``calls`` are not the gold calls, or None where they are: in any order, each once, and no others.
-
-    ``exact_text``: texts must be equal character by character, as in ToolRL's reward.
-    """
+    """Why ``calls`` are not the gold calls, or None where they are: in any order, each once, and no others."""
     if len(calls) != len(gold):
         return "extra call" if len(calls) > len(gold) else "missing call"
-    rows = [[_call_refusal(call, one, functions, language, exact_text, underscores) for call in calls]
-            for one in gold]  # fmt: skip
     if len(gold) == 1:
-        return rows[0][0]
+        return _call_refusal(calls[0], gold[0], functions, language, underscores)
+    left = list(calls)
+    for one in gold:  # a call for each in turn is the usual case, and enough
+        for index, call in enumerate(left):
+            if _call_refusal(call, one, functions, language, underscores) is None:
+                del left[index]
+                break
+        else:
+            return _unmatched(calls, gold, functions, language, underscores)
+    return None
+
+
+def _unmatched(
+    calls: list[dict[str, Any]], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
+    language: Language, underscores: bool,
+) -> str | None:  # fmt: skip
+    """Why there is no one-to-one assignment of calls to gold calls, or None where there is one."""
+    rows: list[list[str | None]] = []
+    for one in gold:
+        rows.append([_call_refusal(call, one, functions, language, underscores) for call in calls])
+        if None not in rows[-1]:
+            return _main_reason(rows[-1])
     matched = largest_matching([[reason is None for reason in row] for row in rows])
-    if None not in matched:
-        return None
-    reasons = [reason for reason in rows[matched.index(None)] if reason and reason != "wrong function"]
-    return reasons[0] if reasons else "wrong function"
+    return None if None not in matched else "two gold calls need one call"
+
+
+def _main_reason(reasons: list[str | None]) -> str:
+    """Why no call is a gold call: what is wrong with the first one to the right function."""
+    return next((reason for reason in reasons if reason and reason != "wrong function"), "wrong function")
 
 
 def _call_refusal(
     call: dict[str, Any], gold: dict[str, Any], functions: list[dict[str, Any]],
-    language: Language, exact_text: bool, underscores: bool,
+    language: Language, underscores: bool,
 ) -> str | None:  # fmt: skip
     name, allowed = next(iter(gold.items()))
     if underscored(name, underscores) not in call:
@@ -60,7 +79,7 @@ def _call_refusal(
         if parameter not in allowed or (properties and parameter not in properties):
             return "unexpected argument"
         schema = properties.get(parameter, {}) if properties else {}
-        reason = argument_refusal(value, allowed[parameter], schema, language, exact_text)
+        reason = argument_refusal(value, allowed[parameter], schema, language)
         if reason:
             return reason
     for parameter, answers in allowed.items():
@@ -83,7 +102,7 @@ def _parameters(functions: list[dict[str, Any]], name: str) -> Mapping[str, Any]
 
 
 def argument_refusal(
-    value: Any, answers: list[Any], schema: Mapping[str, Any], language: Language, exact_text: bool
+    value: Any, answers: list[Any], schema: Mapping[str, Any], language: Language
 ) -> str | None:
     """Why ``value`` is none of ``answers`` (BFCL's list of allowed values), or None where it is one."""
     declared = schema.get("type", "")
@@ -91,13 +110,18 @@ def argument_refusal(
         if not isinstance(value, str):
             return "wrong type"
         value = _from_source(value, declared, language)
+    kind = type(value)
+    if kind in _SIMPLE and value != "":
+        for answer in answers:
+            if type(answer) is kind and answer == value:
+                return None
     reason = "wrong value"
     for answer in answers:
         if answer == "" and (value != "" or declared not in _MAY_BE_EMPTY):
             continue  # the mark of an optional argument
         is_source = declared in ("any", "") and language is not Language.PYTHON
         given = _literal(value, language) if is_source and not isinstance(answer, str) else value
-        found = _difference(given, answer, schema, exact_text, 0, is_options=True)
+        found = _difference(given, answer, schema, 0, is_options=True)
         if found is None:
             return None
         reason = found if found != "wrong value" else reason
@@ -122,7 +146,6 @@ def _difference(
     value: Any,
     gold: Any,
     schema: Mapping[str, Any],
-    exact_text: bool,
     depth: int,
     *,
     is_options: bool = False,
@@ -133,7 +156,7 @@ def _difference(
     """
     if depth > MAX_DEPTH:
         return "nested too deeply"
-    declared = schema.get("type", "") if isinstance(schema, Mapping) else ""
+    declared = schema.get("type", "") if isinstance(schema, dict) else ""
     if isinstance(value, Code):
         return _code_difference(value, gold, declared)
     if isinstance(value, bool) or isinstance(gold, bool) or value is None or gold is None:
@@ -143,12 +166,11 @@ def _difference(
             return "wrong type"
         return None if value == gold else "wrong value"
     if isinstance(value, str) and isinstance(gold, str):
-        same = value == gold if exact_text else same_text(value, gold)
-        return None if same else "wrong value"
+        return None if same_text(value, gold) else "wrong value"
     if isinstance(value, (list, tuple)) and isinstance(gold, (list, tuple)):
-        return _list_difference(value, gold, schema, exact_text, depth, is_options)
+        return _list_difference(value, gold, schema, depth, is_options)
     if isinstance(value, dict) and isinstance(gold, dict):
-        return _dict_difference(value, gold, schema, exact_text, depth, is_options)
+        return _dict_difference(value, gold, schema, depth, is_options)
     return "wrong type"
 
 
@@ -165,34 +187,34 @@ def _type_or_value(value: Any, gold: Any) -> str:
 
 
 def _list_difference(
-    value: Any, gold: Any, schema: Mapping[str, Any], exact_text: bool, depth: int, is_options: bool
+    value: Any, gold: Any, schema: Mapping[str, Any], depth: int, is_options: bool
 ) -> str | None:
     if isinstance(value, tuple) and schema.get("type", "") not in _TUPLES:
         return "wrong type"
     if len(value) != len(gold):
         return "wrong value"
     items = schema.get("items")
-    inner: Mapping[str, Any] = items if isinstance(items, Mapping) else {}
+    inner: Mapping[str, Any] = items if isinstance(items, dict) else {}
     for one, wanted in zip(value, gold, strict=True):
-        found = _difference(one, wanted, inner, exact_text, depth + 1, is_options=is_options)
+        found = _difference(one, wanted, inner, depth + 1, is_options=is_options)
         if found:
             return found
     return None
 
 
 def _dict_difference(
-    value: dict[Any, Any], gold: dict[Any, Any], schema: Mapping[str, Any], exact_text: bool, depth: int,
+    value: dict[Any, Any], gold: dict[Any, Any], schema: Mapping[str, Any], depth: int,
     is_options: bool,
 ) -> str | None:  # fmt: skip
     properties = schema.get("properties")
-    inner: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
+    inner: Mapping[str, Any] = properties if isinstance(properties, dict) else {}
     for key, one in value.items():
         if key not in gold:
             return "unexpected key"
         options = gold[key] if is_options and isinstance(gold[key], list) else [gold[key]]
         described = inner.get(key)
-        about: Mapping[str, Any] = described if isinstance(described, Mapping) else {}
-        found = [_difference(one, option, about, exact_text, depth + 1) for option in options]
+        about: Mapping[str, Any] = described if isinstance(described, dict) else {}
+        found = [_difference(one, option, about, depth + 1) for option in options]
         if None not in found:
             return next((reason for reason in found if reason and reason != "wrong value"), "wrong value")
     for key, options in gold.items():

@@ -43,6 +43,8 @@ from dipo_eval.grading.call_syntax import SlowError, read_syntax
 from dipo_eval.grading.call_text import Call, UnreadableError, answer_text, bracketed, read_python
 from dipo_eval.grading.verdict import Verdict
 
+__all__ = ["Language", "Mode", "calls_of", "check_call_gold", "grade_calls", "language_of"]
+
 Mode = Literal["strict", "compatible"]
 
 _SHOWN = 300
@@ -86,13 +88,11 @@ def grade_calls(
 
 
 def _shown(response: Any) -> str:
-    """The end of a text, where the calls are, or the first decoded calls."""
+    """The end of a text, where the calls are, or the functions that the first decoded calls name."""
     if isinstance(response, str):
         return response[-_SHOWN:]
-    try:
-        return repr(response[:3])[:_SHOWN]
-    except RecursionError:
-        return "calls nested too deeply to show"
+    names = [str(next(iter(call), "")) if isinstance(call, dict) else "?" for call in response[:3]]
+    return ", ".join(names)[:_SHOWN]
 
 
 def _refusal(
@@ -128,6 +128,14 @@ def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
         return read_python(text, official=official)
     syntax: Literal["java", "javascript"] = "java" if language is Language.JAVA else "javascript"
     return read_syntax(text[1:-1], syntax, official=official)
+
+
+def calls_of(response: str | list[dict[str, Any]], category: str) -> list[Call] | None:
+    """The calls that strict mode reads in ``response``, or None where it reads none."""
+    try:
+        return _read(response, language_of(category), "strict")
+    except UnreadableError:
+        return None
 
 
 def _as_decoded(call: Any) -> Call:

@@ -7,7 +7,8 @@ rule                        what it repairs
 ==========================  =================================================================================
 state after every turn      bfcl-eval does not compare states after a turn where nothing should be called
 texts are not rewritten     it writes a variable's name into a text argument that mentions a method, "sort()"
-messages are read whole     bare names become texts, and some dicts are lost, when it writes a call again
+messages are read whole     when it writes a message's calls again, positional arguments and some dicts are
+                            lost, and bare names become texts
 native calls                ``<tool_call>`` blocks and JSON are read, and reasoning is taken off
 ==========================  =================================================================================
 
