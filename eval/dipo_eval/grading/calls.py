@@ -40,7 +40,7 @@ from dipo_eval.grading import call_official, call_strict
 from dipo_eval.grading.call_json import as_call, looks_like_json, read_json
 from dipo_eval.grading.call_language import Language, language_of
 from dipo_eval.grading.call_syntax import SlowError, read_syntax
-from dipo_eval.grading.call_text import Call, UnreadableError, answer_text, bracketed, read_python
+from dipo_eval.grading.call_text import MAX_CHARS, Call, UnreadableError, answer_text, bracketed, read_python
 from dipo_eval.grading.verdict import Verdict
 
 __all__ = ["Language", "Mode", "calls_of", "check_call_gold", "grade_calls", "language_of"]
@@ -181,6 +181,8 @@ def _mentions_call(response: str, names: set[str]) -> bool:
     text = answer_text(response)
     if "<tool_call>" in text or _reads_officially(response):
         return True
+    if len(text) > MAX_CHARS:
+        return any(f"{name}(" in text for name in names)
     return any(
         re.search(rf"(?<![\w.]){re.escape(name)}\(\s*(?:\w+\s*=|\))", text) is not None
         or re.search(rf'"name"\s*:\s*"{re.escape(name)}"', text) is not None
