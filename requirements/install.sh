@@ -39,6 +39,7 @@ for set in "$@"; do
     gpu)
         install torch
         install --no-build-isolation -r "$here/gpu.txt"
+        install --no-deps "$(grep '^bfcl-eval==' "$here/cpu.txt")"
         ;;
     *)
         install --no-deps -r "$here/$set.txt" ||

@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from typing import Any
 
 from dipo_eval.grading.math import grade_math
 from dipo_eval.grading.verdict import Verdict
+from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
+
+__all__ = ["gold_of", "response_of", "reward_func"]
 
 logger = logging.getLogger(__name__)
-
-_SPECIAL_TOKENS = re.compile(
-    r"(?:\s{0,8}(?:<\|[^|<>\s]{1,40}\|>|<\uff5c[^\uff5c<>\s]{1,40}\uff5c>|</?s>|<eos>|<pad>|<unk>|<end_of_turn>|\[PAD\]|\[EOS\]))+"
-    r"\s{0,8}\Z"
-)
-_TOKENS_WINDOW = 4000
-_MIN_OVERLAP = 8
-_FIRST_TOKEN_CHARS = 64
+_FAILED = Scored(Verdict("wrong", "the reward failed"))
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
@@ -35,44 +30,11 @@ def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unu
     a mean is a rate); floats for one sample, lists for several. Never raises: what goes wrong scores 0 and
     counts in ``verifier/error``.
     """
-    try:
-        rows = [
-            _score(query, prompt, label)
-            for query, prompt, label in zip(queries, prompts, labels, strict=True)
-        ]
-    except Exception as error:  # malformed arguments: there is still a batch to keep alive
-        logger.warning("math reward: %s: %s; scored 0", type(error).__name__, error)
-        rows = [_row(0.0, error=True)]
-    if len(rows) == 1:
-        row = rows[0]
-        return {"rewards": row["score"], "scores": row["score"], "extra_logs": row["logs"]}
-    scores = [row["score"] for row in rows]
-    names = rows[0]["logs"] if rows else {}
-    return {
-        "rewards": scores,
-        "scores": list(scores),
-        "extra_logs": {name: [row["logs"][name] for row in rows] for name in names},
-    }
+    return score_all(_score, queries, prompts, labels, _FAILED, logger)
 
 
-def _score(query: str, prompt: str, label: Any) -> dict[str, Any]:
-    try:
-        verdict = grade_math(response_of(query, prompt), gold_of(label))
-    except Exception as error:
-        logger.warning("math reward: %s: %s; scored 0", type(error).__name__, str(error)[:200])
-        return _row(0.0, error=True)
-    return _row(verdict.score, verdict=verdict)
-
-
-def _row(score: float, *, verdict: Verdict | None = None, error: bool = False) -> dict[str, Any]:
-    undecided = verdict is not None and verdict.status == "undecided"
-    logs = {
-        "verifier/undecided": float(undecided),
-        "verifier/timeout": float(undecided and verdict is not None and verdict.reason == "time limit"),
-        "verifier/no_answer": float(verdict is not None and verdict.extracted is None),
-        "verifier/error": float(error),
-    }
-    return {"score": score, "logs": logs}
+def _score(response: str, label: Any) -> Scored:
+    return Scored(grade_math(response, gold_of(label)))
 
 
 def gold_of(label: Any) -> str | list[str]:
@@ -93,49 +55,3 @@ def gold_of(label: Any) -> str | list[str]:
     if isinstance(label, (list, tuple)):
         return [str(one) for one in label]
     return str(label)
-
-
-def response_of(query: str, prompt: str) -> str:
-    """``query`` without its prompt and without special tokens at its end.
-
-    A prompt that was cut on the left (OpenRLHF keeps its last tokens) is found as the longest suffix of
-    ``prompt`` that ``query`` starts with. Raises ValueError where no part of the prompt is found.
-    """
-    return _without_special_tokens(query[_prompt_end(query, prompt) :])
-
-
-def _prompt_end(query: str, prompt: str) -> int:
-    if not prompt or query.startswith(prompt):
-        return len(prompt)
-    at = query.find(prompt, 0, len(prompt) + _FIRST_TOKEN_CHARS)  # a beginning-of-text token before it
-    if at >= 0:
-        return at + len(prompt)
-    start = len(query) - len(query.lstrip("\ufffd"))  # half a character, where the cut went through one
-    overlap = _overlap(query[start:], prompt)
-    if overlap:
-        return start + overlap
-    for length in (200, 60, 20):  # decoding changed the prompt's beginning: its end is enough
-        tail = prompt[-length:]
-        at = query.find(tail)
-        if at >= 0 and len(tail) >= _MIN_OVERLAP:
-            return at + len(tail)
-    raise ValueError("math reward: the query does not contain its prompt; is the tokenizer's decoding lossy?")
-
-
-def _overlap(query: str, prompt: str) -> int:
-    """Length of the longest suffix of ``prompt`` that ``query`` starts with; 0 below ``_MIN_OVERLAP``
-    characters.
-    """
-    head = query[:_MIN_OVERLAP]
-    at = prompt.find(head)
-    while at >= 0 and len(prompt) - at >= _MIN_OVERLAP:
-        if query.startswith(prompt[at:]):
-            return len(prompt) - at
-        at = prompt.find(head, at + 1)
-    return 0
-
-
-def _without_special_tokens(response: str) -> str:
-    window = response[-_TOKENS_WINDOW:]
-    match = _SPECIAL_TOKENS.search(window)
-    return response[: len(response) - len(window) + match.start()] if match else response

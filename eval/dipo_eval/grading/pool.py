@@ -131,18 +131,25 @@ class GradingPool:
         """The outcome of ``symbolic.compare_slowly`` within ``limit_s`` seconds, or the reason why there is
         none.
         """
-        if not self._waiting.acquire(timeout=WAIT_LIMIT_S):
-            return Reply(None, "busy")
-        try:
-            worker = self._slots.get(timeout=WAIT_LIMIT_S)
-        except queue.Empty:
-            return Reply(None, "busy")
-        finally:
-            self._waiting.release()
         task = {
             "answer": answer, "gold": gold, "limit_s": limit_s,
             "tolerance": None if tolerance is None else str(tolerance),
         }  # fmt: skip
+        message = self.ask(task, limit_s)
+        if "outcome" in message:
+            return Reply(Outcome[message["outcome"]])
+        return Reply(None, str(message.get("reason")))
+
+    def ask(self, task: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """The worker's message on a task of ``worker``, or only the ``reason`` why there is none."""
+        if not self._waiting.acquire(timeout=WAIT_LIMIT_S):
+            return {"reason": "busy"}
+        try:
+            worker = self._slots.get(timeout=WAIT_LIMIT_S)
+        except queue.Empty:
+            return {"reason": "busy"}
+        finally:
+            self._waiting.release()
         try:
             reply, next_worker = self._run(worker, task, limit_s)
         except BaseException:
@@ -156,7 +163,7 @@ class GradingPool:
 
     def _run(
         self, worker: _Worker | None, task: dict[str, Any], limit_s: float
-    ) -> tuple[Reply, _Worker | None]:
+    ) -> tuple[dict[str, Any], _Worker | None]:
         """One task on ``worker``; the worker to go on with, which is another where this one had to be
         killed.
         """
@@ -164,7 +171,7 @@ class GradingPool:
         left_s = limit_s
         for _ in range(2):  # a worker that died while idle is no fault of this answer: try once more
             if self._closed:
-                return Reply(None, "closed"), None
+                return {"reason": "closed"}, None
             started = 0.0
             try:
                 worker = worker or self._start()
@@ -173,11 +180,11 @@ class GradingPool:
                 started = time.monotonic()
                 message = worker.read(left_s)
             except OSError as error:
-                return Reply(None, f"worker could not start: {error}"), None
+                return {"reason": f"worker could not start: {error}"}, None
             except _LateError:
                 self._drop(worker)
                 reason = "time limit" if started else "worker did not start"
-                return Reply(None, reason), self._start_quietly()
+                return {"reason": reason}, self._start_quietly()
             except _LostError as lost:
                 self._drop(worker)
                 worker = None
@@ -186,10 +193,8 @@ class GradingPool:
                 if left_s <= 0:
                     break
             else:
-                if "outcome" in message:
-                    return Reply(Outcome[message["outcome"]]), worker
-                return Reply(None, str(message.get("reason"))), worker
-        return Reply(None, reason), None
+                return message, worker
+        return {"reason": reason}, None
 
     def _start(self) -> _Worker:
         worker = _Worker(self.memory_bytes)

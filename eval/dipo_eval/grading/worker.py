@@ -48,6 +48,10 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
     spent = used.ru_utime + used.ru_stime
     _limit(resource.RLIMIT_CPU, int(spent + task["limit_s"]) + CPU_GRACE_S)
     try:
+        if task.get("kind") == "replay":
+            from dipo_eval.grading.multi_turn import answer_task
+
+            return answer_task(task)
         tolerance = None if task["tolerance"] is None else Fraction(task["tolerance"])
         return {"outcome": compare_slowly(task["answer"], task["gold"], tolerance).name}
     except MemoryError:

@@ -1,0 +1,125 @@
+"""The function-call reward that OpenRLHF loads by path: ``--reward.remote_url .../rewards/function_call.py``.
+
+A label is a JSON object, as text or decoded:
+
+    {"gold": [{"name": "f", "parameters": {"x": 1}}], "has_response": false}       ToolRL, Seal-Tools
+    {"gold": [{"f": {"x": [1, 2]}}], "functions": [...], "category": "parallel"}    BFCL's possible answers
+
+Without ``category`` the response is ToolRL's text of ``<think>``, ``<tool_call>`` and ``<response>`` and is
+graded as ToolRL does (``toolrl``). With it, the verdict is ``dipo_eval.grading.grade_calls``'s in strict mode,
+the same as in evaluation, and R_format says whether the response could be read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from dipo_eval.grading.call_strict import argument_refusal
+from dipo_eval.grading.calls import Language, calls_of, check_call_gold, grade_calls, language_of
+from dipo_eval.grading.verdict import Verdict
+from dipo_openrlhf.rewards import toolrl
+from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
+
+__all__ = ["label_of", "response_of", "reward_func"]
+
+logger = logging.getLogger(__name__)
+
+SCORE_MAX = 1.0
+_FAILED = Scored(
+    Verdict("wrong", "the reward failed"), reward=0.0,
+    logs={"reward_max": SCORE_MAX, "reward/format": 0.0, "reward/correct": 0.0},
+)  # fmt: skip
+
+
+def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
+    """Reward responses with R_format + R_correct in [-3, 4], and score 1.0 only full correctness.
+
+    ``scores`` are 1.0 where the format and all calls are right and there is no other call, else 0.0; undecided
+    answers score 0 and get the least reward. ``extra_logs`` besides those of the math reward:
+    ``reward_max``, the greatest score, so that ``dipo.correct_from: reward_max`` finds the correct ones (as
+    ``score`` does), ``reward/format`` and ``reward/correct``. Never raises: a bad label is rewarded with 0 and
+    counts in ``verifier/error``.
+    """
+    return score_all(_score, queries, prompts, labels, _FAILED, logger)
+
+
+def label_of(label: Any) -> dict[str, Any]:
+    """A label as a dict with a list ``gold``. Raises ValueError otherwise."""
+    found = json.loads(label) if isinstance(label, str) else label
+    if not isinstance(found, dict) or not isinstance(found.get("gold"), list):
+        raise ValueError(f"label {label!r:.80} is no object with a list `gold`; check --data.label_key")
+    return found
+
+
+def _score(response: str, label: Any) -> Scored:
+    found = label_of(label)
+    if found.get("category"):
+        return _by_category(response, found)
+    return _by_tags(response, found)
+
+
+def _by_tags(response: str, label: dict[str, Any]) -> Scored:
+    gold = toolrl.plain_gold(label["gold"])
+    has_response = bool(label.get("has_response", not gold))
+    format_score = toolrl.format_score(response, has_calls=bool(gold), has_response=has_response)
+    calls: list[tuple[str, dict[str, Any]]] | None = None
+    try:
+        calls = toolrl.tagged_calls(response)
+        correct_score = toolrl.correct_score(calls, gold)
+    except ValueError:
+        correct_score = -toolrl.CORRECT_MAX if gold else 0.0
+    if gold:
+        is_right = correct_score >= toolrl.CORRECT_MAX - 1e-9
+        reason = "calls" if is_right else "other calls"
+    else:
+        is_right = "<tool_call>" not in response.partition("</think>")[2]
+        reason = "no call" if is_right else "a call"
+    if is_right and not format_score:
+        is_right, reason = False, "format"
+    shown = None if gold and calls is None else response.strip()[-300:]
+    verdict = Verdict("correct" if is_right else "wrong", reason, shown)
+    return _scored(verdict, format_score, correct_score)
+
+
+def _by_category(response: str, label: dict[str, Any]) -> Scored:
+    category, gold, functions = label["category"], label["gold"], label.get("functions", [])
+    check_call_gold(gold, functions, category)
+    verdict = grade_calls(response, gold, functions, category=category)
+    calls = calls_of(response, category)
+    format_score = toolrl.FORMAT_MAX if calls is not None or verdict.status == "correct" else 0.0
+    correct_score = -toolrl.CORRECT_MAX
+    if verdict.status == "correct":
+        correct_score = toolrl.CORRECT_MAX
+    elif calls is not None and gold and verdict.status == "wrong":
+        given = [next(iter(call.items())) for call in calls]
+        wanted = _wanted(gold, functions, given, language_of(category))
+        # Full marks are the verdict's to give: here only a part of them.
+        correct_score = min(toolrl.correct_score(given, wanted), toolrl.CORRECT_MAX - 0.5)
+    return _scored(verdict, format_score, correct_score)
+
+
+def _wanted(
+    gold: list[dict[str, Any]], functions: list[dict[str, Any]], given: list[tuple[str, dict[str, Any]]],
+    language: Language,
+) -> list[toolrl.Wanted]:  # fmt: skip
+    """BFCL's possible answers as gold calls: an argument that may be left out counts where it was given."""
+    schemas = {one["name"]: (one.get("parameters") or {}).get("properties") or {} for one in functions}
+    used = {name: set(arguments) for name, arguments in given}
+    made = []
+    for call in gold:
+        ((name, allowed),) = call.items()
+        names = tuple(key for key in allowed if "" not in allowed[key] or key in used.get(name, ()))
+
+        def is_right(key: str, value: Any, name: str = name, allowed: dict[str, Any] = allowed) -> bool:
+            schema = schemas.get(name, {}).get(key, {})
+            return argument_refusal(value, allowed[key], schema, language) is None
+
+        made.append(toolrl.Wanted(name, names, is_right))
+    return made
+
+
+def _scored(verdict: Verdict, format_score: float, correct_score: float) -> Scored:
+    logs = {"reward_max": SCORE_MAX, "reward/format": format_score, "reward/correct": correct_score}
+    return Scored(verdict, reward=format_score + correct_score, logs=logs)

@@ -1,0 +1,149 @@
+"""ToolRL's reward for function calls: R_format in {0, 1} plus R_correct in [-3, 3].
+
+Source: Qian et al., "ToolRL: Reward is All Tool Learning Needs" (arXiv 2504.13958), section 3.3, and its code
+(verl/utils/reward_score/rlla.py at the default settings). Two differences: values are equal only with equal
+types (there True equals 1), and a call's arguments may also be called ``arguments``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+FORMAT_MAX = 1.0
+CORRECT_MAX = 3.0
+MAX_DEPTH = 50
+_THINK, _THINK_END = "<think>", "</think>"
+_CALL, _CALL_END = "<tool_call>", "</tool_call>"
+_SAID, _SAID_END = "<response>", "</response>"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One gold call: its name, its arguments, and whether a value is right for an argument."""
+
+    name: str
+    arguments: tuple[str, ...]
+    is_right: Callable[[str, Any], bool]
+
+
+def format_score(response: str, *, has_calls: bool, has_response: bool) -> float:
+    """1.0 where ``response`` is ``<think>``, then the ``<tool_call>`` and ``<response>`` parts that the gold has,
+    each once, in this order and with a new line between them; else 0.0.
+    """
+    text = response.strip()
+    if not text.startswith(_THINK):
+        return 0.0
+    if has_response:
+        if text.count(_SAID) != 1 or text.count(_SAID_END) != 1 or not text.endswith(_SAID_END):
+            return 0.0
+        text = text[: text.index(_SAID)]
+        if not text.endswith("\n"):
+            return 0.0
+        text = text[:-1]
+    if has_calls:
+        if text.count(_CALL) != 1 or text.count(_CALL_END) != 1 or response.count(_CALL) != 1:
+            return 0.0
+        text, _, block = text.partition(_CALL)
+        inner = block[: -len(_CALL_END)]
+        if not block.endswith(_CALL_END) or len(inner) < 2 or inner[0] != "\n" or inner[-1] != "\n":
+            return 0.0
+        if not text.endswith("\n"):
+            return 0.0
+        text = text[:-1]
+    is_thought = text.endswith(_THINK_END) and len(text) >= len(_THINK) + len(_THINK_END)
+    return FORMAT_MAX if is_thought else 0.0
+
+
+def tagged_calls(response: str) -> list[tuple[str, dict[str, Any]]]:
+    """The calls between the first pair of tags, one JSON object a line. Raises ValueError for anything else."""
+    if _CALL not in response or _CALL_END not in response:
+        raise ValueError("no tool call")
+    block = response.split(_CALL, 2)[1].split(_CALL_END, 1)[0].strip()
+    calls = []
+    for line in block.split("\n"):
+        try:
+            found = json.loads(line)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+        arguments = None
+        if isinstance(found, dict):
+            arguments = found.get("parameters", found.get("arguments"))
+        if not isinstance(arguments, dict) or not isinstance(found.get("name"), str):
+            raise ValueError("a line is no call")
+        calls.append((found["name"], arguments))
+    return calls
+
+
+def correct_score(calls: list[tuple[str, dict[str, Any]]], gold: list[Wanted]) -> float:
+    """R_correct: -3 for nothing in common up to 3 for the gold calls in any order; 0 where the gold has none.
+
+    Summed over the gold: the overlap of the names, then for each gold call, with the best call left of its
+    name, the overlap of the argument names and the number of right values.
+    """
+    if not gold:
+        return 0.0
+    score = overlap([wanted.name for wanted in gold], [name for name, _ in calls])
+    left = list(calls)
+    for wanted in gold:
+        credits = [_credit(call, wanted) for call in left]
+        best = max(credits, default=0.0)
+        if best > 0:
+            del left[credits.index(best)]
+            score += best
+    most = 1.0 + sum(1.0 + len(wanted.arguments) for wanted in gold)
+    return 2 * CORRECT_MAX * score / most - CORRECT_MAX
+
+
+def _credit(call: tuple[str, dict[str, Any]], wanted: Wanted) -> float:
+    name, arguments = call
+    if name != wanted.name:
+        return 0.0
+    right = sum(key in arguments and wanted.is_right(key, arguments[key]) for key in wanted.arguments)
+    return overlap(list(wanted.arguments), list(arguments)) + right
+
+
+def overlap(left: list[str], right: list[str]) -> float:
+    """Shared elements over all elements, counted with their multiplicity; 1.0 for two empty lists."""
+    if not left and not right:
+        return 1.0
+    shared = sum((Counter(left) & Counter(right)).values())
+    return shared / (len(left) + len(right) - shared)
+
+
+def same_value(left: Any, right: Any, depth: int = 0) -> bool:
+    """Equality of JSON values with equal types: 1 is 1.0 but not True, and texts are equal exactly."""
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(
+            same_value(a, b, depth + 1) for a, b in zip(left, right, strict=True)
+        )
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(
+            same_value(left[key], right[key], depth + 1) for key in left
+        )
+    if isinstance(left, (list, dict)) or isinstance(right, (list, dict)):
+        return False
+    return bool(left == right)
+
+
+def plain_gold(calls: list[dict[str, Any]]) -> list[Wanted]:
+    """Gold calls given as ``{"name": ..., "parameters" or "arguments": {...}}``. Raises ValueError."""
+    gold = []
+    for call in calls:
+        arguments = call.get("parameters", call.get("arguments")) if isinstance(call, dict) else None
+        if not isinstance(arguments, dict) or not isinstance(call.get("name"), str):
+            raise ValueError(f"gold call {call!r:.80} has no name with parameters or arguments")
+        gold.append(Wanted(call["name"], tuple(arguments), partial(_is_same, arguments)))
+    return gold
+
+
+def _is_same(arguments: dict[str, Any], key: str, value: Any) -> bool:
+    return same_value(value, arguments[key])

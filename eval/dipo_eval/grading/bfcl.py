@@ -1,0 +1,89 @@
+"""The one place that touches the package bfcl-eval: its data files, its environments, its own checkers.
+
+Installed without its dependencies (requirements/cpu.txt): it declares a dozen API clients. Importing its
+checkers would import all of them; a stand-in for its table of models prevents that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import types
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+
+VERSION = "2026.3.23"
+_MODELS = "bfcl_eval.constants.model_config"
+_ENVIRONMENTS = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
+ENVIRONMENTS = {
+    "GorillaFileSystem": "gorilla_file_system", "MathAPI": "math_api", "MessageAPI": "message_api",
+    "TwitterAPI": "posting_api", "TicketAPI": "ticket_api", "TradingBot": "trading_bot",
+    "TravelAPI": "travel_booking", "VehicleControlAPI": "vehicle_control",
+}  # fmt: skip
+
+
+def is_installed() -> bool:
+    """Whether bfcl-eval can be imported; nothing of it is imported to find out."""
+    return importlib.util.find_spec("bfcl_eval") is not None
+
+
+def module(name: str) -> Any:
+    """A module of bfcl-eval by its full name, imported without API clients and without folders in the project.
+
+    Raises UserError where the package is not installed.
+    """
+    if not is_installed():
+        raise UserError(f"bfcl-eval {VERSION} is not installed: run `make setup`")
+    if "BFCL_PROJECT_ROOT" not in os.environ:  # importing it makes folders there
+        root = Path(tempfile.gettempdir()) / f"dipo-bfcl-{os.getuid()}"
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ["BFCL_PROJECT_ROOT"] = str(root)
+    if _MODELS not in sys.modules:
+        stand_in = types.ModuleType(_MODELS)
+        stand_in.__dict__["MODEL_CONFIG_MAPPING"] = _AnyModel()
+        sys.modules[_MODELS] = stand_in
+    return importlib.import_module(name)
+
+
+class _AnyModel(dict[str, Any]):
+    """bfcl-eval's table of models: every name is a model that sees dots in function names."""
+
+    def __missing__(self, name: str) -> Any:
+        return types.SimpleNamespace(underscore_to_dot=False)
+
+
+def environment_class(name: str) -> type:
+    """The class of a multi-turn environment such as ``GorillaFileSystem``. Raises UserError for others."""
+    if name not in ENVIRONMENTS:
+        raise UserError(f"environment {name!r}: unknown; one of {', '.join(ENVIRONMENTS)}")
+    found: type = getattr(module(f"{_ENVIRONMENTS}.{ENVIRONMENTS[name]}"), name)
+    return found
+
+
+def _folder() -> Path:
+    spec = importlib.util.find_spec("bfcl_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"bfcl-eval {VERSION} is not installed: run `make setup`")
+    return Path(next(iter(spec.submodule_search_locations))) / "data"
+
+
+@lru_cache(maxsize=32)
+def items(category: str) -> tuple[dict[str, Any], ...]:
+    """The items of a category as in its data file, each with its gold under ``ground_truth`` (or [])."""
+    name = f"BFCL_v4_{category}.json"
+    path, answers = _folder() / name, _folder() / "possible_answer" / name
+    if not path.is_file():
+        raise UserError(f"bfcl-eval has no data file {name}; is the category {category!r} right?")
+    golds = {row["id"]: row["ground_truth"] for row in _rows(answers)} if answers.is_file() else {}
+    return tuple({**row, "ground_truth": golds.get(row["id"], [])} for row in _rows(path))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

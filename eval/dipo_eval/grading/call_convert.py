@@ -1,0 +1,231 @@
+"""What bfcl-eval's checker makes of the source text of a Java or JavaScript argument, for ``compatible``.
+
+The readings are those of its type_convertor package, with their limits: lists are split at every comma, also
+inside strings, and text that does not fit the declared type stays text. Longer texts than ``MAX_CHARS`` are
+not read as collections: the original takes exponential time on some of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+MAX_CHARS = 1_000
+
+JAVA_TYPES: dict[str, type] = {
+    **dict.fromkeys(("byte", "short", "integer", "long"), int),
+    **dict.fromkeys(("float", "double"), float),
+    **dict.fromkeys(("Array", "ArrayList", "Queue", "Stack"), list),
+    **dict.fromkeys(("HashMap", "Hashtable"), dict),
+    **dict.fromkeys(("char", "String", "any"), str),
+    "boolean": bool,
+    "Set": set,
+}
+JAVASCRIPT_TYPES: dict[str, type] = {
+    "String": str, "integer": int, "float": float, "Bigint": int,
+    "Boolean": bool, "dict": dict, "array": list, "any": str,
+}  # fmt: skip
+
+_REAL = r"-?\d+(\.\d+)?([eE][+-]?\d+)?"
+_INTEGER = re.compile(r"-?\d+$")
+_LONG = re.compile(r"-?\d+[lL]$")
+_FLOAT = re.compile(_REAL + r"[fF]$")
+_DOUBLE = re.compile(_REAL + "$")
+_JS_FLOAT = re.compile(r"-?\d+(\.\d+)?$")
+_BIGINT = re.compile(r"-?\d+n$")
+_AS_LIST = re.compile(r"new\s+ArrayList<\w*>\(Arrays\.asList\((.+?)\)\)")
+_NEW_LIST = re.compile(r"new\s+ArrayList<\w*>\(\)")
+_LIST_BODY = re.compile(r"new\s+ArrayList<\w*>\(\)\s*\{\{(.+?)\}\}", re.DOTALL)
+_ADD = re.compile(r"add\((.+?)\)")
+_ARRAY = re.compile(r"new\s+\w+\[\]\s*\{(.*?)\}")
+_MAP_HEAD = re.compile(r"new\s+HashMap<.*?>\s*\(\)\s*\{", re.DOTALL)
+_MAP_EMPTY = re.compile(r"new\s+HashMap<.*?>\s*\(\)")
+_PUT = re.compile(r"put\(\"(.*?)\",\s*(.*?)\)")
+_JS_ROW = re.compile(r"\[(.*?)\]")
+_JS_NEW_ARRAY = re.compile(r"new\s+Array\((.*?)\)")
+_JS_ROWS_HEAD = re.compile(r"(?:new\s+Array\(|\[)\s*\[")
+_JS_OBJECT = re.compile(r"\{(.*?)\}")
+_JS_PAIR = re.compile(r"([^:]+):\s*(.*?)(?:,\s*(?=[^,]+:)|$)")
+
+
+def convert_java(text: str, declared: str, nested: str | None = None) -> Any:
+    """The value of a Java argument of a declared type. Raises ValueError for a number that Python refuses,
+    NotImplementedError for the types that bfcl-eval does not convert.
+    """
+    if declared in ("byte", "short", "integer"):
+        return int(text) if _INTEGER.match(text) else text
+    if declared == "long":
+        return int(text.rstrip("\n")[:-1]) if _LONG.match(text) else text
+    if declared == "float":
+        return float(text.rstrip("\n")[:-1]) if _FLOAT.match(text) else text
+    if declared == "double":
+        return float(text) if _DOUBLE.match(text) else text
+    if declared == "boolean":
+        return {"true": True, "false": False}.get(text, text)
+    if declared in ("char", "String", "any"):
+        return text
+    if declared not in ("Array", "ArrayList", "HashMap"):
+        raise NotImplementedError(declared)
+    if len(text) > MAX_CHARS:
+        return text
+    if declared == "Array":
+        return _java_array(text, nested)
+    return _java_list(text, nested) if declared == "ArrayList" else _java_map(text)
+
+
+def _java_array(text: str, nested: str | None) -> Any:
+    found = _ARRAY.search(text)
+    if not found:
+        return text
+    items = [item.strip() for item in found[1].split(",") if item.strip()]
+    return [convert_java(item, nested) if nested else java_value(item) for item in items]
+
+
+def _java_list(text: str, nested: str | None) -> Any:
+    found = _AS_LIST.search(text)
+    body = None if found else _LIST_BODY.search(text)
+    if found:
+        items = found[1].split(",")
+    elif body and body[1].strip():
+        items = _ADD.findall(body[1].strip())
+    else:
+        return [] if _NEW_LIST.search(text) else text
+    return [_java_item(item.strip(), nested) for item in items]
+
+
+def _java_item(item: str, nested: str | None) -> Any:
+    if nested in ("char", "String"):
+        return item[1:-1]
+    return convert_java(item, nested) if nested else java_value(item)
+
+
+def _java_map(text: str) -> Any:
+    head = _MAP_HEAD.search(text)
+    start = head.end() if head else 0
+    rest = text[start:].lstrip()
+    rest = rest[1:].lstrip() if rest.startswith("{") else rest
+    if head and "}" in rest:
+        return {key: java_value(value.strip()) for key, value in _PUT.findall(rest[: rest.index("}")])}
+    return {} if _MAP_EMPTY.search(text) else text
+
+
+def java_value(text: str) -> Any:
+    """A Java literal by its looks: boolean, string, long, float, number, or else text."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith('"') and text.endswith('"'):
+        return text[1:-1]
+    if _LONG.match(text):
+        return int(text[:-1])
+    if _FLOAT.match(text):
+        return float(text.rstrip("\n")[:-1])
+    return _number_or_text(text)
+
+
+def _number_or_text(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def convert_javascript(text: str, declared: str, nested: str | None = None) -> Any:
+    """The value of a JavaScript argument of a declared type. Raises ValueError where Python refuses a
+    number.
+    """
+    if declared == "String":
+        quoted = any(text.startswith(mark) and text.endswith(mark) for mark in "\"'")
+        return text[1:-1] if quoted else text
+    if declared == "integer":
+        return int(text) if _INTEGER.match(text) else text
+    if declared == "float":
+        return float(text) if _JS_FLOAT.match(text) else text
+    if declared == "Bigint":
+        return int(text[:-1]) if _BIGINT.match(text) else text
+    if declared == "Boolean":
+        return {"true": True, "false": False}.get(text, text)
+    if declared == "any":
+        return text
+    code = text.strip()
+    if len(code) > MAX_CHARS:
+        return code
+    try:
+        return _js_array(code, nested) if declared == "array" else _js_object(code)
+    except (ValueError, ArithmeticError):
+        return code
+
+
+def _js_array(code: str, nested: str | None) -> Any:
+    rows = _rows_end(code)
+    if rows is not None:
+        found = [row.strip() for row in _JS_ROW.findall(code[:rows])]
+        if found and found[0].startswith("["):
+            found[0] = found[0][1:]
+        return [[js_value(item.strip()) for item in row.split(",")] for row in found]
+    flat = _JS_ROW.match(code) or _JS_NEW_ARRAY.match(code)
+    if not flat:
+        return code
+    items = [item.strip() for item in flat[1].split(",")] if flat[1].strip() else []
+    return [convert_javascript(item, nested) if nested else js_value(item) for item in items]
+
+
+def _rows_end(code: str) -> int | None:
+    """Where an array of arrays at the start of ``code`` ends, or None.
+
+    The end that a backtracking expression for ``[ [..], [..] ]`` finds, a row being as short as it can be:
+    computed from right to left, in quadratic time.
+    """
+    head = _JS_ROWS_HEAD.match(code)
+    if not head:
+        return None
+    closer = "]" if code[0] == "[" else ")"
+    after: list[int | None] = [None] * (len(code) + 1)
+    for at in range(len(code) - 1, head.end() - 1, -1):
+        if code[at] == closer:
+            after[at] = at + 1
+        elif code[at] == ",":
+            opening = _skip_space(code, at + 1)
+            if code[opening : opening + 1] == "[":
+                after[at] = _row_then(code, opening + 1, after)
+    return _row_then(code, head.end(), after)
+
+
+def _row_then(code: str, start: int, after: list[int | None]) -> int | None:
+    at = code.find("]", start)
+    newline = code.find("\n", start)
+    while at >= 0 and (newline < 0 or at < newline):
+        end = after[_skip_space(code, at + 1)]
+        if end is not None:
+            return end
+        at = code.find("]", at + 1)
+    return None
+
+
+def _skip_space(code: str, at: int) -> int:
+    while at < len(code) and code[at].isspace():
+        at += 1
+    return at
+
+
+def _js_object(code: str) -> Any:
+    found = _JS_OBJECT.match(code)
+    if code == "{}" or not found:
+        return {} if code == "{}" else code
+    made: dict[str, Any] = {}
+    for name, text in _JS_PAIR.findall(found[1]):
+        value = text.strip()
+        is_array = value.startswith("[") and value.endswith("]")
+        made[name.strip().strip("'\"")] = _js_array(value, None) if is_array else js_value(value.strip("'\""))
+    return made
+
+
+def js_value(text: str) -> Any:
+    """A JavaScript literal by its looks: boolean, string, number, or else text."""
+    text = text.strip()
+    if text in ("true", "false"):
+        return text == "true"
+    if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'"):
+        return text[1:-1]
+    return _number_or_text(text)

@@ -1,0 +1,55 @@
+"""Turn a model's text in one step of a conversation into the calls to replay, as text."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from dipo_eval.grading.call_json import looks_like_json, read_json
+from dipo_eval.grading.call_text import MAX_CHARS, UnreadableError, answer_text, bracketed, read_python
+
+
+def step_calls(text: str, *, official: bool) -> list[str]:
+    """The calls in one message; [] where it holds none (the model talks to the user).
+
+    ``official``: read and written again as bfcl-eval's default_decode_execute_prompting does, where a bare name
+    becomes a text, an empty dict spoils the message, and a dict of dicts is taken for a call.
+    """
+    try:
+        if official:
+            calls = read_python(bracketed(text), official=True)
+            return [_official_text(name, arguments) for call in calls for name, arguments in call.items()]
+        answer = answer_text(text)
+        if looks_like_json(answer):
+            return [_text(name, arguments) for call in read_json(answer) for name, arguments in call.items()]
+        return _python_calls(answer)
+    except (UnreadableError, IndexError, AttributeError, RecursionError):
+        return []
+
+
+def _python_calls(answer: str) -> list[str]:
+    if len(answer) > MAX_CHARS:
+        return []
+    try:
+        body = ast.parse(bracketed(answer), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    nodes = body.elts if isinstance(body, ast.List) else []
+    return [ast.unparse(node) for node in nodes] if all(isinstance(node, ast.Call) for node in nodes) else []
+
+
+def _text(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def _official_text(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={_official_value(value)}' for key, value in arguments.items())})"
+
+
+def _official_value(value: Any) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    if all(isinstance(inner, dict) for inner in value.values()):
+        name = list(value)[0]  # noqa: RUF015  (an IndexError for {}, as in the original)
+        return _official_text(name, value[name])
+    return "{" + ", ".join(f"'{key}': {_official_value(inner)}" for key, inner in value.items()) + "}"
