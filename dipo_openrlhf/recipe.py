@@ -22,6 +22,7 @@ from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe_values import argv_of, checked_value
 from dipo_openrlhf.recipe_yaml import Setting, read_settings
+from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
 
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -49,6 +50,13 @@ class RunSection(BaseModel):
     wandb: Literal["auto", "on", "off"] = Field(
         "auto",
         description="auto: when WANDB_API_KEY or WANDB_MODE is set. The key is never an argument or a recipe's value.",
+    )
+    max_undecided_rate: float = Field(
+        DEFAULT_MAX_UNDECIDED_RATE,
+        ge=0,
+        le=1,
+        description="Share of a step's samples that the verifier may leave undecided (time limit, error) before the "
+        "run is ended, since it would train on noise; 1: never.",
     )
     start_timeout: int = Field(
         900, ge=30, description="Seconds that models and engines may take to come up before the run is ended."

@@ -52,6 +52,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         keep_checkpoints=recipe.get("ckpt.max_num"),
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,
+        max_undecided_rate=recipe.run.max_undecided_rate,
         wandb=wants_wandb(recipe.run.wandb),
         tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
         versions=installed_versions(),

@@ -80,14 +80,6 @@ def verifier_rates(logs: Mapping[str, Iterable[Any]]) -> VerifierRates | None:
     )
 
 
-def check_limit(limit: float) -> None:
-    """Raise UserError where the configured limit is not a rate."""
-    if not 0 <= limit <= 1:
-        raise UserError(
-            f"{KEY}: {limit!r} is not a share of the samples; give a number from 0 to 1 (1: never stop)"
-        )
-
-
 def _number(value: Any) -> float:
     """A number, a tensor of one, or None."""
     try:

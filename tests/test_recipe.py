@@ -120,6 +120,7 @@ MISTAKES = [
     ("dipo.method: rl_zvp\nreward.clip_range: [-1, 1]", ["reward.clip_range", "rl_zvp"]),
     ("dipo.method: grpo\nalgo.kl.init_coef: 0.01", ["algo.kl.init_coef", "algo.kl.use_loss"]),
     ("dipo.method: dr_gppo", ["method", "dr_grpo"]),
+    ("run.max_undecided_rate: 2", ["run.max_undecided_rate", "2"]),
     ("run.wandb: always", ["run.wandb", "always"]),
     ("actor.muon.nesterov: false", ["actor.muon.no_nesterov: true"]),
     ("extends: nowhere", ["nowhere"]),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.verifier_health import check_limit, verifier_rates
+from dipo_openrlhf.verifier_health import verifier_rates
 
 
 def logs(samples: int, undecided: int = 0, timeout: int = 0, error: int = 0) -> dict[str, list[float]]:
@@ -73,9 +73,3 @@ def test_unreadable_values_count_as_errors_of_their_sample() -> None:
     )
     assert rates is not None
     assert rates.error == 0.75
-
-
-@pytest.mark.parametrize("limit", [-0.1, 1.5, math.nan])
-def test_a_limit_that_is_no_rate_is_refused(limit: float) -> None:
-    with pytest.raises(UserError, match=r"run\.max_undecided_rate"):
-        check_limit(limit)

@@ -33,6 +33,7 @@ from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
 from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
 from dipo_openrlhf.openrlhf_patch.run_log import Rollouts
 from dipo_openrlhf.openrlhf_patch.window import fill_windows, sample_means
+from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
 
 
 class DiPOExperienceMaker(RemoteExperienceMaker):
@@ -46,8 +47,15 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         dump_to: (run's folder, step) where the next batch is to be written whole, or None.
     """
 
-    def __init__(self, *args: Any, dipo_config: DipoConfig, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        dipo_config: DipoConfig,
+        max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.max_undecided_rate = max_undecided_rate
         self.method: Baseline | None = (
             None if dipo_config.method == "dipo" else baselines.get(dipo_config.method)
         )
@@ -120,6 +128,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         Raises:
             RuntimeError: no score for a sample (the reward function failed), or both advantage streams of a
                 sample are non-zero, which the algorithm excludes.
+            UserError: the grader left more than `max_undecided_rate` of the samples undecided.
         """
         if any(experience.scores is None for experience in experiences):
             raise RuntimeError(
@@ -142,7 +151,22 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         drops = self.dipo_config.keep_and_refill
         self._kept_B = trained_P.repeat_interleave(self._group_size)[order_B].cpu() if drops else order_B >= 0
         self.metrics["dipo/seconds"] = time.perf_counter() - started
+        self._check_verifier(experiences)
         return experiences
+
+    def _check_verifier(self, experiences: list[Experience]) -> None:
+        """Log how often the grader could not decide. Raises UserError where that is too often to train on."""
+        names = {name for e in experiences for name in e.info if name.startswith("verifier/")}
+        logs = {
+            name: torch.cat(
+                [torch.as_tensor(e.info[name]).reshape(-1) for e in experiences if name in e.info]
+            )
+            for name in names
+        }
+        rates = verifier_rates(logs)
+        if rates is not None:
+            self.metrics.update(rates.metrics())
+            rates.check(self.max_undecided_rate)
 
     @property
     def _group_size(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from dipo_eval.errors import UserError
+
 # What a full disk looks like from torch, safetensors, Ray and the system.
 _DISK_FULL = re.compile(
     r"No space left on device|ENOSPC|PytorchStreamWriter failed|inline_container.*unexpected pos|File too large"
@@ -35,4 +37,6 @@ def one_line(error: BaseException) -> str:
     cause = root_cause(error)
     message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
     name = type(cause).__name__
+    if name == UserError.__name__:  # by name: Ray makes a class of its own from it
+        return message[:500]
     return f"{name}: {message}"[:500] if message else name

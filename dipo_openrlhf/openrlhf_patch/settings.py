@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -14,6 +16,7 @@ class TrainerSettings:
     keep_checkpoints: int = 3  # whole checkpoints kept on disk; 0 keeps all
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
     dump_experiences: bool = False  # experiences/step_N.pt: whole training batches, token by token
+    max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE
     wandb: bool = False
     tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)

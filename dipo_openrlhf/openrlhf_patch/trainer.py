@@ -69,6 +69,7 @@ class DiPOTrainer(Base):
             self.strategy,
             self.tokenizer,
             dipo_config=dipo_config,
+            max_undecided_rate=settings.max_undecided_rate,
         )
 
     def fit(self, global_step: int = 0) -> None:

@@ -97,6 +97,25 @@ def test_bad_input_is_one_line_and_starts_nothing(small_model, tmp_path):
     assert not run_dir.exists()
 
 
+UNDECIDED_REWARD = """
+def reward_func(queries, prompts, labels, **unused):
+    return {"rewards": 0.0, "scores": 0.0, "extra_logs": {"verifier/undecided": 1.0, "verifier/timeout": 1.0}}
+"""
+
+
+@pytest.mark.slow
+def test_a_verifier_that_cannot_decide_ends_the_run(small_model, tmp_path):
+    recipe, _ = write_recipe(tmp_path, small_model)
+    (tmp_path / "reward.py").write_text(UNDECIDED_REWARD)
+    command = Dipo(["train", str(recipe), "--reward.remote_url", str(tmp_path / "reward.py")]).start()
+    status, output = command.finish()
+    assert status == 2
+    (line,) = errors(output)
+    assert "the verifier could not decide 100.0% of this step's 64 samples (100.0% time limit" in line
+    assert "run.max_undecided_rate" in line
+    assert command.left_over_after(10) == []
+
+
 def test_a_prompt_longer_than_the_context_is_named(small_model, tmp_path):
     recipe, _ = write_recipe(tmp_path, small_model)
     command = Dipo(["train", str(recipe), "--data.max_len", "52"]).start()

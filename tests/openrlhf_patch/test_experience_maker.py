@@ -9,6 +9,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
+from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker, to_groups
 
@@ -189,6 +190,23 @@ def test_a_missing_score_is_an_error():
     experiences[0].scores = None
     with pytest.raises(RuntimeError, match="has no score"):
         maker(DipoConfig()).compute_advantages_and_returns(experiences)
+
+
+@pytest.mark.parametrize(("undecided", "stops"), [(0.1, False), (0.4, True)])
+def test_a_verifier_that_cannot_decide_stops_the_run(undecided, stops):
+    experiences = batch(*separated())
+    for row, experience in enumerate(experiences):
+        size = len(experience.index)
+        experience.info["verifier/undecided"] = torch.full((size,), float(row < undecided * len(experiences)))
+        experience.info["verifier/timeout"] = torch.zeros(size)
+    subject = maker(DipoConfig())
+    if stops:
+        with pytest.raises(UserError, match=r"could not decide 40\.0%.*run\.max_undecided_rate"):
+            subject.compute_advantages_and_returns(experiences)
+        return
+    subject.compute_advantages_and_returns(experiences)
+    assert subject.metrics["verifier/undecided_rate"] == pytest.approx(undecided)
+    assert subject.metrics["verifier/timeout_rate"] == 0
 
 
 def test_reward_max_comes_from_the_reward_function():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch.failures import one_line
 
 
@@ -31,6 +32,11 @@ def test_a_full_disk_is_called_that(error):
 
 def test_the_cause_is_shown_not_rays_wrapper():
     assert one_line(RayLikeError(ValueError("prompt 3 is bad"))) == "ValueError: prompt 3 is bad"
+
+
+def test_a_users_mistake_is_shown_as_it_is_worded():
+    cause = UserError("the verifier could not decide 30.0% of this step's samples")
+    assert one_line(RayLikeError(cause)) == str(cause)
 
 
 def test_one_line_of_bounded_length():
