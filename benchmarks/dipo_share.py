@@ -3,9 +3,9 @@
     python benchmarks/dipo_share.py --run runs/quickstart       seconds DiPO took against seconds a step took
     python benchmarks/dipo_share.py --simulate                  the real experience maker on a batch of real size
 
-The simulated batch has no model behind it, so its step is the cheapest one that could be: a forward and a
-forward-backward pass of the quickstart's model of a million parameters over the same tokens on this machine, timed on
-a part of them. A model that anyone would train at that length takes thousands of times longer.
+The simulated batch has no model behind it. Its step is put beside two things: a forward and a forward-backward pass of
+the quickstart's model of a million parameters over the same tokens on this machine (timed on a part of them), and an
+estimate for a 4B model on 8 GPUs with the arithmetic shown, without its generation, which takes as long again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 PROMPTS, GROUP, TOKENS = 512, 16, 4096
 MICRO_BATCH = 16
+CLUSTER = {"parameters": 4e9, "gpus": 8, "flops_per_gpu": 4e14}  # 4B; 40% of an H100's dense bf16 peak
 TIMED_ROWS = 2  # sequences of full length that the model's time is measured on
 
 
@@ -146,6 +147,12 @@ def simulate(repeats: int) -> None:
     print(f"  DiPO's own part (dipo/seconds)     {min(ours):8.2f} s   acted on {acted:.0f} groups")
     print(f"  a million parameters over the same {model:8.0f} s   (forward, then forward and backward)")
     print(f"  DiPO's share of such a step        {min(ours) / (model + min(whole)):8.3%}")
+    # 2 FLOPs a parameter and token forward (perplexities), 6 forward and backward (update).
+    flops = 8 * CLUSTER["parameters"] * PROMPTS * GROUP * TOKENS
+    cluster = flops / (CLUSTER["gpus"] * CLUSTER["flops_per_gpu"])
+    print(
+        f"  estimate: {flops:.2g} FLOPs on 8 GPUs at 400 TFLOP/s {cluster:.0f} s; DiPO {min(ours) / cluster:.2%}"
+    )
 
 
 def main() -> None:
