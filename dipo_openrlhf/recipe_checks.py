@@ -151,8 +151,9 @@ def _check_window(recipe: Recipe) -> None:
             f"train.batch_size must be above {samples}, a multiple of {group}: rollout.batch_size groups with variance "
             f"and room for the groups that DiPO acts on, such as {samples + group * max(1, samples // group // 4)}",
         )
-    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef"):
-        if recipe.get(argument) is not None:
+    # The last counts its steps from rollout.batch_size (replay_buffer.py:110) and would take none.
+    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef", "train.dynamic_batch_enable"):
+        if recipe.get(argument) not in (None, False):
             raise _refuse(recipe, argument, "does not go with dipo.keep_and_refill: leave it out")
 
 

@@ -181,6 +181,23 @@ def test_secret_is_not_repeated(tmp_path):
             ["--dipo.keep_and_refill", "true", "--train.batch_size", "40", "--actor.entropy_coef", "0.1"],
             ["actor.entropy_coef", "keep_and_refill"],
         ),
+        (
+            [
+                "--dipo.keep_and_refill",
+                "true",
+                "--train.batch_size",
+                "40",
+                "--run.device",
+                "gpu",
+                "--vllm.num_engines",
+                "1",
+                "--actor.num_gpus_per_node",
+                "1",
+                "--train.dynamic_batch_enable",
+                "true",
+            ],
+            ["train.dynamic_batch_enable", "keep_and_refill"],
+        ),
         (["actor.adam.lr", "1"], ["unexpected argument"]),
     ],
 )
