@@ -222,7 +222,6 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             zero = zero_B[rows].to(advantages_BA.device)
             extra = added_B[rows].to(advantages_BA.device, advantages_BA.dtype)
             advantages_BA[zero] = extra[zero][:, None] * mask_BA[zero].to(advantages_BA.dtype)
-            experience.info["dipo_advantage"] = added_B[rows].clone()
 
     def _apply_baseline(
         self,
