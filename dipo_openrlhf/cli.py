@@ -138,11 +138,13 @@ def _register() -> None:
     """The evaluation package's commands; it knows nothing of training, so they are added here."""
     from dipo_eval.board.cli import board_command
     from dipo_eval.cli import eval_command
+    from dipo_eval.gate_cli import gate_command
     from dipo_eval.regrade_cli import grade_command
 
     app.command("eval")(eval_command)
     app.command("grade")(grade_command)
     app.command("board")(board_command)
+    app.command("gate")(gate_command)
 
 
 _register()

@@ -1,0 +1,123 @@
+"""`dipo gate`: compare a checkpoint with a baseline on stored samples; the exit status is the verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dipo_eval import gate_report
+from dipo_eval.errors import UserError
+from dipo_eval.gate import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
+from dipo_eval.gate_inputs import GateConfig, compare_checkpoints, find_checkpoint, read_config
+
+_COLOURS: dict[GateVerdict, str] = {
+    "pass": "green",
+    "regression": "red",
+    "inconclusive": "yellow",
+    "infrastructure": "magenta",
+}
+
+
+def gate_command(
+    results: Annotated[
+        Path, typer.Option("--results", help="Folder with RUN/CHECKPOINT/SUITE/results.json.")
+    ],
+    candidate: Annotated[str, typer.Option("--candidate", help="CHECKPOINT or RUN/CHECKPOINT to judge.")],
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="CHECKPOINT or RUN/CHECKPOINT to compare with.")
+    ],
+    baseline_results: Annotated[
+        Path | None,
+        typer.Option("--baseline-results", help="Folder of the baseline's results, where it is another."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin", help="Largest drop that passes; 0.01 is one point. Default: 0.01, or the config's."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="YAML with margin, confidence, max_undecided and suites.NAME.margin."),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also append Markdown, e.g. to a CI summary.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write JSON.")] = None,
+) -> None:
+    """Fail only where a checkpoint is really worse than a baseline.
+
+    Both are compared on the same items, paired. Exit status: 0 pass (not worse by more than the margin), 1 regression
+    (worse, and not by luck), 3 inconclusive (these samples cannot tell; the table says how many would), 2 not judged
+    (missing or incomparable results). A lower accuracy alone never fails. Example:
+
+        dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02
+    """
+    limits = _limits(config, margin)
+    ours = find_checkpoint(results, candidate)
+    theirs = find_checkpoint(baseline_results or results, baseline)
+    suites = decide(compare_checkpoints(ours, theirs, limits), limits.confidence)
+    verdict = overall(suites)
+    _print(ours.name, theirs.name, suites, verdict)
+    _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
+    _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
+    if markdown is not None:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        with markdown.open("a", encoding="utf-8") as file:
+            file.write(gate_report.to_markdown(ours.name, theirs.name, suites))
+    raise typer.Exit(EXIT_CODES[verdict])
+
+
+def _limits(config: Path | None, margin: float | None) -> GateConfig:
+    limits = read_config(config)
+    if margin is None:
+        return limits
+    if not 0 < margin < 1:
+        raise UserError(f"--margin {margin}: must lie between 0 and 1; 0.01 is one point")
+    return limits.model_copy(update={"margin": margin})
+
+
+def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=Text(f"{candidate} against {baseline}"),
+        title_justify="left",
+    )
+    for name in (
+        "suite",
+        "verdict",
+        "candidate",
+        "baseline",
+        "difference",
+        "margin",
+        "p (Holm)",
+        "n x k",
+        "why",
+    ):
+        table.add_column(name, overflow="fold")
+    for gate in suites:
+        table.add_row(
+            Text(gate.suite),
+            Text(gate.verdict, _COLOURS[gate.verdict]),
+            *gate_report.figures(gate),
+            Text(gate.reason),
+        )
+    console.print(table)
+    console.print(Text(f"gate: {verdict} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
+
+
+def _write(path: Path | None, text: str) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
