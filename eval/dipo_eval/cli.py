@@ -106,6 +106,8 @@ def eval_command(
         typer.echo(f"dipo eval: {error}", err=True)
         raise typer.Exit(2) from error
     console.print(results_table(found))
+    for line in overall_lines(found):
+        console.print(line, markup=False, highlight=False)
     console.print(f"results in {results / (run or default_run(model))}", markup=False, highlight=False)
 
 
@@ -136,6 +138,23 @@ def results_table(results: list[SuiteResult]) -> Table:
     ]
     table.caption = "; ".join(notes) or None
     return table
+
+
+def overall_lines(results: list[SuiteResult]) -> list[str]:
+    """One line for each overall score of a result, or for what is missing from it."""
+    lines = []
+    for item in results:
+        for name, score in item.result.get("overall", {}).items():
+            head = f"{item.result['checkpoint']}, {name} overall: "
+            if score["value"] is not None:
+                lines.append(f"{head}{100 * score['value']:.1f}%")
+                continue
+            parts = ", ".join(part for part, value in score["parts"].items() if value is None)
+            zero = f"{100 * score['missing_as_zero']:.1f}%"
+            lines.append(
+                f"{head}none, without {parts}; bfcl-eval, counting what is missing as 0, says {zero}"
+            )
+    return lines
 
 
 def _suite_table() -> Table:

@@ -1,35 +1,24 @@
-"""The process that asks math-verify: one JSON line in, one out, until its input closes. Its parent keeps the time."""
+"""The process that asks math-verify."""
 
 from __future__ import annotations
 
-import json
-import logging
-import os
-import resource
-import sys
 from typing import Any
+
+from dipo_eval.worker_loop import Answer, serve
 
 
 def main() -> None:
-    """Serve rows. argv[2]: JSON with memory_bytes."""
-    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # whatever a library prints must not reach the protocol
-    memory = json.loads(sys.argv[2])["memory_bytes"]
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    try:
-        import math_verify  # noqa: F401
-    except ImportError:
-        replies.write('{"ready": false}\n')
-        return
-    logging.disable(logging.CRITICAL)
-    replies.write('{"ready": true}\n')
-    replies.flush()
-    for line in sys.stdin:
-        replies.write(json.dumps(_answer(json.loads(line))) + "\n")
-        replies.flush()
+    """Serve rows with a response and a gold answer."""
+    serve(_load)
 
 
-def _answer(row: dict[str, str]) -> dict[str, Any]:
+def _load() -> Answer:
+    import math_verify  # noqa: F401
+
+    return _answer
+
+
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
     from math_verify import parse, verify
 
     try:

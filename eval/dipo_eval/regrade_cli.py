@@ -29,7 +29,9 @@ def grade_command(
     against: Annotated[
         str | None,
         typer.Option(
-            "--against", help="List disagreements with another grader: math-verify.", show_default=False
+            "--against",
+            help="List disagreements with another grader: math-verify, or bfcl-eval for the suite bfcl.",
+            show_default=False,
         ),
     ] = None,
     suite: Annotated[
@@ -118,15 +120,17 @@ def reason_table(graded: Sequence[Regraded]) -> Table:
 def _print_list(
     console: Console, title: str, items: Sequence[Regraded], show: int, against: str | None
 ) -> None:
-    """One row a sample: item, line, both verdicts, the response's answer (else its end), the gold."""
+    """One row a sample: item, line, both verdicts and reasons, the response's answer (else its end), the gold."""
     if not items or not show:
         console.print(title, markup=False, highlight=False)
         return
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("item", "line", against or "stored", "now", "answer", "gold"):
+    for name in ("item", "line", against or "stored", "now", "its reason", "reason now", "answer", "gold"):
         table.add_column(name, overflow="fold", justify="right" if name == "line" else "left")
     for one in items[:show]:
-        other = one.second.status if against and one.second else one.stored.status
+        other, why = one.stored.status, one.stored.row.get("reason")
+        if against and one.second:
+            other, why = one.second.status, one.second.reason
         answer = one.verdict.extracted
         shown = visible(answer) if answer is not None else f"(none) {visible(one.stored.row['response'])}"
         gold = one.stored.row["gold"]
@@ -135,6 +139,8 @@ def _print_list(
             str(one.stored.line),
             str(other),
             f"{one.verdict.status}",
+            Text(visible(str(why or ""), 60)),
+            Text(visible(one.verdict.reason, 60)),
             Text(shown),
             Text(visible(gold if isinstance(gold, str) else json.dumps(gold))),
         )

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.grading import bfcl
+from dipo_eval.grading.call_language import SINGLE_TURN
 from dipo_eval.grading.math import joined
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.grading.worker_process import LateError, LostError, WorkerProcess
@@ -26,21 +28,28 @@ Row = Mapping[str, Any]
 SecondGrader = Callable[[Row], Verdict]
 
 
-class MathVerify:
-    """math-verify with its own settings, as its README uses it: the gold in dollar signs, the whole response."""
+class _InProcess:
+    """A grader behind a worker process of ours: ``module`` serves the tasks that ``task`` makes of stored rows."""
+
+    module: str
+    missing: str
 
     def __init__(self) -> None:
         self._worker: WorkerProcess | None = None
         self._lock = threading.Lock()
 
+    def task(self, row: Row) -> dict[str, Any]:
+        raise NotImplementedError
+
     def grade(self, row: Row) -> Verdict:
         """Its verdict on a row; undecided where it took longer than 10 seconds or its process died."""
+        task = self.task(row)
         with self._lock:
             try:
                 if self._worker is None:
                     self._start()
                 assert self._worker is not None
-                self._worker.write({"response": row["response"], "gold": joined(row["gold"])})
+                self._worker.write(task)
                 reply = self._worker.read(LIMIT_S)
             except (LateError, LostError) as error:
                 self.close()
@@ -49,9 +58,9 @@ class MathVerify:
 
     def _start(self) -> None:
         settings = {"memory_bytes": MEMORY_BYTES}
-        self._worker = WorkerProcess(Path(sys.executable), "dipo_eval.math_verify_worker", settings, {})
+        self._worker = WorkerProcess(Path(sys.executable), self.module, settings, {})
         if not self._worker.read(START_LIMIT_S).get("ready"):
-            raise UserError("math-verify cannot be imported here; install math-verify 0.9.0")
+            raise UserError(self.missing)
 
     def close(self) -> None:
         """End the process; the next row starts another."""
@@ -60,16 +69,59 @@ class MathVerify:
             self._worker = None
 
 
-@contextmanager
-def _math_verify() -> Iterator[SecondGrader]:
-    grader = MathVerify()
-    try:
-        yield grader.grade
-    finally:
-        grader.close()
+class MathVerify(_InProcess):
+    """math-verify with its own settings, as its README uses it: the gold in dollar signs, the whole response."""
+
+    module = "dipo_eval.math_verify_worker"
+    missing = "math-verify cannot be imported here; install math-verify 0.9.0"
+
+    def task(self, row: Row) -> dict[str, Any]:
+        """Raises UserError where the gold is no answer of a math problem."""
+        gold = row["gold"]
+        texts = gold if isinstance(gold, list) and gold else [gold]
+        if not all(isinstance(one, str) for one in texts):
+            raise UserError(
+                f"{row['item_id']}: its gold is no answer of a math problem; math-verify cannot grade it"
+            )
+        return {"response": row["response"], "gold": joined(gold)}
 
 
-SECOND_GRADERS: dict[str, Callable[[], Any]] = {"math-verify": _math_verify}
+class BfclEval(_InProcess):
+    """bfcl-eval's own decoder and checker on samples of the suite bfcl.
+
+    Its decoder evaluates parts of a response: see ``bfcl_eval_worker`` for what is done about that.
+    """
+
+    module = "dipo_eval.bfcl_eval_worker"
+    missing = f"bfcl-eval cannot be imported here; install bfcl-eval {bfcl.VERSION} without its dependencies"
+
+    def task(self, row: Row) -> dict[str, Any]:
+        """Raises UserError where the row is no sample of an item of BFCL."""
+        category = row.get("kind")
+        if category not in SINGLE_TURN:
+            raise UserError(
+                f"{row['item_id']}: kind {category!r:.80} is no category of BFCL; bfcl-eval cannot grade it"
+            )
+        bfcl.item(category, row["item_id"])
+        return {"response": row["response"], "item_id": row["item_id"], "category": category}
+
+
+def _opened(kind: type[_InProcess]) -> Callable[[], Any]:
+    @contextmanager
+    def opened() -> Iterator[SecondGrader]:
+        grader = kind()
+        try:
+            yield grader.grade
+        finally:
+            grader.close()
+
+    return opened
+
+
+SECOND_GRADERS: dict[str, Callable[[], Any]] = {
+    "bfcl-eval": _opened(BfclEval),
+    "math-verify": _opened(MathVerify),
+}
 """Name on the command line -> a context manager that gives a function from a stored row to a Verdict."""
 
 

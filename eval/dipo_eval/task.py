@@ -180,9 +180,11 @@ def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
 
 
 def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+    metrics = metrics_from_samples(rows)
     result = {
         **task.header,
-        "metrics": metrics_from_samples(rows),
+        "metrics": metrics,
+        **({"overall": task.suite.overall(metrics)} if task.suite.overall else {}),
         "counts": counts_from_samples(rows),
         "versions": versions(),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},

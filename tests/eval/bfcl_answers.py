@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from dipo_eval.grading import bfcl
+from dipo_eval.bfcl_eval_worker import official_verdict
 from dipo_eval.grading.call_language import SINGLE_TURN, Language, language_of
 
 GRADED = tuple(category for category in SINGLE_TURN if "relevance" not in category)
@@ -221,32 +221,6 @@ def answers(item: dict[str, Any], category: str) -> Iterator[tuple[str, Any]]:
 
 def official(response: Any, item: dict[str, Any], category: str) -> str:
     """bfcl-eval's own verdict: ``correct``, ``wrong``, or ``raises``, through its decoder and its checker."""
-    utils = bfcl.module("bfcl_eval.utils")
-    enums = bfcl.module("bfcl_eval.constants.enums")
-    language = language_of(category)
-    decoded = response
     with contextlib.redirect_stdout(io.StringIO()):
-        if isinstance(response, str):
-            decode = bfcl.module("bfcl_eval.model_handler.utils").default_decode_ast_prompting
-            try:
-                decoded = decode(response, enums.ReturnFormat(language.value))
-            except Exception:
-                decoded = None
-        if "relevance" in category:
-            called = decoded is not None and not utils.is_empty_output(decoded)
-            return "correct" if called is ("irrelevance" not in category) else "wrong"
-        if not utils.is_function_calling_format_output(decoded):
-            return "wrong"
-        checker = bfcl.module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker
-        try:
-            result = checker(
-                item["function"],
-                decoded,
-                item["ground_truth"],
-                enums.Language(language.value),
-                category,
-                "model",
-            )
-        except Exception:
-            return "raises"
-    return "correct" if result["valid"] else "wrong"
+        status, reason = official_verdict(response, item, category)
+    return "raises" if reason.startswith("checker raises") else status

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import runpy
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -173,14 +176,17 @@ LONG = {
     "tool calls": "<tool_call>" * 100_000,
     "blanks": "[f(x=1)" + " " * 99_000 + "]",
     "arrows": "x=>" * 6_600,
-    "fewer arrows": "x=>" * 990,
-    "assignments": "&a=" * 990,
-    "closed brackets": "+)" * 1_490,
-    "quotes": '"' * 2_900,
-    "ternaries": "[f(x=" + "a ? b : " * 300 + "c)]",
+    "fewer arrows": "x=>" * 490,
+    "assignments": "&a=" * 490,
+    "closed brackets": "+)" * 740,
+    "quotes": '"' * 1_450,
+    "ternaries": "[f(x=" + "a ? b : " * 180 + "c)]",
     "map of blanks": "[f(x=new HashMap<>() {{" + " " * 900 + "put(1)]",
     "rows": "[f(x=[[" + "],[" * 300 + ")]",
     "names": 'f({"name": ' * 9_000,
+    "long lists": "[f(x=[" + "[0]*9999," * 11_000 + "])]",
+    "short lists": "[f(x=[" + "[0]*999," * 12_000 + "])]",
+    "a key to hash": "[f(x={(((0,)*999,)*999,)*999: 1})]",
 }
 
 
@@ -196,6 +202,31 @@ def test_hostile_text_ends_soon(name: str, category: str) -> None:
         assert time.monotonic() - started < 4.0
         if "relevance" not in category:
             assert verdict.status in ("wrong", "undecided")
+
+
+MEMORY = """
+import json, sys, warnings
+from dipo_eval.grading import grade_calls
+warnings.simplefilter("ignore")
+for text, category, functions in json.load(sys.stdin):
+    for mode in ("strict", "compatible"):
+        grade_calls(text, [{"f": {"x": ["a"]}}], functions, category=category, mode=mode)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def test_hostile_text_needs_little_memory() -> None:
+    """A trainer grades in its own process."""
+    tasks = []
+    for name in ("long lists", "short lists", "sum", "many calls", "calls", "braces", "brackets"):
+        tasks += [(LONG[name], category, functions("any")) for category in ("simple_python", "irrelevance")]
+    for name in ("arrows", "fewer arrows", "assignments", "closed brackets", "quotes", "rows"):
+        tasks += [
+            (LONG[name], category, functions("any")) for category in ("simple_java", "simple_javascript")
+        ]
+    command = [sys.executable, "-c", MEMORY]
+    done = subprocess.run(command, input=json.dumps(tasks), capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300_000, "KB at most at any time"
 
 
 def test_deep_data_ends_soon() -> None:

@@ -99,7 +99,7 @@ def test_a_second_grader_that_hangs_is_undecided(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_unknown_second_grader_is_one_line() -> None:
-    with pytest.raises(UserError, match="choose from math-verify"), second_grader("mine"):
+    with pytest.raises(UserError, match="choose from bfcl-eval, math-verify"), second_grader("mine"):
         pass
 
 

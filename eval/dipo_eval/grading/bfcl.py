@@ -6,6 +6,7 @@ checkers would import all of them; a stand-in for its table of models prevents t
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import json
@@ -83,6 +84,31 @@ def items(category: str) -> tuple[dict[str, Any], ...]:
         raise UserError(f"bfcl-eval has no data file {name}; is the category {category!r} right?")
     golds = {row["id"]: row["ground_truth"] for row in _rows(answers)} if answers.is_file() else {}
     return tuple({**row, "ground_truth": golds.get(row["id"], [])} for row in _rows(path))
+
+
+@lru_cache(maxsize=32)
+def _by_id(category: str) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in items(category)}
+
+
+def item(category: str, item_id: str) -> dict[str, Any]:
+    """The item of a category with that id. Raises UserError where there is none."""
+    found = _by_id(category).get(item_id)
+    if found is None:
+        raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
+    return found
+
+
+def prompt(row: dict[str, Any]) -> list[dict[str, str]]:
+    """The messages that bfcl-eval's handlers give a model without native tool calls for a single-turn item.
+
+    All its own text and code: hints about the language in the functions' descriptions, then its default system
+    prompt with the functions as JSON, before the item's own messages.
+    """
+    made = copy.deepcopy({key: row[key] for key in ("id", "question", "function")})
+    (made,) = module("bfcl_eval.utils").add_language_specific_hint_to_function_doc([made])
+    with_system = module("bfcl_eval.model_handler.utils").system_prompt_pre_processing_chat_model
+    return list(with_system(made["question"][0], made["function"], made["id"]))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_BITS = 4096
-MAX_ITEMS = 10_000
+MAX_ITEMS = 1_000
+"""Of one repetition, with what is inside its items: an answer holds up to 10,000 repetitions."""
 MAX_DEPTH = 100
 TOO_LARGE = math.nan
 """Stands for a number or text too large to write down: it equals nothing."""
@@ -76,7 +77,23 @@ def _is_too_large(kind: ast.operator, left: Any, right: Any) -> bool:
     if isinstance(kind, ast.LShift) and len(whole) == 2:
         return whole[0].bit_length() + whole[1] > MAX_BITS
     if isinstance(kind, ast.Mult):
-        sizes = [len(side) for side in (left, right) if isinstance(side, (str, bytes, list, tuple))]
+        sizes = [_size(side) for side in (left, right) if isinstance(side, (str, bytes, list, tuple))]
         if sizes and whole:
             return sizes[0] * whole[0] > MAX_ITEMS
     return any(number.bit_length() > MAX_BITS for number in whole)
+
+
+def _size(value: Any) -> int:
+    """Items of a text or a list, with those of the lists inside it; counted no further than ``MAX_ITEMS``.
+
+    With those inside it, since repetitions of repetitions share their items: small in memory, and an eternity to
+    hash as the key of a dict.
+    """
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    total = 0
+    for item in value:
+        total += max(1, _size(item)) if isinstance(item, (list, tuple)) else 1
+        if total > MAX_ITEMS:
+            break
+    return total

@@ -11,7 +11,7 @@ from typing import Any
 
 from dipo_eval.grading import Verdict
 
-Gold = str | list[str]
+Gold = str | list[str] | list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Suite:
 
     `load(data_dir, limit, seed)` returns its items, all checked: data_dir None means the variable
     DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
-    sound. `grade(response, item)` never raises on a response, whatever it holds.
+    sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
+    suite has one, gives the field `overall` of results.json: numbers made of its metrics.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Suite:
     metric: str
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]
+    overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
 
 
 def items_sha256(items: Sequence[Item]) -> str:

@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict, check_gold, grade_math
@@ -117,10 +117,11 @@ def take(items: list[Item], limit: int | None, seed: int) -> list[Item]:
 
 def grade_item(response: str, item: Item) -> Verdict:
     """The project's math grader against the item's gold, with the item's tolerance where it has one."""
+    gold = cast("str | list[str]", item.gold)
     tolerance = item.meta.get("tolerance")
     if tolerance is None:
-        return grade_math(response, item.gold)
-    return grade_math(response, item.gold, tolerance=tolerance)
+        return grade_math(response, gold)
+    return grade_math(response, gold, tolerance=tolerance)
 
 
 def _text(record: Record, key: str, where: str) -> str:
