@@ -121,7 +121,7 @@ def run_task(
     generations = [generation for i in range(len(task.items)) for generation in by_item.get(i, missing)]
 
     started = time.monotonic()
-    verdicts = _grade(task, [generation.text for generation in generations], report)
+    verdicts = _grade(task, [(g.text, g.finish_reason) for g in generations], report)
     rows = [
         _row(task, position, options.samples, generation, verdict)
         for position, (generation, verdict) in enumerate(zip(generations, verdicts, strict=True))
@@ -137,19 +137,25 @@ def regrade_task(task: Task, old: dict[str, Any], report: Reporter) -> SuiteResu
     if [row["item_id"] for row in rows] != [item.id for item in task.items for _ in range(samples)]:
         return None
     started = time.monotonic()
-    verdicts = _grade(task, [row["response"] for row in rows], report)
+    verdicts = _grade(task, [(row["response"], row["finish_reason"]) for row in rows], report)
     rows = [row | _verdict_fields(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
     seconds = {**old["seconds"], "grade": time.monotonic() - started}
     return SuiteResult(task.folder, _store(task, rows, seconds), "regraded")
 
 
-def _grade(task: Task, responses: Sequence[str], report: Reporter) -> list[Verdict]:
-    """Verdicts in order. Threads, because the slow ones wait for the grader's worker processes."""
+def _grade(task: Task, responses: Sequence[tuple[str, str]], report: Reporter) -> list[Verdict]:
+    """Verdicts in order of (response, finish reason). Threads: the slow ones wait for the grader's processes.
+
+    A question that was never asked is wrong, also where saying nothing is the right answer (BFCL's irrelevance).
+    """
     count = len(responses) // len(task.items)
     with report.bar(f"{task.header['checkpoint']}: grading {task.suite.name}", len(responses)) as advance:
 
         def grade(position: int) -> Verdict:
-            verdict = task.suite.grade(responses[position], task.items[position // count])
+            response, finish_reason = responses[position]
+            verdict = Verdict("wrong", "the prompt fills the context")
+            if finish_reason != _TOO_LONG:
+                verdict = task.suite.grade(response, task.items[position // count])
             advance(1)
             return verdict
 

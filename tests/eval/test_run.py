@@ -81,6 +81,10 @@ def test_bfcl_adds_its_overall_scores_and_what_they_lack(models: Path, tmp_path:
     found, rows = result.result, read_samples(result.folder)
     assert set(found) == RESULT_KEYS | {"overall"}
     assert {row["kind"] for row in rows} == set(SINGLE_TURN)
+    # Saying nothing is right for irrelevance, but not where the model was never asked.
+    never_asked = [row for row in rows if row["finish_reason"] == "prompt_too_long"]
+    assert "irrelevance" in {row["kind"] for row in never_asked}
+    assert {row["status"] for row in never_asked} == {"wrong"}
     accuracies = {kind: found["metrics"][f"accuracy/{kind}"]["value"] for kind in SINGLE_TURN}
     assert found["overall"] == overall_scores(accuracies)
     assert found["metrics"] == metrics_from_samples(rows)
@@ -100,6 +104,7 @@ def test_a_prompt_that_fills_the_context_is_counted_as_truncated(
         "prompt_too_long", "", 0,
     )  # fmt: skip
     assert (rows["q3"]["truncated"], rows["q3"]["status"]) == (True, "wrong")
+    assert rows["q3"]["reason"] == "the prompt fills the context"
     assert rows["q0"]["response_tokens"] > 0
     assert result.result["n_items"] == 5
 
