@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import os
 import queue
-import select
 import subprocess
 import sys
 import threading
@@ -21,9 +19,10 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from dipo_eval.grading.outcome import Outcome
+from dipo_eval.grading.worker_process import LateError, LostError, PipedProcess
 
 START_LIMIT_S = 60.0
 WAIT_LIMIT_S = 600.0
@@ -42,26 +41,20 @@ class Reply:
     reason: str = ""
 
 
-class _LostError(Exception):
-    """The worker died or its pipe broke."""
-
-
-class _LateError(Exception):
-    """No line within the deadline."""
-
-
-class _Worker:
-    """One child process. Used by one thread at a time."""
+class _Worker(PipedProcess):
+    """One child process of the pool."""
 
     def __init__(self, memory_bytes: int) -> None:
-        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONHASHSEED="0")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _COMMAND, _ROOT, str(memory_bytes)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment, bufsize=0,
-        )  # fmt: skip
-        self._input, self._output = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
-        self.buffer = b""
+        super().__init__(
+            subprocess.Popen(
+                [sys.executable, "-P", "-c", _COMMAND, _ROOT, str(memory_bytes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONHASHSEED="0"),
+            )
+        )
         self.ready = False
 
     def wait_until_ready(self) -> None:
@@ -69,42 +62,14 @@ class _Worker:
             return
         message = self.read(START_LIMIT_S)
         if not message.get("ready"):
-            raise _LostError(str(message.get("reason", "no reason given")))
+            raise LostError(str(message.get("reason", "no reason given")))
         self.ready = True
-
-    def write(self, task: dict[str, Any]) -> None:
-        try:
-            self._input.write(json.dumps(task).encode("ascii") + b"\n")
-        except OSError as error:
-            raise _LostError(f"pipe: {error}") from None
-
-    def read(self, seconds: float) -> dict[str, Any]:
-        """The next message. Raises _LateError after ``seconds``, _LostError where the process is gone."""
-        descriptor = self._output.fileno()
-        poller = select.poll()  # not select(): a descriptor above 1023 is normal in a trainer
-        poller.register(descriptor, select.POLLIN | select.POLLHUP)
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self.buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poller.poll(left * 1000):
-                raise _LateError
-            chunk = os.read(descriptor, 65536)
-            if not chunk:
-                raise _LostError("worker ended")
-            self.buffer += chunk
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        return dict(json.loads(line))
 
     def kill(self) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait(KILL_LIMIT_S)
         self.close_pipes()
-
-    def close_pipes(self) -> None:
-        for pipe in (self._input, self._output):
-            with contextlib.suppress(OSError):
-                pipe.close()
 
 
 class GradingPool:
@@ -181,11 +146,11 @@ class GradingPool:
                 message = worker.read(left_s)
             except OSError as error:
                 return {"reason": f"worker could not start: {error}"}, None
-            except _LateError:
+            except LateError:
                 self._drop(worker)
                 reason = "time limit" if started else "worker did not start"
                 return {"reason": reason}, self._start_quietly()
-            except _LostError as lost:
+            except LostError as lost:
                 self._drop(worker)
                 worker = None
                 reason = f"worker lost: {lost}"

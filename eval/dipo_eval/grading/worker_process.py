@@ -34,25 +34,12 @@ class LateError(Exception):
     """No line within the deadline."""
 
 
-class WorkerProcess:
-    """One child process in a session of its own: ``module``'s main, run by ``python``. Used by one thread at a time.
+class PipedProcess:
+    """A child process that is given a JSON object a line and answers with one. Used by one thread at a time."""
 
-    argv[2] is ``settings`` as JSON, with the path of an empty folder of its own as "folder". Its environment is
-    ours less almost everything: no key or token of ours is there for a model's code to find.
-    """
-
-    def __init__(
-        self, python: Path, module: str, settings: Mapping[str, Any], variables: Mapping[str, str]
-    ) -> None:
-        self._folder = tempfile.mkdtemp(prefix="dipo-worker-")
-        settings = {**settings, "folder": self._folder}
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        self.process = subprocess.Popen(
-            [str(python), "-P", "-s", "-c", _COMMAND.format(module), _ROOT, json.dumps(settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
-            env={**environment, **_FIXED, **variables}, start_new_session=True,
-        )  # fmt: skip
-        self._input, self._output = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._input, self._output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         self._buffer = b""
 
     def write(self, task: Mapping[str, Any]) -> None:
@@ -67,7 +54,7 @@ class WorkerProcess:
     def read(self, seconds: float) -> dict[str, Any]:
         """The next message. LateError after ``seconds``, LostError where the worker is gone."""
         descriptor = self._output.fileno()
-        poller = select.poll()
+        poller = select.poll()  # not select(): a descriptor above 1023 is normal in a trainer
         poller.register(descriptor, select.POLLIN | select.POLLHUP)
         deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
@@ -80,6 +67,33 @@ class WorkerProcess:
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return dict(json.loads(line))
+
+    def close_pipes(self) -> None:
+        """The child reads end-of-file and ends by itself."""
+        for pipe in (self._input, self._output):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+class WorkerProcess(PipedProcess):
+    """A child in a session of its own: ``module``'s main, run by ``python``.
+
+    argv[2] is ``settings`` as JSON, with the path of an empty folder of its own as "folder". Its environment is
+    ours less almost everything: no key or token of ours is there for a model's code to find.
+    """
+
+    def __init__(
+        self, python: Path, module: str, settings: Mapping[str, Any], variables: Mapping[str, str]
+    ) -> None:
+        self._folder = tempfile.mkdtemp(prefix="dipo-worker-")
+        settings = {**settings, "folder": self._folder}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        process = subprocess.Popen(
+            [str(python), "-P", "-s", "-c", _COMMAND.format(module), _ROOT, json.dumps(settings)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+            env={**environment, **_FIXED, **variables}, start_new_session=True,
+        )  # fmt: skip
+        super().__init__(process)
 
     def close(self) -> None:
         """Let the worker end by itself: it reads end-of-file. Killed where it does not."""
@@ -99,8 +113,6 @@ class WorkerProcess:
             os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_LIMIT_S)
-        for pipe in (self._input, self._output):
-            with contextlib.suppress(OSError):
-                pipe.close()
+        self.close_pipes()
         with contextlib.suppress(OSError):
             os.rmdir(self._folder)
