@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -35,14 +36,27 @@ def arguments() -> SimpleNamespace:
 
 
 def offline_records(run_dir) -> list[wandb_internal_pb2.Record]:
-    """Records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
+    """Records of an ended offline run. wandb's own process writes them and may be behind on a busy machine."""
     (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
-    content, at, pending, records = path.read_bytes(), 7, b"", []
+    deadline = time.monotonic() + 60
+    while True:
+        records = parsed(path.read_bytes())
+        if any(record.HasField("exit") for record in records):
+            return records
+        assert time.monotonic() < deadline, "wandb did not write the end of its run"
+        time.sleep(0.2)
+
+
+def parsed(content: bytes) -> list[wandb_internal_pb2.Record]:
+    """Whole records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
+    at, pending, records = 7, b"", []
     while at + 7 <= len(content):
         if BLOCK - at % BLOCK < 7:  # the end of a block is padding
             at += BLOCK - at % BLOCK
             continue
         _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        if at + 7 + length > len(content):
+            break
         pending += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one

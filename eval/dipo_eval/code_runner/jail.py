@@ -230,6 +230,11 @@ def _build_root(mount_point: str, limits: Limits) -> None:
     """A file system of its own: this Python and the system's libraries read-only, four devices, a small /tmp."""
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", mount_point, "tmpfs", kernel.MS_NOSUID, "size=1m,nr_inodes=512,mode=755")
+    for name in ("dev", "tmp", "proc"):
+        Path(mount_point, name).mkdir()
+    # The scratch space first: a Python that itself lies below /tmp is then bound into it, and not hidden by it.
+    size = f"size={limits.scratch_bytes},nr_inodes={limits.scratch_files},mode=1777"
+    kernel.mount("tmpfs", mount_point + "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
     for folder in visible_folders(READ_ONLY):
         inside = Path(mount_point + folder)
         inside.parent.mkdir(parents=True, exist_ok=True)
@@ -239,13 +244,9 @@ def _build_root(mount_point: str, limits: Limits) -> None:
             inside.mkdir()
             kernel.mount(folder, str(inside), None, kernel.MS_BIND | kernel.MS_REC)
             kernel.make_read_only(str(inside))
-    for name in ("dev", "tmp", "proc"):
-        Path(mount_point, name).mkdir()
     for device in DEVICES:
         Path(mount_point + device).touch()
         kernel.mount(device, mount_point + device, None, kernel.MS_BIND)
-    size = f"size={limits.scratch_bytes},nr_inodes={limits.scratch_files},mode=1777"
-    kernel.mount("tmpfs", mount_point + "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
     _mount_proc(mount_point + "/proc")
     kernel.mount("none", mount_point, None, kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID)
     kernel.pivot_into(mount_point)
