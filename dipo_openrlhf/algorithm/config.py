@@ -75,7 +75,7 @@ class DipoConfig:
     """Perplexity space disentangling; false acts on every extreme group, whatever its space. [P: ablation]"""
 
     correct_from: CorrectFrom = "score"
-    """Where b comes from: `score` (>= 0.5), or `reward_max`: the reward equals that example's maximum. [S]"""
+    """Where b comes from: `score` (>= 0.5), or `reward_max`: the score equals that example's greatest. [S]"""
 
     keep_and_refill: bool = False
     """Replace every all-right or all-wrong group by a further prompt, as DAPO's dynamic sampling does, but keep

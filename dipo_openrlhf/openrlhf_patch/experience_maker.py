@@ -32,7 +32,7 @@ from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
 from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
 from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
 from dipo_openrlhf.openrlhf_patch.run_log import Rollouts
-from dipo_openrlhf.openrlhf_patch.window import fill_windows, sample_means
+from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means
 from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
 
 
@@ -147,9 +147,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             self._add(experiences, order_B, result)
         else:
             self._apply_baseline(self.method, experiences, order_B, result, entropies)
-        trained_P = ~result.zero_variance | self._slots(result.fired)
-        drops = self.dipo_config.keep_and_refill
-        self._kept_B = trained_P.repeat_interleave(self._group_size)[order_B].cpu() if drops else order_B >= 0
+        self._kept_B = self._kept_groups(result).cpu().repeat_interleave(self._group_size)[order_B]
         self.metrics["dipo/seconds"] = time.perf_counter() - started
         self._check_verifier(experiences)
         return experiences
@@ -269,23 +267,16 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         for experience in experiences:
             experience.advantages = experience.advantages * (tokens / (samples * limit))
 
-    def _slots(self, fired_P: torch.Tensor) -> torch.Tensor:
-        """Which of the groups acted on are trained on: as many as train.batch_size has room for.
-
-        Where there are more, a random choice, seeded by the step, so that a resumed run makes the same.
+    def _kept_groups(self, result: ReallocationResult) -> torch.Tensor:
+        """[P] bool: groups that are trained on. All, but with keep_and_refill: those with variance, and of those acted
+        on as many as train.batch_size has room for, chosen anew every step and alike after a resume.
         """
         if not self.dipo_config.keep_and_refill:
-            return fired_P
-        rollout = self.args.rollout
-        room = self.args.train.batch_size // rollout.n_samples_per_prompt - rollout.batch_size
-        chosen = fired_P.nonzero().squeeze(1)
-        if len(chosen) > room:
-            generator = torch.Generator().manual_seed(self.queue.pushes)
-            chosen = chosen[torch.randperm(len(chosen), generator=generator)[:room]]
-        self.metrics["dipo/fired_without_room"] = float(fired_P.sum()) - len(chosen)
-        slots_P = torch.zeros_like(fired_P)
-        slots_P[chosen] = True
-        return slots_P
+            return torch.ones_like(result.fired)
+        room = self.args.train.batch_size // self._group_size - self.args.rollout.batch_size
+        slots_P = choose(result.fired, room, seed=self.queue.pushes)
+        self.metrics["dipo/fired_without_room"] = float(result.fired.sum() - slots_P.sum())
+        return ~result.zero_variance | slots_P
 
 
 def _with_rows(experiences: list[Experience]) -> list[tuple[Experience, slice]]:

@@ -25,6 +25,17 @@ from openrlhf.trainer.ppo_utils.experience import (
 )
 
 
+def choose(wanted_P: torch.Tensor, room: int, seed: int) -> torch.Tensor:
+    """[P] bool: the wanted ones, or a random choice of `room` of them where there are more."""
+    places = wanted_P.nonzero().squeeze(1)
+    if len(places) > room:
+        generator = torch.Generator().manual_seed(seed)
+        places = places[torch.randperm(len(places), generator=generator)[:room]]
+    chosen_P = torch.zeros_like(wanted_P)
+    chosen_P[places] = True
+    return chosen_P
+
+
 def window_rows(rows: int, train_batch_size: int) -> int:
     """The smallest multiple of `train_batch_size` that holds `rows`, at least one."""
     return max(1, -(-rows // train_batch_size)) * train_batch_size

@@ -8,7 +8,7 @@ from openrlhf.models.loss import PolicyLoss
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
 
-from dipo_openrlhf.openrlhf_patch.window import fill_windows, sample_means, window_rows
+from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means, window_rows
 
 ACTIONS = 10
 
@@ -90,6 +90,17 @@ def test_no_row_kept_is_a_window_of_padding():
     (part,) = fill_windows(experiences(8), torch.zeros(8, dtype=torch.bool), 16, 1)
     assert len(part.sequences) == 16
     assert torch.equal(part.advantages, torch.zeros_like(part.advantages))
+
+
+def test_a_choice_within_the_room():
+    wanted = torch.tensor([True, False, True, True, False, True])
+    assert torch.equal(choose(wanted, 4, seed=0), wanted)
+    chosen = choose(wanted, 2, seed=3)
+    assert int(chosen.sum()) == 2
+    assert not (chosen & ~wanted).any()
+    assert torch.equal(chosen, choose(wanted, 2, seed=3))
+    assert len({tuple(choose(wanted, 2, seed=seed).tolist()) for seed in range(20)}) > 2
+    assert not choose(wanted, 0, seed=0).any()
 
 
 def test_window_rows_is_the_next_multiple():
