@@ -20,7 +20,13 @@ def errors(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.startswith("error:")]
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "terminate"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(signal.SIGINT, id="ctrl_c"),
+        pytest.param(signal.SIGTERM, id="terminate", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interruption_keeps_what_was_saved(small_model, tmp_path, sent):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=40)
     command = Dipo(["train", str(recipe)]).start()
