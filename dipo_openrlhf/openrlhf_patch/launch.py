@@ -179,7 +179,8 @@ def main(path: str) -> int:
         write_event(run_dir, "interrupted")
         return 130
     except UserError as error:
-        write_event(run_dir, "failed", error=str(error))
+        # One that a Ray worker raised is a UserError too, but its text is the worker's whole traceback.
+        write_event(run_dir, "failed", error=one_line(error))
         return 1
     except (Exception, SystemExit) as error:
         traceback.print_exc()
