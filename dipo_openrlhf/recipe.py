@@ -198,7 +198,7 @@ def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
     try:
         return DipoConfig.from_dict({key: setting.value for key, setting in mine.items()})
     except ValueError as error:
-        place = next((s.where for key, s in mine.items() if key in str(error)), "recipe")
+        place = next((s.where for key, s in mine.items() if str(error).startswith(f"dipo.{key} =")), "recipe")
         raise UserError(f"{place}: {error}") from None
 
 

@@ -172,6 +172,7 @@ def test_secret_is_not_repeated(tmp_path):
         (["--rollout.max_new_tokens", "5000"], ["rollout.max_new_tokens", "no room"]),
         (["--reward.overlong_buffer_len", "9999"], ["reward.overlong_buffer_len"]),
         (["--dipo.method", "ppo2"], ["method"]),
+        (["--dipo.alpha", "0.1", "--dipo.alhpa", "1"], ["--dipo.alhpa: dipo.alhpa = 1: no such key"]),
         (
             ["--dipo.normalizer", "per_stream", "--rollout.batch_size", "16"],
             ["dipo.normalizer", "per_stream", "one optimizer step", "64, not 32"],
