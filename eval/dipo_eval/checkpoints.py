@@ -83,6 +83,14 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def served_hash(model: str, base_url: str) -> str:
+    """What stands for a weights hash where a server has the weights: its address and the model's name.
+
+    Nothing tells whether the server has changed its weights since; "served-" in front says so.
+    """
+    return "served-" + hashlib.sha256(f"{base_url}\n{model}".encode()).hexdigest()
+
+
 def default_run(model: str) -> str:
     """Name of the run where the user gives none: the folder of a training run, else "models"."""
     path = Path(model).expanduser()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dipo_eval.cpu_env import has_gpu, set_engine_env
-from dipo_eval.engine import Generation, OnDone, Request, Sampling, one_line
-from dipo_eval.errors import UserError
+from dipo_eval.engine import Generation, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.errors import UserError, one_line
+from dipo_eval.hf_sampling import SeededRows
 
 # Responses in one call of generate: on 2 cores a larger batch gains nothing.
 BATCH_SIZE = 32
@@ -20,8 +21,8 @@ BATCH_SIZE = 32
 class HfEngine:
     """A model in transformers; see dipo_eval.engine.Engine. Prompts are padded on the left.
 
-    Sampling is reproducible for one batch size: a batch is seeded by its first request, since transformers
-    draws for all rows of a batch from one generator.
+    Each response is drawn with a generator of its own, seeded by request and sample, so that it does not depend on
+    what else is in its batch.
     """
 
     def __init__(self, model: Path, *, dtype: str, batch_size: int = BATCH_SIZE) -> None:
@@ -41,19 +42,24 @@ class HfEngine:
         pad = self._tokenizer.pad_token_id
         self._pad = pad if pad is not None else next(iter(sorted(self._ends)), 0)
 
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone | None = None
-    ) -> list[list[Generation]]:
-        """Responses in the order of the requests, generated in batches of similar length, longest first."""
-        results: list[list[Generation]] = [[] for _ in requests]
-        for batch in self._batches(requests):
-            for i, generation in zip(
-                batch, self._generate_batch([requests[i] for i in batch], sampling), strict=True
-            ):
-                results[i].append(generation)
-            if on_done:
-                on_done(len(batch))
-        return results
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
+        """Responses in batches of similar length, longest first; requests that are added join later batches."""
+        everything = list(requests)
+        waiting = [(i, sample) for i, request in enumerate(requests) for sample in range(request.n)]
+        found: dict[int, list[Generation]] = {}
+        while waiting:
+            waiting.sort(key=lambda place: _order(everything[place[0]]))
+            batch = [place for place in waiting if _alike(everything[place[0]], everything[waiting[0][0]])]
+            batch = batch[: self._batch_size]
+            chosen = set(batch)
+            waiting = [place for place in waiting if place not in chosen]
+            rows = [(everything[i], sample) for i, sample in batch]
+            for (i, _), generation in zip(batch, self._generate_batch(rows, sampling), strict=True):
+                found.setdefault(i, []).append(generation)
+                if len(found[i]) == everything[i].n:
+                    for added in on_done(i, found.pop(i)):
+                        waiting += [(len(everything), sample) for sample in range(added.n)]
+                        everything.append(added)
 
     def close(self) -> None:
         """Free the model."""
@@ -62,52 +68,52 @@ class HfEngine:
         if has_gpu():
             torch.cuda.empty_cache()
 
-    def _batches(self, requests: Sequence[Request]) -> Iterator[list[int]]:
-        """Indices of requests, each n times, cut where the batch is full or the token limit changes."""
-        order = sorted(
-            range(len(requests)), key=lambda i: (-requests[i].max_tokens, -len(requests[i].prompt_token_ids))
-        )
-        batch: list[int] = []
-        for i in (index for index in order for _ in range(requests[index].n)):
-            if batch and (
-                len(batch) == self._batch_size or requests[batch[0]].max_tokens != requests[i].max_tokens
-            ):
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
-
-    def _generate_batch(self, requests: list[Request], sampling: Sampling) -> list[Generation]:
-        width = max(len(r.prompt_token_ids) for r in requests)
-        ids = torch.full((len(requests), width), self._pad, dtype=torch.long)  # [B, P]
+    def _generate_batch(self, rows: list[tuple[Request, int]], sampling: Sampling) -> list[Generation]:
+        prompts = [request.prompt.token_ids for request, _ in rows]
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.full((len(rows), width), self._pad, dtype=torch.long)  # [B, P]
         mask = torch.zeros_like(ids)
-        for row, request in enumerate(requests):
-            length = len(request.prompt_token_ids)
-            ids[row, width - length :] = torch.tensor(list(request.prompt_token_ids))
-            mask[row, width - length :] = 1
-        options: dict[str, Any] = {"do_sample": sampling.temperature > 0}
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
+            mask[row, width - len(prompt) :] = 1
+        first, options = rows[0][0], dict[str, Any]()
         if sampling.temperature > 0:
-            # top_k 0: generation configs bring their own top_k, which vLLM's results would not have.
-            options |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        torch.manual_seed(requests[0].seed)
+            seeds = [request.seed + sample for request, sample in rows]
+            options["logits_processor"] = [SeededRows(seeds, sampling, self._model.device)]
+        if first.stop:
+            options |= {"stop_strings": list(first.stop), "tokenizer": self._tokenizer}
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=ids.to(self._model.device),
                 attention_mask=mask.to(self._model.device),
-                max_new_tokens=requests[0].max_tokens,
+                max_new_tokens=first.max_tokens,
                 pad_token_id=self._pad,
                 repetition_penalty=1.0,
                 eos_token_id=sorted(self._ends) or None,
+                do_sample=False,  # SeededRows draws
                 **options,
             )
-        return [self._cut(row) for row in output[:, width:].tolist()]
+        return [self._cut(row, first.stop) for row in output[:, width:].tolist()]
 
-    def _cut(self, ids: list[int]) -> Generation:
+    def _cut(self, ids: list[int], stop: tuple[str, ...]) -> Generation:
         end = next((position for position, token in enumerate(ids) if token in self._ends), None)
-        kept = ids if end is None else ids[: end + 1]
-        text = self._tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Generation(text, kept, "length" if end is None else "stop")
+        kept = list(ids) if end is None else ids[: end + 1]
+        while (
+            stop and end is None and kept and kept[-1] == self._pad
+        ):  # ended by a stop text, before its neighbours
+            kept.pop()
+        whole = self._tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = cut_at_stop(whole, stop)
+        return Generation(text, len(kept), "length" if end is None and text == whole else "stop")
+
+
+def _order(request: Request) -> tuple[int, int]:
+    return -request.max_tokens, -len(request.prompt.token_ids)
+
+
+def _alike(a: Request, b: Request) -> bool:
+    """Whether two requests can share a batch."""
+    return a.max_tokens == b.max_tokens and a.stop == b.stop
 
 
 def _end_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -5,33 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dipo_eval.cpu_env import set_engine_env
-from dipo_eval.engine import one_line
-from dipo_eval.errors import UserError
+from dipo_eval.engine import Message, Prompt
+from dipo_eval.errors import UserError, one_line
+
+Tools = Sequence[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A rendered prompt, its tokens, and the sha256 of the text."""
+class Renderer(Protocol):
+    """What makes prompts: `form` and `template_hash` say how, and go into the results."""
 
-    text: str
-    token_ids: list[int]
-    prompt_hash: str
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def template_hash(self) -> str | None: ...
+
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt: ...
 
 
-class Renderer:
-    """The tokenizer of one model.
+class ModelRenderer:
+    """The tokenizer and chat template of one model folder.
 
     `form` is "chat" where the tokenizer has a chat template, else "plain": the contents joined by blank
-    lines and one line break, as base models are prompted. Raises UserError for a tokenizer that does not
-    load.
+    lines and one line break, as base models are prompted. `thinking` switches the template's thinking mode
+    (Qwen3's `enable_thinking`), None leaves it as the template has it. Raises UserError for a tokenizer that
+    does not load, and for `thinking` with a template that has no such mode.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, thinking: bool | None = None) -> None:
         set_engine_env(model)
         from transformers import AutoTokenizer
 
@@ -40,24 +45,58 @@ class Renderer:
         except Exception as error:
             raise UserError(f"{model}: its tokenizer does not load ({one_line(error)})") from error
         template = self._tokenizer.chat_template
+        self._model, self._template = model, json.dumps(template) if template else ""
         self.form = "chat" if template else "plain"
-        self.template_hash = hashlib.sha256(json.dumps(template).encode()).hexdigest() if template else None
+        self.template_hash = hashlib.sha256(self._template.encode()).hexdigest() if template else None
+        self._options = {} if thinking is None else {"enable_thinking": thinking}
+        if thinking is not None and "enable_thinking" not in self._template:
+            raise UserError(
+                f"{model}: its chat template has no thinking mode to switch; leave --thinking out"
+            )
 
-    def render(self, messages: Sequence[dict[str, str]]) -> Prompt:
-        """Tokens of the messages, the assistant's turn opened. UserError where the template refuses them."""
-        if self.form == "plain":
-            text = "\n\n".join(message["content"] for message in messages) + "\n"
-        else:
-            try:
-                text = self._tokenizer.apply_chat_template(
-                    list(messages), tokenize=False, add_generation_prompt=True
-                )
-            except Exception as error:  # templates are programs of the model's author
-                raise UserError(
-                    f"the model's chat template refuses the prompt ({one_line(error)})"
-                ) from error
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
+        """Tokens of the messages, the assistant's turn opened.
+
+        Raises UserError where the template refuses them, or where it cannot show the tools.
+        """
+        if tools is not None and "tools" not in self._template:
+            raise UserError(
+                f"{self._model}: its chat template takes no tools; evaluate the suite's prompt form instead"
+            )
+        text = self._text(messages, tools)
         # A template writes the special tokens itself; a plain prompt gets the tokenizer's own (a bos, say).
         token_ids = self._tokenizer(text, add_special_tokens=self.form == "plain")["input_ids"]
-        return Prompt(
-            text, list(token_ids), hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        )
+        return Prompt(text, list(token_ids), _sha256(text), messages, tools)
+
+    def _text(self, messages: Sequence[Message], tools: Tools | None) -> str:
+        if self.form == "plain":
+            return "\n\n".join(str(message["content"]) for message in messages) + "\n"
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    list(messages),
+                    tools=list(tools) if tools is not None else None,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    **self._options,
+                )
+            )
+        except Exception as error:  # templates are programs of the model's author
+            raise UserError(f"the model's chat template refuses the prompt ({one_line(error)})") from error
+
+
+class ServerRenderer:
+    """For a server that applies its own chat template: the prompt is the messages themselves."""
+
+    form = "the server's chat template"
+    template_hash = None
+
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
+        """The messages and tools as JSON, and no tokens."""
+        shown: Any = list(messages) if tools is None else {"messages": list(messages), "tools": list(tools)}
+        text = json.dumps(shown, ensure_ascii=False)
+        return Prompt(text, [], _sha256(text), messages, tools)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dipo_eval.checkpoints import Checkpoint, weights_hash
+from dipo_eval.checkpoints import Checkpoint, served_hash, weights_hash
 from dipo_eval.cpu_env import has_gpu
 from dipo_eval.engine import DTYPES, ENGINES, Sampling, open_engine
 from dipo_eval.errors import UserError
+from dipo_eval.generation_cache import GenerationCache
 from dipo_eval.index import rebuild_index
 from dipo_eval.progress import Reporter, reporter
-from dipo_eval.prompts import Renderer
+from dipo_eval.prompts import ModelRenderer, Renderer, ServerRenderer
+from dipo_eval.request_queue import Limits, Queue
 from dipo_eval.results import read_result, suite_folder
 from dipo_eval.suites import Item, Suite, get_suites
-from dipo_eval.task import Options, SuiteResult, Task, make_header, regrade_task, run_task
+from dipo_eval.task import Options, SuiteResult, Task, finish_task, make_header, make_slots, regrade_task
+
+# Context for suites whose prompts grow with the answers (BFCL's conversations), where the model has that much.
+DIALOGUE_CONTEXT = 32_768
 
 
 def evaluate(
@@ -33,6 +37,9 @@ def evaluate(
     max_model_len: int | None = None,
     dtype: str = "auto",
     seed: int = 0,
+    stop: Sequence[str] = (),
+    thinking: bool | None = None,
+    base_url: str | None = None,
     data_dir: Path | None = None,
     force: bool = False,
     progress: bool = True,
@@ -41,25 +48,32 @@ def evaluate(
 
     All suites are loaded and their golds checked, and all weights hashed, before the first model is loaded. A
     result that is whole and of the same weights, suite and settings is not made again; one that differs
-    only in the grader is graded again from its samples. `max_new_tokens` counts tokens of one response; a
-    prompt's answer is also limited by the context (`max_model_len`, None: what the longest prompt needs, up
-    to the model's own). `dtype` "auto" is float32 on CPU and the model's own on a GPU.
+    only in the grader is graded again from its samples; and a response that an earlier, killed evaluation got is
+    taken from the cache in `results_dir` (dipo_eval.generation_cache). All suites of a checkpoint share one
+    queue and one load of its model.
+
+    `max_new_tokens` counts tokens of one response; a prompt's answer is also limited by the context
+    (`max_model_len`, None: what the longest prompt needs, up to the model's own). `dtype` "auto" is float32 on
+    CPU and the model's own on a GPU. `stop`: texts that end a response, beside the model's own end and the
+    suite's. `thinking`: the chat template's thinking mode, None as the template has it. `base_url`: the server
+    of engine "openai".
 
     Raises UserError for bad data, options or models; results of other settings under the same names are not
     overwritten without `force`.
     """
     options = Options(
         Path(results_dir), run, engine, Sampling(temperature, top_p), samples, limit, max_new_tokens,
-        max_model_len, _resolve_dtype(dtype), seed, force,
+        max_model_len, _resolve_dtype(dtype, engine), seed, force, tuple(stop), thinking, base_url,
     )  # fmt: skip
     _check_options(options, checkpoints)
     loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
+    names = [suite.name for suite, _ in loaded]
     results: list[SuiteResult] = []
     with reporter(progress) as report:
         with report.step("hashing weights"):
-            hashes = [weights_hash(checkpoint.path) for checkpoint in checkpoints]
+            hashes = [_model_hash(checkpoint, options) for checkpoint in checkpoints]
         for checkpoint, digest in zip(checkpoints, hashes, strict=True):
-            _refuse_other_settings(checkpoint, digest, suites, options)
+            _refuse_other_settings(checkpoint, digest, names, options)
         try:
             for checkpoint, digest in zip(checkpoints, hashes, strict=True):
                 results += _evaluate_checkpoint(checkpoint, digest, loaded, options, report)
@@ -85,6 +99,14 @@ def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
     if options.samples > 1 and options.sampling.temperature == 0:
         raise UserError(
             f"{options.samples} samples at temperature 0 would be alike; set --temperature above 0"
+        )
+    if "" in options.stop:
+        raise UserError("a stop text is empty, which would end every response at once; leave it out")
+    if (options.engine == "openai") != (options.base_url is not None):
+        raise UserError("engine openai and base_url go together: name the server with --base-url, or neither")
+    if options.engine == "openai" and options.thinking is not None:
+        raise UserError(
+            "a server has its own chat template: set its thinking mode there, not with --thinking"
         )
     for checkpoint in checkpoints:
         suite_folder(options.results_dir, options.run, checkpoint.name, "suite")
@@ -114,13 +136,13 @@ def _evaluate_checkpoint(
     options: Options,
     report: Reporter,
 ) -> list[SuiteResult]:
-    renderer = Renderer(checkpoint.path)
+    renderer = _renderer(checkpoint, options)
     done: dict[str, SuiteResult] = {}
     tasks: list[Task] = []
     for suite, items in loaded:
         folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
         header = make_header(checkpoint, digest, suite, items, renderer, options)
-        prompts = [renderer.render(item.messages) for item in items]
+        prompts = [renderer.render(item.messages, item.tools) for item in items]
         task = Task(suite, items, prompts, folder, header)
         found = _existing(task, options, report)
         if found:
@@ -128,9 +150,15 @@ def _evaluate_checkpoint(
         else:
             tasks.append(task)
     if tasks:
-        for name, result in _generate_all(checkpoint, tasks, options, report):
+        for name, result in _run_tasks(checkpoint, digest, tasks, renderer, options, report):
             done[name] = result
     return [done[suite.name] for suite, _ in loaded]
+
+
+def _renderer(checkpoint: Checkpoint, options: Options) -> Renderer:
+    if options.engine == "openai":
+        return ServerRenderer()
+    return ModelRenderer(checkpoint.path, options.thinking)
 
 
 def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | None:
@@ -147,39 +175,67 @@ def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | N
     return regrade_task(task, old, report)
 
 
-def _generate_all(
-    checkpoint: Checkpoint, tasks: list[Task], options: Options, report: Reporter
+def _run_tasks(
+    checkpoint: Checkpoint,
+    digest: str,
+    tasks: list[Task],
+    renderer: Renderer,
+    options: Options,
+    report: Reporter,
 ) -> list[tuple[str, SuiteResult]]:
-    """All tasks of one checkpoint with one load of its model."""
+    """Generate for all tasks with one load of the model at most, then grade each and store it."""
     context = _context_length(checkpoint, tasks, options)
-    with report.step(f"{checkpoint.name}: loading"):
-        started = time.monotonic()
-        engine = open_engine(options.engine, checkpoint.path, max_model_len=context, dtype=options.dtype)
-        load_seconds = time.monotonic() - started
+    limits = Limits(options.max_new_tokens, context)
+    slots = {task.suite.name: make_slots(task, options) for task in tasks}
+    everything = [slot for some in slots.values() for slot in some]
+    identity = {"engine": options.engine, "dtype": options.dtype, "base_url": options.base_url}
+    cache = GenerationCache(options.results_dir, digest, identity, read=not options.force)
+    label = f"{checkpoint.name}: generating"
     try:
-        return [
-            (task.suite.name, run_task(task, engine, context, load_seconds, options, report))
-            for task in tasks
-        ]
+        with report.bar(label, sum(slot.n for slot in everything)) as advance:
+            queue = Queue(renderer, cache, options.sampling, limits, lambda slot: advance(slot.n))
+            queue.run(
+                everything,
+                lambda: open_engine(
+                    options.engine,
+                    checkpoint.path,
+                    max_model_len=context or 0,
+                    dtype=options.dtype,
+                    base_url=options.base_url,
+                ),
+            )
     finally:
-        engine.close()
+        cache.close()
+    return [
+        (task.suite.name, finish_task(task, slots[task.suite.name], queue.load_seconds, options, report))
+        for task in tasks
+    ]
 
 
-def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int:
+def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int | None:
     """Tokens of prompt and response together: no more than needed, since a KV cache is sized by it."""
+    if options.engine == "openai":
+        return None
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(checkpoint.path), trust_remote_code=False).get_text_config()
     own = getattr(config, "max_position_embeddings", None) or 2**31
-    longest = max(len(prompt.token_ids) for task in tasks for prompt in task.prompts)
     if options.max_model_len is not None:
         if options.max_model_len > own:
             raise UserError(
                 f"max_model_len={options.max_model_len} is more than the {own} of {checkpoint.path}"
             )
         return options.max_model_len
-    return int(min(own, longest + options.max_new_tokens))
+    longest = max(len(prompt.token_ids) for task in tasks for prompt in task.prompts)
+    grows = any(task.suite.converse is not None for task in tasks)
+    return int(min(own, max(longest + options.max_new_tokens, DIALOGUE_CONTEXT if grows else 0)))
 
 
-def _resolve_dtype(dtype: str) -> str:
-    return dtype if dtype != "auto" or has_gpu() else "float32"
+def _model_hash(checkpoint: Checkpoint, options: Options) -> str:
+    if options.base_url is not None:
+        return served_hash(str(checkpoint.path), options.base_url)
+    return weights_hash(checkpoint.path)
+
+
+def _resolve_dtype(dtype: str, engine: str) -> str:
+    return dtype if dtype != "auto" or engine == "openai" or has_gpu() else "float32"

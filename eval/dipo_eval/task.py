@@ -1,4 +1,4 @@
-"""One suite of one checkpoint: generate, grade, and write down what came out."""
+"""One suite of one checkpoint: what it asks, and grading and writing down what came out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from typing import Any
 
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.cpu_env import usable_cores
-from dipo_eval.engine import Engine, Generation, Request, Sampling
+from dipo_eval.engine import TOO_LONG, Prompt, Sampling
 from dipo_eval.grading import Verdict
 from dipo_eval.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.progress import Reporter
-from dipo_eval.prompts import Prompt, Renderer
+from dipo_eval.prompts import Renderer
 from dipo_eval.provenance import suite_hash, versions
+from dipo_eval.request_queue import Answer, Slot
 from dipo_eval.results import read_samples, write_suite
 from dipo_eval.suites import Item, Suite
 from dipo_eval.suites.base import items_sha256
-
-# What a prompt that leaves no room for an answer gets in place of one.
-_TOO_LONG = "prompt_too_long"
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,9 @@ class Options:
     dtype: str
     seed: int
     force: bool
+    stop: tuple[str, ...] = ()
+    thinking: bool | None = None
+    base_url: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings of results.json, without the prompt's form, which is the model's."""
@@ -64,6 +65,9 @@ class Options:
             "seed": self.seed,
             "limit": self.limit,
             "dtype": self.dtype,
+            "stop": list(self.stop),
+            "thinking": self.thinking,
+            **({"base_url": self.base_url} if self.engine == "openai" else {}),
         }
 
 
@@ -99,34 +103,44 @@ def make_header(
     }
 
 
-def run_task(
-    task: Task, engine: Engine, context: int, load_seconds: float, options: Options, report: Reporter
-) -> SuiteResult:
-    """Generate, grade and store one suite. A prompt that fills the context gets an empty response."""
-    rooms = [min(options.max_new_tokens, context - len(prompt.token_ids)) for prompt in task.prompts]
-    fitting = [i for i, room in enumerate(rooms) if room > 0]
-    requests = [
-        Request(
-            task.prompts[i].token_ids, options.samples, rooms[i], item_seed(options.seed, task.items[i].id)
+def make_slots(task: Task, options: Options) -> list[Slot]:
+    """The task's places in the queue, in the order of its items: a dialogue has one for each sample."""
+    slots = []
+    stop = (*options.stop, *task.suite.stop)
+    for item, prompt in zip(task.items, task.prompts, strict=True):
+        seed = item_seed(options.seed, item.id)
+        dialogues = (
+            [task.suite.converse(item) for _ in range(options.samples)] if task.suite.converse else [None]
         )
-        for i in fitting
-    ]
-    label = f"{task.header['checkpoint']}: {task.suite.name}"
-    started = time.monotonic()
-    with report.bar(label, len(requests) * options.samples) as advance:
-        generated = engine.generate(requests, options.sampling, advance)
-    generate_seconds = time.monotonic() - started
-    by_item = dict(zip(fitting, generated, strict=True))
-    missing = [Generation("", [], _TOO_LONG)] * options.samples
-    generations = [generation for i in range(len(task.items)) for generation in by_item.get(i, missing)]
+        if dialogues[0] is None:
+            slots.append(Slot(prompt, options.samples, seed, stop))
+            continue
+        slots += [
+            Slot(prompt, 1, item_seed(seed, str(sample)), stop, dialogue)
+            for sample, dialogue in enumerate(dialogues)
+        ]
+    return slots
 
+
+def finish_task(
+    task: Task, slots: Sequence[Slot], load_seconds: float, options: Options, report: Reporter
+) -> SuiteResult:
+    """Grade and store one suite from its answered slots.
+
+    `seconds.generate` runs from the start of the queue, which all suites share, to this suite's last response.
+    """
+    answers = [answer for slot in slots for answer in slot.answers]
     started = time.monotonic()
-    verdicts = _grade(task, [(g.text, g.finish_reason) for g in generations], report)
+    verdicts = _grade(task, [(one.text, one.finish_reason) for one in answers], report)
     rows = [
-        _row(task, position, options.samples, generation, verdict)
-        for position, (generation, verdict) in enumerate(zip(generations, verdicts, strict=True))
+        _row(task, position, options.samples, answer, verdict)
+        for position, (answer, verdict) in enumerate(zip(answers, verdicts, strict=True))
     ]
-    seconds = {"load": load_seconds, "generate": generate_seconds, "grade": time.monotonic() - started}
+    seconds = {
+        "load": load_seconds,
+        "generate": max(slot.seconds for slot in slots),
+        "grade": time.monotonic() - started,
+    }
     return SuiteResult(task.folder, _store(task, rows, seconds), "generated")
 
 
@@ -154,7 +168,7 @@ def _grade(task: Task, responses: Sequence[tuple[str, str]], report: Reporter) -
         def grade(position: int) -> Verdict:
             response, finish_reason = responses[position]
             verdict = Verdict("wrong", "the prompt fills the context")
-            if finish_reason != _TOO_LONG:
+            if finish_reason != TOO_LONG:
                 verdict = task.suite.grade(response, task.items[position // count])
             advance(1)
             return verdict
@@ -163,7 +177,7 @@ def _grade(task: Task, responses: Sequence[tuple[str, str]], report: Reporter) -
             return list(pool.map(grade, range(len(responses))))
 
 
-def _row(task: Task, position: int, samples: int, generation: Generation, verdict: Verdict) -> dict[str, Any]:
+def _row(task: Task, position: int, samples: int, answer: Answer, verdict: Verdict) -> dict[str, Any]:
     item, prompt = task.items[position // samples], task.prompts[position // samples]
     return {
         **item.meta,
@@ -171,13 +185,14 @@ def _row(task: Task, position: int, samples: int, generation: Generation, verdic
         "sample": position % samples,
         "prompt_hash": prompt.prompt_hash,
         "prompt": prompt.text,
-        "response": generation.text,
+        "response": answer.text,
         "gold": item.gold,
         **_verdict_fields(verdict),
-        "prompt_tokens": len(prompt.token_ids),
-        "response_tokens": len(generation.token_ids),
-        "truncated": generation.finish_reason != "stop",
-        "finish_reason": generation.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "response_tokens": answer.n_tokens,
+        "truncated": answer.finish_reason != "stop",
+        "finish_reason": answer.finish_reason,
+        **({"requests": answer.requests} if task.suite.converse else {}),
     }
 
 

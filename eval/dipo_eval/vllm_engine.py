@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.cpu_env import has_gpu, set_engine_env
-from dipo_eval.engine import Generation, OnDone, Request, Sampling, one_line
-from dipo_eval.errors import UserError
+from dipo_eval.engine import Generation, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.errors import UserError, one_line
 
 
 class VllmEngine:
@@ -31,6 +31,7 @@ class VllmEngine:
                 f"engine vllm is not installed ({error}); install it or use --engine hf"
             ) from error
         self._llm: Any = None
+        self._sent = 0  # requests so far: LLM numbers them in this order
         try:
             self._llm = LLM(
                 model=str(model),
@@ -48,40 +49,56 @@ class VllmEngine:
             self.close()
             raise UserError(f"{model}: vLLM cannot load this model ({one_line(error)})") from error
 
-    def generate(
-        self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone | None = None
-    ) -> list[list[Generation]]:
-        """Responses in request order; longest prompts run first, so none is left for the end."""
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
+        """Responses as they finish; the longest requests run first, so that none is left for the end."""
+        order = sorted(
+            range(len(requests)),
+            key=lambda i: (-requests[i].max_tokens, -len(requests[i].prompt.token_ids)),
+        )
+        waiting = self._enqueue([(i, requests[i]) for i in order], sampling)
+        count = len(requests)
+        engine = self._llm.llm_engine
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if not output.finished:
+                    continue
+                position, request = waiting.pop(output.request_id)
+                samples = sorted(output.outputs, key=lambda one: one.index)
+                added = on_done(position, [self._generation(one, request) for one in samples])
+                waiting |= self._enqueue(list(enumerate(added, start=count)), sampling)
+                count += len(added)
+
+    def _enqueue(
+        self, requests: Sequence[tuple[int, Request]], sampling: Sampling
+    ) -> dict[str, tuple[int, Request]]:
+        """Queue the requests; they come back by the number that LLM gives them (offline_utils.py, _add_request)."""
         from vllm import SamplingParams
 
-        order = sorted(range(len(requests)), key=lambda i: -len(requests[i].prompt_token_ids))
-        prompts = [{"prompt_token_ids": list(requests[i].prompt_token_ids)} for i in order]
+        if not requests:
+            return {}
+        prompts = [{"prompt_token_ids": list(request.prompt.token_ids)} for _, request in requests]
         params = [
             SamplingParams(
-                n=requests[i].n,
-                max_tokens=requests[i].max_tokens,
+                n=request.n,
+                max_tokens=request.max_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                seed=requests[i].seed,
-                detokenize=False,
+                seed=request.seed,
+                stop=list(request.stop) or None,
+                detokenize=bool(request.stop),
             )
-            for i in order
+            for _, request in requests
         ]
-        if not prompts:
-            return []
         self._llm.enqueue(prompts, params, use_tqdm=False)
-        bar = (lambda **_: _Bar(on_done)) if on_done else False
-        outputs = self._llm.wait_for_completion(use_tqdm=bar)
-        by_request: dict[int, list[Generation]] = {}
-        for i, output in zip(order, outputs, strict=True):
-            by_request[i] = [self._generation(o) for o in sorted(output.outputs, key=lambda o: o.index)]
-        return [by_request[i] for i in range(len(requests))]
+        first = self._sent
+        self._sent += len(requests)
+        return {str(first + place): pair for place, pair in enumerate(requests)}
 
-    def _generation(self, output: Any) -> Generation:
+    def _generation(self, output: Any, request: Request) -> Generation:
         # Decoded as a whole: vLLM's own incremental decoder drops an incomplete character at the end.
         ids = list(output.token_ids)
         text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Generation(text, ids, str(output.finish_reason))
+        return Generation(cut_at_stop(text, request.stop), len(ids), str(output.finish_reason))
 
     def close(self) -> None:
         """Shut the engine down and free its memory and its process group."""
@@ -102,23 +119,3 @@ def _whole_prefill(max_model_len: int) -> dict[str, Any]:
     if has_gpu():
         return {}
     return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, max_model_len)}
-
-
-class _Bar:
-    """What LLM.generate uses of a tqdm bar, turned into calls of `on_done`."""
-
-    def __init__(self, on_done: OnDone) -> None:
-        self._on_done = on_done
-        self.n = 0
-        self.postfix = ""
-        self.format_dict = {"elapsed": 1.0}  # only for a speed that nobody sees
-
-    def update(self, count: int = 1) -> None:
-        self.n += count
-        self._on_done(count)
-
-    def refresh(self) -> None:
-        """Nothing to draw."""
-
-    def close(self) -> None:
-        """Nothing to close."""

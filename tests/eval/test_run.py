@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dipo_eval.bfcl_overall import overall_scores
 from dipo_eval.checkpoints import Checkpoint, find_checkpoints, weights_hash
 from dipo_eval.cli import overall_lines
 from dipo_eval.cpu_env import set_engine_env
-from dipo_eval.engine import Request, Sampling
+from dipo_eval.engine import Prompt, Request, Sampling, generate_all
 from dipo_eval.errors import UserError
 from dipo_eval.grading import bfcl
 from dipo_eval.grading.call_language import SINGLE_TURN
@@ -34,6 +35,10 @@ RESULT_KEYS = {
     "schema", "run", "checkpoint", "step", "suite", "model", "settings", "n_items", "n_samples_per_item",
     "metrics", "counts", "hashes", "versions", "seconds", "created",
 }  # fmt: skip
+
+
+def ask(token_ids: list[int], n: int, max_tokens: int, seed: int, **more: Any) -> Request:
+    return Request(Prompt("", token_ids, ""), n, max_tokens, seed, **more)
 
 
 def run_hf(model: Path, tmp_path: Path, data: Path, **more: Any) -> list[SuiteResult]:
@@ -192,7 +197,11 @@ def test_bad_data_is_refused_before_the_model_is_touched(tmp_path: Path, data: P
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"dtype": "int8"}, "unknown dtype 'int8'"),
-        ({"engine": "openai"}, "choose from vllm, hf"),
+        ({"engine": "sglang"}, "choose from vllm, hf, openai"),
+        ({"engine": "openai"}, "name the server with --base-url"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, "name the server with --base-url"),
+        ({"thinking": True}, "no thinking mode to switch"),
+        ({"stop": ["\n", ""]}, "a stop text is empty"),
         ({"run": "../up"}, "run name"),
         ({"suites": ["gsm8"]}, "did you mean"),
         ({"limit": 0}, "limit=0"),
@@ -229,14 +238,17 @@ def test_a_batch_answers_as_each_prompt_alone(models: Path) -> None:
     from dipo_eval.hf_engine import HfEngine
 
     engine = HfEngine(models / "global_step2_hf", dtype="float32")
-    requests = [Request(list(range(5, 5 + n)), 1, 12 if n < 9 else 6, 0) for n in (3, 11, 7, 1, 20)]
-    together = engine.generate(requests, Sampling())
-    alone = [engine.generate([request], Sampling())[0] for request in requests]
+    requests = [ask(list(range(5, 5 + n)), 1, 12 if n < 9 else 6, 0) for n in (3, 11, 7, 1, 20)]
+    together = generate_all(engine, requests, Sampling())
+    alone = [generate_all(engine, [request], Sampling())[0] for request in requests]
     assert together == alone
-    assert [
-        len(generations[0].token_ids) <= r.max_tokens
-        for generations, r in zip(together, requests, strict=True)
-    ]
+    pairs = zip(together, requests, strict=True)
+    assert all(generations[0].n_tokens <= request.max_tokens for generations, request in pairs)
+    sampled = Sampling(temperature=1.0, top_p=0.95)
+    drawn = [replace(request, n=3) for request in requests]
+    together = generate_all(engine, drawn, sampled)
+    assert generate_all(engine, drawn[2:], sampled) == together[2:]
+    assert len({one.text for one in together[0]}) == 3
     engine.close()
     engine.close()
 
@@ -277,14 +289,14 @@ def test_vllm_evaluates_two_checkpoints_in_one_process(models: Path, tmp_path: P
     # Seeded by item: neither the other prompts of a batch nor a second call change what is sampled.
     engine = VllmEngine(checkpoints[0].path, max_model_len=64, dtype="float32")
     try:
-        requests = [Request([5, 6, 7, 8 + i], 3, 10, item_seed(0, str(i))) for i in range(6)]
-        every = engine.generate(requests, Sampling(temperature=1.0))
-        assert engine.generate(requests[4:], Sampling(temperature=1.0)) == every[4:]
-        assert all(len({tuple(sample.token_ids) for sample in samples}) == 3 for samples in every)
-        assert engine.generate([], Sampling()) == []
+        requests = [ask([5, 6, 7, 8 + i], 3, 10, item_seed(0, str(i))) for i in range(6)]
+        every = generate_all(engine, requests, Sampling(temperature=1.0))
+        assert generate_all(engine, requests[4:], Sampling(temperature=1.0)) == every[4:]
+        assert all(len({sample.text for sample in samples}) == 3 for samples in every)
+        assert generate_all(engine, [], Sampling()) == []
         # More prompt tokens than fit in one step, all of them sampled with seeds of their own.
-        many = [Request([5 + i % 9] * 60, 1, 2, i) for i in range(150)]
-        assert len(engine.generate(many, Sampling(temperature=1.0))) == 150
+        many = [ask([5 + i % 9] * 60, 1, 2, i) for i in range(150)]
+        assert len(generate_all(engine, many, Sampling(temperature=1.0))) == 150
     finally:
         engine.close()
         engine.close()

@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.dialogue import Dialogue
 from dipo_eval.grading import Verdict
 
-Gold = str | list[str] | list[dict[str, Any]]
+Gold = str | list[str] | list[dict[str, Any]] | list[list[str]]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One problem: `messages` in chat form, the right answer, and what else its samples carry (e.g. kind)."""
+    """One problem: `messages` in chat form, the right answer, and what else its samples carry (e.g. kind).
+
+    `tools`: functions on offer for native tool calls, in the form that chat templates and servers take.
+    """
 
     id: str
     messages: list[dict[str, str]]
     gold: Gold
     meta: Mapping[str, Any] = field(default_factory=dict)
+    tools: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,9 @@ class Suite:
     `load(data_dir, limit, seed)` returns its items, all checked: data_dir None means the variable
     DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
     sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
-    suite has one, gives the field `overall` of results.json: numbers made of its metrics.
+    suite has one, gives the field `overall` of results.json: numbers made of its metrics. `converse(item)`,
+    where a suite has one, gives an item's dialogue, or None for an item that is one prompt. `stop`: texts that end
+    a response, where the benchmark's own form has them.
     """
 
     name: str
@@ -41,9 +48,14 @@ class Suite:
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]
     overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
+    converse: Callable[[Item], Dialogue | None] | None = None
+    stop: tuple[str, ...] = ()
 
 
 def items_sha256(items: Sequence[Item]) -> str:
     """Hash of everything that an evaluation asks and expects: ids, prompts, golds, meta, and their order."""
-    rows = [[item.id, item.messages, item.gold, dict(item.meta)] for item in items]
+    rows = [
+        [item.id, item.messages, item.gold, dict(item.meta), *([item.tools] if item.tools else [])]
+        for item in items
+    ]
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode("ascii")).hexdigest()
