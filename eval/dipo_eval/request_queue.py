@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dipo_eval.dialogue import Ask, Dialogue
 from dipo_eval.engine import TOO_LONG, Engine, Generation, Prompt, Request, Sampling
+from dipo_eval.errors import UserError
 from dipo_eval.generation_cache import GenerationCache
 from dipo_eval.prompts import Renderer
 
@@ -125,7 +126,13 @@ class Queue:
         if ask is None:
             self._finish(slot)
             return None
-        prompt = self._renderer.render(ask.messages, ask.tools)
+        try:
+            prompt = self._renderer.render(ask.messages, ask.tools)
+        except UserError as error:  # one conversation that a template cannot show; the others go on
+            if slot.dialogue is not None:
+                slot.dialogue.cut(str(error))
+            self._finish(slot)
+            return None
         return self._request(slot, prompt, slot.seed + len(slot.steps))
 
     def _finish(self, slot: Slot) -> None:

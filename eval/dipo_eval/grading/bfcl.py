@@ -100,15 +100,66 @@ def item(category: str, item_id: str) -> dict[str, Any]:
 
 
 def prompt(row: dict[str, Any]) -> list[dict[str, str]]:
-    """The messages that bfcl-eval's handlers give a model without native tool calls for a single-turn item.
+    """The first messages that bfcl-eval's handlers give a model without native tool calls.
 
     All its own text and code: hints about the language in the functions' descriptions, then its default system
     prompt with the functions as JSON, before the item's own messages.
     """
-    made = copy.deepcopy({key: row[key] for key in ("id", "question", "function")})
-    (made,) = module("bfcl_eval.utils").add_language_specific_hint_to_function_doc([made])
+    asked = copy.deepcopy(row["question"][0])
     with_system = module("bfcl_eval.model_handler.utils").system_prompt_pre_processing_chat_model
-    return list(with_system(made["question"][0], made["function"], made["id"]))
+    return list(with_system(asked, functions(row), row["id"]))
+
+
+def functions(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Descriptions of the functions on offer from the start, as bfcl-eval shows them to a model."""
+    if "involved_classes" in row:
+        return _of_environments(*_key(row))[0]
+    made = {"id": row["id"], "function": copy.deepcopy(row["function"])}
+    (made,) = module("bfcl_eval.utils").add_language_specific_hint_to_function_doc([made])
+    return list(made["function"])
+
+
+def held_back(row: dict[str, Any]) -> dict[int, list[dict[str, Any]]]:
+    """Descriptions of the functions that a conversation lacks until a turn of it, by that turn's number."""
+    return _of_environments(*_key(row))[1]
+
+
+def tools(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The functions as OpenAI's tools, by bfcl-eval's own conversion: ``a.b`` is named ``a_b`` there."""
+    convert = module("bfcl_eval.model_handler.utils").convert_to_tool
+    types_of = module("bfcl_eval.constants.type_mappings").GORILLA_TO_OPENAPI
+    style = module("bfcl_eval.constants.enums").ModelStyle.OPENAI_COMPLETIONS
+    return list(convert(described, types_of, style))
+
+
+def first_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """``functions`` as tools; shared between the conversations that offer the same, so not to be changed."""
+    return _environment_tools(*_key(row)) if "involved_classes" in row else tools(functions(row))
+
+
+@lru_cache(maxsize=1024)
+def _environment_tools(*key: Any) -> list[dict[str, Any]]:
+    return tools(_of_environments(*key)[0])
+
+
+def _key(row: dict[str, Any]) -> tuple[str, tuple[str, ...], str]:
+    held = json.dumps(row.get("missed_function", {}), sort_keys=True)
+    return str(row["id"]).rpartition("_")[0], tuple(row["involved_classes"]), held
+
+
+@lru_cache(maxsize=1024)
+def _of_environments(
+    category: str, classes: tuple[str, ...], held: str
+) -> tuple[list[dict[str, Any]], dict[int, list[dict[str, Any]]]]:
+    utils = module("bfcl_eval.utils")
+    row = {"id": f"{category}_0", "involved_classes": list(classes)}
+    missed = json.loads(held)
+    if missed:
+        row["missed_function"] = missed
+    made = utils.add_language_specific_hint_to_function_doc(
+        utils.populate_test_cases_with_predefined_functions([row])
+    )[0]
+    return made["function"], {int(turn): found for turn, found in made.get("missed_function", {}).items()}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

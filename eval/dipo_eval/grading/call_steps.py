@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 from typing import Any
 
 from dipo_eval.grading.call_json import looks_like_json, read_json
 from dipo_eval.grading.call_text import MAX_CHARS, UnreadableError, answer_text, bracketed, read_python
+
+MAX_SHOWN_DEPTH = 50
 
 
 def step_calls(text: str, *, official: bool) -> list[str]:
@@ -25,6 +28,30 @@ def step_calls(text: str, *, official: bool) -> list[str]:
         return _python_calls(answer)
     except (UnreadableError, IndexError, AttributeError, RecursionError):
         return []
+
+
+def native_calls(text: str) -> list[dict[str, Any]] | None:
+    """The calls in one message as data for a chat template, ``{"name": ..., "arguments": {...}}``.
+
+    Strictly JSON, of little depth and in UTF-8, so that a template and a server can show it. None where the
+    message has no calls or their arguments are no such data.
+    """
+    try:
+        answer = answer_text(text)
+        json_like = looks_like_json(answer)
+        calls = read_json(answer) if json_like else read_python(bracketed(answer), official=False)
+        made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
+        if not _is_shallow(made, MAX_SHOWN_DEPTH):
+            return None
+        plain = json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        return list(json.loads(plain)) or None
+    except (UnreadableError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inner)
 
 
 def _python_calls(answer: str) -> list[str]:

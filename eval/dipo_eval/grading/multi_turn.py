@@ -40,6 +40,7 @@ def grade_turns(
     case: Mapping[str, Any],
     *,
     mode: Mode = "strict",
+    native: bool = False,
     limit_s: float = LIMIT_S,
     pool: GradingPool | None = None,
 ) -> Verdict:
@@ -47,7 +48,8 @@ def grade_turns(
 
     ``turns``: for each turn the model's messages, each as its text or as a list of calls in text,
     ``["cd(folder='document')"]``. ``gold``: for each turn its calls. ``case``: the item of BFCL's data file
-    with id, initial_config and involved_classes. Correct where after each turn the environments have the
+    with id, initial_config and involved_classes. ``native``: the model had native tool calls, which compatible mode
+    does not read otherwise. Correct where after each turn the environments have the
     gold's states and the gold's results are among the results so far. Runs in a worker process that is killed
     after ``limit_s`` (``undecided``). Never raises because of ``turns``; UserError for a bad case or mode.
     """
@@ -61,6 +63,7 @@ def grade_turns(
         return Verdict("wrong", "longer than any conversation")
     task = {
         "kind": "replay", "turns": messages, "gold": gold, "official": mode == "compatible",
+        "native": native,
         "case": {field: case[field] for field in _FIELDS}, "limit_s": limit_s,
     }  # fmt: skip
     message = (pool or shared_pool()).ask(task, limit_s)
@@ -70,6 +73,17 @@ def grade_turns(
     reason = message["replayed"]
     shown = "; ".join(calls)[:300] if calls else None
     return Verdict("wrong", reason, shown) if reason else Verdict("correct", "same states and results", shown)
+
+
+def check_turn_gold(gold: object, case: Mapping[str, Any]) -> None:
+    """Raise UserError where a conversation cannot be graded: call it on every item before a run starts."""
+    _check_case(case)
+    if not isinstance(gold, list) or not all(
+        isinstance(turn, list) and all(isinstance(call, str) for call in turn) for turn in gold
+    ):
+        raise UserError(f"gold turns: {gold!r:.80} is no list of turns, each a list of calls as text")
+    if "question" in case and len(gold) != len(case["question"]):
+        raise UserError(f"{case['id']}: gold for {len(gold)} turns, but {len(case['question'])} are asked")
 
 
 def _as_message(message: str | Sequence[str]) -> str | list[str]:
@@ -97,9 +111,10 @@ def answer_task(task: dict[str, Any]) -> dict[str, Any]:
     from dipo_eval.grading.call_steps import step_calls
 
     official = task["official"]
+    read_officially = official and not task["native"]
     turns = []
     for turn in task["turns"]:
-        steps = [step_calls(one, official=official) if isinstance(one, str) else one for one in turn]
+        steps = [step_calls(one, official=read_officially) if isinstance(one, str) else one for one in turn]
         turns.append(
             [step for step, one in zip(steps, turn, strict=True) if step or not isinstance(one, str)]
         )

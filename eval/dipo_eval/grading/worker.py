@@ -52,6 +52,10 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
             from dipo_eval.grading.multi_turn import answer_task
 
             return answer_task(task)
+        if task.get("kind") == "step":
+            from dipo_eval.grading.conversation import answer_step
+
+            return answer_step(task)
         tolerance = None if task["tolerance"] is None else Fraction(task["tolerance"])
         return {"outcome": compare_slowly(task["answer"], task["gold"], tolerance).name}
     except MemoryError:
