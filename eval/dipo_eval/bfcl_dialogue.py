@@ -8,14 +8,13 @@ the grader's strict reader and never evaluated.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from dipo_eval.dialogue import Ask
 from dipo_eval.engine import Message
 from dipo_eval.grading import bfcl
-from dipo_eval.grading.conversation import OUT_OF_STEPS, Step, stored, take_step
+from dipo_eval.grading.conversation import FAILED, OUT_OF_STEPS, Step, stored, take_step
 from dipo_eval.grading.multi_turn import MAX_CHARS
 
 # Seconds for the calls of one message, those of all messages before included, and for all of a conversation.
@@ -55,12 +54,10 @@ class Conversation:
         if sum(len(one) for turn in self._turns for one in turn) > MAX_CHARS:
             self._ended = "longer than any conversation"
             return None
-        started = time.monotonic()
-        limit_s = max(0.0, min(self._left_s, STEP_LIMIT_S))
-        step = take_step(text, self._done, self._row, limit_s=limit_s)
-        self._left_s -= time.monotonic() - started
-        if step.failure:
-            self._ended = step.failure
+        step = take_step(text, self._done, self._row, limit_s=STEP_LIMIT_S)
+        self._left_s -= step.seconds
+        if step.failure or self._left_s < 0:
+            self._ended = step.failure or f"{FAILED}the conversation's time limit"
             return None
         if not step.calls:
             self._messages.append({"role": "assistant", "content": text})
@@ -113,7 +110,7 @@ class Conversation:
         if not self._native or step.native is None:  # no data that a template could show as calls
             self._messages += [{"role": "assistant", "content": text}, _as_user(step.calls, results)]
             return
-        ids = [f"call{self._calls + index:05d}" for index in range(len(results))]  # 9 characters, as Mistral's
+        ids = [_call_id(self._calls + index) for index in range(len(results))]
         self._calls += len(ids)
         called = [
             {"id": one, "type": "function", "function": function}
@@ -124,6 +121,11 @@ class Conversation:
             {"role": "tool", "tool_call_id": one, "name": function["name"], "content": result}
             for one, function, result in zip(ids, step.native, results, strict=True)
         ]
+
+
+def _call_id(number: int) -> str:
+    """Of nine letters and digits: Mistral's templates refuse any other."""
+    return f"call{number % 100_000:05d}"
 
 
 def _as_user(calls: list[str], results: list[str]) -> Message:

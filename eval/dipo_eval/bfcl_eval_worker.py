@@ -13,6 +13,7 @@ from typing import Any
 from dipo_eval.grading import bfcl
 from dipo_eval.grading.call_arithmetic import NotLiteralError, fold
 from dipo_eval.grading.call_language import language_of
+from dipo_eval.grading.calls import calls_of
 from dipo_eval.worker_loop import Answer, serve
 
 
@@ -43,8 +44,11 @@ def _arithmetic(text: str) -> Any:
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
     item = bfcl.item(row["category"], row["item_id"])
+    response, model = row["response"], "model"
+    if row["native"]:  # each of its handlers decodes a form of its own: read by us, compared by it
+        response, model = calls_of(response, row["category"]), bfcl.NATIVE_MODEL
     try:
-        status, reason = official_verdict(row["response"], item, row["category"])
+        status, reason = official_verdict(response, item, row["category"], model)
     except _WouldRunError:
         status, reason = "undecided", "not asked: it would run code of the response"
     except MemoryError:
@@ -52,7 +56,9 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
     return {"status": status, "reason": reason, "extracted": None}
 
 
-def official_verdict(response: Any, item: dict[str, Any], category: str) -> tuple[str, str]:
+def official_verdict(
+    response: Any, item: dict[str, Any], category: str, model: str = "model"
+) -> tuple[str, str]:
     """("correct" or "wrong", bfcl-eval's reason) for a text or decoded calls, as its eval_runner.py decides.
 
     Where its checker raises, which ends an evaluation with it, the response is wrong and the reason names the error.
@@ -76,7 +82,7 @@ def official_verdict(response: Any, item: dict[str, Any], category: str) -> tupl
     checker = bfcl.module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker
     try:
         result = checker(
-            item["function"], decoded, item["ground_truth"], enums.Language(language), category, "model"
+            item["function"], decoded, item["ground_truth"], enums.Language(language), category, model
         )
     except Exception as error:
         return "wrong", f"checker raises {type(error).__name__}"

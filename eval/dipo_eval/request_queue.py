@@ -69,7 +69,9 @@ class Queue:
     ) -> None:
         self._renderer, self._cache, self._sampling, self._limits = renderer, cache, sampling, limits
         self._on_slot = on_slot
-        self._pairs: list[tuple[Slot, Request]] = []  # by position in the engine's queue
+        # By position in the engine's queue; dropped when answered, since a conversation's prompts add up.
+        self._pairs: dict[int, tuple[Slot, Request]] = {}
+        self._sent = 0
         self._started = time.monotonic()
         self.load_seconds = 0.0
 
@@ -78,25 +80,29 @@ class Queue:
         for slot in slots:
             left = self._from_cache(slot, self._request(slot, slot.prompt, slot.seed))
             if left is not None:
-                self._pairs.append((slot, left))
+                self._put(slot, left)
         if not self._pairs:
             return
         started = time.monotonic()
         engine = load()
         self.load_seconds = time.monotonic() - started
         try:
-            engine.generate([request for _, request in self._pairs], self._sampling, self._on_done)
+            engine.generate([request for _, request in self._pairs.values()], self._sampling, self._on_done)
         finally:
             engine.close()
 
     def _on_done(self, position: int, generations: list[Generation]) -> list[Request]:
-        slot, request = self._pairs[position]
+        slot, request = self._pairs.pop(position)
         self._cache.put(self._cache.key(request, self._sampling), generations)
         following = self._from_cache(slot, self._next(slot, generations))
         if following is None:
             return []
-        self._pairs.append((slot, following))
+        self._put(slot, following)
         return [following]
+
+    def _put(self, slot: Slot, request: Request) -> None:
+        self._pairs[self._sent] = (slot, request)
+        self._sent += 1
 
     def _from_cache(self, slot: Slot, request: Request | None) -> Request | None:
         """The slot's next request that the cache does not answer, or None where the slot is done."""

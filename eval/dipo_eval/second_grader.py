@@ -10,13 +10,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bfcl_items import CATEGORIES, is_native
 from dipo_eval.errors import UserError
 from dipo_eval.grading import bfcl
-from dipo_eval.grading.call_language import SINGLE_TURN
+from dipo_eval.grading.call_language import MULTI_TURN
+from dipo_eval.grading.conversation import grade_conversation
 from dipo_eval.grading.math import joined
+from dipo_eval.grading.multi_turn import check_turn_gold
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.grading.worker_process import LateError, LostError, WorkerProcess
 
@@ -87,9 +91,10 @@ class MathVerify(_InProcess):
 
 
 class BfclEval(_InProcess):
-    """bfcl-eval's own decoder and checker on samples of the suite bfcl.
+    """bfcl-eval's own decoder and checker on samples of the suites bfcl and bfcl-native.
 
-    Its decoder evaluates parts of a response: see ``bfcl_eval_worker`` for what is done about that.
+    Its decoder evaluates parts of a response: see ``bfcl_eval_worker`` for what is done about that. Its checker of
+    conversations evaluates every call: those rows get ``grade_turns``' compatible verdict, and the reason says so.
     """
 
     module = "dipo_eval.bfcl_eval_worker"
@@ -98,12 +103,25 @@ class BfclEval(_InProcess):
     def task(self, row: Row) -> dict[str, Any]:
         """Raises UserError where the row is no sample of an item of BFCL."""
         category = row.get("kind")
-        if category not in SINGLE_TURN:
+        if category not in CATEGORIES:
             raise UserError(
                 f"{row['item_id']}: kind {category!r:.80} is no category of BFCL; bfcl-eval cannot grade it"
             )
         bfcl.item(category, row["item_id"])
-        return {"response": row["response"], "item_id": row["item_id"], "category": category}
+        asked = {key: row[key] for key in ("response", "item_id")}
+        return {**asked, "category": category, "native": is_native(row)}
+
+    def grade(self, row: Row) -> Verdict:
+        """bfcl-eval's verdict on a row, or that of our replay, which equals it, on a conversation."""
+        category = self.task(row)["category"]
+        if category not in MULTI_TURN:
+            return super().grade(row)
+        case = bfcl.item(category, row["item_id"])
+        check_turn_gold(row["gold"], case)
+        verdict = grade_conversation(
+            row["response"], row["gold"], case, mode="compatible", native=is_native(row)
+        )
+        return replace(verdict, reason=f"{verdict.reason} (grade_turns, compatible)")
 
 
 def _opened(kind: type[_InProcess]) -> Callable[[], Any]:

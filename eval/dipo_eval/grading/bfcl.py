@@ -23,6 +23,7 @@ from dipo_eval.errors import UserError
 VERSION = "2026.3.23"
 _MODELS = "bfcl_eval.constants.model_config"
 _ENVIRONMENTS = "bfcl_eval.eval_checker.multi_turn_eval.func_source_code"
+NATIVE_MODEL = "native"
 ENVIRONMENTS = {
     "GorillaFileSystem": "gorilla_file_system", "MathAPI": "math_api", "MessageAPI": "message_api",
     "TwitterAPI": "posting_api", "TicketAPI": "ticket_api", "TradingBot": "trading_bot",
@@ -54,10 +55,10 @@ def module(name: str) -> Any:
 
 
 class _AnyModel(dict[str, Any]):
-    """bfcl-eval's table of models: every name is a model that sees dots in function names."""
+    """bfcl-eval's table of models: every name but one is a model that sees dots in function names."""
 
     def __missing__(self, name: str) -> Any:
-        return types.SimpleNamespace(underscore_to_dot=False)
+        return types.SimpleNamespace(underscore_to_dot=name == NATIVE_MODEL)
 
 
 def environment_class(name: str) -> type:

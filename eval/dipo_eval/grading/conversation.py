@@ -7,6 +7,7 @@ which are killed at their time limit.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from dipo_eval.grading.verdict import Verdict
 MAX_RESULTS = 1_000_000
 """Characters of one step's results. No context holds as many."""
 OUT_OF_STEPS = "too many steps in a turn"
-_FAILED = "calls not carried out: "
+FAILED = "calls not carried out: "
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Step:
 
     ``calls``: its calls as text, [] where it has none and talks to the user. ``results``: their results as text.
     ``native``: the calls as ``{"name": ..., "arguments": {...}}``, None where they are no data. ``failure``: why
-    the conversation cannot go on, else empty.
+    the conversation cannot go on, else empty. ``seconds``: what it took, without waiting for a worker process.
     """
 
     calls: list[str]
     results: list[str]
     native: list[dict[str, Any]] | None = None
     failure: str = ""
+    seconds: float = 0.0
 
 
 def take_step(
@@ -55,8 +57,8 @@ def take_step(
     }  # fmt: skip
     message = (pool or shared_pool()).ask(task, limit_s)
     if "calls" not in message:
-        return Step([], [], failure=f"{_FAILED}{message.get('reason')}")
-    return Step(message["calls"], message["results"], message["native"])
+        return Step([], [], failure=f"{FAILED}{message.get('reason')}")
+    return Step(message["calls"], message["results"], message["native"], seconds=message["seconds"])
 
 
 def answer_step(task: dict[str, Any]) -> dict[str, Any]:
@@ -64,17 +66,17 @@ def answer_step(task: dict[str, Any]) -> dict[str, Any]:
     from dipo_eval.grading.call_replay import carry_out
     from dipo_eval.grading.call_steps import native_calls, step_calls
 
+    started = time.monotonic()
     calls = step_calls(task["text"], official=False)
-    if not calls:
-        return {"calls": [], "results": [], "native": None}
-    results = carry_out(task["case"], task["done"], calls)
+    results = carry_out(task["case"], task["done"], calls) if calls else []
     if sum(map(len, results)) > MAX_RESULTS:
         return {"reason": "results longer than any context"}
-    native = native_calls(task["text"])
+    native = native_calls(task["text"]) if calls else None
     return {
         "calls": calls,
         "results": results,
         "native": native if native and len(native) == len(calls) else None,
+        "seconds": time.monotonic() - started,
     }
 
 
@@ -99,7 +101,7 @@ def grade_conversation(
     turns, ended = _read(response)
     if turns is None:
         return Verdict("wrong", "no conversation")
-    if ended and ended.startswith(_FAILED):
+    if ended and ended.startswith(FAILED):
         return Verdict("undecided", ended[:200])
     if ended and (ended != OUT_OF_STEPS or len(turns) != len(gold)):
         return Verdict("wrong", ended[:200])
