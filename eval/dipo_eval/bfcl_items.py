@@ -36,13 +36,16 @@ def load(limit: int | None, seed: int, *, native: bool) -> list[Item]:
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit={limit} leaves no problem to evaluate; give at least 1")
-    groups = [[_item(category, row, native) for row in bfcl.items(category)] for category in CATEGORIES]
-    shares = _shares([len(group) for group in groups], limit)
+    groups = [bfcl.items(category) for category in CATEGORIES]
+    for category, rows in zip(CATEGORIES, groups, strict=True):
+        for row in rows:
+            _check(category, row)
+    shares = _shares([len(rows) for rows in groups], limit)
     return [
-        item
-        for group, share in zip(groups, shares, strict=True)
+        _item(category, row, native)
+        for category, rows, share in zip(CATEGORIES, groups, shares, strict=True)
         if share
-        for item in take(group, share, seed)
+        for row in take(list(rows), share, seed)
     ]
 
 
@@ -58,17 +61,21 @@ def _shares(sizes: list[int], limit: int | None) -> list[int]:
     return shares
 
 
-def _item(category: str, row: dict[str, Any], native: bool) -> Item:
+def _check(category: str, row: dict[str, Any]) -> None:
     if category in MULTI_TURN:
         check_turn_gold(row["ground_truth"], row)
     else:
         check_call_gold(row["ground_truth"], row["function"], category)
+
+
+def _item(category: str, row: dict[str, Any], native: bool) -> Item:
     return Item(
         row["id"],
         first_messages(row, native=native),
         row["ground_truth"],
         {"kind": category, **({"form": "native"} if native else {})},
-        bfcl.first_tools(row) if native else None,
+        # Some items offer no function: servers refuse an empty list of tools.
+        (bfcl.first_tools(row) or None) if native else None,
     )
 
 

@@ -47,6 +47,15 @@ def test_what_is_missing_is_said_and_never_counts_0_silently() -> None:
     assert third["parts"]["non_live"] == pytest.approx(0.6)
 
 
+def test_with_conversations_the_third_is_whole_and_the_fourth_is_not() -> None:
+    third, fourth = overall_scores(NON_LIVE | LIVE | MULTI_TURN).values()
+    assert third["missing"] == []
+    assert third["value"] == pytest.approx((LIVE_V3 + 0.6 + 0.25) / 3)
+    assert fourth["missing"] == list(AGENTIC)
+    assert fourth["value"] is None
+    assert fourth["missing_as_zero"] == pytest.approx(0.065 + 0.1 * LIVE_V4 + 0.0325 + 0.075)
+
+
 def test_a_part_that_is_not_whole_has_no_value() -> None:
     third, fourth = overall_scores({"simple_python": 1.0, "irrelevance": 1.0}).values()
     assert third["parts"] == {"live": None, "non_live": None, "multi_turn": None}

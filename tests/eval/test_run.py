@@ -13,6 +13,7 @@ import pytest
 
 from dipo_eval import provenance
 from dipo_eval import run as run_module
+from dipo_eval.bfcl_items import CATEGORIES
 from dipo_eval.bfcl_overall import overall_scores
 from dipo_eval.checkpoints import Checkpoint, find_checkpoints, weights_hash
 from dipo_eval.cli import overall_lines
@@ -20,7 +21,6 @@ from dipo_eval.cpu_env import set_engine_env
 from dipo_eval.engine import Prompt, Request, Sampling, generate_all
 from dipo_eval.errors import UserError
 from dipo_eval.grading import bfcl
-from dipo_eval.grading.call_language import SINGLE_TURN
 from dipo_eval.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.results import read_result, read_samples
 from dipo_eval.run import evaluate
@@ -82,20 +82,20 @@ def test_everything_is_stored_and_recomputes(models: Path, tmp_path: Path, data:
 
 @pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
 def test_bfcl_adds_its_overall_scores_and_what_they_lack(models: Path, tmp_path: Path, data: Path) -> None:
-    (result,) = run_hf(models / "global_step2_hf", tmp_path, data, suites=["bfcl"], limit=13)
+    (result,) = run_hf(models / "global_step2_hf", tmp_path, data, suites=["bfcl"], limit=17)
     found, rows = result.result, read_samples(result.folder)
     assert set(found) == RESULT_KEYS | {"overall"}
-    assert {row["kind"] for row in rows} == set(SINGLE_TURN)
+    assert {row["kind"] for row in rows} == set(CATEGORIES)
     # Saying nothing is right for irrelevance, but not where the model was never asked.
     never_asked = [row for row in rows if row["finish_reason"] == "prompt_too_long"]
     assert "irrelevance" in {row["kind"] for row in never_asked}
     assert {row["status"] for row in never_asked} == {"wrong"}
-    accuracies = {kind: found["metrics"][f"accuracy/{kind}"]["value"] for kind in SINGLE_TURN}
+    accuracies = {kind: found["metrics"][f"accuracy/{kind}"]["value"] for kind in CATEGORIES}
     assert found["overall"] == overall_scores(accuracies)
     assert found["metrics"] == metrics_from_samples(rows)
     assert [line.partition(";")[0] for line in overall_lines([result])] == [
-        "global_step2_hf, BFCL v3 overall: none, without multi_turn",
-        "global_step2_hf, BFCL v4 overall: none, without multi_turn, agentic",
+        f"global_step2_hf, BFCL v3 overall: {100 * found['overall']['BFCL v3']['value']:.1f}%",
+        "global_step2_hf, BFCL v4 overall: none, without agentic",
     ]
 
 

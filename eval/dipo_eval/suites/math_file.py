@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict, check_gold, grade_math
@@ -17,6 +17,7 @@ from dipo_eval.suites.base import Gold, Item
 # https://github.com/QwenLM/Qwen2.5-Math (evaluation, prompt type qwen25-math-cot).
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
+T = TypeVar("T")
 Record = dict[str, Any]
 
 
@@ -105,7 +106,7 @@ def read_records(path: Path) -> list[tuple[int, Record]]:
     return records
 
 
-def take(items: list[Item], limit: int | None, seed: int) -> list[Item]:
+def take(items: list[T], limit: int | None, seed: int) -> list[T]:
     """A random subset of `limit` items, fixed by the seed, in the order given; all for None."""
     if limit is None or limit >= len(items):
         return items
