@@ -10,8 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dipo_eval.checkpoints import default_run, find_checkpoints
+from dipo_eval.checkpoints import Checkpoint, default_run, find_checkpoints
 from dipo_eval.errors import UserError
+from dipo_eval.results import safe_name
 
 if TYPE_CHECKING:
     from dipo_eval.task import SuiteResult
@@ -34,7 +35,17 @@ def eval_command(
         str | None,
         typer.Option(help="Name of the run in the results. Default: the training run's folder, or 'models'."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="What generates: vllm, or hf (slower).")] = "vllm",
+    engine: Annotated[
+        str, typer.Option(help="What generates: vllm, hf (slower), or openai (a server, with --base-url).")
+    ] = "vllm",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of an OpenAI-compatible server; MODEL is then its name there, and a key is read from "
+            "OPENAI_API_KEY. Example: http://localhost:8000/v1",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples a problem; above 1 set --temperature.")] = 1,
     limit: Annotated[
         int | None,
@@ -49,6 +60,18 @@ def eval_command(
     dtype: Annotated[
         str, typer.Option(help="auto (float32 without a GPU), float32, bfloat16, float16.")
     ] = "auto",
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="A text that ends a response; may be given several times.", show_default=False),
+    ] = None,
+    thinking: Annotated[
+        bool | None,
+        typer.Option(
+            "--thinking/--no-thinking",
+            help="The chat template's thinking mode. Default: as the template has it.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Fixes sampling, --limit and generated suites.")] = 0,
     data_dir: Annotated[
         Path | None,
@@ -65,7 +88,8 @@ def eval_command(
 
         dipo eval runs/quickstart/ckpt --suites arithmetic-control --results results
 
-    What has been evaluated with the same weights, suite and settings is not done again.
+    What has been evaluated with the same weights, suite and settings is not done again, and an evaluation that was
+    killed goes on where it stopped. All suites share one load of the model.
     """
     console = Console()
     if not console.is_terminal:
@@ -83,11 +107,12 @@ def eval_command(
         # Late, so that --help and --list do not wait for torch.
         from dipo_eval.run import evaluate
 
+        served = engine == "openai"
         found = evaluate(
-            find_checkpoints(model),
+            [Checkpoint(Path(model), safe_name(model))] if served else find_checkpoints(model),
             [name.strip() for name in suites.split(",") if name.strip()],
             results_dir=results,
-            run=run or default_run(model),
+            run=run or default_run(model, served),
             engine=engine,
             samples=samples,
             limit=limit,
@@ -97,6 +122,9 @@ def eval_command(
             max_model_len=max_model_len,
             dtype=dtype,
             seed=seed,
+            stop=stop or (),
+            thinking=thinking,
+            base_url=base_url,
             data_dir=data_dir,
             force=force,
             progress=console.is_terminal,
@@ -108,7 +136,9 @@ def eval_command(
     console.print(results_table(found))
     for line in overall_lines(found):
         console.print(line, markup=False, highlight=False)
-    console.print(f"results in {results / (run or default_run(model))}", markup=False, highlight=False)
+    console.print(
+        f"results in {results / (run or default_run(model, served))}", markup=False, highlight=False
+    )
 
 
 def results_table(results: list[SuiteResult]) -> Table:
