@@ -173,23 +173,31 @@ def test_killed_twenty_times_it_ends_as_if_undisturbed(models: Path, tmp_path: P
     data.mkdir()
     rows = [{"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(60)]
     (data / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    undisturbed = tmp_path / "undisturbed"
     evaluations = Evaluations(models / "global_step2_hf", data)
+    moments = random.Random(0)
+    kills = folders = 0
     try:
-        started = time.monotonic()
         assert evaluations.run(undisturbed) == 0
+        started = time.monotonic()
+        assert evaluations.run(tmp_path / "timed") == 0
         takes = time.monotonic() - started
-        moments = random.Random(0)
-        for kill in range(20):
-            # Half of them at any moment from the start, half once responses come.
-            delay = moments.uniform(0, takes / 4 if kill % 2 else takes / 40)
-            assert evaluations.run(killed, delay, at_work=kill % 2 == 0) == -9
-            for folder in killed.glob("r/m/*"):  # nothing half written is taken for a result
-                assert read_result(folder) is None or len(read_samples(folder)) == 80
-        assert evaluations.run(killed) == 0
+        while kills < 20:
+            killed, folders, status = tmp_path / f"killed{folders}", folders + 1, -9
+            while status == -9:
+                # Half of them at any moment from the start, half once responses come.
+                delay = moments.uniform(0, takes / 4 if kills % 2 else takes / 40)
+                status = evaluations.run(killed, delay if kills < 20 else None, at_work=kills % 2 == 0)
+                kills += status == -9
+                for folder in killed.glob("r/m/*"):  # nothing half written is taken for a result
+                    assert read_result(folder) is None or len(read_samples(folder)) == 80
+            assert status == 0
+            assert_alike(killed, undisturbed)
     finally:
         evaluations.close()
 
+
+def assert_alike(killed: Path, undisturbed: Path) -> None:
     for suite in ("gsm8k", "arithmetic-control"):
         expected, found = (folder / "r" / "m" / suite for folder in (undisturbed, killed))
         assert read_samples(found) == read_samples(expected)
@@ -198,10 +206,10 @@ def test_killed_twenty_times_it_ends_as_if_undisturbed(models: Path, tmp_path: P
         assert one is not None
         assert other is not None
         assert without_times(one) == without_times(other)
-        assert other["counts"]["correct"] + other["counts"]["wrong"] + other["counts"]["undecided"] == 80
-    kept = [record for path in killed.glob(f"{FOLDER}/*/*.zst") for record in records(path)]
-    assert len(kept) == len({key for key, _ in kept}) == 80  # 2 suites of 40 items: each was kept, and once
-    assert len(list(killed.glob(f"{FOLDER}/*/*.zst"))) > 3  # by several of the processes
+    files = list(killed.glob(f"{FOLDER}/*/*.zst"))
+    kept = [key for path in files for key, _ in records(path)]
+    assert len(kept) == len(set(kept)) == 80  # 2 suites of 40 items: each was kept, and once
+    assert len(files) > 1  # by several of the processes
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
