@@ -2,12 +2,14 @@
 
 Nothing here imports what that environment does not have. In the jail evalplus works as it is: its check runs a
 solution in a child of its own and compares there, so a solution that fools it does so here, as in evalplus, but
-gets nowhere else. Its shared counters are made without locks, which need a device that the jail does not have.
+gets nowhere else. Its shared counters are of another make, since multiprocessing's need a folder that no jail has.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import multiprocessing
 import os
 import sys
@@ -55,11 +57,10 @@ def _answer(problems: Problems, settings: dict[str, Any], question: dict[str, An
     )
     if outcome.ended != "done":
         return {"status": "undecided", "reason": f"{outcome.ended} limit {outcome.detail}".strip()}
-    try:
-        found = json.loads(outcome.output)
-        return {"status": "scored", **{part: str(found[part]) for part in PARTS}}
-    except (ValueError, KeyError, TypeError):
-        return {"status": "undecided", "reason": "evalplus ended without a verdict"}
+    found = json.loads(outcome.output or b"{}")
+    if not found.keys() >= set(PARTS):
+        return {"status": "undecided", "reason": f"evalplus raises {found.get('raised', 'nothing, but ended')}"}
+    return {"status": "scored", **{part: found[part] for part in PARTS}}
 
 
 def _checking(
@@ -71,13 +72,29 @@ def _checking(
 
     def inmate(descriptor: int) -> None:
         os.register_at_fork(after_in_child=partial(os.close, descriptor))  # the verdict is not the solution's
-        runner.Value = partial(multiprocessing.Value, lock=False)
-        runner.Array = partial(multiprocessing.Array, lock=False)
-        solution = sanitize(response, entrypoint=problem["entry_point"])
-        found = check_correctness(dataset, 0, problem, solution, oracle, fast_check=True)
-        os.write(descriptor, json.dumps({part: found[part][0] for part in PARTS}).encode("ascii"))
+        runner.Value = _shared_int
+        runner.Array = _shared_bytes
+        try:
+            solution = sanitize(response, entrypoint=problem["entry_point"])
+            found = check_correctness(dataset, 0, problem, solution, oracle, fast_check=True)
+            reply = {part: found[part][0] for part in PARTS}
+        except Exception as error:
+            reply = {"raised": type(error).__name__}
+        os.write(descriptor, json.dumps(reply).encode("ascii"))
 
     return inmate
+
+
+def _shared_int(code: str, value: int) -> ctypes.c_int:
+    """What multiprocessing.Value gives, in memory that a fork shares; that one needs /dev/shm."""
+    made = ctypes.c_int.from_buffer(mmap.mmap(-1, ctypes.sizeof(ctypes.c_int)))
+    made.value = value
+    return made
+
+
+def _shared_bytes(code: str, values: list[bool]) -> ctypes.Array[ctypes.c_byte]:
+    """What multiprocessing.Array gives, all 0 as evalplus's are."""
+    return (ctypes.c_byte * len(values)).from_buffer(mmap.mmap(-1, max(1, len(values))))
 
 
 def _pass_at_k(total: list[int], base: list[int], plus: list[int]) -> dict[str, float]:
