@@ -82,7 +82,9 @@ def eval_command(
         from dipo_eval.harness.lm_eval import TASKS
 
         console.print(_suite_table())
-        console.print(f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True)
+        console.print(
+            f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
+        )
         return
     try:
         if model is None:

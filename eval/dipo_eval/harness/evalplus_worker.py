@@ -59,7 +59,10 @@ def _answer(problems: Problems, settings: dict[str, Any], question: dict[str, An
         return {"status": "undecided", "reason": f"{outcome.ended} limit {outcome.detail}".strip()}
     found = json.loads(outcome.output or b"{}")
     if not found.keys() >= set(PARTS):
-        return {"status": "undecided", "reason": f"evalplus raises {found.get('raised', 'nothing, but ended')}"}
+        return {
+            "status": "undecided",
+            "reason": f"evalplus raises {found.get('raised', 'nothing, but ended')}",
+        }
     return {"status": "scored", **{part: found[part] for part in PARTS}}
 
 
