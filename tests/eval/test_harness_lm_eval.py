@@ -110,7 +110,8 @@ def _evaluated(model: Path, data: Path, results: Path) -> dict[str, Any]:
 
 
 def _last_number(text: str) -> str:
-    return ([match[0] or match[1] for match in re.findall(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", text)] or ["7"])[-1]
+    numbers = re.findall(r"-?[0-9.,]{2,}|-?[0-9]+", text)
+    return numbers[-1] if numbers else "7"
 
 
 def _whole_text(text: str) -> str:
