@@ -12,6 +12,9 @@ from rich.table import Table
 
 from dipo_eval.checkpoints import default_run, find_checkpoints
 from dipo_eval.errors import UserError
+from dipo_eval.harness.command import show_official
+from dipo_eval.harness.lm_eval import TASKS
+from dipo_eval.harness.registry import get_harnesses
 
 if TYPE_CHECKING:
     from dipo_eval.task import SuiteResult
@@ -79,8 +82,6 @@ def eval_command(
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe: nothing needs to be folded
     if list_suites:
-        from dipo_eval.harness.lm_eval import TASKS
-
         console.print(_suite_table())
         console.print(
             f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
@@ -93,15 +94,13 @@ def eval_command(
             raise UserError(
                 "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
             )
+        harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
-        from dipo_eval.harness.command import show_official
-        from dipo_eval.harness.registry import get_harnesses
         from dipo_eval.run import evaluate
 
-        harnesses = get_harnesses(_names(with_ or ""), _names(suites))
         found = evaluate(
             find_checkpoints(model),
-            _names(suites),
+            [name.strip() for name in suites.split(",") if name.strip()],
             results_dir=results,
             run=run or default_run(model),
             engine=engine,
@@ -126,10 +125,6 @@ def eval_command(
     for line in overall_lines(found):
         console.print(line, markup=False, highlight=False)
     console.print(f"results in {results / (run or default_run(model))}", markup=False, highlight=False)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def results_table(results: list[SuiteResult]) -> Table:
