@@ -12,9 +12,6 @@ from rich.table import Table
 
 from dipo_eval.checkpoints import default_run, find_checkpoints
 from dipo_eval.errors import UserError
-from dipo_eval.harness.command import show_official
-from dipo_eval.harness.lm_eval import TASKS
-from dipo_eval.harness.registry import get_harnesses
 
 if TYPE_CHECKING:
     from dipo_eval.task import SuiteResult
@@ -82,6 +79,8 @@ def eval_command(
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe: nothing needs to be folded
     if list_suites:
+        from dipo_eval.harness.lm_eval import TASKS
+
         console.print(_suite_table())
         console.print(
             f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
@@ -94,6 +93,9 @@ def eval_command(
             raise UserError(
                 "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
             )
+        from dipo_eval.harness.command import show_official
+        from dipo_eval.harness.registry import get_harnesses
+
         harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
         from dipo_eval.run import evaluate
