@@ -138,7 +138,7 @@ def _lm_eval(model: Path, data: Path, out: Path, tasks: list[str]) -> dict[str, 
         "HF_HUB_OFFLINE": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     samples = {}
     for task in tasks:
