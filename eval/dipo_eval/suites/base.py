@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.grading import Verdict
+from dipo_eval.suites.data_file import DataFile
 
 Gold = str | list[str] | list[dict[str, Any]]
 
@@ -32,6 +33,8 @@ class Suite:
     DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
     sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
     suite has one, gives the field `overall` of results.json: numbers made of its metrics.
+    `data`: the file that the items are from, where there is one; `files` are those whose contents make the suite,
+    besides the package's own (a user's YAML).
     """
 
     name: str
@@ -41,6 +44,8 @@ class Suite:
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]
     overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
+    data: DataFile | None = None
+    files: tuple[Path, ...] = ()
 
 
 def items_sha256(items: Sequence[Item]) -> str:
