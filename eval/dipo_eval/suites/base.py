@@ -29,12 +29,11 @@ class Item:
 class Suite:
     """A benchmark.
 
+    `data` is the file that the items are from, where there is one; `files` are those that make a user's own suite.
     `load(data_dir, limit, seed)` returns its items, all checked: data_dir None means the variable
     DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
     sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
     suite has one, gives the field `overall` of results.json: numbers made of its metrics.
-    `data`: the file that the items are from, where there is one; `files` are those whose contents make the suite,
-    besides the package's own (a user's YAML).
     """
 
     name: str
@@ -43,9 +42,9 @@ class Suite:
     metric: str
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]
-    overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
     data: DataFile | None = None
     files: tuple[Path, ...] = ()
+    overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
 
 
 def items_sha256(items: Sequence[Item]) -> str:
