@@ -31,11 +31,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]{0,199}")
 def suite_folder(results_dir: Path, run: str, checkpoint: str, suite: str) -> Path:
     """Folder of one (run, checkpoint, suite). Raises UserError for a name that could leave `results_dir`."""
     for label, name in (("run", run), ("checkpoint", checkpoint), ("suite", suite)):
-        if not _SAFE_NAME.fullmatch(name):
+        if not is_safe_name(name):
             raise UserError(
                 f"{label} name {name!r} cannot be a folder: use letters, digits and . _ + @ = - only"
             )
     return results_dir / run / checkpoint / suite
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name may be a folder of the results."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def safe_name(text: str) -> str:

@@ -50,13 +50,13 @@ def load_math_file(
     lines_of_ids: dict[str, int] = {}
     for number, record in found.rows:
         where = f"{found.source}:{number}"
-        item_id, question = _text(record, "id", where), _text(record, "question", where)
+        item_id, question = checked_text(record, "id", where), checked_text(record, "question", where)
         if item_id in lines_of_ids:
             raise UserError(
                 f"{where}: id {item_id!r} is already on line {lines_of_ids[item_id]}; make ids unique"
             )
         lines_of_ids[item_id] = number
-        gold = _gold(record, where)
+        gold = checked_gold(record, where)
         meta = {key: record[key] for key in meta_keys if record.get(key) is not None}
         if extra_meta:
             try:
@@ -89,22 +89,25 @@ def grade_item(response: str, item: Item) -> Verdict:
     return grade_math(response, gold, tolerance=tolerance)
 
 
-def _text(record: Record, key: str, where: str) -> str:
+def checked_text(record: Record, key: str, where: str) -> str:
+    """A field that must be a text that is not empty; UserError with the place otherwise."""
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: field {key!r} must be a text that is not empty, got {value!r}")
+        raise UserError(f"{where}: field {key!r} must be a text that is not empty, got {value!r:.80}")
     return value
 
 
-def _gold(record: Record, where: str) -> Gold:
-    value = record.get("answer")
+def checked_gold(record: Record, where: str, key: str = "answer", readable: bool = True) -> Gold:
+    """A text or list of texts, none empty, which the math grader can read unless ``readable`` is False."""
+    value = record.get(key)
     texts = value if isinstance(value, list) and value else [value]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(
-            f"{where}: field 'answer' must be a text or a list of texts, none empty, got {value!r}"
+            f"{where}: field {key!r} must be a text or a list of texts, none empty, got {value!r:.80}"
         )
-    try:
-        check_gold(value)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    return value  # type: ignore[return-value]
+    if readable:
+        try:
+            check_gold(cast("str | list[str]", value))
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+    return cast("Gold", value)
