@@ -28,7 +28,11 @@ def eval_command(
         ),
     ] = None,
     suites: Annotated[
-        str | None, typer.Option(help="Suites, separated by commas; --list shows them.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Suites, separated by commas (--list shows them); or a .yaml or .py file of your own.",
+            show_default=False,
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder that results are written to.")] = Path("results"),
     run: Annotated[
@@ -88,7 +92,9 @@ def eval_command(
             show_default=False,
         ),
     ] = None,
-    list_suites: Annotated[bool, typer.Option("--list", help="List the suites and stop.")] = False,
+    list_suites: Annotated[
+        bool, typer.Option("--list", help="List the suites, with --data-dir their items, and stop.")
+    ] = False,
 ) -> None:
     """Evaluate a model or all checkpoints of a run, with intervals, and store every sample.
 
@@ -102,15 +108,16 @@ def eval_command(
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe: nothing needs to be folded
-    if list_suites:
-        from dipo_eval.harness.lm_eval import TASKS
-
-        console.print(_suite_table())
-        console.print(
-            f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
-        )
-        return
     try:
+        if list_suites:
+            from dipo_eval.harness.lm_eval import TASKS
+            from dipo_eval.suite_list import print_list
+
+            print_list(console, data_dir, [name for name in (suites or "").split(",") if name])
+            console.print(
+                f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
+            )
+            return
         if model is None:
             raise UserError("no model named; give a model folder, a training run's folder or a hub name")
         if not suites:
@@ -203,14 +210,3 @@ def overall_lines(results: list[SuiteResult]) -> list[str]:
                 f"{head}none, without {parts}; bfcl-eval, counting what is missing as 0, says {zero}"
             )
     return lines
-
-
-def _suite_table() -> Table:
-    from dipo_eval.suites import all_suites
-
-    table = Table()
-    for name in ("suite", "metric", "licence", "source"):
-        table.add_column(name)
-    for suite in all_suites().values():
-        table.add_row(suite.name, suite.metric, suite.licence, suite.source)
-    return table
