@@ -138,6 +138,7 @@ def _register() -> None:
     """The evaluation package's commands; it knows nothing of training, so they are added here."""
     from dipo_eval.board.cli import board_command
     from dipo_eval.cli import eval_command
+    from dipo_eval.export.cli import export_command
     from dipo_eval.gate_cli import gate_command
     from dipo_eval.regrade_cli import grade_command
 
@@ -145,6 +146,7 @@ def _register() -> None:
     app.command("grade")(grade_command)
     app.command("board")(board_command)
     app.command("gate")(gate_command)
+    app.command("export")(export_command)
 
 
 _register()

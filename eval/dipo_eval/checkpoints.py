@@ -91,11 +91,11 @@ def served_hash(model: str, base_url: str) -> str:
     return "served-" + hashlib.sha256(f"{base_url}\n{model}".encode()).hexdigest()
 
 
-def default_run(model: str) -> str:
-    """Name of the run where the user gives none: the folder of a training run, else "models"."""
+def default_run(model: str, served: bool = False) -> str:
+    """Name of the run where the user gives none: the folder of a training run, else "models" or "served"."""
     path = Path(model).expanduser()
-    if not path.is_dir():
-        return "models"
+    if served or not path.is_dir():
+        return "served" if served else "models"
     path = path.resolve()
     if _EXPORT.fullmatch(path.name):
         return safe_name(path.parent.name)

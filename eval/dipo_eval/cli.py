@@ -10,8 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dipo_eval.checkpoints import default_run, find_checkpoints
+from dipo_eval.checkpoints import Checkpoint, default_run, find_checkpoints
 from dipo_eval.errors import UserError
+from dipo_eval.results import safe_name
 
 if TYPE_CHECKING:
     from dipo_eval.task import SuiteResult
@@ -27,14 +28,28 @@ def eval_command(
         ),
     ] = None,
     suites: Annotated[
-        str | None, typer.Option(help="Suites, separated by commas; --list shows them.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Suites, separated by commas (--list shows them); or a .yaml or .py file of your own.",
+            show_default=False,
+        ),
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder that results are written to.")] = Path("results"),
     run: Annotated[
         str | None,
         typer.Option(help="Name of the run in the results. Default: the training run's folder, or 'models'."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="What generates: vllm, or hf (slower).")] = "vllm",
+    engine: Annotated[
+        str, typer.Option(help="What generates: vllm, hf (slower), or openai (a server, with --base-url).")
+    ] = "vllm",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of an OpenAI-compatible server; MODEL is then its name there, and a key is read from "
+            "OPENAI_API_KEY. Example: http://localhost:8000/v1",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples a problem; above 1 set --temperature.")] = 1,
     limit: Annotated[
         int | None,
@@ -49,6 +64,18 @@ def eval_command(
     dtype: Annotated[
         str, typer.Option(help="auto (float32 without a GPU), float32, bfloat16, float16.")
     ] = "auto",
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="A text that ends a response; may be given several times.", show_default=False),
+    ] = None,
+    thinking: Annotated[
+        bool | None,
+        typer.Option(
+            "--thinking/--no-thinking",
+            help="The chat template's thinking mode. Default: as the template has it.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Fixes sampling, --limit and generated suites.")] = 0,
     data_dir: Annotated[
         Path | None,
@@ -57,7 +84,17 @@ def eval_command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Evaluate again and replace what is there.")] = False,
-    list_suites: Annotated[bool, typer.Option("--list", help="List the suites and stop.")] = False,
+    with_: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Official scores of the same generations beside ours: lm-eval, evalplus, bfcl-eval, with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    list_suites: Annotated[
+        bool, typer.Option("--list", help="List the suites, with --data-dir their items, and stop.")
+    ] = False,
 ) -> None:
     """Evaluate a model or all checkpoints of a run, with intervals, and store every sample.
 
@@ -65,29 +102,41 @@ def eval_command(
 
         dipo eval runs/quickstart/ckpt --suites arithmetic-control --results results
 
-    What has been evaluated with the same weights, suite and settings is not done again.
+    What has been evaluated with the same weights, suite and settings is not done again, and an evaluation that was
+    killed goes on where it stopped. All suites share one load of the model.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe: nothing needs to be folded
-    if list_suites:
-        console.print(_suite_table())
-        return
     try:
+        if list_suites:
+            from dipo_eval.harness.lm_eval import TASKS
+            from dipo_eval.suite_list import print_list
+
+            print_list(console, data_dir, [name for name in (suites or "").split(",") if name])
+            console.print(
+                f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
+            )
+            return
         if model is None:
             raise UserError("no model named; give a model folder, a training run's folder or a hub name")
         if not suites:
             raise UserError(
                 "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
             )
+        from dipo_eval.harness.command import show_official
+        from dipo_eval.harness.registry import get_harnesses
+
+        harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
         from dipo_eval.run import evaluate
 
+        served = engine == "openai"
         found = evaluate(
-            find_checkpoints(model),
+            [Checkpoint(Path(model), safe_name(model))] if served else find_checkpoints(model),
             [name.strip() for name in suites.split(",") if name.strip()],
             results_dir=results,
-            run=run or default_run(model),
+            run=run or default_run(model, served),
             engine=engine,
             samples=samples,
             limit=limit,
@@ -97,18 +146,24 @@ def eval_command(
             max_model_len=max_model_len,
             dtype=dtype,
             seed=seed,
+            stop=stop or (),
+            thinking=thinking,
+            base_url=base_url,
             data_dir=data_dir,
             force=force,
             progress=console.is_terminal,
         )
+        console.print(results_table(found))
+        show_official(found, harnesses, console)
     except UserError as error:
         # Plain text: a path or a model's message may hold what rich takes for markup.
         typer.echo(f"dipo eval: {error}", err=True)
         raise typer.Exit(2) from error
-    console.print(results_table(found))
     for line in overall_lines(found):
         console.print(line, markup=False, highlight=False)
-    console.print(f"results in {results / (run or default_run(model))}", markup=False, highlight=False)
+    console.print(
+        f"results in {results / (run or default_run(model, served))}", markup=False, highlight=False
+    )
 
 
 def results_table(results: list[SuiteResult]) -> Table:
@@ -155,14 +210,3 @@ def overall_lines(results: list[SuiteResult]) -> list[str]:
                 f"{head}none, without {parts}; bfcl-eval, counting what is missing as 0, says {zero}"
             )
     return lines
-
-
-def _suite_table() -> Table:
-    from dipo_eval.suites import all_suites
-
-    table = Table()
-    for name in ("suite", "metric", "licence", "source"):
-        table.add_column(name)
-    for suite in all_suites().values():
-        table.add_row(suite.name, suite.metric, suite.licence, suite.source)
-    return table

@@ -46,7 +46,7 @@ class GenerationCache:
         self._file: io.FileIO | None = None
         if read and self._folder.is_dir():
             for path in sorted(self._folder.glob("*.jsonl.zst")):
-                self._found.update(_records(path))
+                self._found.update(records(path))
 
     def key(self, request: Request, sampling: Sampling) -> str:
         """sha256 over everything that decides a response but the weights. Greedy: the seed does not matter."""
@@ -85,7 +85,7 @@ class GenerationCache:
                 file.write(self._out.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
 
 
-def _records(path: Path) -> Iterator[tuple[str, list[Generation]]]:
+def records(path: Path) -> Iterator[tuple[str, list[Generation]]]:
     """(key, generations) of every whole line of a file, up to where it was cut off or damaged."""
     unreadable = (OSError, zstandard.ZstdError, ValueError, KeyError, TypeError)
     with contextlib.suppress(*unreadable), path.open("rb") as file:

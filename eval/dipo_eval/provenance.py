@@ -51,6 +51,7 @@ def _grader_hash(suite: Suite) -> str:
     source = inspect.getsourcefile(suite.grade)
     if source:
         files.add(Path(source))
+    files.update(suite.files)
     digest = hashlib.sha256()
     for path in sorted(files, key=lambda file: file.name):
         digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,19 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
-from dipo_eval.results import RESULTS, SAMPLES
+from dipo_eval.results import RESULTS, SAMPLES, open_samples, samples_file
 from dipo_eval.second_grader import SecondGrader
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.base import Suite
 from dipo_eval.suites.math_file import grade_item
 
 STATUSES = ("correct", "wrong", "undecided")
-_PACKED = f"{SAMPLES}.zst"
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,9 @@ class Regraded:
 def find_samples(path: Path) -> Path:
     """The file itself, or the samples of a results folder. Raises UserError where there is none."""
     if path.is_dir():
-        for name in (SAMPLES, _PACKED):
-            if (path / name).is_file():
-                return path / name
+        found = samples_file(path)
+        if found is not None:
+            return found
         raise UserError(f"{path}: holds no {SAMPLES}; name a folder RESULTS/RUN/CHECKPOINT/SUITE or its file")
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a {SAMPLES} of a results folder")
@@ -92,7 +88,7 @@ def read_stored(path: Path) -> list[StoredRow]:
         for number, line in enumerate(_lines(path), start=1):
             if line.strip():
                 rows.append(_checked(line, f"{path}:{number}", number))
-    except (OSError, UnicodeDecodeError, zstandard.ZstdError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}:{number + 1}: cannot be read ({error}); get the file again") from error
     if not rows:
         raise UserError(f"{path}: holds no samples")
@@ -100,10 +96,8 @@ def read_stored(path: Path) -> list[StoredRow]:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as raw:
-        packed = path.suffix == ".zst"
-        plain = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw)) if packed else raw
-        for line in plain:
+    with open_samples(path) as lines:
+        for line in lines:
             yield line.decode("utf-8")
 
 

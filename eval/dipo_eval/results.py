@@ -1,9 +1,9 @@
 """Results on disk: the only interface between evaluation, gate and board.
 
-    <results>/<run>/<checkpoint>/<suite>/samples.jsonl   one row a sample
+    <results>/<run>/<checkpoint>/<suite>/samples.jsonl   one row a sample; or samples.jsonl.zst, zstd-packed
                                         /results.json    metrics, settings, hashes; written last
 
-A folder counts only with a results.json whose samples_sha256 is that of the samples.jsonl beside it, so a
+A folder counts only with a results.json whose samples_sha256 is that of the samples beside it (unpacked), so a
 killed evaluation leaves nothing that anybody takes for a result. All writes go to a temporary file that is
 synced and renamed.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -20,10 +21,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import zstandard
+
 from dipo_eval.errors import UserError
 
 SCHEMA = 1
 SAMPLES = "samples.jsonl"
+PACKED = "samples.jsonl.zst"
 RESULTS = "results.json"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]{0,199}")
 
@@ -31,11 +35,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]{0,199}")
 def suite_folder(results_dir: Path, run: str, checkpoint: str, suite: str) -> Path:
     """Folder of one (run, checkpoint, suite). Raises UserError for a name that could leave `results_dir`."""
     for label, name in (("run", run), ("checkpoint", checkpoint), ("suite", suite)):
-        if not _SAFE_NAME.fullmatch(name):
+        if not is_safe_name(name):
             raise UserError(
                 f"{label} name {name!r} cannot be a folder: use letters, digits and . _ + @ = - only"
             )
     return results_dir / run / checkpoint / suite
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name may be a folder of the results."""
+    return _SAFE_NAME.fullmatch(name) is not None
 
 
 def safe_name(text: str) -> str:
@@ -43,10 +52,13 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text).lstrip("-.+@=")[:200].rstrip("-.") or "model"
 
 
-def write_suite(folder: Path, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> dict[str, Any]:
-    """Write samples.jsonl, then results.json with `schema` and the samples' hash filled in; return it.
+def write_suite(
+    folder: Path, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], *, compress: bool = False
+) -> dict[str, Any]:
+    """Write the samples, then results.json with `schema` and the samples' hash filled in; return it.
 
-    An older result in the folder is withdrawn first: between the two renames there is no result, not a
+    With `compress` the samples are packed with zstd. An older
+    result in the folder is withdrawn first: between the two renames there is no result, not a
     mixed one. Raises ValueError for a NaN or infinite number, OSError as the file system does.
     """
     # ASCII-only JSON: no line separator and no lone surrogate of a response can break the one-row-a-line
@@ -58,7 +70,11 @@ def write_suite(folder: Path, rows: Sequence[Mapping[str, Any]], result: Mapping
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         (folder / RESULTS).unlink()
-    write_atomic(folder / SAMPLES, samples)
+    packed = (
+        zstandard.ZstdCompressor(level=10, write_checksum=True).compress(samples) if compress else samples
+    )
+    write_atomic(folder / (PACKED if compress else SAMPLES), packed)
+    (folder / (SAMPLES if compress else PACKED)).unlink(missing_ok=True)
     write_atomic(folder / RESULTS, encoded)
     return whole
 
@@ -72,20 +88,51 @@ def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
         result = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         if not isinstance(result, dict) or result.get("schema") != SCHEMA:
             return None
-        if not verify:
-            return result if (folder / SAMPLES).is_file() else None
-        digest = hashlib.sha256((folder / SAMPLES).read_bytes()).hexdigest()
+        path = samples_file(folder)
+        if path is None or not verify:
+            return None if path is None else result
+        with open_samples(path) as samples:
+            digest = hashlib.file_digest(samples, "sha256").hexdigest()
         return result if result["hashes"]["samples_sha256"] == digest else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
+def samples_file(folder: Path) -> Path | None:
+    """The samples of a folder, plain or packed; None where there are none."""
+    return next((path for name in (SAMPLES, PACKED) if (path := folder / name).is_file()), None)
+
+
+@contextlib.contextmanager
+def open_samples(path: Path) -> Iterator[io.BufferedIOBase]:
+    """The bytes of a samples file, unpacked where its name ends in .zst. Raises OSError, also for a damaged file."""
+    with path.open("rb") as raw:
+        yield io.BytesIO(_unpacked(raw.read())) if path.suffix == ".zst" else raw
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Whole frames only: zstandard's stream reader takes the end of a file that was cut off for the end of a frame."""
+    parts = []
+    while packed:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            parts.append(frame.decompress(packed))
+        except zstandard.ZstdError as error:
+            raise OSError(str(error)) from error
+        if not frame.eof:
+            raise OSError("the zstd frame is cut off")
+        packed = frame.unused_data
+    return b"".join(parts)
+
+
 def read_samples(folder: Path) -> list[dict[str, Any]]:
-    """Rows of samples.jsonl. Raises UserError naming the file and line that is not a JSON object."""
-    path = folder / SAMPLES
+    """Rows of a folder's samples. Raises UserError naming the file and line that is not a JSON object."""
+    path = samples_file(folder)
+    if path is None:
+        raise UserError(f"{folder / SAMPLES}: cannot be read (no such file); evaluate this checkpoint again")
     rows = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with open_samples(path) as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     row = json.loads(line)
@@ -94,7 +141,7 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
                 if not isinstance(row, dict):
                     raise UserError(f"{path}:{number}: not a JSON object; evaluate this checkpoint again")
                 rows.append(row)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UserError(f"{path}: cannot be read ({error}); evaluate this checkpoint again") from error
     return rows
 

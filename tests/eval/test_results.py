@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,40 @@ def test_what_is_written_reads_back_and_recomputes(tmp_path: Path) -> None:
     assert metrics_from_samples(rows) == result["metrics"]
     assert counts_from_samples(rows) == result["counts"]
     assert sorted(path.name for path in folder.iterdir()) == ["results.json", "samples.jsonl"]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_packed_samples_are_the_same_result(tmp_path: Path, again: bool) -> None:
+    folder = write_example(tmp_path)
+    plain, rows = read_result(folder), read_samples(folder)
+    assert plain is not None
+    write_suite(folder, rows, plain, compress=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["results.json", "samples.jsonl.zst"]
+    assert read_result(folder) == plain  # the hash is that of the unpacked bytes
+    assert read_samples(folder) == rows
+    assert [result for _, result in iter_results(tmp_path, verify=True)] == [plain]
+    if again:
+        write_suite(folder, rows, plain)
+        assert sorted(path.name for path in folder.iterdir()) == ["results.json", "samples.jsonl"]
+        assert read_result(folder) == plain
+
+
+@pytest.mark.parametrize("harm", ["cut", "cut_one", "noise", "other"])
+def test_packed_samples_that_are_not_whole_are_no_result(tmp_path: Path, harm: str) -> None:
+    folder = suite_folder(tmp_path, "r", "c", "gsm8k")
+    rows = [make_row(str(i), response=os.urandom(50).hex()) for i in range(200)]
+    write_suite(folder, rows, make_result(rows), compress=True)
+    path = folder / "samples.jsonl.zst"
+    data = path.read_bytes()
+    path.write_bytes(
+        {"cut": data[:-2000], "cut_one": data[:-1], "noise": b"noise", "other": zstandard.compress(b"{}\n")}[
+            harm
+        ]
+    )
+    assert read_result(folder) is None
+    if harm != "other":
+        with pytest.raises(UserError, match=r"samples\.jsonl\.zst"):
+            read_samples(folder)
 
 
 @given(st.text())

@@ -67,6 +67,7 @@ _RENAMED = (
     (re.compile(r"\{(?:[bp]|small)?matrix\}"), "{pmatrix}"),
     (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
     (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z])(?![a-zA-Z])"), r"\\\1{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\emptyset "),
     (re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degrees?(?![a-zA-Z])"), "°"),
 )

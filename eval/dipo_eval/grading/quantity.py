@@ -37,6 +37,7 @@ _ALIASES = {
 }
 _UNITS = {word: unit for unit, words in _ALIASES.items() for word in (unit, *words.split())}
 _SINGLE_LETTER = frozenset("msghlL")
+_SYMBOLS = frozenset({"Hz", "eV", "Pa", "kJ", "kW", "kV", "kN"})  # with these capitals they are no product
 _MULTIPLIERS = {
     "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
 }  # fmt: skip
@@ -136,7 +137,7 @@ def _is_value(value: str) -> bool:
 def _is_unit_word(word: str, single_letters: bool) -> bool:
     if len(word) == 1:
         return single_letters and word in _SINGLE_LETTER
-    return len(word) >= 3 or word.lower() in _UNITS
+    return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS
 
 
 def _canonical(words: list[str], power: str | None) -> str:

@@ -1,4 +1,7 @@
-"""The benchmarks. A new module here that defines SUITE is a new benchmark; nothing else is edited."""
+"""The benchmarks. A new module here that defines SUITE is a new benchmark; nothing else is edited.
+
+A suite of a user's own is one file anywhere (user.py), named by its path.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from dipo_eval.errors import UserError
 from dipo_eval.suites.base import Item, Suite
+from dipo_eval.suites.user import is_suite_path, load_user_suite
 
 
 def all_suites() -> dict[str, Suite]:
@@ -25,18 +30,28 @@ def all_suites() -> dict[str, Suite]:
 
 
 def get_suites(names: Sequence[str]) -> list[Suite]:
-    """Suites in the order named. UserError for none, an unknown one (with the nearest) or one named twice."""
+    """Suites in the order named; a name that ends in .yaml or .py is the file of a user's own suite.
+
+    Raises UserError for none, an unknown one (with the nearest), or two of one name.
+    """
     known = all_suites()
     if not names:
         raise UserError(f"no suite named; choose from {', '.join(known)}")
+    found: dict[str, Suite] = {}
     for name in names:
-        if name not in known:
+        suite = load_user_suite(Path(name)) if is_suite_path(name) else known.get(name)
+        if suite is None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
             raise UserError(f"unknown suite {name!r}: {hint}")
-        if list(names).count(name) > 1:
-            raise UserError(f"suite {name!r} is named twice; name it once")
-    return [known[name] for name in names]
+        if is_suite_path(name) and suite.name in known:
+            raise UserError(
+                f"{name}: the name {suite.name!r} is taken by a suite of this package; choose another"
+            )
+        if suite.name in found:
+            raise UserError(f"suite {suite.name!r} is named twice; name it once")
+        found[suite.name] = suite
+    return list(found.values())
 
 
 __all__ = ["Item", "Suite", "all_suites", "get_suites"]

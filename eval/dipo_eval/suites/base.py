@@ -11,6 +11,7 @@ from typing import Any
 
 from dipo_eval.dialogue import Dialogue
 from dipo_eval.grading import Verdict
+from dipo_eval.suites.data_file import DataFile
 
 Gold = str | list[str] | list[dict[str, Any]] | list[list[str]]
 
@@ -33,6 +34,7 @@ class Item:
 class Suite:
     """A benchmark.
 
+    `data` is the file that the items are from, where there is one; `files` are those that make a user's own suite.
     `load(data_dir, limit, seed)` returns its items, all checked: data_dir None means the variable
     DIPO_DATA_DIR, limit None means all. It raises UserError naming file and line where the data is not
     sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
@@ -47,6 +49,8 @@ class Suite:
     metric: str
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]
+    data: DataFile | None = None
+    files: tuple[Path, ...] = ()
     overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
     converse: Callable[[Item], Dialogue | None] | None = None
     stop: tuple[str, ...] = ()

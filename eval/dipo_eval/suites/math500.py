@@ -11,7 +11,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.math_file import Record, grade_item, load_math_file
+from dipo_eval.suites.data_file import DataFile, Record
+from dipo_eval.suites.hub import HubData
+from dipo_eval.suites.math_file import grade_item, load_math_file
+
+
+def _row(row: Record, number: int) -> Record:
+    del number
+    return {**row, "id": row["unique_id"], "question": row["problem"]}
+
+
+DATA = DataFile(
+    "math500.jsonl",
+    "0215c3b1b0a86b06f442f3a66e25f032b1e82705c0448f294dd6c044f6d231f6",
+    HubData("HuggingFaceH4/MATH-500", "test", _row, 500),
+)
 
 
 def _kind(record: Record) -> Record:
@@ -19,7 +33,7 @@ def _kind(record: Record) -> Record:
 
 
 def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(data_dir, "math500.jsonl", limit, seed, meta_keys=("level",), extra_meta=_kind)
+    return load_math_file(data_dir, DATA, limit, seed, meta_keys=("level",), extra_meta=_kind)
 
 
 SUITE = Suite(
@@ -29,4 +43,5 @@ SUITE = Suite(
     metric="accuracy, avg@k",
     load=_load,
     grade=grade_item,
+    data=DATA,
 )

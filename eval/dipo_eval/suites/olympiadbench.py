@@ -15,7 +15,22 @@ import math
 from pathlib import Path
 
 from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.math_file import Record, grade_item, load_math_file
+from dipo_eval.suites.data_file import DataFile, Record
+from dipo_eval.suites.hub import HubData
+from dipo_eval.suites.math_file import grade_item, load_math_file
+
+
+def _row(row: Record, number: int) -> Record:
+    del number
+    kind = row.get("subfield") or row.get("subject")
+    return {**row, "id": f"olympiadbench-{row['id']}", "answer": row["final_answer"], "subject": kind}
+
+
+DATA = DataFile(
+    "olympiadbench.jsonl",
+    "4e33b29c8eba70eab34f3affccaffe754df4c667c3c910b5efd88f9d89a96d14",
+    HubData("Hothan/OlympiadBench", "train", _row, 674, "OE_TO_maths_en_COMP"),
+)
 
 
 def _meta(record: Record) -> Record:
@@ -33,9 +48,7 @@ def _meta(record: Record) -> Record:
 
 
 def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(
-        data_dir, "olympiadbench.jsonl", limit, seed, meta_keys=("answer_type", "unit"), extra_meta=_meta
-    )
+    return load_math_file(data_dir, DATA, limit, seed, meta_keys=("answer_type", "unit"), extra_meta=_meta)
 
 
 SUITE = Suite(
@@ -45,4 +58,5 @@ SUITE = Suite(
     metric="avg@k",
     load=_load,
     grade=grade_item,
+    data=DATA,
 )

@@ -1,0 +1,60 @@
+"""`dipo export`: results in other people's formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dipo_eval.errors import UserError
+
+
+def export_command(
+    results: Annotated[Path, typer.Argument(help="Folder that `dipo eval` has written.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files.")] = Path("export"),
+    run: Annotated[str | None, typer.Option(help="Only this run. Default: all.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Only this checkpoint. Default: all.")] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="lm-eval, every-eval-ever, hub, model-index, by commas. Default: all."),
+    ] = None,
+    model_id: Annotated[
+        str | None,
+        typer.Option(
+            help="The model's name on the hub, ORG/NAME, for one checkpoint. Default: RUN/CHECKPOINT."
+        ),
+    ] = None,
+    source_url: Annotated[
+        str | None, typer.Option(help="Where these results are published, for the formats that name it.")
+    ] = None,
+) -> None:
+    """Write results for other tools: lm-eval's files, Every Eval Ever, the hub's .eval_results, a card's model-index.
+
+    Example:
+
+        dipo export results --format lm-eval,model-index --out export
+
+    The files lie in OUT/FORMAT/RUN/CHECKPOINT. What a format cannot say is left out.
+    """
+    from dipo_eval.export import FORMATS, Identity, find_evaluated
+
+    names = [name.strip() for name in formats.split(",") if name.strip()] if formats else list(FORMATS)
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise UserError(f"--format {unknown[0] if unknown else formats!r}: choose from {', '.join(FORMATS)}")
+    found = find_evaluated(results, run, checkpoint)
+    if model_id and len(found) > 1:
+        raise UserError(
+            f"--model-id names one model, and there are {len(found)} checkpoints; add --run, --checkpoint"
+        )
+    identity = Identity(model_id, source_url)
+    for evaluated in found:
+        for name in names:
+            folder = out / name / evaluated.run / evaluated.checkpoint
+            count = len(FORMATS[name](evaluated, identity, folder))
+            typer.echo(
+                f"{name}: {count} files in {folder}"
+                if count
+                else f"{name}: nothing it can say of {folder.name}"
+            )

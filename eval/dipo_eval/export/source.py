@@ -1,0 +1,127 @@
+"""What is exported: the whole results of one checkpoint, with their samples."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_eval.results import iter_results, read_samples, write_atomic
+from dipo_eval.suites import all_suites
+from dipo_eval.suites.base import Suite
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SuiteSamples:
+    """One results.json with its samples; ``suite`` is None for a user's own, whose file is not at hand."""
+
+    folder: Path
+    result: dict[str, Any]
+    rows: list[Row]
+    suite: Suite | None
+
+    @property
+    def name(self) -> str:
+        return str(self.result["suite"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.result["settings"])
+
+    @property
+    def created(self) -> datetime.datetime:
+        return datetime.datetime.fromisoformat(self.result["created"])
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether samples hold several requests each, of which the row keeps only the first prompt."""
+        return any("requests" in row for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """All suites of one checkpoint, sorted by name."""
+
+    run: str
+    checkpoint: str
+    suites: tuple[SuiteSamples, ...]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What results do not say: the model's name as others know it (ORG/NAME), and where the results are published."""
+
+    model_id: str | None = None
+    source_url: str | None = None
+
+    def of(self, evaluated: Evaluated) -> str:
+        """The name given, else RUN/CHECKPOINT: a folder of this machine says nothing to a reader elsewhere."""
+        return self.model_id or f"{evaluated.run}/{evaluated.checkpoint}"
+
+
+def find_evaluated(results_dir: Path, run: str | None, checkpoint: str | None) -> list[Evaluated]:
+    """The checkpoints with whole results (hash compared). Raises UserError where there are none, naming what there is."""
+    if not results_dir.is_dir():
+        raise UserError(f"{results_dir}: no such folder; `dipo eval ... --results {results_dir}` writes one")
+    found: dict[tuple[str, str], list[tuple[Path, dict[str, Any]]]] = {}
+    seen: list[str] = []
+    for folder, result in iter_results(results_dir, verify=True):
+        key = (folder.parts[-3], folder.parts[-2])
+        seen.append("/".join(key))
+        if run in (None, key[0]) and checkpoint in (None, key[1]):
+            found.setdefault(key, []).append((folder, result))
+    if not found:
+        wanted = "/".join(part or "*" for part in (run, checkpoint))
+        known = ", ".join(list(dict.fromkeys(seen))[:8]) or "none"
+        raise UserError(f"{results_dir}: no whole results of {wanted}; there is: {known}")
+    suites = all_suites()
+    return [Evaluated(*key, tuple(_read(*pair, suites) for pair in pairs)) for key, pairs in found.items()]
+
+
+def _read(folder: Path, result: dict[str, Any], suites: dict[str, Suite]) -> SuiteSamples:
+    return SuiteSamples(folder, result, read_samples(folder), suites.get(result["suite"]))
+
+
+def by_item(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Samples by item, both in the order of the file."""
+    items: dict[str, list[Row]] = {}
+    for row in rows:
+        items.setdefault(row["item_id"], []).append(row)
+    return items
+
+
+def gold_texts(row: Row) -> list[str]:
+    """The golds of a row as texts; what is no text is written as JSON."""
+    gold = row["gold"]
+    golds = gold if isinstance(gold, list) else [gold]
+    return [one if isinstance(one, str) else json.dumps(one) for one in golds]
+
+
+def confidence_of(interval: str) -> float | None:
+    """0.95 of "wilson 95%"; None where the name holds no level."""
+    match = re.search(r"(\d+(?:\.\d+)?)%", interval)
+    return float(match[1]) / 100 if match else None
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file of an export, its folder with it, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.encode("utf-8"))
+    return path
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON in ASCII. Raises ValueError for NaN, which JSON does not know."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def to_lines(rows: Sequence[Row]) -> str:
+    """JSON lines in ASCII, so that no text can break a line."""
+    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)

@@ -1,0 +1,115 @@
+"""Where a suite's problems are: a file of the data folder, checked by its hash, else the hub's copy. Not a suite."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_eval.suites.hub import HubData, hub_records
+
+ACCEPT_VARIABLE = "DIPO_ACCEPT_DATA"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of the data folder. ``sha256`` is that of the benchmark as it was published; None: not known."""
+
+    name: str
+    sha256: str | None = None
+    hub: HubData | None = None
+
+
+def find_file(data_dir: Path | None, name: str) -> Path | None:
+    """The file of that name in ``data_dir``, or in the folder of DIPO_DATA_DIR; None where there is none."""
+    named = data_dir if data_dir is not None else os.environ.get("DIPO_DATA_DIR")
+    path = Path(named) / name if named else None
+    return path if path is not None and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Records:
+    """Rows with their line numbers, and where they are from; ``sha256`` is None for the hub's, which has no file."""
+
+    source: str
+    rows: list[tuple[int, Record]]
+    sha256: str | None = None
+
+
+def records(data_dir: Path | None, data: DataFile) -> Records:
+    """The rows of a file, else of the hub's data set; the hash is not compared here (``check_hash``).
+
+    Raises UserError in one line where there is no file and no hub, or a line is no JSON object.
+    """
+    path = find_file(data_dir, data.name)
+    if path is not None:
+        content = _read(path)
+        return Records(str(path), parse_lines(path, content), hashlib.sha256(content).hexdigest())
+    missing = _missing(data_dir, data.name)
+    if data.hub is None:
+        raise UserError(missing)
+    try:
+        return Records(f"{data.hub.name} of the hub", hub_records(data.hub))
+    except UserError as error:
+        raise UserError(f"{missing}; {error}") from None
+
+
+def check_hash(found: Records, data: DataFile) -> None:
+    """Raises UserError for other data than the benchmark's, unless DIPO_ACCEPT_DATA names the file (or is all).
+
+    To be called last: what is wrong with a line says more than a hash.
+    """
+    accepted = {name.strip() for name in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
+    if found.sha256 is None or data.sha256 in (None, found.sha256) or accepted & {"all", data.name}:
+        return
+    raise UserError(
+        f"{found.source}: is not the benchmark's file: sha256 {found.sha256}, expected {data.sha256}; "
+        f"get it again, or set {ACCEPT_VARIABLE}={data.name} to evaluate on other data"
+    )
+
+
+def _missing(data_dir: Path | None, name: str) -> str:
+    named = data_dir if data_dir is not None else os.environ.get("DIPO_DATA_DIR")
+    if not named:
+        return f"{name} is needed: name its folder with --data-dir or the variable DIPO_DATA_DIR"
+    return f"{Path(named) / name}: no such file; name the folder that holds {name} with --data-dir"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); get the file again") from error
+
+
+def read_records(path: Path) -> list[tuple[int, Record]]:
+    """(line number, object) of a JSON-lines file without blank lines. UserError names the first bad line."""
+    return parse_lines(path, _read(path))
+
+
+def parse_lines(path: Path, content: bytes) -> list[tuple[int, Record]]:
+    """``read_records`` of a file that has been read; ``path`` is for the messages."""
+    found = []
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); get the file again") from error
+    # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: not valid JSON ({error}); mend or remove the line") from error
+        if not isinstance(record, dict):
+            raise UserError(
+                f"{path}:{number}: is a {type(record).__name__}, not a JSON object; mend the line"
+            )
+        found.append((number, record))
+    return found

@@ -1,0 +1,124 @@
+"""Public data sets from the hub, where the local file is missing. Not a suite.
+
+Run as a program (``python -m dipo_eval.suites.hub DATASET CONFIG SPLIT OUT``) it writes one data set as JSON lines:
+downloads may hang, and a process can be ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dipo_eval.errors import UserError
+
+CONNECT_LIMIT_S = 5.0
+LIMIT_S = 120.0
+"""Seconds for the first answer of the hub, and for a whole data set: none of these has more than a few MB."""
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A public data set: its name on the hub (or a folder), and how a row becomes a row of our files.
+
+    ``convert(row, number)`` gives the fields id, question and answer, and what else the suite reads. ``rows`` is
+    the number of rows that the benchmark has; another number is refused.
+    """
+
+    dataset: str
+    split: str
+    convert: Callable[[dict[str, Any], int], dict[str, Any]]
+    rows: int
+    config: str | None = None
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.dataset} ({self.config}, {self.split})"
+            if self.config
+            else f"{self.dataset} ({self.split})"
+        )
+
+
+def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, dict[str, Any]]]:
+    """(row number from 1, record) of a public data set, from the hub or from its cache on this machine.
+
+    Takes at most ``limit_s`` seconds; where the hub does not answer within 5 seconds, or HF_HUB_OFFLINE is set, only
+    the cache is asked. Raises UserError in one line where there is nothing to be had or the rows are not as expected.
+    """
+    offline = _offline_reason()
+    environment = {**os.environ, **({"HF_HUB_OFFLINE": "1"} if offline else {})}
+    with tempfile.TemporaryDirectory(prefix="dipo-hub-") as folder:
+        out = Path(folder) / "rows.jsonl"
+        command = [sys.executable, "-m", __name__, data.dataset, data.config or "", data.split, str(out)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit_s, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"the hub's {data.name} did not arrive within {limit_s:g} seconds") from None
+        if done.returncode or not out.is_file():
+            reason = offline or _last_line(done.stderr)
+            raise UserError(f"the hub's {data.name} cannot be had ({reason})")
+        rows = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
+    if len(rows) != data.rows:
+        raise UserError(f"the hub's {data.name} has {len(rows)} rows, the benchmark has {data.rows}")
+    try:
+        return [(number, data.convert(row, number)) for number, row in enumerate(rows, start=1)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"the hub's {data.name} has other columns than expected ({type(error).__name__}: {error})"
+        raise UserError(message) from None
+
+
+def final_answer(solution: str) -> str:
+    """What follows the last "####" of a GSM8K solution, without thousands separators."""
+    _, mark, answer = solution.rpartition("####")
+    if not mark:
+        raise ValueError("a solution without ####")
+    return answer.strip().replace(",", "")
+
+
+def _offline_reason() -> str | None:
+    """Why the hub is not asked, or None where it can be."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return "HF_HUB_OFFLINE is set and it is not in the cache"
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return None  # the proxy connects; a direct connection would say nothing
+    address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), CONNECT_LIMIT_S).close()
+    except OSError:
+        return "the hub is not reachable from here and it is not in the cache"
+    return None
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason given"
+
+
+def main(dataset: str, config: str, split: str, out: str) -> None:
+    """Write the rows of a data set as JSON lines; one line on the error stream and status 1 where it fails."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(dataset, config or None, split=split)
+    except Exception as error:  # the library raises what its dozen back ends raise
+        first = (str(error).splitlines() or [""])[0]
+        sys.exit(f"{type(error).__name__}: {first}")
+    with open(out, "w", encoding="ascii") as file:
+        for row in rows:
+            file.write(json.dumps(row, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
