@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.cpu_env import usable_cores
+from dipo_eval.engine import TOO_LONG
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
 from dipo_eval.results import RESULTS, SAMPLES, open_samples, samples_file
@@ -145,7 +146,9 @@ def regrade(
 
     def one(stored: StoredRow) -> Regraded:
         row = stored.row
-        verdict = grade(row["response"], Item(row["item_id"], [], row["gold"], row))
+        verdict = Verdict("wrong", "the prompt fills the context")  # never asked: no grade for its silence
+        if row.get("finish_reason") != TOO_LONG:
+            verdict = grade(row["response"], Item(row["item_id"], [], row["gold"], row))
         made = Regraded(stored, verdict, second(row) if second else None)
         advance(1)
         return made

@@ -58,7 +58,6 @@ def test_the_gold_calls_of_all_conversations_are_right() -> None:
     items = conversations("bfcl")
     assert len(items) == 800
     assert {item.meta["kind"] for item in items} == set(MULTI_TURN)
-    started = time.monotonic()
     wrong = []
     with second_grader("bfcl-eval") as second:
         for index, item in enumerate(items):
@@ -69,7 +68,6 @@ def test_the_gold_calls_of_all_conversations_are_right() -> None:
                 row = {**item.meta, "item_id": item.id, "gold": item.gold, "response": response}
                 assert second(row).reason.endswith("(grade_turns, compatible)")
     assert wrong == []
-    assert time.monotonic() - started < 60  # 12 seconds on two cores
 
 
 def test_native_calls_of_the_gold_are_right() -> None:

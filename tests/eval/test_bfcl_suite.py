@@ -218,6 +218,32 @@ def test_dipo_grade_lists_what_bfcl_eval_scores_otherwise(tmp_path: Path) -> Non
     assert [row["bfcl-eval"]["status"] for row in verdicts] == ["correct", "wrong", "correct", "correct"]
 
 
+def test_dipo_grade_knows_conversations_and_questions_never_asked(tmp_path: Path) -> None:
+    case = bfcl.item("multi_turn_base", "multi_turn_base_0")
+    turns = [[f"[{', '.join(calls)}]", "Done."] for calls in case["ground_truth"]]
+    row = {"item_id": case["id"], "sample": 0, "kind": "multi_turn_base", "gold": case["ground_truth"]}
+    right = row | {"status": "correct", "response": json.dumps({"turns": turns, "ended": None})}
+    short = row | {
+        "status": "wrong",
+        "response": json.dumps({"turns": turns[:-1], "ended": "x"}),
+        "sample": 1,
+    }
+    silent = {
+        "item_id": "irrelevance_0",
+        "kind": "irrelevance",
+        "gold": [],
+        "finish_reason": "prompt_too_long",
+    }
+    rows = [right, short, stored("", **silent)]
+    command = ["grade", write(tmp_path, *rows), "--against", "bfcl-eval", "--check"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    # bfcl-eval loses the argument of sort('final_report.pdf'), and takes the silence of a model that it could not
+    # ask for a right answer.
+    assert "2 of 3 samples scored otherwise by bfcl-eval" in done.output, done.output
+    assert "(grade_turns," in done.output
+
+
 def test_bfcl_eval_runs_no_code_of_a_response(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pwned"
     attack = AREA.format(base=f"1 + __import__('os').system('touch {path}')", more="")
