@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval.statistics import clustered_interval, clustered_mean, majority_at_k, pass_at_k, wilson
+from dipo_eval.statistics import clustered_mean, clustered_proportion, majority_at_k, pass_at_k, wilson
 
 Row = Mapping[str, Any]
 
@@ -115,9 +115,9 @@ def _over_items(values: Sequence[float], k: int) -> Metric:
 
 
 def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Metric:
-    """Wilson where values are single zeros and ones, else a clustered t interval clipped to [0, 1].
+    """Wilson where values are single zeros and ones, else Wilson with the effective sample size (clustered).
 
-    Without any variation between items a t interval has width zero, which no finite sample supports: then
+    Without any variation between items that size is infinite and the width zero, which no finite sample supports: then
     Wilson with items as trials, the widest of the two readings (samples of an item fully dependent).
     """
     mean, error = clustered_mean(values, clusters)
@@ -129,8 +129,8 @@ def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Me
         if binary:
             error = math.sqrt(mean * (1 - mean) / n)
     else:
-        low, high = clustered_interval(values, clusters)
-        label = "clustered t 95%"
+        low, high = clustered_proportion(values, clusters)
+        label = "clustered wilson 95%"
     stderr = None if math.isnan(error) else error
     return Metric(mean, max(0.0, low), min(1.0, high), stderr, n, k, label)
 

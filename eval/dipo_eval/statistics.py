@@ -79,14 +79,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
         raise ValueError(
             f"wilson: {successes} successes of n={n} is impossible; give n >= 1, 0 <= successes <= n"
         )
-    z = _normal_quantile(confidence)
-    p = successes / n
-    denominator = 1 + z * z / n
-    centre = (p + z * z / (2 * n)) / denominator
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / denominator
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
+    return _score_interval(successes / n, n, _normal_quantile(confidence))
 
 
 def clustered_mean(values: ArrayLike, clusters: Clusters) -> tuple[float, float]:
@@ -120,6 +113,36 @@ def clustered_interval(
         raise ValueError("clustered_interval: one cluster has no interval; evaluate at least 2 problems")
     half = _t_quantile(confidence, n_clusters - 1) * error
     return mean - half, mean + half
+
+
+def clustered_proportion(
+    values: ArrayLike, clusters: Clusters, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval (low, high) of the mean of scores in [0, 1]: Wilson's, with the sample size that clustering leaves.
+
+    The size is mean (1 - mean) / SE^2, SE as in clustered_mean but without its factor G / (G - 1), so that problems
+    that are all right or all wrong count as one trial each (Kish's effective size; in Wilson's interval: Kott and Liu 2009, "One-sided coverage intervals for a proportion estimated from a stratified simple random sample", and
+    Franco et al. 2019, "Comparative study of confidence intervals for proportions in complex sample surveys"). The
+    quantile is Student's t, with Satterthwaite's 1946 degrees of freedom of SE^2, 2 / (2 / (G-1) + kurtosis / G) and
+    at most G - 1: where few of G problems are ever solved, these few alone tell how far problems differ. The plain t
+    interval covers 90% at 30 problems of which most are never solved (docs/evaluation.md has a table).
+
+    Raises ValueError as clustered_interval does, for scores outside [0, 1], and where the standard error is 0.
+    """
+    x = _finite_vector(values, "clustered_proportion")
+    mean, error, n_clusters = _clustered(x, clusters)
+    if n_clusters < 2 or not error > 0:
+        raise ValueError(
+            "clustered_proportion: problems that do not differ have no such interval; use wilson"
+        )
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError("clustered_proportion: scores must lie in [0, 1]")
+    sums = np.bincount(_cluster_index(clusters), weights=x - mean)  # [G]
+    kurtosis = float((sums**4).mean() / (sums**2).mean() ** 2) - 3
+    spread = 2 / (n_clusters - 1) + kurtosis / n_clusters
+    degrees = min(n_clusters - 1, max(1.0, 2 / spread)) if spread > 0 else n_clusters - 1
+    size = mean * (1 - mean) / error**2 * n_clusters / (n_clusters - 1)
+    return _score_interval(mean, size, _t_quantile(confidence, degrees))
 
 
 def paired_difference(
@@ -221,6 +244,16 @@ def minimum_detectable_effect(
     return z * math.sqrt((item_variance + 2 * sample_variance / k) / n)
 
 
+def _score_interval(p: float, n: float, quantile: float) -> tuple[float, float]:
+    """The proportions that n trials with share p do not refute: where (p - q)^2 = quantile^2 q (1 - q) / n."""
+    square = quantile * quantile
+    centre = (p + square / (2 * n)) / (1 + square / n)
+    half = quantile * math.sqrt(p * (1 - p) / n + square / (4 * n * n)) / (1 + square / n)
+    low = 0.0 if p == 0 else max(0.0, centre - half)
+    high = 1.0 if p == 1 else min(1.0, centre + half)
+    return low, high
+
+
 def _finite_vector(values: ArrayLike, caller: str) -> NDArray[np.float64]:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or x.size == 0 or not np.isfinite(x).all():
@@ -261,6 +294,6 @@ def _normal_quantile(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def _t_quantile(confidence: float, degrees: int) -> float:
+def _t_quantile(confidence: float, degrees: float) -> float:
     _check_confidence(confidence)
     return float(stats.t.ppf(0.5 + confidence / 2, degrees))

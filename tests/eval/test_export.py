@@ -207,7 +207,7 @@ def test_the_hub_reads_its_file(results: Path, tmp_path: Path) -> None:
     assert (entry.dataset_id, entry.task_id, entry.value) == ("openai/gsm8k", "gsm8k", 37.5)
     assert entry.source_url == "https://example.org/results"
     assert entry.notes is not None
-    assert "clustered t 95% interval 0.00 to" in entry.notes
+    assert "clustered wilson 95% interval" in entry.notes
 
 
 def test_a_subset_is_no_result_of_the_benchmark(results: Path, tmp_path: Path) -> None:

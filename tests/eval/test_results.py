@@ -271,10 +271,13 @@ def test_metrics_of_several_samples_an_item() -> None:
     metrics = metrics_from_samples(rows)
     assert set(metrics) == {"accuracy", "pass@2", "pass@4", "maj@4", "accuracy/x", "accuracy/y"}
     assert metrics["accuracy"]["value"] == 0.25
-    assert metrics["accuracy"]["interval"] == "clustered t 95%"
-    # Item means 1/2, 1/4, 0: standard deviation 1/4, standard error 1/4 / sqrt(3), t(2) = 4.3027.
+    assert metrics["accuracy"]["interval"] == "clustered wilson 95%"
+    # Item means 1/2, 1/4, 0: standard deviation 1/4, standard error 1/4 / sqrt(3), t(2) = 4.3027. Effective size 9 * 3/2:
+    # (1/4 - q)^2 = 4.3027^2 q (1 - q) / 13.5 at q = 0.0349 and 0.7542.
     assert metrics["accuracy"]["stderr"] == pytest.approx(0.25 / 3**0.5)
-    assert (metrics["accuracy"]["low"], metrics["accuracy"]["high"]) == pytest.approx((0, 0.8711), abs=1e-4)
+    assert (metrics["accuracy"]["low"], metrics["accuracy"]["high"]) == pytest.approx(
+        (0.0349, 0.7542), abs=1e-4
+    )
     assert metrics["pass@2"]["value"] == pytest.approx((5 / 6 + 1 / 2 + 0) / 3)
     assert metrics["pass@4"]["value"] == pytest.approx(2 / 3)
     assert metrics["maj@4"]["value"] == pytest.approx(1 / 3)

@@ -1,16 +1,17 @@
-"""The statistics against hand-computed values, scipy and statsmodels; the intervals by their coverage."""
+"""The statistics against hand-computed values, scipy and statsmodels; coverage: test_coverage.py."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -18,6 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 from dipo_eval.statistics import (
     clustered_interval,
     clustered_mean,
+    clustered_proportion,
     holm,
     majority_at_k,
     mcnemar,
@@ -41,6 +43,14 @@ def test_pass_at_k_counts_the_subsets(n: int, data: st.DataObject) -> None:
     c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
     subsets = list(itertools.combinations([1] * c + [0] * (n - c), k))
     assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, subsets)) / len(subsets), abs=1e-12)
+
+
+@given(st.integers(1, 400), st.data())
+def test_pass_at_k_equals_the_fraction(n: int, data: st.DataObject) -> None:
+    c, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
+    assert pass_at_k(n, c, k) == pytest.approx(
+        float(1 - Fraction(math.comb(n - c, k), math.comb(n, k))), abs=1e-12
+    )
 
 
 def test_pass_at_k_stays_finite_for_many_samples() -> None:
@@ -75,6 +85,16 @@ def test_majority_with_its_tie_rule(
     assert majority_at_k(answers, gold) == pytest.approx(expected)
 
 
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=6))
+def test_majority_is_the_mean_over_all_orders(answers: list[str | None]) -> None:
+    """A voter that takes the first of the most frequent answers, averaged over every order of the samples."""
+    wins, orders = 0, list(itertools.permutations(answers))
+    for order in orders:
+        votes = [answer for answer in order if answer is not None]
+        wins += bool(votes) and max(votes, key=votes.count) == "a"
+    assert majority_at_k(answers, "a") == pytest.approx(wins / len(orders))
+
+
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=8), st.randoms())
 def test_majority_does_not_depend_on_the_order(answers: list[str | None], rng: object) -> None:
     shuffled = list(answers)
@@ -92,15 +112,6 @@ def test_wilson_equals_statsmodels(n: int, data: st.DataObject, confidence: floa
 def test_wilson_of_35_percent_on_aime() -> None:
     low, high = wilson(10.5, 30)
     assert (round(100 * low, 1), round(100 * high, 1)) == (20.5, 52.9)
-
-
-@pytest.mark.parametrize("n", [30, 500, 1319])
-def test_wilson_covers_its_nominal_share_on_average(n: int) -> None:
-    """Exact: the binomial is summed, and the coverage averaged over p in (0, 1)."""
-    lows, highs = np.array([wilson(c, n) for c in range(n + 1)]).T
-    p = (np.arange(400) + 0.5)[:, None] / 400
-    covered = stats.binom.pmf(np.arange(n + 1), n, p) * ((lows <= p) & (p <= highs))
-    assert covered.sum(axis=1).mean() == pytest.approx(0.95, abs=0.01)
 
 
 @pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 5), (6, 5)])
@@ -161,45 +172,43 @@ def test_clustered_mean_refuses_unsound_input(values: list[float], clusters: lis
         clustered_mean(values, clusters)
 
 
-def _scores(rng: np.random.Generator, p: np.ndarray, k: int) -> np.ndarray:
-    return (rng.random((p.size, k)) < p[:, None]).astype(float).ravel()
+def test_clustered_proportion_solves_its_equation() -> None:
+    """The bounds are where (mean - q)^2 = t^2 q (1 - q) / size: solved by scipy, from statsmodels' standard error."""
+    rng = np.random.default_rng(8)
+    clusters = rng.integers(0, 25, size=300)
+    values = (rng.random(300) < rng.beta(0.2, 0.8, 25)[clusters]).astype(float)
+    fit = sm.OLS(values, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": clusters})
+    mean, error = fit.params[0], fit.bse[0]
+    # statsmodels corrects by (n - 1) / (n - k) too, which is 1 here.
+    sums = [(values[clusters == c] - mean).sum() for c in np.unique(clusters)]
+    degrees = min(24, 2 / (2 / 24 + stats.kurtosis(sums) / 25))
+    t, size = stats.t.ppf(0.975, degrees), mean * (1 - mean) / error**2 * 25 / 24
+
+    def excess(q: float) -> float:
+        return (mean - q) ** 2 - t**2 * q * (1 - q) / size
+
+    expected = optimize.brentq(excess, 0, mean), optimize.brentq(excess, mean, 1)
+    assert clustered_proportion(values, clusters) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("n", "repeats"), [(30, 10_000), (500, 5000), (1319, 5000)])
-def test_clustered_interval_covers_its_nominal_share(n: int, repeats: int) -> None:
-    """n problems, 4 samples each, difficulties from Beta(1, 1): the true mean is 1/2."""
-    rng = np.random.default_rng(n)
-    clusters = np.repeat(np.arange(n), 4)
-    covered = 0
-    for _ in range(repeats):
-        low, high = clustered_interval(_scores(rng, rng.beta(1, 1, n), 4), clusters)
-        covered += low <= 0.5 <= high
-    assert covered / repeats == pytest.approx(0.95, abs=0.01)
+def test_clustered_proportion_is_wilson_for_many_single_samples() -> None:
+    values = np.repeat([1.0, 0.0], [1400, 2600])
+    assert clustered_proportion(values, range(4000)) == pytest.approx(wilson(1400, 4000), abs=2e-5)
 
 
-@pytest.mark.parametrize(("n", "repeats"), [(30, 10_000), (500, 5000), (1319, 5000)])
-def test_paired_interval_covers_its_nominal_share(n: int, repeats: int) -> None:
-    """Two checkpoints on the same problems, the second better by 0.1 p (1 - p): 1/60 on average."""
-    rng = np.random.default_rng(n + 1)
-    clusters = np.repeat(np.arange(n), 4)
-    covered = 0
-    for _ in range(repeats):
-        p = rng.beta(1, 1, n)
-        better = _scores(rng, p + 0.1 * p * (1 - p), 4)
-        difference = paired_difference(better, _scores(rng, p, 4), clusters)
-        covered += difference.low <= 1 / 60 <= difference.high
-    assert covered / repeats == pytest.approx(0.95, abs=0.01)
-
-
-def test_naive_interval_would_not_cover() -> None:
-    """The control: with samples of a problem taken for independent, the same simulation covers far less."""
-    rng = np.random.default_rng(7)
-    covered = 0
-    for _ in range(500):
-        values = _scores(rng, rng.beta(1, 1, 100), 8)
-        low, high = clustered_interval(values, range(values.size))
-        covered += low <= 0.5 <= high
-    assert covered / 500 < 0.85
+@pytest.mark.parametrize(
+    ("values", "clusters", "message"),
+    [
+        ([1, 1], [0, 1], "do not differ"),
+        ([1, 0], [0, 0], "do not differ"),
+        ([2, 0, 1], [0, 1, 2], "in .0, 1."),
+    ],
+)
+def test_clustered_proportion_refuses_what_has_none(
+    values: list[float], clusters: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        clustered_proportion(values, clusters)
 
 
 def test_paired_difference_equals_the_paired_t_test() -> None:
@@ -211,6 +220,18 @@ def test_paired_difference_equals_the_paired_t_test() -> None:
     assert result.p_value == pytest.approx(reference.pvalue)
     assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
     assert result.mean == pytest.approx((a - b).mean())
+
+
+def test_paired_difference_equals_statsmodels_with_clusters() -> None:
+    rng = np.random.default_rng(6)
+    clusters = np.repeat(np.arange(30), 4)
+    a, b = rng.integers(0, 2, 120), rng.integers(0, 2, 120)
+    fit = sm.OLS((a - b).astype(float), np.ones(120)).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True
+    )
+    result = paired_difference(a, b, clusters)
+    assert (result.mean, result.p_value) == pytest.approx((fit.params[0], fit.pvalues[0]))
+    assert (result.low, result.high) == pytest.approx(tuple(fit.conf_int()[0]))
 
 
 def test_paired_difference_without_variation_still_has_a_width() -> None:
@@ -273,6 +294,20 @@ def test_minimum_detectable_effect_has_the_stated_power() -> None:
     zero = np.zeros(n)
     found = sum(paired_difference(rng.normal(effect, sd, n), zero).p_value < 0.05 for _ in range(2000))
     assert found / 2000 == pytest.approx(0.8, abs=0.03)
+
+
+def test_minimum_detectable_effect_has_the_stated_power_with_samples() -> None:
+    """Right or wrong, four samples an item: differences of the items of variance 0.01, noise p (1 - p) of 0.21."""
+    n, k, p = 500, 4, 0.3
+    noise = p * (1 - p) - 0.01 / 4  # each side moves by half a difference of standard deviation 0.1
+    effect = minimum_detectable_effect(n, k=k, item_variance=0.01, sample_variance=noise)
+    rng = np.random.default_rng(9)
+    half = (effect + rng.choice([-0.1, 0.1], (2000, n))) / 2
+    a, b = rng.binomial(k, p + half) / k, rng.binomial(k, p - half) / k
+    difference = a - b
+    t = difference.mean(1) / (difference.std(1, ddof=1) / math.sqrt(n))
+    assert t[0] ** 2 == pytest.approx(stats.t.isf(paired_difference(a[0], b[0]).p_value / 2, n - 1) ** 2)
+    assert (np.abs(t) > stats.t.ppf(0.975, n - 1)).mean() == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.parametrize(
