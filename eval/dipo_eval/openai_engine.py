@@ -94,7 +94,7 @@ class OpenAIEngine:
     def _ask(self, request: Request, sample: int, sampling: Sampling) -> Generation:
         import openai
 
-        optional: dict[str, Any] = {}
+        optional: dict[str, Any] = {"messages": [as_sent(message) for message in request.prompt.messages]}
         if request.stop:
             optional["stop"] = list(request.stop)
         if request.prompt.tools is not None:
@@ -102,7 +102,6 @@ class OpenAIEngine:
         try:
             reply = self._client.chat.completions.create(
                 model=self._model,
-                messages=[as_sent(message) for message in request.prompt.messages],  # type: ignore[arg-type]  # plain dicts, as sent
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=request.max_tokens,
