@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dipo_eval.watch.lease import Sightings, acquire
+from dipo_eval.watch.marker import BEST, EVALUATED, LEASE
 from dipo_openrlhf.openrlhf_patch import checkpoints
 
 
@@ -64,12 +66,80 @@ def test_prune_spares_latest_leased_and_protected(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
     (tmp_path / "_actor" / "latest").write_text("global_step1")
-    (tmp_path / "global_step2_hf" / checkpoints.LEASE).write_text("watcher")
+    lease = acquire(tmp_path / "global_step2_hf" / LEASE, Sightings())
+    assert lease is not None
     assert checkpoints.prune(tmp_path, 1, protected=[3]) == [4]
     assert steps_on_disk(tmp_path) == [1, 2, 3, 5]
+    lease.release()
+    assert checkpoints.prune(tmp_path, 1, protected=[3]) == [2]
 
 
 def test_prune_ignores_unfinished_checkpoints(tmp_path):
     save(tmp_path, 1)
     save(tmp_path, 2, marked=False)
     assert checkpoints.prune(tmp_path, 1) == []
+
+
+def test_the_best_by_evaluation_is_never_pruned(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    (tmp_path / "global_step2_hf" / BEST).write_text("{}")
+    checkpoints.prune(tmp_path, 1)
+    assert steps_on_disk(tmp_path) == [2, 4]
+    assert checkpoints.resumable_steps(tmp_path) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("keep_exports", "exports"), [(None, [4, 5]), (1, [4, 5]), (3, [3, 4, 5]), (0, [1, 2, 3, 4, 5])]
+)
+def test_exports_may_be_kept_longer_than_what_is_resumed_from(tmp_path, keep_exports, exports):
+    for step in (1, 2, 3, 4, 5):
+        save(tmp_path, step)
+    checkpoints.prune(tmp_path, 2, keep_exports=keep_exports)
+    assert steps_on_disk(tmp_path) == [4, 5]
+    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == exports
+    assert checkpoints.prune(tmp_path, 2, keep_exports=keep_exports) == []
+
+
+def test_the_lease_of_a_dead_watcher_keeps_nothing_for_ever(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+    lease = acquire(tmp_path / "global_step1_hf" / LEASE, Sightings())
+    assert lease is not None
+    lease._content["process"] = "of another host"
+    assert lease.beat()
+    sightings = Sightings()
+    monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.0)
+    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == []
+    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == [1]
+
+
+def test_a_deletion_that_was_killed_is_completed(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step, marked=step > 1)
+    checkpoints.prune(tmp_path, 2)
+    assert steps_on_disk(tmp_path) == [2, 3]
+    assert not (tmp_path / "global_step1_hf").exists()
+
+
+def test_a_step_that_is_saved_anew_has_no_old_marks(tmp_path):
+    save(tmp_path, 1)
+    for name in (BEST, EVALUATED):
+        (tmp_path / "global_step1_hf" / name).write_text("{}")
+    assert checkpoints.wait_until_evaluated(tmp_path, 1, 0)
+    checkpoints.mark_complete(tmp_path, 1, {})
+    assert not checkpoints.wait_until_evaluated(tmp_path, 1, 0.1, poll=0.05)
+    assert not (tmp_path / "global_step1_hf" / BEST).exists()
+
+
+def test_openrlhfs_own_order_loses_what_a_resume_needs_and_this_one_does_not(tmp_path):
+    """Killed in the middle of the next save: OpenRLHF has then deleted the step that `latest` names (openrlhf.md)."""
+    for name in ("openrlhfs", "ours"):
+        save(tmp_path / name, 9)
+    # deepspeed.py:651: with max_num 1, what is there goes before step 10 is written, and the kill comes in between.
+    checkpoints.shutil.rmtree(tmp_path / "openrlhfs" / "_actor" / "global_step9")
+    assert checkpoints.point_latest_at_newest_whole(tmp_path / "openrlhfs") is None
+    (tmp_path / "ours" / "_actor" / "global_step10").mkdir()
+    (tmp_path / "ours" / "_actor" / "latest").write_text("global_step10")
+    assert checkpoints.point_latest_at_newest_whole(tmp_path / "ours") == 9
+    assert (tmp_path / "ours" / "_actor" / "latest").read_text() == "global_step9"
