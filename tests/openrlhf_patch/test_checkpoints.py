@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from dipo_eval.watch.lease import Sightings, acquire
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE
 from dipo_openrlhf.openrlhf_patch import checkpoints
+from dipo_openrlhf.train import _UNBOUNDED
 
 
 def save(ckpt: Path, step: int, *, marked: bool = True) -> None:
@@ -109,8 +111,9 @@ def test_the_lease_of_a_dead_watcher_keeps_nothing_for_ever(tmp_path, monkeypatc
     lease._content["process"] = "of another host"
     assert lease.beat()
     sightings = Sightings()
-    monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.0)
+    monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.1)
     assert checkpoints.prune(tmp_path, 1, sightings=sightings) == []
+    time.sleep(0.15)
     assert checkpoints.prune(tmp_path, 1, sightings=sightings) == [1]
 
 
@@ -132,14 +135,41 @@ def test_a_step_that_is_saved_anew_has_no_old_marks(tmp_path):
     assert not (tmp_path / "global_step1_hf" / BEST).exists()
 
 
-def test_openrlhfs_own_order_loses_what_a_resume_needs_and_this_one_does_not(tmp_path):
-    """Killed in the middle of the next save: OpenRLHF has then deleted the step that `latest` names (openrlhf.md)."""
+def test_killed_in_the_next_save_openrlhfs_rotation_leaves_nothing_and_ours_a_whole_checkpoint(
+    tmp_path, monkeypatch
+):
+    """OpenRLHF's own save_ckpt (deepspeed.py:680) deletes first what `latest` names; see openrlhf.md."""
+    import deepspeed
+    from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
+
+    monkeypatch.setattr("torch.distributed.barrier", lambda: None)  # one process
+
+    class KilledError(Exception):
+        pass
+
+    class KilledEngine(deepspeed.DeepSpeedEngine):
+        def save_checkpoint(self, folder, tag, **unused):
+            (Path(folder) / tag).mkdir()
+            (Path(folder) / "latest").write_text(tag)  # the worst moment
+            raise KilledError
+
+        def __del__(self):
+            pass
+
+    def killed_save(ckpt: Path, max_num: int) -> None:
+        engine = KilledEngine.__new__(KilledEngine)
+        strategy = DeepspeedStrategy.__new__(DeepspeedStrategy)
+        with pytest.raises(KilledError):
+            strategy.save_ckpt(engine, str(ckpt / "_actor"), tag="global_step10", max_num=max_num)
+
     for name in ("openrlhfs", "ours"):
         save(tmp_path / name, 9)
-    # deepspeed.py:651: with max_num 1, what is there goes before step 10 is written, and the kill comes in between.
-    checkpoints.shutil.rmtree(tmp_path / "openrlhfs" / "_actor" / "global_step9")
+    killed_save(tmp_path / "openrlhfs", 1)
+    assert steps_on_disk(tmp_path / "openrlhfs") == [10]
     assert checkpoints.point_latest_at_newest_whole(tmp_path / "openrlhfs") is None
-    (tmp_path / "ours" / "_actor" / "global_step10").mkdir()
-    (tmp_path / "ours" / "_actor" / "latest").write_text("global_step10")
+    killed_save(
+        tmp_path / "ours", _UNBOUNDED
+    )  # what `dipo train` hands to OpenRLHF; prune comes after the save
     assert checkpoints.point_latest_at_newest_whole(tmp_path / "ours") == 9
     assert (tmp_path / "ours" / "_actor" / "latest").read_text() == "global_step9"
+    assert steps_on_disk(tmp_path / "ours") == [9]
