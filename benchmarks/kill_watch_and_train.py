@@ -125,7 +125,7 @@ def watcher_round(folder: Path, tally: Tally, wanted: int, rng: random.Random) -
     while len(before) < CHECKPOINTS and tally.watcher_kills < wanted:
         mark = uuid.uuid4().hex
         watchers = [start(mark, *command) for _ in range(rng.choice((1, 1, 2)))]
-        ended = time.monotonic() + rng.uniform(0.3, 16)
+        ended = time.monotonic() + rng.uniform(0.3, rng.choice((6, 20, 60)))
         while time.monotonic() < ended and any(watcher.poll() is None for watcher in watchers):
             time.sleep(0.02)
         running = [watcher for watcher in watchers if watcher.poll() is None]
@@ -152,7 +152,7 @@ def watcher_round(folder: Path, tally: Tally, wanted: int, rng: random.Random) -
 
 
 RECIPE = """\
-run: {{name: killed, dir: {run_dir}, device: cpu}}
+run: {{name: killed, dir: {run_dir}, device: cpu, start_timeout: 300, step_timeout: 90}}
 actor: {{model_name_or_path: {model}, adam: {{lr: 2.0e-4}}, lr_scheduler: constant}}
 data: {{prompt_dataset: {prompts}, max_len: 112}}
 rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
@@ -192,7 +192,7 @@ def trainer_run(folder: Path, tally: Tally, wanted: int, rng: random.Random) -> 
         check(kill, f"an undisturbed resume failed, see {run_dir}/train.log")
         victim(process, mark, rng).kill()
         # Whichever was hit, `dipo train` or a process below it: nothing may stay.
-        process.wait(120)
+        process.wait(LIMIT)
         no_orphans(mark, 120)
         tally.trainer_kills += 1
         after = resumable_steps(run_dir / "ckpt") if (run_dir / "ckpt").exists() else []

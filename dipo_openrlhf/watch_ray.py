@@ -97,9 +97,9 @@ def _end_with_parent() -> None:
 def main(path: str) -> int:
     """The watcher's status; 3 where there is no cluster, or it ended first; 130 when interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _end_with_parent()
-    task = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
+        _end_with_parent()
+        task = json.loads(Path(path).read_text(encoding="utf-8"))
         return run_as_task(task) if wait_for_training(Path(task["run_dir"])) else _NO_CLUSTER
     except KeyboardInterrupt:
         return 130
