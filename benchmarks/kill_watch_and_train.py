@@ -125,9 +125,7 @@ def watcher_round(folder: Path, tally: Tally, wanted: int, rng: random.Random) -
     while len(before) < CHECKPOINTS and tally.watcher_kills < wanted:
         mark = uuid.uuid4().hex
         watchers = [start(mark, *command) for _ in range(rng.choice((1, 1, 2)))]
-        ended = time.monotonic() + rng.uniform(0.3, rng.choice((6, 20, 60)))
-        while time.monotonic() < ended and any(watcher.poll() is None for watcher in watchers):
-            time.sleep(0.02)
+        await_moment(watchers, folder / "results", len(before), rng)
         running = [watcher for watcher in watchers if watcher.poll() is None]
         tally.kills_while_evaluating += len(alive(mark)) > len(running)
         for watcher in running:
@@ -149,6 +147,19 @@ def watcher_round(folder: Path, tally: Tally, wanted: int, rng: random.Random) -
     tally.watcher_rounds += 1
     tally.checkpoints_evaluated += CHECKPOINTS
     tally.save(folder.parent)
+
+
+def await_moment(
+    watchers: list[subprocess.Popen[bytes]], results: Path, known: int, rng: random.Random
+) -> None:
+    """A random moment: somewhere in start-up or evaluation, or, as often, around the writing of a result."""
+    by_time = rng.random() < 0.5
+    ended = time.monotonic() + (rng.uniform(0.3, 12) if by_time else LIMIT)
+    while time.monotonic() < ended and any(watcher.poll() is None for watcher in watchers):
+        if not by_time and len(list(results.glob("*/*/*/samples.jsonl"))) > known:
+            time.sleep(rng.choice((0.0, rng.uniform(0, 0.05), rng.uniform(0, 1))))
+            return
+        time.sleep(0.002)
 
 
 RECIPE = """\

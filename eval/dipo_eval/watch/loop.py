@@ -30,7 +30,9 @@ from dipo_eval.watch.report import Results, checkpoint_line
 from dipo_eval.watch.tracking import Trackers, figures, track
 
 Say = Callable[[str], None]
-_NOT_ITS_OWN = "its weights are not those that COMPLETE.json names, or a grader changed while it was evaluated"
+_NOT_ITS_OWN = (
+    "its weights are not those that COMPLETE.json names, or a grader changed while it was evaluated"
+)
 START = "global_step0"  # the starting model's name in the results
 
 
