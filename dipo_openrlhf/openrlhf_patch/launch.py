@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cpu, version
@@ -173,9 +174,12 @@ def main(path: str) -> int:
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
+    outcome = "failed"
     try:
         run(plan)
+        outcome = "done"
     except KeyboardInterrupt:
+        outcome = "interrupted"
         write_event(run_dir, "interrupted")
         return 130
     except UserError as error:
@@ -187,6 +191,8 @@ def main(path: str) -> int:
         write_event(run_dir, "failed", error=one_line(error))
         return 1
     finally:
+        if plan.settings.get("ckpt_path"):
+            training_ended(Path(plan.settings["ckpt_path"]), outcome)
         _stop_ray()
     write_event(run_dir, "done")
     return 0

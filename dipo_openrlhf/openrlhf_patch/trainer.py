@@ -7,6 +7,7 @@ place.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 from openrlhf.trainer.ppo_trainer import PPOTrainer
 
 from dipo_eval.checkpoints import weights_hash
+from dipo_eval.watch.lease import Sightings
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import checkpoints, run_log, trackers
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
 from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+
+logger = logging.getLogger(__name__)
 
 Base: Any = PPOTrainer.__ray_actor_class__
 
@@ -47,6 +51,7 @@ class DiPOTrainer(Base):
         self.run_dir = Path(settings.run_dir)
         self.ckpt_path = Path(self.args.ckpt.path)
         self.total_steps = 0
+        self.sightings = Sightings()
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
@@ -127,7 +132,24 @@ class DiPOTrainer(Base):
             "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
             "recipe_hash": self.settings.recipe_hash,
             "versions": self.settings.versions,
+            "save_steps": self.args.ckpt.save_steps,
             "saved": round(started, 3),
         }
         checkpoints.mark_complete(self.ckpt_path, global_step, facts)
-        checkpoints.prune(self.ckpt_path, self.settings.keep_checkpoints)
+        self._wait_for_evaluation(global_step)
+        checkpoints.prune(
+            self.ckpt_path,
+            self.settings.keep_checkpoints,
+            keep_exports=self.settings.keep_exports,
+            sightings=self.sightings,
+        )
+
+    def _wait_for_evaluation(self, global_step: int) -> None:
+        """Only where the recipe says `watch.wait`; a watcher that does not answer holds nothing up for ever."""
+        limit = self.settings.wait_for_evaluation
+        if not limit or (global_step // self.args.ckpt.save_steps) % self.settings.wait_every:
+            return
+        write_event(self.run_dir, f"waiting for the evaluation of step {global_step}", timeout=limit + 60)
+        if not checkpoints.wait_until_evaluated(self.ckpt_path, global_step, limit):
+            logger.warning("step %d was not evaluated within %d s: training goes on", global_step, limit)
+        write_event(self.run_dir, "training", total_steps=self.total_steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -61,7 +62,7 @@ def quickstart(options: QuickstartOptions, overrides: dict[str, Setting] | None 
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
-        train(recipe, resume=options.resume, verbose=options.verbose)
+        train(_without_late_watcher(recipe), resume=options.resume, verbose=options.verbose)
     except KeyboardInterrupt:
         raise UserError(interrupted_message(recipe)) from None
 
@@ -72,6 +73,13 @@ def quickstart(options: QuickstartOptions, overrides: dict[str, Setting] | None 
     board = write_run_board(recipe)
     _summary(console, recipe, results, board)
     return board
+
+
+def _without_late_watcher(recipe: Recipe) -> Recipe:
+    """With `watch.when: after` this process evaluates, which loads the engine's packages once for all checkpoints."""
+    if recipe.watch.when == "during":
+        return recipe
+    return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
 
 
 def run_folder(options: QuickstartOptions) -> Path:
@@ -181,7 +189,10 @@ def _gsm8k_rows(path: Path, count: int, seed: int) -> list[str]:
 
 
 def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> list[SuiteResult]:
-    """The starting model (step 0) and every whole checkpoint on the recipe's suites."""
+    """The starting model (step 0) and every whole checkpoint on the recipe's suites.
+
+    What a watcher has evaluated is found and not made again.
+    """
     from dipo_eval.checkpoints import Checkpoint
     from dipo_eval.run import evaluate
 
@@ -194,12 +205,13 @@ def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> li
         section.suites,
         results_dir=recipe.run_dir / "results",
         run=recipe.name,
+        engine=section.engine,
         samples=section.samples,
         limit=section.limit,
         temperature=section.temperature,
         max_new_tokens=section.max_new_tokens,
         seed=section.seed,
-        data_dir=data_dir,
+        data_dir=Path(section.data_dir) if section.data_dir else data_dir,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stack import Dipo, write_recipe
+from stack import EVALUATE, Dipo, write_recipe
 
 from dipo_openrlhf.quickstart.pretrain import PretrainSettings, pretrained_model
 
@@ -39,10 +39,10 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Four steps of the real stack, checkpoints after 2 and 4, with every tracker on."""
+    """Four steps of the real stack, checkpoints after 2 and 4 evaluated beside it, with every tracker on."""
     recipe, run_dir = write_recipe(tmp_path_factory.mktemp("trained"), small_model)
     command = Dipo(
-        ["train", str(recipe), "--logger.tensorboard_dir", str(run_dir / "tensorboard")],
+        ["train", str(recipe), "--logger.tensorboard_dir", str(run_dir / "tensorboard"), *EVALUATE],
         {"WANDB_MODE": "offline", "WANDB_API_KEY": WANDB_KEY},
     ).start()
     status, output = command.finish()

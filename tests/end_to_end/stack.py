@@ -23,6 +23,10 @@ from dipo_openrlhf.data.arithmetic import write_prompts
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 MARK = "DIPO_TEST_MARK"
+EVALUATE = [
+    "--evaluate.suites", "[arithmetic-control]", "--evaluate.limit", "20", "--evaluate.engine", "hf",
+    "--evaluate.max_new_tokens", "48",
+]  # fmt: skip
 LIMIT = 420  # seconds a command of these tests may take on a busy machine
 
 

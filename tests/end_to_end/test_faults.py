@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stack import Dipo, run_dipo, wait_until, write_recipe
+from stack import EVALUATE, Dipo, run_dipo, wait_until, write_recipe
 
 from dipo_openrlhf.events import read_events
 from dipo_openrlhf.openrlhf_patch import checkpoints
@@ -29,7 +29,7 @@ def errors(output: str) -> list[str]:
 )
 def test_an_interruption_keeps_what_was_saved(small_model, tmp_path, sent):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=40)
-    command = Dipo(["train", str(recipe)]).start()
+    command = Dipo(["train", str(recipe), *EVALUATE]).start()
     assert command.process is not None
     wait_until(lambda: checkpoints.resumable_steps(run_dir / "ckpt"), command.process)
     command.process.send_signal(sent)
@@ -44,7 +44,7 @@ def test_an_interruption_keeps_what_was_saved(small_model, tmp_path, sent):
 
 def test_a_killed_command_takes_its_processes_with_it(small_model, tmp_path):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=40)
-    command = Dipo(["train", str(recipe)]).start()
+    command = Dipo(["train", str(recipe), *EVALUATE]).start()
     assert command.process is not None
     loading = "loading the model and the rollout engine"
     wait_until(lambda: any(event["stage"] == loading for event in read_events(run_dir)), command.process)

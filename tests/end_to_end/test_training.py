@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dipo_eval.checkpoints import weights_hash
+from dipo_eval.results import read_result
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
@@ -43,6 +44,27 @@ def test_checkpoints_are_whole_and_marked(trained):
         assert whole.marker["versions"]["openrlhf"] == "0.11.2"
     assert found[0].marker["weights_hash"] != found[1].marker["weights_hash"]
     assert (ckpt / "_actor" / "latest").read_text() == "global_step4"
+
+
+def test_checkpoints_are_evaluated_beside_the_training(trained):
+    """By the watcher that `dipo train` starts; the starting model as step 0."""
+    results, ckpt = trained.run_dir / "results" / "tiny", trained.run_dir / "ckpt"
+    log = (trained.run_dir / "watch.log").read_text()
+    accuracy = {}
+    for step in (0, 2, 4):
+        result = read_result(results / f"global_step{step}" / "arithmetic-control")
+        assert result is not None, log
+        assert (result["step"], result["n_items"]) == (step, 20)
+        accuracy[step] = result["metrics"]["accuracy"]["value"]
+        assert f"global_step{step}: arithmetic-control {100 * accuracy[step]:.1f}%" in log
+    best = [step for step in (2, 4) if (ckpt / f"global_step{step}_hf" / "BEST.json").exists()]
+    assert best == [max((2, 4), key=lambda step: (accuracy[step], -step))]
+    assert json.loads((ckpt / "ENDED.json").read_text()) == {"outcome": "done"}
+    events = EventAccumulator(str(trained.run_dir / "tensorboard"))
+    events.Reload()
+    logged = {event.step: event.value for event in events.Scalars("eval/arithmetic-control/accuracy")}
+    assert logged == pytest.approx(accuracy)
+    assert list((trained.run_dir / "results").glob("wandb/offline-run-*/*.wandb"))
 
 
 def _log_probs(folder: Path, text: str) -> torch.Tensor:

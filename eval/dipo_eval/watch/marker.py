@@ -1,0 +1,88 @@
+"""The files by which a training and its watchers know of each other; all are written whole, by rename.
+
+<ckpt>/global_step7_hf/COMPLETE.json    by the trainer, last: weights and optimizer state are on disk
+<ckpt>/global_step7_hf/EVALUATING.0     by a watcher: a lease (lease.py)
+<ckpt>/global_step7_hf/EVALUATED.json   by a watcher: evaluated, or given up after the last attempt
+<ckpt>/global_step7_hf/BEST.json        by a watcher: the best result so far; never pruned
+<ckpt>/ENDED.json                       by the trainer: no further checkpoint comes, and why
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.results import write_atomic
+
+MARKER = "COMPLETE.json"
+LEASE = "EVALUATING"
+EVALUATED = "EVALUATED.json"
+BEST = "BEST.json"
+ENDED = "ENDED.json"
+_EXPORT = re.compile(r"global_step(\d+)_hf")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """One whole checkpoint of a run: its step, its Hugging Face export, and what its marker says."""
+
+    step: int
+    hf_path: Path
+    marker: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Its name in the results: that of dipo_eval.checkpoints."""
+        return self.hf_path.name.removesuffix("_hf")
+
+    @property
+    def weights_hash(self) -> str:
+        """The hash that the trainer took when it had written the weights; "" in a marker without one."""
+        return str(self.marker.get("weights_hash", ""))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """A small JSON file, whole or not at all. Raises OSError."""
+    write_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def whole_checkpoints(ckpt_path: Path) -> list[Marked]:
+    """Checkpoints with a completion marker, oldest step first."""
+    found = []
+    for marker in ckpt_path.glob(f"global_step*_hf/{MARKER}"):
+        match = _EXPORT.fullmatch(marker.parent.name)
+        content = read_json(marker)
+        if match and content is not None:
+            found.append(Marked(int(match.group(1)), marker.parent, content))
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def training_started(ckpt_path: Path) -> None:
+    """Withdraw the end of an earlier attempt: checkpoints are coming."""
+    with contextlib.suppress(FileNotFoundError):
+        (ckpt_path / ENDED).unlink()
+
+
+def training_ended(ckpt_path: Path, outcome: str) -> None:
+    """Say that no checkpoint will follow. `outcome`: done, failed or interrupted; the first word stands."""
+    if ckpt_path.is_dir() and not (ckpt_path / ENDED).exists():
+        write_json(ckpt_path / ENDED, {"outcome": outcome})
+
+
+def how_it_ended(ckpt_path: Path) -> str | None:
+    """The outcome of a training that has ended, None while it may go on."""
+    content = read_json(ckpt_path / ENDED)
+    return None if content is None else str(content.get("outcome", "ended"))

@@ -1,0 +1,82 @@
+"""What a watcher measures every checkpoint on, and whether a checkpoint's results answer that already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.provenance import suite_hash
+from dipo_eval.results import read_result, suite_folder
+from dipo_eval.suites import get_suites
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """The options of dipo_eval.run.evaluate that are the same for all checkpoints."""
+
+    engine: str = "vllm"
+    samples: int = 1
+    limit: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 1024
+    max_model_len: int | None = None
+    dtype: str = "auto"
+    seed: int = 0
+    data_dir: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Those by which results.json says how it was made; dtype "auto" is resolved by the evaluation alone."""
+        settings = asdict(self)
+        settings["n_samples"] = settings.pop("samples")
+        del settings["data_dir"]
+        if self.dtype == "auto":
+            del settings["dtype"]
+        return settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Suites with their hashes, options, and the place of the results."""
+
+    suites: dict[str, str]
+    results_dir: Path
+    run: str
+    options: EvalOptions
+
+    def identity(self, weights_hash: str) -> str:
+        """16 hex digits that stand for (weights, suites with their graders, settings)."""
+        content = [weights_hash, self.suites, self.options.settings()]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_plan(suites: list[str], results_dir: Path, run: str, options: EvalOptions) -> Plan:
+    """Load every suite once, for its hash. Raises UserError for an unknown suite, bad data or a bad name."""
+    hashes = {}
+    data_dir = Path(options.data_dir) if options.data_dir else None
+    for suite in get_suites(suites):
+        suite_folder(results_dir, run, "checkpoint", suite.name)
+        hashes[suite.name] = suite_hash(suite, suite.load(data_dir, options.limit, options.seed))
+    return Plan(hashes, results_dir, run, options)
+
+
+def found_results(
+    plan: Plan, checkpoint: str, weights_hash: str, *, verify: bool = True
+) -> dict[str, dict[str, Any]] | None:
+    """results.json of every suite, where all are whole and of these weights, suites and settings; else None."""
+    found = {}
+    wanted = plan.options.settings()
+    for suite, digest in plan.suites.items():
+        result = read_result(suite_folder(plan.results_dir, plan.run, checkpoint, suite), verify=verify)
+        if (
+            result is None
+            or result["model"]["weights_hash"] != weights_hash
+            or result["hashes"]["suite_hash"] != digest
+            or any(result["settings"].get(key) != value for key, value in wanted.items())
+        ):
+            return None
+        found[suite] = result
+    return found

@@ -1,0 +1,183 @@
+"""One owner at a time: races between processes, a dead owner, a paused owner, and no trust in any clock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dipo_eval.watch import lease as leases
+from dipo_eval.watch.lease import Heartbeat, Sightings, acquire, is_gone, is_held, process_identity, tail
+
+# Takes and releases the lease over and over; with the lease it adds one to a counter, which is safe only alone.
+_RACER = """
+import sys, time
+from pathlib import Path
+from dipo_eval.watch.lease import Sightings, acquire
+base, counter, wanted = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+sightings, got = Sightings(), 0
+while got < wanted:
+    lease = acquire(base, sightings, 60.0)
+    if lease is None:
+        continue
+    value = int(counter.read_text())
+    time.sleep(0.0005)
+    counter.write_text(str(value + 1))
+    lease.release()
+    got += 1
+"""
+
+_HOLDER = """
+import sys, time
+from pathlib import Path
+from dipo_eval.watch.lease import Sightings, acquire
+assert acquire(Path(sys.argv[1]), Sightings(), 60.0)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return tmp_path / "EVALUATING"
+
+
+def test_held_by_one_until_released(base: Path) -> None:
+    first = acquire(base, Sightings())
+    assert first is not None
+    assert acquire(base, Sightings()) is None
+    assert tail(base).holder.endswith(f"process {os.getpid()}")
+    first.release()
+    second = acquire(base, Sightings())
+    assert second is not None
+    assert second.path.name == "EVALUATING.1"
+    # A late release of the first writes to its own file alone.
+    first.release()
+    assert acquire(base, Sightings()) is None
+    assert not list(base.parent.glob("*.tmp"))
+
+
+def test_processes_that_race_are_never_in_together(base: Path, tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    arguments = [sys.executable, "-c", _RACER, str(base), str(counter), "40"]
+    racers = [subprocess.Popen(arguments) for _ in range(4)]
+    assert [racer.wait(60) for racer in racers] == [0] * 4
+    assert counter.read_text() == "160"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no_links"])
+def test_one_of_many_wins(base: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """Also where the file system has no hard links."""
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(leases.errno.EPERM, "no links here")
+
+        monkeypatch.setattr(leases.os, "link", refuse)
+    won = [leases._create(base, b"x" * 512) for _ in range(3)]
+    assert won == [True, False, False]
+    assert base.read_bytes() == b"x" * 512
+
+
+def test_a_killed_owner_is_succeeded_at_once_on_the_same_machine(base: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(base)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert acquire(base, Sightings()) is None
+    holder.kill()
+    holder.wait()
+    assert acquire(base, Sightings()) is not None
+
+
+def on_another_host(base: Path) -> leases.Lease:
+    """A lease whose owner cannot be looked up here."""
+    lease = acquire(base, Sightings())
+    assert lease is not None
+    lease._content["process"] = "another-boot/pid:[1]/1/1"
+    assert lease.beat()
+    return lease
+
+
+def test_a_lease_is_stale_only_after_it_was_seen_unchanged(base: Path) -> None:
+    """The file's own time says nothing: a clock that is a year off changes nothing."""
+    on_another_host(base)
+    os.utime(tail(base).path, (0, 0))
+    sightings = Sightings()
+    assert acquire(base, sightings, 0.3) is None
+    time.sleep(0.2)
+    assert acquire(base, sightings, 0.3) is None
+    time.sleep(0.2)
+    assert acquire(base, Sightings(), 0.3) is None  # another observer has to look for as long itself
+    assert acquire(base, sightings, 0.3) is not None
+
+
+def test_beats_keep_a_lease(base: Path) -> None:
+    lease = on_another_host(base)
+    sightings = Sightings()
+    lost: list[bool] = []
+    with Heartbeat(lease, 0.05, lambda: lost.append(True)):
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            assert is_held(tail(base), sightings, 0.5)
+            time.sleep(0.02)
+    assert lost == []
+
+
+def test_a_paused_owner_learns_that_it_was_succeeded(base: Path) -> None:
+    lease = on_another_host(base)
+    sightings = Sightings()
+    assert acquire(base, sightings, 0.1) is None
+    time.sleep(0.15)
+    successor = acquire(base, sightings, 0.1)
+    assert successor is not None
+    lost: list[bool] = []
+    with Heartbeat(lease, 0.02, lambda: lost.append(True)):
+        time.sleep(0.2)
+    assert lost == [True]
+    assert successor.beat()
+
+
+def test_an_owner_cut_off_from_the_storage_gives_up(base: Path) -> None:
+    lease = acquire(base, Sightings(), stale_after=0.1)
+    assert lease is not None
+    os.close(lease._file)
+    assert lease.beat()
+    time.sleep(0.15)
+    assert not lease.beat()
+
+
+def test_a_lease_goes_with_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "global_step1_hf"
+    folder.mkdir()
+    lease = acquire(folder / "EVALUATING", Sightings())
+    assert lease is not None
+    tail(folder / "EVALUATING").path.unlink()
+    folder.rmdir()
+    assert not lease.beat()
+    lease.release()
+    with pytest.raises(FileNotFoundError):
+        acquire(folder / "EVALUATING", Sightings())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff" * 40], ids=["empty", "half", "list", "noise"])
+def test_a_lease_that_cannot_be_read_is_held_until_it_is_stale(base: Path, content: bytes) -> None:
+    base.with_name("EVALUATING.0").write_bytes(content)
+    sightings = Sightings()
+    assert acquire(base, sightings, 0.1) is None
+    time.sleep(0.15)
+    assert acquire(base, sightings, 0.1) is not None
+
+
+def test_only_a_process_of_this_machine_can_be_known_to_be_gone() -> None:
+    mine = process_identity(os.getpid())
+    boot, namespace, pid, started = mine.split("/")
+    assert not is_gone(mine)
+    assert is_gone("/".join([boot, namespace, pid, str(int(started) + 1)]))
+    assert not is_gone("/".join(["other", namespace, pid, "1"]))
+    assert not is_gone("/".join([boot, "pid:[1]", pid, "1"]))
+    assert not is_gone("")
