@@ -80,6 +80,14 @@ def eval_command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Evaluate again and replace what is there.")] = False,
+    with_: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            help="Official scores of the same generations beside ours: lm-eval, evalplus, bfcl-eval, with commas.",
+            show_default=False,
+        ),
+    ] = None,
     list_suites: Annotated[bool, typer.Option("--list", help="List the suites and stop.")] = False,
 ) -> None:
     """Evaluate a model or all checkpoints of a run, with intervals, and store every sample.
@@ -95,7 +103,12 @@ def eval_command(
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe: nothing needs to be folded
     if list_suites:
+        from dipo_eval.harness.lm_eval import TASKS
+
         console.print(_suite_table())
+        console.print(
+            f"the same as lm-eval tasks: lm_eval --include_path {TASKS}", markup=False, soft_wrap=True
+        )
         return
     try:
         if model is None:
@@ -104,6 +117,10 @@ def eval_command(
             raise UserError(
                 "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
             )
+        from dipo_eval.harness.command import show_official
+        from dipo_eval.harness.registry import get_harnesses
+
+        harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
         from dipo_eval.run import evaluate
 
@@ -129,11 +146,12 @@ def eval_command(
             force=force,
             progress=console.is_terminal,
         )
+        console.print(results_table(found))
+        show_official(found, harnesses, console)
     except UserError as error:
         # Plain text: a path or a model's message may hold what rich takes for markup.
         typer.echo(f"dipo eval: {error}", err=True)
         raise typer.Exit(2) from error
-    console.print(results_table(found))
     for line in overall_lines(found):
         console.print(line, markup=False, highlight=False)
     console.print(

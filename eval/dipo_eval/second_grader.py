@@ -7,21 +7,19 @@ killed at the time limit.
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.asked_process import AskedProcess, Program
 from dipo_eval.errors import UserError
 from dipo_eval.grading import bfcl
 from dipo_eval.grading.call_language import SINGLE_TURN
 from dipo_eval.grading.math import joined
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.grading.worker_process import LateError, LostError, WorkerProcess
 
 LIMIT_S = 10.0
-START_LIMIT_S = 120.0
 MEMORY_BYTES = 2 * 1024**3
 
 Row = Mapping[str, Any]
@@ -35,38 +33,17 @@ class _InProcess:
     missing: str
 
     def __init__(self) -> None:
-        self._worker: WorkerProcess | None = None
-        self._lock = threading.Lock()
+        settings = {"memory_bytes": MEMORY_BYTES}
+        self._process = AskedProcess(Program(self.module, self.missing, Path(sys.executable), settings))
+        self.close = self._process.close
 
     def task(self, row: Row) -> dict[str, Any]:
         raise NotImplementedError
 
     def grade(self, row: Row) -> Verdict:
         """Its verdict on a row; undecided where it took longer than 10 seconds or its process died."""
-        task = self.task(row)
-        with self._lock:
-            try:
-                if self._worker is None:
-                    self._start()
-                assert self._worker is not None
-                self._worker.write(task)
-                reply = self._worker.read(LIMIT_S)
-            except (LateError, LostError) as error:
-                self.close()
-                return Verdict("undecided", str(error))
+        reply = self._process.ask(self.task(row), LIMIT_S)
         return Verdict(reply["status"], reply["reason"], reply["extracted"])
-
-    def _start(self) -> None:
-        settings = {"memory_bytes": MEMORY_BYTES}
-        self._worker = WorkerProcess(Path(sys.executable), self.module, settings, {})
-        if not self._worker.read(START_LIMIT_S).get("ready"):
-            raise UserError(self.missing)
-
-    def close(self) -> None:
-        """End the process; the next row starts another."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
 
 
 class MathVerify(_InProcess):

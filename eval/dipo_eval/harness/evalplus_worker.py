@@ -1,0 +1,112 @@
+"""The process that lets evalplus sanitize and check responses, each in a jail. Runs in evalplus's own environment.
+
+Nothing here imports what that environment does not have. In the jail evalplus works as it is: its check runs a
+solution in a child of its own and compares there, so a solution that fools it does so here, as in evalplus, but
+gets nowhere else. Its shared counters are of another make, since multiprocessing's need a folder that no jail has.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import mmap
+import multiprocessing
+import os
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from dipo_eval.code_runner.jail import Limits, run_jailed
+from dipo_eval.code_runner.problems import Problems, stand_in_for_downloaders
+from dipo_eval.worker_loop import Answer, serve
+
+PARTS = ("base", "plus")
+_JAIL = Limits(memory_bytes=4 * 1024**3)  # evalplus's own limit for a solution
+_KS = (1, 10, 100)  # evalplus.evaluate's
+
+
+def main() -> None:
+    """Serve responses to problems, and counts to make pass@k of."""
+    serve(_load)
+
+
+def _load() -> Answer:
+    stand_in_for_downloaders()
+    stand_in = types.ModuleType("evalplus.codegen")  # generation with a dozen API clients
+    stand_in.run_codegen = None  # type: ignore[attr-defined]
+    sys.modules["evalplus.codegen"] = stand_in
+    os.environ.pop("EVALPLUS_TIMEOUT_PER_TASK", None)  # evalplus compares its text with a number
+    os.environ.pop("EVALPLUS_MAX_MEMORY_BYTES", None)
+    import evalplus.evaluate
+    import evalplus.sanitize  # noqa: F401
+
+    multiprocessing.set_start_method("fork")
+    settings = json.loads(sys.argv[2])
+    return partial(_answer, Problems(settings["cache"]), settings)
+
+
+def _answer(problems: Problems, settings: dict[str, Any], question: dict[str, Any]) -> dict[str, Any]:
+    if "total" in question:
+        return {"metrics": _pass_at_k(question["total"], question["base"], question["plus"])}
+    problem, oracle = problems.get(question["dataset"], question["task_id"])
+    inmate = _checking(question["dataset"], problem, oracle, question["response"])
+    outcome = run_jailed(
+        inmate, question["limit_s"], _JAIL, settings["folder"], namespaces=settings["namespaces"]
+    )
+    if outcome.ended != "done":
+        return {"status": "undecided", "reason": f"{outcome.ended} limit {outcome.detail}".strip()}
+    found = json.loads(outcome.output or b"{}")
+    if not found.keys() >= set(PARTS):
+        return {
+            "status": "undecided",
+            "reason": f"evalplus raises {found.get('raised', 'nothing, but ended')}",
+        }
+    return {"status": "scored", **{part: found[part] for part in PARTS}}
+
+
+def _checking(
+    dataset: str, problem: dict[str, Any], oracle: dict[str, Any], response: str
+) -> Callable[[int], None]:
+    import evalplus.eval as runner
+    from evalplus.evaluate import check_correctness
+    from evalplus.sanitize import sanitize
+
+    def inmate(descriptor: int) -> None:
+        os.register_at_fork(after_in_child=partial(os.close, descriptor))  # the verdict is not the solution's
+        runner.Value = _shared_int
+        runner.Array = _shared_bytes
+        try:
+            solution = sanitize(response, entrypoint=problem["entry_point"])
+            found = check_correctness(dataset, 0, problem, solution, oracle, fast_check=True)
+            reply = {part: found[part][0] for part in PARTS}
+        except Exception as error:
+            reply = {"raised": type(error).__name__}
+        os.write(descriptor, json.dumps(reply).encode("ascii"))
+
+    return inmate
+
+
+def _shared_int(code: str, value: int) -> ctypes.c_int:
+    """What multiprocessing.Value gives, in memory that a fork shares; that one needs /dev/shm."""
+    made = ctypes.c_int.from_buffer(mmap.mmap(-1, ctypes.sizeof(ctypes.c_int)))
+    made.value = value
+    return made
+
+
+def _shared_bytes(code: str, values: list[bool]) -> ctypes.Array[ctypes.c_byte]:
+    """What multiprocessing.Array gives, all 0 as evalplus's are."""
+    return (ctypes.c_byte * len(values)).from_buffer(mmap.mmap(-1, max(1, len(values))))
+
+
+def _pass_at_k(total: list[int], base: list[int], plus: list[int]) -> dict[str, float]:
+    """The means that evalplus.evaluate prints, for every k of its that all problems have samples for."""
+    from evalplus.eval import estimate_pass_at_k
+
+    return {
+        f"pass@{k},{name}": float(estimate_pass_at_k(total, correct, k).mean())
+        for k in _KS
+        if min(total) >= k
+        for name, correct in (("base", base), ("plus", plus))
+    }

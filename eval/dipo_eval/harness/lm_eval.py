@@ -1,0 +1,80 @@
+"""lm-eval's scores of our math suites, by its own filters, scoring functions and aggregations.
+
+A suite is scored as the task of the same name in the folder ``lm_eval_tasks``, in a process of its own: regular
+expressions and LaTeX parsers that are not ours read what a model wrote.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.asked_process import AskedProcess, Program
+from dipo_eval.errors import UserError
+from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
+from dipo_eval.harness.base import installed_version as _installed
+
+NAME = "lm-eval"
+TASKS = Path(__file__).resolve().parent.parent / "lm_eval_tasks"
+LIMIT_S = 10.0
+_SUM_LIMIT_S = 120.0
+_SETTINGS = {"memory_bytes": 4 * 1024**3, "tasks": str(TASKS)}
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def task_name(suite: str) -> str:
+    """lm-eval's name of a suite: gsm8k is dipo_gsm8k."""
+    return "dipo_" + suite.replace("-", "_")
+
+
+def _covers(suite: str) -> bool:
+    return (TASKS / f"{task_name(suite)}.yaml").is_file()
+
+
+def _version() -> str:
+    return _installed(NAME)
+
+
+def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
+    """Every sample scored by itself, as lm-eval scores one response; several of an item are averaged."""
+    process = AskedProcess(
+        Program(
+            "dipo_eval.harness.lm_eval_worker",
+            f"{NAME} cannot be loaded here: run `make setup`",
+            Path(sys.executable),
+            _SETTINGS,
+            _OFFLINE,
+        )
+    )
+    try:
+        name = task_name(suite)
+        replies = []
+        for row in rows:
+            replies.append(process.ask(_question(name, row), LIMIT_S))
+            advance(1)
+        names = process.ask({"task": name}, _SUM_LIMIT_S)["scores"]
+        samples = [_sample(row, reply, names) for row, reply in zip(rows, replies, strict=True)]
+        values = {score: [sample.scores[score] for sample in samples] for score in names}
+        means = process.ask({"task": name, "values": values}, _SUM_LIMIT_S)["metrics"]
+    except KeyError as error:
+        raise UserError(f"{NAME}: its process ended while it summed up {suite}; try again") from error
+    finally:
+        process.close()
+    metrics = {score: OfficialMetric(value, score) for score, value in means.items()}
+    return OfficialScore(NAME, _version(), f"task {name}", metrics, samples)
+
+
+def _question(name: str, row: Row) -> dict[str, Any]:
+    record = {"id": row["item_id"], "question": "", "answer": row["gold"]}
+    return {"task": name, "record": record, "prompt": row.get("prompt", ""), "response": row["response"]}
+
+
+def _sample(row: Row, reply: dict[str, Any], names: Sequence[str]) -> SampleScore:
+    undecided = reply["reason"] if reply["status"] == "undecided" else None
+    scores = dict.fromkeys(names, 0.0) if undecided else reply["scores"]
+    return SampleScore(row["item_id"], row.get("sample", 0), scores, reply.get("reasons", {}), undecided)
+
+
+HARNESS = Harness(NAME, _version, _covers, _score)
