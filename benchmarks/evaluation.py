@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -131,6 +132,7 @@ def _ratio(name: str, part: float, whole: float) -> str:
 def main() -> None:
     """Print the table; exit status 1 where the ratio is above the target."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that commands are ended too
     with tempfile.TemporaryDirectory(prefix="dipo-benchmark-") as scratch:
         work = (options.work or Path(scratch)).resolve()
         work.mkdir(parents=True, exist_ok=True)
