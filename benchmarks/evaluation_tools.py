@@ -1,0 +1,161 @@
+"""The separate tools of benchmarks/evaluation.py: lm-eval, bfcl-eval and evalplus, each as its users run it.
+
+Every tool gets the items that `dipo eval` took, the same threads, precision and limits, and its own way of batching.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evaluation_run import (
+    Part,
+    Plan,
+    environment,
+    free_port,
+    run,
+    server_command,
+    started,
+    wait_until_up,
+)
+
+from dipo_eval.grading.code_env import DATASETS, data_path
+from dipo_eval.harness.lm_eval import TASKS, task_name
+from dipo_eval.suites import all_suites
+
+HERE = Path(__file__).resolve().parent
+CODE = {"humaneval+": "humaneval", "mbpp+": "mbpp"}
+
+
+def _watched(plan: Plan, name: str, env: Mapping[str, str], module: str, arguments: Sequence[str]) -> Part:
+    """One module with an LLM of its own, by evaluation_llm.py."""
+    report = plan.work / f"{name}.json"
+    command = [
+        sys.executable, str(HERE / "evaluation_llm.py"), str(report), str(plan.max_tokens), module, *arguments,
+    ]  # fmt: skip
+    wall = run(command, env, plan.work / f"{name}.log")
+    found = json.loads(report.read_text())
+    found.pop("calls")
+    return Part(name, wall, **found)
+
+
+def lm_eval(plan: Plan) -> list[Part]:
+    """All math suites in one command: one load, all prompts at once (`--batch_size auto`)."""
+    places = {}
+    for suite, items in plan.items.items():
+        if suite in CODE or suite == "bfcl":
+            continue
+        everything = [item.id for item in all_suites()[suite].load(plan.data_dir, None, 0)]
+        places[task_name(suite)] = [everything.index(item.id) for item in items]
+    if not places:
+        return []
+    settings = f"pretrained={plan.model},dtype=float32,max_model_len={plan.context},enforce_eager=True"
+    arguments = [
+        "run", "--model", "vllm", "--model_args", settings, "--include_path", str(TASKS), "--tasks",
+        ",".join(places), "--samples", json.dumps(places), "--apply_chat_template", "--batch_size", "auto",
+        "--gen_kwargs", f"max_gen_toks={plan.max_tokens}", "--output_path", str(plan.work / "lm_eval"),
+    ]  # fmt: skip
+    return [_watched(plan, "lm-eval", environment(plan, "lm_eval"), "lm_eval", arguments)]
+
+
+def bfcl(plan: Plan) -> list[Part]:
+    """bfcl-eval's generation against a server, which its users wait for too, then its evaluation."""
+    if "bfcl" not in plan.items:
+        return []
+    root = plan.work / "bfcl"
+    root.mkdir()
+    ids: dict[str, list[str]] = {}
+    for item in plan.items["bfcl"]:
+        ids.setdefault(str(item.meta["kind"]), []).append(item.id)
+    (root / "test_case_ids_to_generate.json").write_text(json.dumps(ids))
+    port = free_port()
+    env = {**environment(plan, "bfcl"), "BFCL_PROJECT_ROOT": str(root), "LOCAL_SERVER_PORT": str(port)}
+    driver = [sys.executable, str(HERE / "evaluation_bfcl.py")]
+    begun = time.monotonic()
+    with started(
+        server_command(plan, port), environment(plan, "bfcl"), plan.work / "bfcl-server.log"
+    ) as server:
+        wait_until_up(f"http://localhost:{port}/v1/models", server, plan.work / "bfcl-server.log")
+        load = time.monotonic() - begun
+        command = [*driver, "generate", str(plan.model), str(plan.max_tokens)]
+        generate = run(command, env, plan.work / "bfcl-generate.log")
+    wall = time.monotonic() - begun
+    _check_bfcl(root / "result", sum(map(len, ids.values())))
+    counts = json.loads((root / "requests.json").read_text(encoding="utf-8"))
+    grade = run([*driver, "evaluate", ",".join(ids)], env, plan.work / "bfcl-evaluate.log")
+    return [
+        Part("bfcl-eval generate", wall, load, generate, None, **counts),
+        Part("bfcl-eval evaluate", grade, grade=grade),
+    ]
+
+
+def _check_bfcl(folder: Path, expected: int) -> None:
+    """SystemExit where an item has no result, or an error that is not the context's end."""
+    found = 0
+    for path in folder.rglob("*_result.json"):
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            if not line:
+                continue
+            found += 1
+            row = json.loads(line)
+            # bfcl-eval keeps an error as the response and goes on.
+            if "traceback" in row and "context length" not in row["traceback"]:
+                raise SystemExit(f"bfcl-eval could not ask {row['id']}: {str(row['result'])[:300]}")
+    if found != expected:
+        raise SystemExit(f"bfcl-eval answered {found} items, not {expected}; see {folder}")
+
+
+def evalplus(plan: Plan) -> list[Part]:
+    """For each data set: codegen, which loads the model and asks one problem at a time, then evaluate."""
+    parts = []
+    for suite, dataset in CODE.items():
+        if suite not in plan.items:
+            continue
+        env = _evalplus_data(plan, dataset, {item.id for item in plan.items[suite]})
+        root = plan.work / f"evalplus-{dataset}"
+        arguments = [
+            "--model", str(plan.model), "--dataset", dataset, "--backend", "vllm", "--greedy", "--dtype",
+            "float32", "--root", str(root),
+        ]  # fmt: skip
+        parts.append(_watched(plan, f"evalplus.codegen {dataset}", env, "evalplus.codegen", arguments))
+        (samples,) = [path for path in root.rglob("*.jsonl") if not path.name.endswith(".raw.jsonl")]
+        parts.append(_evalplus_evaluate(plan, env, dataset, samples))
+    return parts
+
+
+def _evalplus_evaluate(plan: Plan, env: Mapping[str, str], dataset: str, samples: Path) -> Part:
+    name = f"evalplus.evaluate {dataset}"
+    command = [sys.executable, "-m", "evalplus.evaluate", "--dataset", dataset, "--samples", str(samples)]
+    wall = run(command, env, plan.work / f"{name}.log")
+    ended = time.time()
+    (result,) = samples.parent.glob("*_eval_results.json")
+    idle = max(0.0, ended - result.stat().st_mtime)
+    return Part(name, wall, grade=wall, idle=idle)
+
+
+def _evalplus_data(plan: Plan, dataset: str, ids: set[str]) -> dict[str, str]:
+    """evalplus's environment, with its file cut to these problems: evaluate refuses samples of a part of them,
+    whatever codegen's --id_range was. Its cache of expected results is empty at the start, as ours is.
+    """
+    path = plan.work / f"{dataset}.jsonl"
+    lines = data_path(dataset, plan.data_dir).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    kept = [line for line in lines if json.loads(line)["task_id"] in ids]
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    cache = plan.work / "evalplus-cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    # vLLM's cache stays where both sides have it.
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return environment(
+        plan,
+        "evalplus",
+        {
+            DATASETS[dataset][0]: str(path),
+            "XDG_CACHE_HOME": str(cache),
+            "VLLM_CACHE_ROOT": os.environ.get("VLLM_CACHE_ROOT") or str(usual / "vllm"),
+        },
+    )
