@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from dipo_eval.engine import TOO_LONG, Generation, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.engine import TOO_LONG, Generation, Message, OnDone, Request, Sampling, cut_at_stop
 from dipo_eval.errors import UserError, one_line
 
 # Requests under way at a time: enough to fill a server of one GPU; it queues what is too much.
@@ -102,7 +102,7 @@ class OpenAIEngine:
         try:
             reply = self._client.chat.completions.create(
                 model=self._model,
-                messages=list(request.prompt.messages),  # type: ignore[arg-type]  # plain dicts, as sent
+                messages=list(map(as_sent, request.prompt.messages)),  # type: ignore[arg-type]  # plain dicts, as sent
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=request.max_tokens,
@@ -119,6 +119,17 @@ class OpenAIEngine:
                 f"{self._base_url}: no answer ({one_line(error)}); what was answered is kept, run the command again"
             ) from error
         return _generation(reply, request)
+
+
+def as_sent(message: Message) -> Message:
+    """A message as a server takes it: arguments of calls as JSON text, where chat templates take objects."""
+    if "tool_calls" not in message:
+        return message
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "tool_calls": calls}
 
 
 def _generation(reply: Any, request: Request) -> Generation:

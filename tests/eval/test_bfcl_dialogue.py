@@ -16,6 +16,7 @@ from dipo_eval.bfcl_dialogue import Conversation
 from dipo_eval.grading import bfcl
 from dipo_eval.grading.call_language import MULTI_TURN
 from dipo_eval.grading.conversation import grade_conversation
+from dipo_eval.openai_engine import as_sent
 from dipo_eval.second_grader import second_grader
 from dipo_eval.suites import Item, get_suites
 
@@ -106,16 +107,10 @@ def test_what_is_asked_is_what_bfcl_eval_asks(
 
 
 def plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as a server takes it: arguments as JSON text, and no name beside a result's id."""
-    if "tool_calls" in message:
-        calls = [
-            {**one, "function": {**one["function"], "arguments": json.dumps(one["function"]["arguments"])}}
-            for one in message["tool_calls"]
-        ]
-        return {**message, "tool_calls": calls}
+    """A message as a server takes it, without the name that a result has beside its id."""
     if message["role"] == "tool":
         return {key: message[key] for key in ("role", "content", "tool_call_id")}
-    return message
+    return as_sent(message)
 
 
 ROW: dict[str, Any] = {
