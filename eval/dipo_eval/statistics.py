@@ -121,11 +121,12 @@ def clustered_proportion(
     """Interval (low, high) of the mean of scores in [0, 1]: Wilson's, with the sample size that clustering leaves.
 
     The size is mean (1 - mean) / SE^2, SE as in clustered_mean but without its factor G / (G - 1), so that problems
-    that are all right or all wrong count as one trial each (Kish's effective size; in Wilson's interval: Kott and Liu 2009, "One-sided coverage intervals for a proportion estimated from a stratified simple random sample", and
+    that are all right or all wrong count as one trial each (Kish's effective size; in Wilson's interval: Kott and
+    Liu 2009, "One-sided coverage intervals for a proportion estimated from a stratified simple random sample", and
     Franco et al. 2019, "Comparative study of confidence intervals for proportions in complex sample surveys"). The
-    quantile is Student's t, with Satterthwaite's 1946 degrees of freedom of SE^2, 2 / (2 / (G-1) + kurtosis / G) and
-    at most G - 1: where few of G problems are ever solved, these few alone tell how far problems differ. The plain t
-    interval covers 90% at 30 problems of which most are never solved (docs/evaluation.md has a table).
+    quantile is Student's t, with Satterthwaite's 1946 degrees of freedom of SE^2, 2 / (2 / (G-1) + kurtosis / G),
+    and at most G - 1: where few of G problems are ever solved, these few alone tell how far problems differ. The
+    plain t interval covers 90% at 30 problems of which most are never solved (table in docs/evaluation.md).
 
     Raises ValueError as clustered_interval does, for scores outside [0, 1], and where the standard error is 0.
     """
