@@ -2,9 +2,10 @@
 
     python benchmarks/board.py [--checkpoints 50] [--suites 10] [--items 1319] [--keep DIR]
 
-Makes results as `dipo eval` writes them (seeded; responses of 100 to 6,000 characters), builds the page in a process of its
-own, and opens it in headless Chromium. `open` is the time from the start of navigation until the leaderboard stands, its script
-has run and a frame was drawn; `sort` from a click on a column until the next frame is drawn. Without --keep all is deleted.
+Makes results as `dipo eval` writes them (seeded; responses of 100 to 6,000 characters), builds the page in a process of
+its own, and opens it in headless Chromium. `open` is the time from the start of navigation until the page and its script
+are loaded and something is drawn, `sort` that from a click on a column until the next frame is drawn. Without --keep all
+is deleted.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ SUITES = (
     "mbpp+",
     "bfcl",
 )
-WORDS = (
+TEXT = (
     "Let n be the number of apples that remain after both trades , so we first add \\frac{3}{4} of the total to "
     "what was left and then subtract 17 . Since each box holds 24 of them , we get 24 \\cdot 5 = 120 . Wait ,"
-).split()
+)
 FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"
 SORT = (
     "(async () => { const start = performance.now(); document.querySelectorAll('#board thead th button')[COLUMN].click();"
@@ -52,7 +53,7 @@ SORT = (
 def write_results(root: Path, checkpoints: int, suites: int, items: int) -> None:
     """RUN/CHECKPOINT/SUITE folders; an item is right where its ease and some luck are below the checkpoint's skill."""
     rng = random.Random(0)
-    text = " ".join(rng.choice(WORDS) for _ in range(20_000))
+    text = " ".join(rng.choice(TEXT.split()) for _ in range(20_000))
     for s in range(suites):
         suite = SUITES[s] if s < len(SUITES) else f"suite{s}"
         ease = [rng.random() for _ in range(items)]
@@ -104,8 +105,8 @@ def _result(suite: str, step: int, rows: list[dict[str, Any]]) -> dict[str, Any]
     }  # fmt: skip
 
 
-def build(results: Path, page: Path) -> tuple[float, int]:
-    """Seconds and peak memory in bytes of `dipo board`, in a process of its own."""
+def build(results: Path, page: Path) -> tuple[float, float, int]:
+    """Seconds, seconds of processor time and peak memory in bytes of `dipo board`, in a process of its own."""
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "dipo_openrlhf.cli", "board", "--results", results, "--out", page]
@@ -113,7 +114,7 @@ def build(results: Path, page: Path) -> tuple[float, int]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"dipo board ended with status {status}")
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def open_and_sort(page: Path, repeat: int) -> dict[str, list[float]]:
@@ -158,13 +159,13 @@ def main() -> None:
             write_results(results, args.checkpoints, args.suites, args.items)
             print(f"results written in {time.perf_counter() - start:.0f} s")
         held = sum(path.stat().st_size for path in results.glob("*/*/*/samples.jsonl"))
-        seconds, memory = build(results, page)
+        seconds, busy, memory = build(results, page)
         times = open_and_sort(page, args.repeat)
         size = page.stat().st_size
     print(f"| {args.checkpoints} checkpoints x {args.suites} suites x {args.items:,} samples | |\n|---|---|")
     print(f"| samples on disk | {held / 1e9:.2f} GB |")
     print(f"| page | {size / 1e6:.1f} MB |")
-    print(f"| `dipo board` | {seconds:.1f} s, {memory / 1e9:.2f} GB |")
+    print(f"| `dipo board` | {seconds:.1f} s ({busy:.1f} s of processor time), {memory / 1e9:.2f} GB |")
     for name, each in times.items():
         print(
             f"| {name}, ms: median (worst) of {len(each)} | {statistics.median(each):.0f} ({max(each):.0f}) |"

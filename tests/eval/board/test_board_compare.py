@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import random
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from dipo_eval.board.comparison import choose_baseline, difference, flips
+from dipo_eval.board.comparison import choose_baseline, difference, differences_among, flips
 from dipo_eval.board.eval_charts import accuracy_charts
 from dipo_eval.board.export import cell, to_csv, to_markdown
 from dipo_eval.board.facts import collect_facts
@@ -51,6 +54,21 @@ def test_difference_is_over_common_items_only() -> None:
     )
     assert found.verdict == "not settled"
     assert difference(single("a", "c"), single("b", "c")) is None
+
+
+def test_differences_of_all_pairs_are_those_of_each_pair() -> None:
+    rng = random.Random(5)
+    patterns = ["".join(rng.choice("cwu") for _ in range(rng.randint(20, 40))) for _ in range(6)]
+    # An equal pair, a pair that differs by the same everywhere, one with a single item, one with other items.
+    patterns += [patterns[0], "c" * 30, "w" * 30, "c"]
+    results = [single(f"c{i}", pattern) for i, pattern in enumerate(patterns)]
+    results.append(result("other", {(f"other{n}", n % 2): "correct" for n in range(9)}))
+    found = differences_among(results)
+    for i, j in itertools.permutations(range(len(results)), 2):
+        one = difference(results[i], results[j])
+        assert ((i, j) in found) == (one is not None)
+        if one is not None:
+            assert astuple(found[i, j]) == pytest.approx(astuple(one), abs=1e-12)
 
 
 def test_samples_of_an_item_are_averaged_first() -> None:
