@@ -101,9 +101,26 @@ function numbersTable(points) {
   return box;
 }
 
-function setupSorting(table) {
+const collator = new Intl.Collator("en", { numeric: true });
+
+function setupTable(table) {
   const headers = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
+  const more = byId("board-more");
+  let limit = Number(table.dataset.shown);
+
+  // Rows beyond the limit are not laid out: sorting 500 drawn rows would take a second.
+  function showRows() {
+    const suite = byId("board-suite").value;
+    let count = 0;
+    for (const row of body.rows) {
+      const wanted = suite === "" || row.dataset.suite === suite;
+      count += wanted;
+      row.hidden = !wanted || count > limit;
+    }
+    more.hidden = count <= limit;
+    more.textContent = `Show all ${number(count)} rows`;
+  }
   headers.forEach((header, column) => {
     const button = header.querySelector("button");
     if (!button) return;
@@ -114,18 +131,20 @@ function setupSorting(table) {
       const up = before ? before === "descending" : !numeric;
       headers.forEach((other) => other.removeAttribute("aria-sort"));
       header.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const value = (row) => row.cells[column].dataset.v;
-      const byText = (a, b) => a.localeCompare(b, "en", { numeric: true });
-      const rows = [...body.rows].sort((a, b) => {
-        const [x, y] = [value(a), value(b)];
+      const keyed = [...body.rows].map((row) => [row.cells[column].dataset.v, row]);
+      keyed.sort(([x], [y]) => {
         if (x === "" || y === "") return (x === "") - (y === "");
-        const order = numeric ? Number(x) - Number(y) : byText(x, y);
+        const order = numeric ? Number(x) - Number(y) : collator.compare(x, y);
         return up ? order : -order;
       });
-      body.append(...rows);
+      body.append(...keyed.map(([, row]) => row));
+      showRows();
       byId("sorted").textContent = `Sorted by ${button.textContent}, ${up ? "ascending" : "descending"}`;
     });
   });
+  byId("board-suite").addEventListener("change", showRows);
+  more.addEventListener("click", () => { limit = Infinity; showRows(); });
+  showRows();
 }
 
 function setupBaseline() {
@@ -137,37 +156,45 @@ function setupBaseline() {
     option.selected = base.chosen;
     select.append(option);
   });
+  // Each pair is there in one direction.
+  function pair(now, before) {
+    if (pairs[`${now},${before}`]) return pairs[`${now},${before}`];
+    const turned = pairs[`${before},${now}`];
+    return turned && [-turned[0], -turned[2], -turned[1], turned[3]];
+  }
   select.addEventListener("change", () => {
     const base = baselines[select.value];
     for (const row of byId("board").tBodies[0].rows) {
       const other = base.results[row.dataset.suite];
       const own = String(other) === row.dataset.index;
       row.classList.toggle("baseline", own);
-      fillDifference(row.querySelector(".difference"), own, pairs[`${row.dataset.index},${other}`]);
+      fillDifference(row.querySelector(".difference"), own, pair(row.dataset.index, other));
     }
-  });
-  byId("board-suite").addEventListener("change", (event) => {
-    for (const row of byId("board").tBodies[0].rows)
-      row.hidden = event.target.value !== "" && row.dataset.suite !== event.target.value;
   });
 }
 
-function fillDifference(cell, own, words) {
-  cell.dataset.v = words ? words[0].replace("\u2212", "-") : "";
-  if (own || !words) {
+// Differences come in 1e-5: 3400 is +3.4 points.
+function points(scaled) {
+  const text = Math.abs(scaled / 1000).toFixed(1);
+  return Number(text) === 0 ? text : `${scaled < 0 ? "\u2212" : "+"}${text}`;
+}
+function pValue(scaled) {
+  const p = scaled / 1e5;
+  return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`;
+}
+
+function fillDifference(cell, own, found) {
+  cell.dataset.v = found ? found[0] : "";
+  if (own || !found) {
     cell.replaceChildren(el("span", "none", own ? "baseline" : "no common items"));
     return;
   }
-  const pill = el("span", `verdict ${words[2].replace(" ", "-")}`, words[2]);
-  cell.replaceChildren(el("span", "main", words[0]), " ", pill, el("span", "sub", words[1]));
+  const [mean, low, high, p] = found;
+  const verdict = low > 0 ? "better" : high < 0 ? "worse" : "not settled";
+  const pill = el("span", `verdict ${verdict.replace(" ", "-")}`, verdict);
+  const detail = `${points(low)} to ${points(high)}, ${pValue(p)}`;
+  cell.replaceChildren(el("span", "main", points(mean)), " ", pill, el("span", "sub", detail));
 }
-
-document.querySelectorAll(".chart").forEach(setupChart);
-if (byId("board")) {
-  setupSorting(byId("board"));
-  setupBaseline();
-}
-if (byId("sample-data")) setupSamples(data("sample-data"));
 
 // How much of the prompts' start is alike, where that is long: instructions and worked examples hide the question.
 function sharedStart(prompts) {
@@ -181,7 +208,7 @@ function sharedStart(prompts) {
   return shared > 60 ? shared : 0;
 }
 
-function setupSamples({ strings, sets }) {
+function setupSamples({ strings, suites, sets }) {
   const ui = Object.fromEntries(["suite", "set", "other", "status", "text", "count", "list", "more"]
     .map((name) => [name, byId(`s-${name}`)]));
   const PAGE = 25;
@@ -189,10 +216,17 @@ function setupSamples({ strings, sets }) {
   const name = (set) => `${set.run}/${set.checkpoint}`;
   const option = (text, value) => Object.assign(el("option", "", text), { value });
   const rowKey = (row) => JSON.stringify([row.item, row.sample]);
-  sets.forEach((set) => {
-    set.byKey = new Map(set.rows.map((row) => [rowKey(row), row]));
-    set.skip = sharedStart([...new Set(set.rows.map((row) => strings[row.prompt]))]);
-  });
+  const itemName = (row, set) => suites[set.suite][row.item];
+  // Only for a set that is looked at.
+  function chosen(select) {
+    const set = sets[select.value];
+    if (set && !set.byKey) {
+      set.byKey = new Map(set.rows.map((row) => [rowKey(row), row]));
+      set.skip = sharedStart([...new Set(set.rows.map((row) => strings[row.prompt]))]);
+    }
+    return set;
+  }
+  const compared = () => (ui.other.value === "" || ui.other.value === ui.set.value ? null : chosen(ui.other));
 
   function fillSets() {
     const members = sets.map((set, i) => [set, i]).filter(([set]) => set.suite === ui.suite.value);
@@ -207,36 +241,36 @@ function setupSamples({ strings, sets }) {
   }
   // "lost", "gained" or "" for one item between the compared checkpoint and the shown one.
   function change(item, set, other) {
-    if (!other || !Object.hasOwn(set.items, item) || !Object.hasOwn(other.items, item)) return "";
+    if (!other || set.items[item] === "-" || other.items[item] === "-") return "";
     const [now, before] = [set.items[item] === "R", other.items[item] === "R"];
     return now === before ? "" : now ? "gained" : "lost";
   }
   function matches(row, set, other) {
     const wanted = ui.status.value;
     if (wanted === "truncated" && !row.truncated) return false;
+    if (wanted === "disputed" && !row.official) return false;
     if (["lost", "gained"].includes(wanted) && change(row.item, set, other) !== wanted) return false;
     if (["correct", "wrong", "undecided"].includes(wanted) && row.status !== wanted) return false;
     const text = ui.text.value.trim().toLowerCase();
-    return !text || [row.item, strings[row.prompt], row.response].some((t) => t.toLowerCase().includes(text));
+    return !text || [itemName(row, set), strings[row.prompt], row.response].some((t) => t.toLowerCase().includes(text));
   }
   function update() {
-    const set = sets[ui.set.value];
-    const other = ui.other.value === "" || ui.other.value === ui.set.value ? null : sets[ui.other.value];
+    const [set, other] = [chosen(ui.set), compared()];
     found = set.rows.filter((row) => matches(row, set, other));
     let text = `${plural(found.length, "sample")} match; this page holds ${number(set.rows.length)} of the checkpoint's ${number(set.total)}.`;
     if (other) {
-      const changes = Object.keys(set.items).map((item) => change(item, set, other));
+      const changes = Array.from(set.items, (_, item) => change(item, set, other));
       const tally = (kind) => changes.filter((c) => c === kind).length;
       text += ` Against ${name(other)}: ${plural(tally("lost"), "item")} went from right to wrong, ${number(tally("gained"))} from wrong to right.`;
     }
+    if (set.disputed) text += ` Another harness scores ${plural(set.disputed, "sample")} otherwise than we do.`;
     ui.count.textContent = text;
     ui.list.replaceChildren();
     more();
   }
   function more() {
     const shown = ui.list.children.length;
-    const set = sets[ui.set.value];
-    const other = ui.other.value === "" || ui.other.value === ui.set.value ? null : sets[ui.other.value];
+    const [set, other] = [chosen(ui.set), compared()];
     ui.list.append(...found.slice(shown, shown + PAGE).map((row) => sampleNode(row, set, other)));
     const left = found.length - ui.list.children.length;
     ui.more.hidden = left <= 0;
@@ -248,7 +282,8 @@ function setupSamples({ strings, sets }) {
     summary.append(el("span", `verdict ${row.status}`, row.status));
     const kind = change(row.item, set, other);
     if (kind) summary.append(el("span", `verdict ${kind}`, kind === "lost" ? "was right" : "was wrong"));
-    summary.append(el("span", "item", visible(row.sample ? `${row.item} #${row.sample}` : row.item)));
+    if (row.official) summary.append(el("span", "verdict disputed", "graders disagree"));
+    summary.append(el("span", "item", visible(itemName(row, set) + (row.sample ? ` #${row.sample}` : ""))));
     summary.append(el("span", "snippet", visible(strings[row.prompt].slice(set.skip, set.skip + 300).replace(/\s+/g, " "))));
     node.append(summary);
     node.addEventListener("toggle", () => {
@@ -276,6 +311,7 @@ function setupSamples({ strings, sets }) {
     fact("verdict", row.status);
     fact("reason", row.reason);
     fact("extracted", row.extracted);
+    (row.official ?? []).forEach(([who, said]) => fact(visible(who), said));
     fact("expected", strings[row.gold]);
     if (row.response_tokens !== undefined)
       fact("length", plural(row.response_tokens, "token") + (row.truncated ? ", truncated" : ""));
@@ -294,4 +330,16 @@ function setupSamples({ strings, sets }) {
   ui.more.addEventListener("click", more);
   fillSets();
   update();
+}
+
+document.querySelectorAll(".chart").forEach(setupChart);
+if (byId("board")) {
+  setupTable(byId("board"));
+  setupBaseline();
+}
+if (byId("sample-data")) {
+  // Megabytes of samples are read once the table is drawn.
+  const start = () => { setupSamples(data("sample-data")); document.dispatchEvent(new Event("samples-ready")); };
+  if (byId("sample-data").textContent.length < 1e6) start();
+  else requestAnimationFrame(() => setTimeout(start, 0));
 }

@@ -1,4 +1,4 @@
-"""`dipo board`: write the page, and on request the same table as Markdown or CSV."""
+"""`dipo board`: write or serve the page, and on request the same table as Markdown or CSV."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from dipo_eval.board.export import to_csv, to_markdown
 from dipo_eval.board.page import read_board, write_page
 from dipo_eval.board.runlog import read_run_log
 from dipo_eval.board.samples import MAX_SAMPLES
+from dipo_eval.errors import UserError
 
 
 def board_command(
     results: Annotated[
         Path, typer.Option("--results", help="Folder with RUN/CHECKPOINT/SUITE/results.json.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
     run_dir: Annotated[
         list[Path] | None,
         typer.Option("--run-dir", help="A training run's folder (metrics.jsonl, recipe.yaml). Repeatable."),
@@ -37,8 +38,34 @@ def board_command(
         Path | None, typer.Option("--markdown", help="Also write the table as Markdown.")
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table as CSV.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the page; it refreshes itself when a result changes.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", help="With --serve: the address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="With --serve: the port; 0 takes a free one.")
+    ] = 8765,
 ) -> None:
-    """Write the leaderboard of a results folder as one HTML file that needs no network."""
+    """Write the leaderboard of a results folder as one HTML file that needs no network, or serve it.
+
+    Example:
+
+        dipo board --results results --run-dir runs/quickstart --out board.html
+
+        dipo board --results results --serve
+    """
+    if serve:
+        if out or markdown or csv:
+            raise UserError("--serve writes no file: give --out, --markdown and --csv in a call without it")
+        from dipo_eval.board.serve import Source
+        from dipo_eval.board.serve import serve as serve_board
+
+        serve_board(Source(results, run_dir or [], title, baseline, max_samples), host, port, typer.echo)
+        return
+    if out is None:
+        raise UserError("--out: name the HTML file to write, or serve the page with --serve")
     runs = [read_run_log(path) for path in run_dir or []]
     data = read_board(results, runs, baseline)
     write_page(data, out, runs, title, max_samples)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipo_eval.board import numbers
-from dipo_eval.board.comparison import Difference, difference
+from dipo_eval.board.comparison import Difference, difference, differences_among
 from dipo_eval.board.load import Metric, Result
 
-MAX_PAIRS = 600
-"""Above this many pairs the page offers one baseline instead of a choice: each pair costs a comparison."""
+MAX_PAIRS = 60_000
+"""Above this many pairs the page offers one baseline instead of a choice: each pair takes 25 bytes of it."""
 
 MAX_DUELS = 12
 
@@ -63,15 +63,16 @@ class Duel:
 
 def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None) -> Differences:
     """Every pair on the same suite, or only the pairs with `baseline` where there are too many."""
-    pairs = [
-        (i, j)
-        for i, candidate in enumerate(results)
-        for j, other in enumerate(results)
-        if i != j and candidate.suite == other.suite
-    ]
-    if len(pairs) > MAX_PAIRS:
-        pairs = [(i, j) for i, j in pairs if results[j].model_key == baseline]
-    return {(i, j): difference(results[i], results[j]) for i, j in pairs}
+    found: Differences = {}
+    for suite in dict.fromkeys(result.suite for result in results):
+        members = [i for i, result in enumerate(results) if result.suite == suite]
+        if len(members) * (len(members) - 1) <= MAX_PAIRS - len(found):
+            among = differences_among([results[i] for i in members])
+            found |= {(members[a], members[b]): shift for (a, b), shift in among.items()}
+        else:
+            bases = [j for j in members if results[j].model_key == baseline]
+            found |= {(i, j): difference(results[i], results[j]) for j in bases for i in members if i != j}
+    return found
 
 
 def rows(
@@ -126,6 +127,24 @@ def duels(table: Sequence[Row]) -> list[Duel]:
             if shift is not None:
                 found.append(Duel(suite, "/".join(other.model_key), "/".join(first.model_key), shift))
     return found[:MAX_DUELS]
+
+
+@dataclass(frozen=True)
+class OfficialScore:
+    """One number of another harness beside ours; `differ` samples it scores otherwise."""
+
+    name: str
+    value: float
+    differ: int | None
+
+
+def official_scores(result: Result) -> list[OfficialScore]:
+    """The scores of other harnesses that say what ours says, else all that they have."""
+    return [
+        OfficialScore(f"{one.harness} {name}", metric.value, metric.differ)
+        for one in result.official
+        for name, metric in (one.compared() or one.metrics).items()
+    ]
 
 
 def difference_words(found: Difference | None) -> tuple[str, str, str]:

@@ -7,20 +7,15 @@ evaluation must not hide forty good ones.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-import zstandard
+from dipo_eval.board.official import Official, read_official
+from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
 
 SCHEMA = 1
-STATUSES = ("correct", "wrong", "undecided")
-SampleKey = tuple[str, int]
-"""(item id, index of the sample among that item's samples)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """What one checkpoint did on one suite. `statuses` maps each stored sample to its verdict's status."""
+    """What one checkpoint did on one suite. `statuses` maps each stored sample to its verdict's status.
+
+    `offsets` has the place of each in the samples file; `official` what other harnesses said of the same samples.
+    """
 
     run: str
     checkpoint: str
@@ -51,6 +49,8 @@ class Result:
     created: str
     folder: Path
     statuses: dict[SampleKey, str] = field(default_factory=dict)
+    offsets: dict[SampleKey, int] = field(default_factory=dict)
+    official: list[Official] = field(default_factory=list)
 
     @property
     def model_key(self) -> tuple[str, str]:
@@ -70,26 +70,75 @@ class Result:
             hits.setdefault(item, []).append(status == "correct")
         return {item: sum(of_item) / len(of_item) for item, of_item in hits.items()}
 
+    def highest(self, prefix: str) -> Metric | None:
+        """The metric `prefix`@k of the largest k, such as pass@8; None where there is none."""
+        ks = [name.removeprefix(f"{prefix}@") for name in self.metrics if name.startswith(f"{prefix}@")]
+        largest = max((int(k) for k in ks if k.isdecimal()), default=None)
+        return None if largest is None else self.metrics.get(f"{prefix}@{largest}")
 
-def load_results(results_dir: Path) -> tuple[list[Result], list[str]]:
+
+Signature = tuple[tuple[str, int, int, int], ...]
+Cache = dict[Path, tuple[Signature, Result, list[str]]]
+"""What load_results read before, by folder: a served board reads only what has changed."""
+
+
+def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Result], list[str]]:
     """Every result under `results_dir`, in `sort_key` order, and the problems met.
 
     A folder that does not exist holds no results. Problems are one line each, with the file's path relative
-    to `results_dir`.
+    to `results_dir`. `cache` is read and filled.
     """
     results: list[Result] = []
     problems: list[str] = []
+    known: Cache = {} if cache is None else cache
+    names: dict[SampleKey, SampleKey] = {}
     for path in sorted(results_dir.glob("*/*/*/results.json")):
         where = str(path.relative_to(results_dir))
         try:
-            result = parse_result(json.loads(path.read_text(encoding="utf-8")), path.parent)
-        except (OSError, ValueError) as error:
+            files = signature(path.parent)
+            if path.parent not in known or known[path.parent][0] != files:
+                known[path.parent] = (files, *_read(path, names))
+        except (OSError, ValueError, RecursionError) as error:
+            known.pop(path.parent, None)
             problems.append(f"{where} could not be read and is left out: {error}")
             continue
+        _, result, found = known[path.parent]
         results.append(result)
-        problems += [f"{where}: {problem}" for problem in _fill_statuses(result)]
+        problems += [f"{where}: {problem}" for problem in found]
     results.sort(key=sort_key)
     return results, problems
+
+
+def signature(folder: Path) -> Signature:
+    """Name, time, size and inode of the files of a result; another one means that it must be read again."""
+    found = []
+    for pattern in ("results.json", "samples.jsonl*", "official_*.json"):
+        for path in sorted(folder.glob(pattern)):
+            about = path.stat()
+            found.append((path.name, about.st_mtime_ns, about.st_size, about.st_ino))
+    return tuple(found)
+
+
+def _read(path: Path, names: dict[SampleKey, SampleKey]) -> tuple[Result, list[str]]:
+    """The result of one results.json, and what is wrong with the files beside it; ValueError where it is none."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    result = parse_result(data, path.parent)
+    samples = scan(path.parent, names)
+    stated = result.details["hashes"].get("samples_sha256")
+    official, problems = read_official(path.parent, samples.sha256)
+    result = replace(result, statuses=samples.statuses, offsets=samples.offsets, official=official)
+    return result, _sample_problems(samples, stated) + _disagreement(result) + problems
+
+
+def _sample_problems(samples: Samples, stated: object) -> list[str]:
+    problems = [f"its samples could not be read to the end: {samples.error}"] if samples.error else []
+    if samples.broken:
+        problems.append(f"{samples.broken} of its sample rows could not be read and are left out")
+    if stated and samples.sha256 and not problems and stated != samples.sha256:
+        problems.append(
+            "its stored samples are not those that it was made from: evaluate this checkpoint again"
+        )
+    return problems
 
 
 def sort_key(result: Result) -> tuple[str, str, float, str]:
@@ -119,56 +168,6 @@ def parse_result(data: Any, folder: Path) -> Result:
         created=str(data.get("created") or ""),
         folder=folder,
     )
-
-
-def read_rows(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """The rows of samples.jsonl or samples.jsonl.zst in `folder`; None for a line that is no JSON object."""
-    plain, packed = folder / "samples.jsonl", folder / "samples.jsonl.zst"
-    if plain.exists():
-        with plain.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-            yield from _parse_lines(stream)
-    elif packed.exists():
-        with packed.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as reader:
-            yield from _parse_lines(TextIOWrapper(reader, encoding="utf-8", errors="replace", newline="\n"))
-
-
-def row_key(row: dict[str, Any]) -> SampleKey:
-    """The (item id, sample) of one row of samples.jsonl."""
-    return (str(row.get("item_id")), whole(row.get("sample")) or 0)
-
-
-def number(value: Any) -> float | None:
-    """`value` as a finite float, else None (bool, text, NaN and infinity are no numbers here)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        as_float = float(value)
-    except OverflowError:
-        return None
-    return as_float if math.isfinite(as_float) else None
-
-
-def whole(value: Any) -> int | None:
-    """`value` as an int, else None."""
-    as_float = number(value)
-    return None if as_float is None else int(as_float)
-
-
-def _fill_statuses(result: Result) -> list[str]:
-    """Read the sample rows' statuses into `result`; return what was wrong with the file."""
-    broken = 0
-    problems: list[str] = []
-    try:
-        for row in read_rows(result.folder):
-            if row is None or row.get("status") not in STATUSES or "item_id" not in row:
-                broken += 1
-            else:
-                result.statuses[row_key(row)] = str(row["status"])
-    except (OSError, zstandard.ZstdError) as error:
-        problems.append(f"its samples could not be read to the end: {error}")
-    if broken:
-        problems.append(f"{broken} of its sample rows could not be read and are left out")
-    return problems + _disagreement(result)
 
 
 def _disagreement(result: Result) -> list[str]:
@@ -202,14 +201,3 @@ def _metrics(value: Any) -> dict[str, Metric]:
 
 def _table(value: Any) -> dict[str, Any]:
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
-
-
-def _parse_lines(stream: TextIO) -> Iterator[dict[str, Any] | None]:
-    for line in stream:
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        yield row if isinstance(row, dict) else None

@@ -25,16 +25,20 @@ from dipo_eval.board.leaderboard import (
     difference_words,
     duels,
     headlines,
+    official_scores,
     rows,
 )
-from dipo_eval.board.load import Result, load_results
+from dipo_eval.board.load import Cache, Result, load_results
 from dipo_eval.board.runlog import RunLog
 from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
 from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence, without_secrets
 from dipo_eval.errors import UserError
+from dipo_eval.results import write_atomic
 
 HERE = Path(__file__).parent
+SHOWN_ROWS = 100
+"""Rows of the leaderboard that are drawn before the reader asks for all: 500 take a second to lay out."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,11 @@ def write_board(
     return write_page(data, out, runs or [], title, max_samples)
 
 
-def read_board(results_dir: Path, runs: Sequence[RunLog], baseline: str | None = None) -> BoardData:
+def read_board(
+    results_dir: Path, runs: Sequence[RunLog], baseline: str | None = None, cache: Cache | None = None
+) -> BoardData:
     """Load and compare; UserError where there are neither results nor runs, or the baseline is unknown."""
-    results, problems = load_results(results_dir)
+    results, problems = load_results(results_dir, cache)
     if not results and not runs:
         detail = f" ({problems[0]})" if problems else ""
         raise UserError(
@@ -92,12 +98,24 @@ def write_page(
     page = render_page(data, runs, title, max_samples)
     out.parent.mkdir(parents=True, exist_ok=True)
     # "replace": a lone surrogate in a name has no UTF-8 form, and must not cost the whole page.
-    out.write_bytes(page.encode("utf-8", errors="replace"))
+    write_atomic(out, page.encode("utf-8", errors="replace"))
     return out
 
 
-def render_page(data: BoardData, runs: Sequence[RunLog], title: str, max_samples: int = MAX_SAMPLES) -> str:
-    """The page as HTML. Every text is escaped by jinja2 or embedded as inert JSON."""
+def render_page(
+    data: BoardData,
+    runs: Sequence[RunLog],
+    title: str,
+    max_samples: int = MAX_SAMPLES,
+    version: str | None = None,
+) -> str:
+    """The page as HTML. Every text is escaped by jinja2 or embedded as inert JSON.
+
+    With `version` the page asks its own server whether that has changed; without it can reach nothing at all.
+    """
+    live = _asset("live.js") if version else ""
+    has_k = any((row.n_samples or 1) > 1 for row in data.table)
+    has_official = any(result.official for result in data.results)
     style, script = (_asset("board.css"), _asset("board.js"))
     samples = embed_samples(data.results, data.baseline, max_samples)
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
@@ -109,7 +127,7 @@ def render_page(data: BoardData, runs: Sequence[RunLog], title: str, max_samples
         # The two assets are this package's own files; Markup keeps jinja2 from escaping them.
         style=Markup(style),
         script=Markup(script),
-        policy=_policy(style, script),
+        policy=_policy(style, script, live),
         data=data,
         lead=lead(data, runs),
         headlines=headlines(data.table, data.baseline),
@@ -124,6 +142,13 @@ def render_page(data: BoardData, runs: Sequence[RunLog], title: str, max_samples
         has_samples=bool(samples.data["sets"]),
         text_limit=samples.text_limit,
         suites=list(dict.fromkeys(r.suite for r in data.results)),
+        columns=_columns(has_k, has_official),
+        has_k=has_k,
+        has_official=has_official,
+        official_scores=official_scores,
+        shown_rows=SHOWN_ROWS,
+        live=Markup(live) if live else None,
+        version=version,
     )
 
 
@@ -140,11 +165,23 @@ def lead(data: BoardData, runs: Sequence[RunLog]) -> list[str]:
     return sentences
 
 
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; script-src {csp_hash(script)}; style-src {csp_hash(style)}; img-src data:; "
+def _policy(style: str, script: str, live: str) -> str:
+    scripts = f"{csp_hash(script)} {csp_hash(live)}" if live else csp_hash(script)
+    policy = (
+        f"default-src 'none'; script-src {scripts}; style-src {csp_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+    return f"{policy}; connect-src 'self'" if live else policy
+
+
+def _columns(has_k: bool, has_official: bool) -> list[tuple[str, str]]:
+    """Heading and kind of each column of the leaderboard."""
+    names = ["Difference"]
+    names += ["pass@k", "maj@k"] if has_k else []
+    names += ["Official"] if has_official else []
+    names += ["Step", "n items", "k each", "Truncated", "Undecided"]
+    first = [("Checkpoint", "text"), ("Suite", "text"), ("Accuracy", "num"), ("", "")]
+    return first + [(name, "num") for name in names]
 
 
 def _asset(name: str) -> str:
@@ -177,10 +214,20 @@ def _run_view(run: RunLog) -> dict[str, Any]:
     }
 
 
+def _scaled(share: float) -> int:
+    """In 1e-5, never 0 for what is not 0: the sign of an interval's end is its verdict."""
+    return round(share * 1e5) or (share > 0) - (share < 0)
+
+
 def _comparisons(data: BoardData) -> dict[str, Any]:
-    """For board.js: who can be a baseline, and the words of each precomputed difference."""
+    """For board.js: who can be a baseline, and each precomputed difference."""
     keys = list(dict.fromkeys(result.model_key for result in data.results))
-    pairs = {f"{i},{j}": difference_words(found) for (i, j), found in data.differences.items() if found}
+    # One direction of each pair, in 1e-5; board.js turns it round. More digits than it shows.
+    pairs = {
+        f"{i},{j}": [_scaled(value) for value in (found.mean, found.low, found.high, found.p_value)]
+        for (i, j), found in data.differences.items()
+        if found and (i < j or (j, i) not in data.differences)
+    }
     bases = {j for _, j in data.differences}
     return {
         "pairs": pairs,

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dipo_eval.board.load import number
+from dipo_eval.board.stored import number
 from dipo_eval.errors import UserError
 
 MAX_POINTS = 240

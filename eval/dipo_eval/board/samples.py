@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from dipo_eval.board.comparison import flips, is_right
-from dipo_eval.board.load import STATUSES, Result, SampleKey, read_rows, row_key, whole
+from dipo_eval.board.load import Result
+from dipo_eval.board.stored import SampleKey, rows_at, whole
 
 MAX_SAMPLES = 200
 TEXT_LIMITS = (20_000, 8_000, 4_000, 2_000)
-BUDGET = 8_000_000
-"""Characters of samples in a page: more would be slow to open on a phone."""
+BUDGET = 7_000_000
+"""Bytes of samples in a page: more would be slow to open on a phone."""
+ROW_BYTES = 150
+"""What a sample takes beside its texts."""
 
 _ALWAYS = ("item", "sample", "status", "prompt", "gold", "response")
 _STATUS_RANK = {"undecided": 1, "wrong": 2, "correct": 3}
@@ -42,28 +46,26 @@ def choose_samples(
 ) -> dict[int, list[SampleKey]]:
     """Index of a result -> at most `cap` of its samples, the most telling first.
 
-    All checkpoints of a suite rank its items alike (flips, then undecided, wrong, correct at any of them), so
-    that what is shown of one can be compared with the same item of another.
+    All checkpoints of a suite rank its items alike (flips and disagreements between graders in turn, then undecided,
+    wrong, correct at any of them), so that what is shown of one can be compared with the same item of another.
     """
     chosen: dict[int, list[SampleKey]] = {}
     for suite in dict.fromkeys(result.suite for result in results):
         members = [i for i, result in enumerate(results) if result.suite == suite]
-        rank = _item_ranks([results[i] for i in members], baseline)
+        order = _item_order([results[i] for i in members], baseline)
         for i in members:
-            order = sorted(results[i].statuses, key=lambda key: (rank[key[0]], key[0], key[1]))
-            chosen[i] = order[:cap]
+            chosen[i] = sorted(results[i].statuses, key=lambda key: (order[key[0]], key[1]))[:cap]
     return chosen
 
 
-def item_table(result: Result) -> dict[str, str]:
-    """Item id -> "R" right, "W" wrong, "U" undecided (no sample decided): small enough for all items."""
-    undecided: dict[str, bool] = {}
-    for (item, _), status in result.statuses.items():
-        undecided[item] = undecided.get(item, True) and status == "undecided"
-    return {
-        item: "U" if undecided[item] else "R" if is_right(score) else "W"
-        for item, score in result.item_scores.items()
-    }
+def item_letters(result: Result, items: Sequence[str]) -> str:
+    """A letter for each of `items`: R right, W wrong, U undecided (no sample decided), - not asked."""
+    decided = {item for (item, _), status in result.statuses.items() if status != "undecided"}
+    scores = result.item_scores
+    return "".join(
+        "-" if item not in scores else "U" if item not in decided else "R" if is_right(scores[item]) else "W"
+        for item in items
+    )
 
 
 def cut(text: str, limit: int) -> tuple[str, int]:
@@ -93,11 +95,25 @@ def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["content"], str)
 
 
+def _item_order(members: Sequence[Result], baseline: tuple[str, str] | None) -> dict[str, int]:
+    """Item id -> its place: a flip, a disagreement, a flip, ... so that a page of few samples holds both."""
+    ranks = _item_ranks(members, baseline)
+    ranked = sorted(ranks, key=lambda item: (ranks[item], item))
+    flipped = [item for item in ranked if ranks[item][0] == 0]
+    disputed = sorted(
+        {item for r in members for o in r.official for item, _ in o.disagreements} & ranks.keys()
+    )
+    turns = [item for pair in zip_longest(flipped, disputed) for item in pair if item is not None]
+    return {item: place for place, item in enumerate(dict.fromkeys([*turns, *ranked]))}
+
+
 def _item_ranks(members: Sequence[Result], baseline: tuple[str, str] | None) -> dict[str, tuple[int, int]]:
     ranks: dict[str, tuple[int, int]] = {}
     for result in members:
         for (item, _), status in result.statuses.items():
-            ranks[item] = min(ranks.get(item, (9, 9)), (_STATUS_RANK[status], 0))
+            rank = (_STATUS_RANK[status], 0)
+            if rank < ranks.get(item, (9, 9)):
+                ranks[item] = rank
     reference = next((r for r in members if r.model_key == baseline), members[0])
     # Lost before gained, and the last checkpoint's flips before those of the earlier ones.
     for age, result in enumerate(reversed(members)):
@@ -108,16 +124,22 @@ def _item_ranks(members: Sequence[Result], baseline: tuple[str, str] | None) -> 
 
 def _fit(lengths: Sequence[Sequence[int]], cap: int, budget: int) -> tuple[int, int]:
     """The mildest (text limit, samples of each result) that fits: shorter texts first, then fewer samples."""
-    while cap > 0:
-        for limit in TEXT_LIMITS:
-            if sum(min(n, limit) for of_result in lengths for n in of_result[:cap]) <= budget:
-                return limit, cap
-        cap //= 2
-    return TEXT_LIMITS[-1], 0
+    for limit in TEXT_LIMITS:
+        if _total(lengths, limit, cap) <= budget:
+            return limit, cap
+    low, high = 0, cap  # `low` fits, `high` does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _total(lengths, limit, middle) <= budget else (low, middle)
+    return limit, low
+
+
+def _total(lengths: Sequence[Sequence[int]], limit: int, cap: int) -> int:
+    return sum(min(n, limit) + ROW_BYTES for of_result in lengths for n in of_result[:cap])
 
 
 def _lengths(results: Sequence[Result], kept: Mapping[int, list[SampleKey]]) -> list[list[int]]:
-    """For each result the lengths of its kept samples in order, in characters: the response, mostly.
+    """For each result the sizes of its kept samples' texts in order, in bytes: the response, mostly.
 
     Prompts are sent once for all checkpoints: each is added to the first sample that has it.
     """
@@ -125,51 +147,75 @@ def _lengths(results: Sequence[Result], kept: Mapping[int, list[SampleKey]]) -> 
     table: list[list[int]] = []
     for i, result in enumerate(results):
         sizes: dict[SampleKey, int] = {}
-        for raw in _kept_rows(result, kept[i]):
-            size = sum(len(as_text(raw.get(name))) for name in ("response", "reason", "extracted"))
+        for key, raw in _kept_rows(result, kept[i]):
+            size = sum(_bytes(as_text(raw.get(name))) for name in ("response", "reason", "extracted"))
             for name in ("prompt", "gold"):
                 text = as_text(raw.get(name))
                 if hash(text) not in seen:
                     seen.add(hash(text))
-                    size += len(text)
-            sizes[row_key(raw)] = size
+                    size += _bytes(text)
+            sizes[key] = size
         table.append([sizes[key] for key in kept[i] if key in sizes])
     return table
 
 
-def _kept_rows(result: Result, kept: Sequence[SampleKey]) -> Iterator[dict[str, Any]]:
-    wanted = set(kept)
-    if not wanted:
-        return
-    for raw in read_rows(result.folder):
-        if raw is not None and row_key(raw) in wanted and raw.get("status") in STATUSES:
-            yield raw
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", errors="replace"))
+
+
+def _kept_rows(result: Result, kept: Sequence[SampleKey]) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
+    return rows_at(result.folder, {key: result.offsets[key] for key in kept if key in result.offsets})
 
 
 def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], limit: int) -> dict[str, Any]:
-    """The data block of board.js: strings that repeat, and one set a result that has samples."""
+    """The data block of board.js: strings that repeat, item ids by suite, and one set a result that has samples."""
     strings: dict[str, int] = {}
+    suites: dict[str, dict[str, int]] = {}
+    for result in results:
+        items = suites.setdefault(result.suite, {})
+        for item in result.item_scores:
+            items.setdefault(item, len(items))
     sets: list[dict[str, Any]] = []
     for i, result in enumerate(results):
         if not result.statuses:
             continue
-        rows = {row_key(raw): _row(raw, limit, strings) for raw in _kept_rows(result, kept[i])}
+        items = suites[result.suite]
+        rows = {key: _row(key, raw, limit, strings, items) for key, raw in _kept_rows(result, kept[i])}
+        for key, row in rows.items():
+            if said := _disagreements(result, key):
+                row["official"] = said
         sets.append(
             {
                 "run": result.run,
                 "checkpoint": result.checkpoint,
                 "suite": result.suite,
                 "total": len(result.statuses),
-                "items": item_table(result),
+                "disputed": len({key for one in result.official for key in one.disagreements}),
+                "items": item_letters(result, list(items)),
                 "rows": [rows[key] for key in kept[i] if key in rows],
             }
         )
-    return {"strings": list(strings), "sets": sets}
+    return {
+        "strings": list(strings),
+        "suites": {suite: list(items) for suite, items in suites.items()},
+        "sets": sets,
+    }
 
 
-def _row(raw: dict[str, Any], limit: int, strings: dict[str, int]) -> dict[str, Any]:
-    """One sample for board.js; the prompt and the gold answer, alike at every checkpoint, by their number."""
-    row: dict[str, Any] = {"item": row_key(raw)[0], "sample": row_key(raw)[1], "status": raw["status"]}
+def _disagreements(result: Result, key: SampleKey) -> list[list[str]]:
+    """[harness and metric, what it says] of every score of a sample that is not ours."""
+    return [
+        [f"{one.harness} {metric}"[:200], cut(said, TEXT_LIMITS[-1])[0]]
+        for one in result.official
+        for metric, said in one.disagreements.get(key, [])
+    ]
+
+
+def _row(
+    key: SampleKey, raw: dict[str, Any], limit: int, strings: dict[str, int], items: Mapping[str, int]
+) -> dict[str, Any]:
+    """One sample for board.js; item, prompt and gold answer, alike at every checkpoint, by their number."""
+    row: dict[str, Any] = {"item": items[key[0]], "sample": key[1], "status": raw["status"]}
     for name in ("prompt", "gold"):
         text, row[f"{name}_cut"] = cut(as_text(raw.get(name)), limit)
         row[name] = strings.setdefault(text, len(strings))

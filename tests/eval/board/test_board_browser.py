@@ -1,15 +1,8 @@
-"""The page in a real Chromium, driven over its debugging pipe: no package is needed for that."""
+"""The page in a real Chromium."""
 
 from __future__ import annotations
 
-import base64
-import itertools
-import json
-import os
-import select
-import shutil
-import subprocess
-import time
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,133 +11,13 @@ import pytest
 
 from dipo_eval.board import read_run_log, write_board
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
-)  # fmt: skip
-TIMEOUT_S = 60.0
+_helpers = runpy.run_path(str(Path(__file__).with_name("browser.py")))
+CHROMIUM, Browser = _helpers["CHROMIUM"], _helpers["Browser"]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
 
 
-class Browser:
-    """One tab. Messages are JSON ended by a zero byte on file descriptors 3 and 4 of the browser."""
-
-    def __init__(self, profile: Path) -> None:
-        to_browser, self._write = os.pipe()
-        self._read, from_browser = os.pipe()
-        os.set_inheritable(to_browser, True)
-        os.set_inheritable(from_browser, True)
-
-        def wire() -> None:
-            # Through high numbers first, so that neither end is overwritten while it is still needed.
-            high_in, high_out = os.dup2(to_browser, 60), os.dup2(from_browser, 61)
-            os.dup2(high_in, 3)
-            os.dup2(high_out, 4)
-
-        self._process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(3, 4, to_browser, from_browser),
-            preexec_fn=wire,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(to_browser)
-        os.close(from_browser)
-        self._ids = itertools.count(1)
-        self._buffer = b""
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send one command and wait for its answer; events met on the way are kept."""
-        number = next(self._ids)
-        message: dict[str, Any] = {"id": number, "method": method, "params": params}
-        if getattr(self, "_session", None):
-            message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + TIMEOUT_S
-        while True:
-            answer = self._next(deadline)
-            if answer.get("id") != number:
-                self.events.append(answer)
-            elif "error" in answer:
-                raise RuntimeError(f"{method}: {answer['error']}")
-            else:
-                return dict(answer["result"])
-
-    def open(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Load a file at a window size and colour scheme, and wait for its load event."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
-        deadline = time.monotonic() + TIMEOUT_S
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._next(deadline))
-
-    def js(self, expression: str) -> Any:
-        """The value of an expression in the page; RuntimeError where it throws."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        if "exceptionDetails" in answer:
-            raise RuntimeError(json.dumps(answer["exceptionDetails"]))
-        return answer["result"].get("value")
-
-    def wait(self, condition: str) -> None:
-        """Until the condition holds in the page; fails after TIMEOUT_S."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while not self.js(condition):
-            assert time.monotonic() < deadline, f"never true: {condition}"
-            time.sleep(0.05)
-
-    def press(self, key: str) -> None:
-        """A key press as a keyboard sends it."""
-        text = {"Enter": "\r"}.get(key, "")
-        code = {"Enter": 13, "ArrowRight": 39, "Tab": 9}[key]
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
-
-    def screenshot(self, path: Path) -> None:
-        """The whole page as PNG."""
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
-
-    def close(self) -> None:
-        """End the browser and its children: it ends when its pipe does."""
-        os.close(self._write)
-        try:
-            self._process.wait(15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(15)
-        os.close(self._read)
-
-    def _next(self, deadline: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._read], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(f"chromium did not answer within {TIMEOUT_S} s")
-            chunk = os.read(self._read, 1 << 16)
-            if not chunk:
-                raise RuntimeError("chromium ended early")
-            self._buffer += chunk
-        line, self._buffer = self._buffer.split(b"\0", 1)
-        return dict(json.loads(line))
-
-
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     found = Browser(tmp_path_factory.mktemp("chromium"))
     yield found
     found.close()
@@ -156,12 +29,12 @@ def page(results_dir: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def opened(browser: Browser, page: Path) -> Browser:
+def opened(browser: Any, page: Path) -> Any:
     browser.open(page)
     return browser
 
 
-def choose(browser: Browser, element_id: str, value: str) -> None:
+def choose(browser: Any, element_id: str, value: str) -> None:
     """Choose an option, or type into a field, and tell the page of it."""
     browser.js(
         f"(() => {{ const e = document.getElementById({element_id!r}); e.value = {value!r};"
@@ -169,7 +42,7 @@ def choose(browser: Browser, element_id: str, value: str) -> None:
     )
 
 
-def option_value(browser: Browser, element_id: str, label: str) -> str:
+def option_value(browser: Any, element_id: str, label: str) -> str:
     """The value of the option that reads `label`."""
     options = f"[...document.getElementById({element_id!r}).options]"
     return str(browser.js(f"{options}.find((o) => o.textContent === {label!r}).value"))
@@ -178,7 +51,7 @@ def option_value(browser: Browser, element_id: str, label: str) -> str:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_loads_alone_without_errors_and_fits_the_width(
-    browser: Browser, page: Path, tmp_path: Path, width: int, dark: bool
+    browser: Any, page: Path, tmp_path: Path, width: int, dark: bool
 ) -> None:
     browser.open(page, width=width, dark=dark)
     requests = [
@@ -196,7 +69,7 @@ def test_page_loads_alone_without_errors_and_fits_the_width(
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_hostile_text_is_shown_and_does_not_run(opened: Browser, hostile: str) -> None:
+def test_hostile_text_is_shown_and_does_not_run(opened: Any, hostile: str) -> None:
     choose(opened, "s-set", option_value(opened, "s-set", "dipo/step_80"))
     choose(opened, "s-text", "onerror")
     assert opened.js("document.querySelectorAll('#s-list .sample').length") == 1
@@ -216,7 +89,7 @@ def test_hostile_text_is_shown_and_does_not_run(opened: Browser, hostile: str) -
     )
 
 
-def test_policy_stops_a_script_that_got_in(opened: Browser) -> None:
+def test_policy_stops_a_script_that_got_in(opened: Any) -> None:
     opened.js(
         "(() => { const s = document.createElement('script'); s.textContent = 'document.title = 1';"
         " document.body.append(s); const i = document.createElement('img'); i.src = 'http://127.0.0.1:9/x.png';"
@@ -227,7 +100,7 @@ def test_policy_stops_a_script_that_got_in(opened: Browser) -> None:
     assert sum("Content Security Policy" in text for text in refused) >= 1
 
 
-def test_table_sorts_by_click_and_by_keyboard(opened: Browser) -> None:
+def test_table_sorts_by_click_and_by_keyboard(opened: Any) -> None:
     header = (
         "[...document.querySelectorAll('#board thead th')].find((h) => h.textContent.startsWith('Accuracy'))"
     )
@@ -244,7 +117,7 @@ def test_table_sorts_by_click_and_by_keyboard(opened: Browser) -> None:
     assert opened.js("document.querySelectorAll('[aria-sort]').length") == 1
 
 
-def test_another_baseline_changes_the_differences(opened: Browser) -> None:
+def test_another_baseline_changes_the_differences(opened: Any) -> None:
     cell = (
         "[...document.querySelectorAll('#board tbody tr')].find((r) => r.dataset.suite === 'gsm8k'"
         " && r.cells[0].dataset.v === {name!r}).querySelector('.difference').textContent"
@@ -257,7 +130,7 @@ def test_another_baseline_changes_the_differences(opened: Browser) -> None:
     assert before.split()[0] == mirrored.split()[0].translate(str.maketrans("+\u2212", "\u2212+"))
 
 
-def test_flips_show_both_responses(opened: Browser) -> None:
+def test_flips_show_both_responses(opened: Any) -> None:
     choose(opened, "s-set", option_value(opened, "s-set", "dipo/step_80"))
     choose(opened, "s-other", option_value(opened, "s-other", "dapo/step_0"))
     choose(opened, "s-status", "gained")
@@ -274,7 +147,7 @@ def test_flips_show_both_responses(opened: Browser) -> None:
     assert verdicts[1] in ("wrong", "undecided")
 
 
-def test_more_samples_are_shown_on_demand(opened: Browser) -> None:
+def test_more_samples_are_shown_on_demand(opened: Any) -> None:
     shown = "document.querySelectorAll('#s-list .sample').length"
     assert opened.js(shown) == 25
     counts = [opened.js(f"document.getElementById('s-more').click(), {shown}") for _ in range(2)]
@@ -282,7 +155,7 @@ def test_more_samples_are_shown_on_demand(opened: Browser) -> None:
     assert opened.js("document.getElementById('s-more').hidden")
 
 
-def test_chart_is_read_with_arrow_keys_and_as_a_table(opened: Browser) -> None:
+def test_chart_is_read_with_arrow_keys_and_as_a_table(opened: Any) -> None:
     opened.js("document.querySelector('#accuracy .plot').focus()")
     opened.press("ArrowRight")
     opened.press("ArrowRight")
@@ -295,7 +168,7 @@ def test_chart_is_read_with_arrow_keys_and_as_a_table(opened: Browser) -> None:
     assert opened.js("document.querySelector('#accuracy .chart tbody').rows.length") == 3
 
 
-def test_every_control_has_a_name(opened: Browser) -> None:
+def test_every_control_has_a_name(opened: Any) -> None:
     unnamed = opened.js(
         "[...document.querySelectorAll('select, input, button, a, [tabindex], [role=img]')].filter((e) =>"
         " !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label'))).map(e => e.outerHTML)"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import random
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
-from dipo_eval.board.comparison import choose_baseline, difference, flips
+from dipo_eval.board.comparison import choose_baseline, difference, differences_among, flips
 from dipo_eval.board.eval_charts import accuracy_charts
 from dipo_eval.board.export import cell, to_csv, to_markdown
 from dipo_eval.board.facts import collect_facts
 from dipo_eval.board.leaderboard import all_differences, duels, headlines, rows
 from dipo_eval.board.load import Result, load_results
-from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_table
+from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
 from dipo_eval.statistics import paired_difference
 
 Writer = Callable[..., Path]
@@ -53,6 +56,21 @@ def test_difference_is_over_common_items_only() -> None:
     assert difference(single("a", "c"), single("b", "c")) is None
 
 
+def test_differences_of_all_pairs_are_those_of_each_pair() -> None:
+    rng = random.Random(5)
+    patterns = ["".join(rng.choice("cwu") for _ in range(rng.randint(20, 40))) for _ in range(6)]
+    # An equal pair, a pair that differs by the same everywhere, one with a single item, one with other items.
+    patterns += [patterns[0], "c" * 30, "w" * 30, "c"]
+    results = [single(f"c{i}", pattern) for i, pattern in enumerate(patterns)]
+    results.append(result("other", {(f"other{n}", n % 2): "correct" for n in range(9)}))
+    found = differences_among(results)
+    for i, j in itertools.permutations(range(len(results)), 2):
+        one = difference(results[i], results[j])
+        assert ((i, j) in found) == (one is not None)
+        if one is not None:
+            assert astuple(found[i, j]) == pytest.approx(astuple(one), abs=1e-12)
+
+
 def test_samples_of_an_item_are_averaged_first() -> None:
     statuses = {("x", 0): "correct", ("x", 1): "wrong", ("y", 0): "undecided", ("y", 1): "wrong"}
     several = result("k2", statuses)
@@ -80,7 +98,7 @@ def test_flips_come_first_then_undecided_wrong_correct() -> None:
     # i1 was lost, i5 gained, i4 undecided at the start, i2 wrong at both, i0 and i3 correct at both.
     assert [item for item, _ in kept[1]] == ["i1", "i5", "i4", "i2"]
     assert kept[0] == kept[1]
-    assert item_table(base) == dict(zip([f"i{n}" for n in range(6)], "RRWRUW", strict=True))
+    assert item_letters(base, [f"i{n}" for n in (0, 1, 2, 3, 4, 5, 9)]) == "RRWRUW-"
 
 
 def test_checkpoint_with_other_items_still_shows_its_own() -> None:

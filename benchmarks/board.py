@@ -1,0 +1,177 @@
+"""The board of a large results folder: its size, the time and memory of its making, and how fast it opens and sorts.
+
+    python benchmarks/board.py [--checkpoints 50] [--suites 10] [--items 1319] [--keep DIR]
+
+Makes results as `dipo eval` writes them (seeded; responses of 100 to 6,000 characters), builds the page in a process of
+its own, and opens it in headless Chromium. `open` is the time from the start of navigation until the page and its script
+are loaded and something is drawn, `sort` that from a click on a column until the next frame is drawn. Without --keep all
+is deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import runpy
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.metrics import counts_from_samples, metrics_from_samples
+from dipo_eval.results import write_suite
+
+BROWSER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "board" / "browser.py"
+SUITES = (
+    "gsm8k",
+    "math500",
+    "aime24",
+    "aime25",
+    "amc23",
+    "olympiadbench",
+    "minerva",
+    "humaneval+",
+    "mbpp+",
+    "bfcl",
+)
+TEXT = (
+    "Let n be the number of apples that remain after both trades , so we first add \\frac{3}{4} of the total to "
+    "what was left and then subtract 17 . Since each box holds 24 of them , we get 24 \\cdot 5 = 120 . Wait ,"
+)
+FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"
+SORT = (
+    "(async () => { const start = performance.now(); document.querySelectorAll('#board thead th button')[COLUMN].click();"
+    f" return await {FRAME} - start; }})()"
+)
+
+
+def write_results(root: Path, checkpoints: int, suites: int, items: int) -> None:
+    """RUN/CHECKPOINT/SUITE folders; an item is right where its ease and some luck are below the checkpoint's skill."""
+    rng = random.Random(0)
+    text = " ".join(rng.choice(TEXT.split()) for _ in range(20_000))
+    for s in range(suites):
+        suite = SUITES[s] if s < len(SUITES) else f"suite{s}"
+        ease = [rng.random() for _ in range(items)]
+        prompts = [_slice(text, rng, 5.4, 0.4) + "\nPut the final answer in \\boxed{}." for _ in range(items)]
+        for c in range(checkpoints):
+            skill = 0.3 + 0.3 * (c / checkpoints) ** 0.5
+            rows = [
+                _row(suite, i, prompts[i], _slice(text, rng, 6.2, 0.8), skill - ease[i], rng)
+                for i in range(items)
+            ]
+            write_suite(root / "run" / f"global_step{20 * c}" / suite, rows, _result(suite, 20 * c, rows))
+
+
+def _slice(text: str, rng: random.Random, mean: float, sigma: float) -> str:
+    """A piece of text of log-normal length, in characters."""
+    length = int(min(6_000, max(100, rng.lognormvariate(mean, sigma))))
+    start = rng.randrange(len(text) - length)
+    return text[start : start + length]
+
+
+def _row(suite: str, i: int, prompt: str, response: str, lead: float, rng: random.Random) -> dict[str, Any]:
+    status = "undecided" if rng.random() < 0.002 else "correct" if lead + rng.gauss(0, 0.1) > 0 else "wrong"
+    gold, said = str(i), str(i if status == "correct" else i + 1)
+    return {
+        "item_id": f"{suite}-test-{i:05d}", "sample": 0, "prompt": prompt, "prompt_sha256": f"{i:064x}",
+        "response": f"{response}\n\n\\boxed{{{said}}}", "gold": gold, "status": status,
+        "reason": "equal integers" if status == "correct" else f"{said} is not {gold}", "extracted": said,
+        "prompt_tokens": len(prompt) // 4, "response_tokens": len(response) // 4, "truncated": len(response) == 6_000,
+        "finish_reason": "stop",
+    }  # fmt: skip
+
+
+def _result(suite: str, step: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    settings = {
+        "engine": "vllm",
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "max_new_tokens": 2048,
+        "seed": 0,
+        "dtype": "bfloat16",
+    }
+    return {
+        "run": "run", "checkpoint": f"global_step{step}", "step": step, "suite": suite,
+        "model": {"path": f"ckpt/global_step{step}_hf", "weights_hash": f"{step:064x}"}, "settings": settings,
+        "n_items": len(rows), "n_samples_per_item": 1, "metrics": metrics_from_samples(rows),
+        "counts": counts_from_samples(rows), "hashes": {"suite_hash": "0" * 64, "items_sha256": "1" * 64},
+        "versions": {"dipo_eval": "0.1.0"}, "seconds": {"generate": 60.0 + step, "grade": 2.0},
+        "created": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+
+
+def build(results: Path, page: Path) -> tuple[float, float, int]:
+    """Seconds, seconds of processor time and peak memory in bytes of `dipo board`, in a process of its own."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dipo_openrlhf.cli", "board", "--results", results, "--out", page]
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"dipo board ended with status {status}")
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+
+
+def open_and_sort(page: Path, repeat: int) -> dict[str, list[float]]:
+    """Milliseconds of each opening and each click."""
+    browser = runpy.run_path(str(BROWSER))["Browser"](Path(tempfile.mkdtemp(prefix="board-chromium-")))
+    times: dict[str, list[float]] = {"open, desktop": [], "open, phone": [], "sort": []}
+    try:
+        for width, name in ((1280, "open, desktop"), (390, "open, phone")):
+            for _ in range(repeat):
+                browser.open(page, width=width)
+                # Not the frame after load alone: the browser's own clock of the first frame with content too.
+                drawn = browser.js(f"{FRAME}", wait=True)
+                load = browser.js("performance.getEntriesByType('navigation')[0].loadEventEnd")
+                paint = browser.js(
+                    "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
+                )
+                times[name].append(max(load, paint) if drawn else 0.0)
+        for column in [0, 1, 2, 3] * repeat:
+            times["sort"].append(browser.js(SORT.replace("COLUMN", str(column)), wait=True))
+    finally:
+        browser.close()
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoints", type=int, default=50)
+    parser.add_argument("--suites", type=int, default=10)
+    parser.add_argument("--items", type=int, default=1319)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument(
+        "--keep", type=Path, help="Folder to make the results in, or that has them, and to leave there."
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="board-benchmark-") as scratch:
+        root = args.keep or Path(scratch)
+        results, page = root / "results", root / "board.html"
+        if not results.exists():
+            start = time.perf_counter()
+            write_results(results, args.checkpoints, args.suites, args.items)
+            print(f"results written in {time.perf_counter() - start:.0f} s")
+        held = sum(path.stat().st_size for path in results.glob("*/*/*/samples.jsonl"))
+        seconds, busy, memory = build(results, page)
+        times = open_and_sort(page, args.repeat)
+        size = page.stat().st_size
+    print(f"| {args.checkpoints} checkpoints x {args.suites} suites x {args.items:,} samples | |\n|---|---|")
+    print(f"| samples on disk | {held / 1e9:.2f} GB |")
+    print(f"| page | {size / 1e6:.1f} MB |")
+    print(f"| `dipo board` | {seconds:.1f} s ({busy:.1f} s of processor time), {memory / 1e9:.2f} GB |")
+    for name, each in times.items():
+        print(
+            f"| {name}, ms: median (worst) of {len(each)} | {statistics.median(each):.0f} ({max(each):.0f}) |"
+        )
+    print(json.dumps(times), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What other harnesses said of a result's samples: official_<harness>.json, written by `dipo eval --with`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.board import numbers
+from dipo_eval.board.stored import SampleKey, number, row_key, whole
+
+
+@dataclass(frozen=True)
+class OfficialMetric:
+    """`value` in [0, 1]; `ours` and `differ` (samples scored otherwise) are None where ours has no counterpart."""
+
+    value: float
+    n: int | None
+    ours: float | None
+    differ: int | None
+
+
+@dataclass(frozen=True)
+class Official:
+    """One harness on one result. `disagreements`: sample -> (metric, what it says) of each score unlike ours."""
+
+    harness: str
+    version: str
+    metrics: dict[str, OfficialMetric]
+    disagreements: dict[SampleKey, list[tuple[str, str]]]
+
+    def compared(self) -> dict[str, OfficialMetric]:
+        """The metrics that say of all samples what ours says."""
+        return {name: m for name, m in self.metrics.items() if m.ours is not None and "/" not in name}
+
+
+def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], list[str]]:
+    """Every harness's scores in a folder, and one line for each file that is not of these samples or unreadable."""
+    found: list[Official] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob("official_*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(data, dict) or data.get("schema") != 1:
+                raise ValueError("not of schema 1")
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{path.name} could not be read and is left out: {error}")
+            continue
+        if data.get("samples_sha256") != samples_sha256:
+            problems.append(f"{path.name} is of other samples and is left out: run `dipo eval --with` again")
+            continue
+        found.append(_parse(data))
+    return found, problems
+
+
+def _parse(data: dict[str, Any]) -> Official:
+    metrics = data.get("metrics")
+    rows = data.get("disagreements")
+    disagreements: dict[SampleKey, list[tuple[str, str]]] = {}
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict):
+            disagreements.setdefault(row_key(row), []).append((str(row.get("metric")), _said(row)))
+    return Official(
+        harness=str(data.get("harness")),
+        version=str(data.get("version")),
+        metrics={
+            str(name): OfficialMetric(
+                value, whole(raw.get("n")), number(raw.get("ours")), whole(raw.get("disagreements"))
+            )
+            for name, raw in (metrics.items() if isinstance(metrics, dict) else ())
+            if isinstance(raw, dict) and (value := number(raw.get("value"))) is not None
+        },
+        disagreements=disagreements,
+    )
+
+
+def _said(row: dict[str, Any]) -> str:
+    """The harness's score of a sample in words, with its reason."""
+    theirs = number(row.get("theirs"))
+    score = (
+        "undecided" if theirs is None else {0.0: "wrong", 1.0: "correct"}.get(theirs, numbers.plain(theirs))
+    )
+    reason = row.get("their_reason")
+    return f"{score}: {reason}" if reason else score
