@@ -6,7 +6,7 @@
 # Each target does its own set-up; the second time it takes no time.
 VENV ?= .venv
 BIN = $(VENV)/bin
-SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks
+SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu
 TEST_STAMP = $(VENV)/.installed-test

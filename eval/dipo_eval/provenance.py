@@ -53,7 +53,7 @@ def _grader_hash(suite: Suite) -> str:
         files.add(Path(source))
     files.update(suite.files)
     digest = hashlib.sha256()
-    # By folder too: two files of one name must come in one order in every process.
+    # By folder too: two files are called __init__.py, and a set's own order differs from process to process.
     for path in sorted(files, key=lambda file: (file.name, file.parent.name)):
         digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -311,3 +311,19 @@ def test_paired_scores_pair_by_item() -> None:
     a = [make_row("x"), make_row("x", 1, "wrong"), make_row("only_a")]
     b = [make_row("only_b"), make_row("x", status="wrong")]
     assert paired_scores(a, b) == ([0.5], [0.0], ["x"])
+
+
+def test_the_graders_hash_is_the_same_in_every_process():
+    """Two of its files have one name; a set's order must not decide which comes first."""
+    code = (
+        "from dipo_eval import provenance as p; from dipo_eval.suites.arithmetic_control import SUITE;"
+        " print(p._grader_hash(SUITE))"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": str(seed)}, text=True,
+            capture_output=True, check=True,
+        ).stdout
+        for seed in range(5)
+    }  # fmt: skip
+    assert len(hashes) == 1

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Evaluate one checkpoint and gate it against a stored baseline; the exit status is the gate's.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+
+usage() {
+    cat <<'TEXT'
+usage: ci/gate.sh CHECKPOINT [options] [-- options of dipo eval]
+
+Evaluates CHECKPOINT (a model folder or a hub name), gates it against a stored baseline, and writes into the folder --out:
+results/, board.html, gate.xml (JUnit), gate.md, gate.json. Each option can be given by its variable instead.
+
+  --suites A,B             DIPO_SUITES             default: arithmetic-control
+  --baseline RUN/NAME      DIPO_BASELINE           default: quickstart/global_step0
+  --baseline-results DIR   DIPO_BASELINE_RESULTS   default: ci/baselines
+  --config FILE            DIPO_GATE_CONFIG        default: ci/gate.yaml
+  --out DIR                DIPO_GATE_OUT           default: gate
+  --dipo COMMAND           DIPO                    default: .venv/bin/dipo where there is one, else dipo
+  options of dipo eval     DIPO_EVAL_ARGS          default: --limit 500 --max-new-tokens 56
+
+The baseline must be of the same items and settings: make it with the same options of dipo eval.
+Exit status: 0 pass, 1 regression, 3 inconclusive, 2 not judged (wrong options, failed evaluation, missing or incomparable results).
+TEXT
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+suites=${DIPO_SUITES:-arithmetic-control}
+baseline=${DIPO_BASELINE:-quickstart/global_step0}
+baseline_results=${DIPO_BASELINE_RESULTS:-$here/baselines}
+config=${DIPO_GATE_CONFIG:-$here/gate.yaml}
+out=${DIPO_GATE_OUT:-gate}
+dipo=${DIPO:-$here/../.venv/bin/dipo}
+[ -n "${DIPO:-}" ] || [ -x "$dipo" ] || dipo=dipo
+read -r -a eval_args <<<"${DIPO_EVAL_ARGS:---limit 500 --max-new-tokens 56}"
+
+checkpoint=
+while [ $# -gt 0 ]; do
+    case $1 in
+    -h | --help) usage; exit 0 ;;
+    --) shift; eval_args=("$@"); break ;;
+    --suites | --baseline | --baseline-results | --config | --out | --dipo)
+        [ $# -ge 2 ] || fail "$1 needs a value; ci/gate.sh --help lists the options"
+        name=${1#--}
+        printf -v "${name//-/_}" '%s' "$2"
+        shift 2
+        ;;
+    -*) fail "$1: no such option; ci/gate.sh --help lists them, those of dipo eval come after --" ;;
+    *)
+        [ -z "$checkpoint" ] || fail "two checkpoints, $checkpoint and $1: name one"
+        checkpoint=$1
+        shift
+        ;;
+    esac
+done
+[ -n "$checkpoint" ] || fail "no checkpoint named; ci/gate.sh --help says more"
+command -v "$dipo" >/dev/null || fail "$dipo: no such command; run make setup, or name it with --dipo"
+[ -d "$baseline_results" ] || fail "$baseline_results: no such folder; --baseline-results names the baseline's"
+
+mkdir -p "$out" || fail "$out: cannot be made"
+results=$out/results
+rm -f "$out"/gate.xml "$out"/gate.md "$out"/gate.json
+"$dipo" eval "$checkpoint" --suites "$suites" --results "$results" --run candidate "${eval_args[@]}" || exit 2
+# dipo eval names a result after its folder (global_step20_hf: global_step20), or after the model on the hub.
+candidate=${checkpoint//\//-}
+if [ -d "$checkpoint" ]; then
+    candidate=$(basename "$(cd "$checkpoint" && pwd -P)")
+    candidate=${candidate%_hf}
+fi
+[ -n "$candidate" ] && [ -d "$results/candidate/$candidate" ] ||
+    fail "$checkpoint: no result called $candidate in $results/candidate: name one model, not a training run's folder"
+"$dipo" gate --results "$results" --candidate "candidate/$candidate" --baseline-results "$baseline_results" \
+    --baseline "$baseline" --config "$config" --junit "$out/gate.xml" --markdown "$out/gate.md" --json "$out/gate.json"
+status=$?
+# The board shows both; it never changes the verdict.
+mkdir -p "$results/${baseline%/*}" && cp -R "$baseline_results/$baseline" "$results/${baseline%/*}/" &&
+    "$dipo" board --results "$results" --baseline "$baseline" --out "$out/board.html" ||
+    echo "the board could not be written" >&2
+[ -z "${GITHUB_STEP_SUMMARY:-}" ] || cat "$out/gate.md" >>"$GITHUB_STEP_SUMMARY" 2>/dev/null || true
+exit $status

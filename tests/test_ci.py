@@ -1,0 +1,188 @@
+"""What ci/ holds: the canary, the gate's script, the example baseline, and the workflows."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dipo_eval.metrics import metrics_from_samples
+from dipo_eval.results import iter_results, read_samples
+from dipo_openrlhf.openrlhf_patch.version import OPENRLHF_VERSION, SEAMS
+
+CI = Path(__file__).parents[1] / "ci"
+CANARY = runpy.run_path(str(CI / "canary.py"))
+WORKFLOWS = sorted((CI / "github").glob("*.yml"))
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A copy of the installed OpenRLHF's files that hold seams."""
+    root, version = CANARY["installed"]()
+    assert version == OPENRLHF_VERSION
+    for name in {seam.path.partition(":")[0].replace(".", "/") + ".py" for seam in SEAMS}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, tmp_path / name)
+    return tmp_path
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_canary_finds_all_seams_of_the_pinned_release(release: Path) -> None:
+    root, _ = CANARY["installed"]()
+    assert CANARY["moved"](root) == []
+    assert CANARY["moved"](release) == []
+    assert CANARY["changed"](release, root) == []
+
+
+def test_canary_names_file_line_and_symbol_of_what_moved(release: Path) -> None:
+    trainer = release / "openrlhf/trainer/ppo_trainer.py"
+    rewrite(
+        trainer, "def restore_best_checkpoint_state(self, checkpoint_states", "def restore_best(self, states"
+    )
+    maker = release / "openrlhf/trainer/ppo_utils/experience_maker.py"
+    rewrite(
+        maker, "def split_rollout_samples(self, rollout_samples", "def split_rollout_samples(self, samples"
+    )
+    (release / "openrlhf/trainer/ppo_utils/samples_generator.py").unlink()
+    moved = CANARY["moved"](release)
+    assert len(moved) == 4
+    (gone,) = [line for line in moved if "BasePPOTrainer has no method" in line]
+    assert re.match(r"openrlhf/trainer/ppo_trainer\.py:\d+: .*restore_best_checkpoint_state", gone)
+    (other,) = [line for line in moved if "takes ('self', 'samples')" in line]
+    assert re.match(r"openrlhf/trainer/ppo_utils/experience_maker\.py:\d+: .*split_rollout_samples", other)
+    assert sum("samples_generator.py: the file is gone" in line for line in moved) == 2
+
+
+def test_canary_lists_a_method_whose_code_alone_has_changed(release: Path) -> None:
+    root, _ = CANARY["installed"]()
+    path = release / "openrlhf/trainer/ppo_trainer.py"
+    text = path.read_text()
+    start = re.search(r"    def train_step\(.*?\).*?:\n", text, re.DOTALL)
+    assert start is not None
+    path.write_text(text[: start.end()] + "        # a comment changes nothing\n" + text[start.end() :])
+    assert CANARY["changed"](release, root) == []
+    path.write_text(text[: start.end()] + "        moved_elsewhere = 1\n" + text[start.end() :])
+    (line,) = CANARY["changed"](release, root)
+    assert "BasePPOTrainer.train_step has other code" in line
+    assert CANARY["moved"](release) == []
+
+
+def test_baseline_is_whole_and_says_what_its_samples_say() -> None:
+    found = list(iter_results(CI / "baselines", verify=True))
+    assert [str(folder.relative_to(CI / "baselines")) for folder, _ in found] == [
+        "quickstart/global_step0/arithmetic-control"
+    ]
+    ((folder, result),) = found
+    rows = read_samples(folder)
+    assert len(rows) == result["n_items"] == 500
+    assert metrics_from_samples(rows)["accuracy"] == result["metrics"]["accuracy"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 100_000
+    assert not re.search(r"/(root|home|tmp|work)/", (folder / "results.json").read_text())
+
+
+def fake_dipo(folder: Path, eval_status: int, gate_status: int) -> Path:
+    """Stands for the command alone: the script's options and statuses are tested here, the real run is slow."""
+    script = folder / "dipo"
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >>{folder}/calls\n'
+        f"case $1 in eval) mkdir -p {folder}/out/results/candidate/global_step20; exit {eval_status};;"
+        f" gate) exit {gate_status};; esac\n"
+    )
+    script.chmod(0o755)
+    return script
+
+
+def gate(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(CI / "gate.sh"), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, **variables}
+    )
+
+
+@pytest.mark.parametrize(
+    ("eval_status", "gate_status", "status"), [(0, 0, 0), (0, 1, 1), (0, 3, 3), (0, 2, 2), (1, 0, 2)]
+)
+def test_gate_script_passes_the_status_on(
+    tmp_path: Path, eval_status: int, gate_status: int, status: int
+) -> None:
+    dipo = fake_dipo(tmp_path, eval_status, gate_status)
+    (tmp_path / "ckpt" / "global_step20_hf").mkdir(parents=True)
+    done = gate(
+        tmp_path / "ckpt" / "global_step20_hf", "--out", tmp_path / "out", DIPO=str(dipo), DIPO_SUITES="s1"
+    )
+    assert done.returncode == status, done.stderr
+    first, *later = (tmp_path / "calls").read_text().splitlines()
+    assert "--suites s1" in first
+    assert "--run candidate --limit 500 --max-new-tokens 56" in first
+    assert [call.split()[0] for call in later] == ([] if eval_status else ["gate", "board"])
+    if later:
+        assert "--candidate candidate/global_step20 " in later[0]
+        assert "--baseline quickstart/global_step0 " in later[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no checkpoint named"),
+        (["a", "b"], "two checkpoints, a and b"),
+        (["a", "--nope"], "--nope: no such option"),
+        (["a", "--out"], "--out needs a value"),
+        (["a", "--dipo", "true", "--baseline-results", "/nowhere"], "/nowhere: no such folder"),
+        (["a", "--dipo", "no-such-command"], "no-such-command: no such command"),
+    ],
+)
+def test_gate_script_says_mistakes_in_one_line(arguments: list[str], message: str) -> None:
+    done = gate(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_gate_script_has_help() -> None:
+    done = gate("--help")
+    assert done.returncode == 0
+    assert "--baseline-results" in done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_are_sound(path: Path) -> None:
+    """Parses; each step runs or uses something; what it runs exists; no input is pasted into a command."""
+    workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow[True]  # YAML 1.1 reads `on` as true
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 120
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            assert "${{" not in step.get("run", "")
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/x@v1"))
+            for script in re.findall(r"ci/[\w./]+", step.get("run", "")):
+                assert (CI.parent / script).is_file()
+
+
+@pytest.mark.slow
+def test_gate_script_passes_the_model_of_the_baseline(tmp_path: Path) -> None:
+    """For real: the quickstart's model before training against the stored example (minutes)."""
+    from dipo_openrlhf.quickstart.pretrain import pretrained_model
+    from dipo_openrlhf.quickstart.run import cache_dir
+
+    model = shutil.copytree(pretrained_model(cache_dir(), progress=False), tmp_path / "global_step0_hf")
+    done = subprocess.run(
+        ["bash", str(CI / "gate.sh"), str(model), "--out", str(tmp_path / "out")],
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "board.html").is_file()
+    assert (tmp_path / "out" / "gate.xml").read_text().startswith("<?xml")
