@@ -21,6 +21,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,22 +31,24 @@ from pathlib import Path
 from typing import Any
 
 from evaluation_run import Part, Plan, environment, install, run
-from evaluation_tools import bfcl, evalplus, lm_eval
+from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
+from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results import read_samples
 from dipo_eval.suites import get_suites
 
 TARGET = 0.60
+SEED = 0  # of the items; lm-eval's arithmetic task is generated with this one
 SUITES = "gsm8k,math500,aime24,aime25,amc23,olympiadbench,arithmetic-control,bfcl,humaneval+,mbpp+"
 COLUMNS = ("wall", "load", "generate", "grade", "idle", "prompts", "prompt_tokens", "response_tokens")
 
 
-def ours(plan: Plan, seed: int, limit: int) -> Part:
+def ours(plan: Plan, limit: int) -> Part:
     """All suites in one command, into a folder with no results."""
     results = plan.work / "results"
-    wall = run(_dipo_eval(plan, results, list(plan.items), limit, seed, plan.max_tokens), environment(plan),
+    wall = run(_dipo_eval(plan, results, list(plan.items), limit, plan.max_tokens), environment(plan),
                plan.work / "dipo-eval.log")  # fmt: skip
     found = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*/*/*/results.json")]
     rows = [row for path in results.glob("*/*/*/results.json") for row in read_samples(path.parent)]
@@ -66,24 +69,22 @@ def ours(plan: Plan, seed: int, limit: int) -> Part:
     )
 
 
-def _dipo_eval(
-    plan: Plan, results: Path, suites: Sequence[str], limit: int, seed: int, most: int
-) -> list[str]:
+def _dipo_eval(plan: Plan, results: Path, suites: Sequence[str], limit: int, most: int) -> list[str]:
     return [
         str(Path(sys.executable).with_name("dipo")), "eval", str(plan.model), "--suites", ",".join(suites),
-        "--results", str(results), "--limit", str(limit), "--seed", str(seed), "--max-new-tokens", str(most),
+        "--results", str(results), "--limit", str(limit), "--seed", str(SEED), "--max-new-tokens", str(most),
         "--max-model-len", str(plan.context), "--dtype", "float32",
     ]  # fmt: skip
 
 
-def compare(plan: Plan, seed: int, limit: int) -> tuple[Part, list[Part]]:
+def compare(plan: Plan, limit: int) -> tuple[Part, list[Part]]:
     """Both sides, ours first. Says on standard error what it is at."""
     _say("installing the tools' packages and warming up (not timed)")
     install(plan)
-    warm = _dipo_eval(plan, plan.work / "warm", ["arithmetic-control"], 1, seed, 1)
+    warm = _dipo_eval(plan, plan.work / "warm", ["arithmetic-control"], 1, 1)
     run(warm, environment(plan), plan.work / "warm-up.log")
     _say("dipo eval")
-    mine = ours(plan, seed, limit)
+    mine = ours(plan, limit)
     theirs = []
     for tool in (lm_eval, bfcl, evalplus):
         _say(tool.__name__.replace("_", "-"))
@@ -133,16 +134,17 @@ def main() -> None:
     """Print the table; exit status 1 where the ratio is above the target."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that commands are ended too
-    with tempfile.TemporaryDirectory(prefix="dipo-benchmark-") as scratch:
-        work = (options.work or Path(scratch)).resolve()
-        work.mkdir(parents=True, exist_ok=True)
-        if any(work.iterdir()):
-            raise SystemExit(f"{work}: is not empty; name a new folder with --work")
-        try:
-            plan = _plan(options, work)
-            mine, theirs = compare(plan, options.seed, options.limit)
-        except UserError as error:
-            raise SystemExit(str(error)) from error
+    work = (options.work or Path(tempfile.mkdtemp(prefix="dipo-benchmark-"))).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    if any(work.iterdir()):
+        raise SystemExit(f"{work}: is not empty; name a new folder with --work")
+    try:
+        plan = _plan(options, work)
+        mine, theirs = compare(plan, options.limit)
+    except UserError as error:
+        raise SystemExit(str(error)) from error
+    if not options.work:  # after an error the logs stay
+        shutil.rmtree(work)
     print(
         f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}; {plan.model.name}, "
         f"float32, greedy, at most {plan.max_tokens} new tokens, context {plan.context:,}"
@@ -153,7 +155,7 @@ def main() -> None:
         report = {
             "settings": {
                 "model": plan.model.name, "limit": options.limit, "max_new_tokens": plan.max_tokens,
-                "context": plan.context, "seed": options.seed, "cores": usable_cores(),
+                "context": plan.context, "seed": SEED, "cores": usable_cores(),
                 "machine": platform.machine(), "python": platform.python_version(),
                 "items": {name: [item.id for item in items] for name, items in plan.items.items()},
             },
@@ -179,13 +181,17 @@ def _options() -> argparse.Namespace:
         "--max-model-len", type=int, default=8192, help="context (default: 8192); evalplus has 2048, fixed"
     )
     parser.add_argument("--suites", default=SUITES, help=f"with commas (default: {SUITES})")
-    parser.add_argument("--seed", type=int, default=0, help="fixes which items (default: 0)")
     parser.add_argument("--data-dir", type=Path, help="the suites' files (default: DIPO_DATA_DIR)")
-    parser.add_argument("--work", type=Path, help="a new folder for logs and results (default: removed)")
+    parser.add_argument(
+        "--work", type=Path, help="a new folder for logs and results (default: removed at the end)"
+    )
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
     if options.limit < 2:
         parser.error("--limit must be 2 or more: bfcl-eval computes a standard deviation of the latencies")
+    for name in options.suites.split(","):
+        if name not in (*CODE, "bfcl") and not (TASKS / f"{task_name(name)}.yaml").is_file():
+            parser.error(f"--suites: no separate tool here runs {name!r}; choose from {SUITES},minerva")
     return options
 
 
@@ -193,8 +199,8 @@ def _plan(options: argparse.Namespace, work: Path) -> Plan:
     default = os.environ.get("DIPO_DATA_DIR") or Path(__file__).resolve().parents[2] / "shared" / "data"
     data_dir = Path(options.data_dir or default).resolve()
     items = {
-        suite.name: suite.load(data_dir, options.limit, options.seed)
-        for suite in get_suites([name.strip() for name in options.suites.split(",")])
+        suite.name: suite.load(data_dir, options.limit, SEED)
+        for suite in get_suites(options.suites.split(","))
     }
     return Plan(_model(options), work, data_dir, items, options.max_new_tokens, options.max_model_len)
 

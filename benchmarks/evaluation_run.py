@@ -28,7 +28,7 @@ PACKAGES = {
         "termcolor==3.3.0", "tree-sitter-python==0.25.0", "tree-sitter==0.26.1", "wget==3.2",
     ),
 }  # fmt: skip
-START_LIMIT_S = 300
+START_LIMIT_S = 900  # of a start on a busy machine
 TOOL_LIMIT_S = 4 * 3600
 
 
