@@ -1,7 +1,7 @@
 """Public data sets from the hub, where the local file is missing. Not a suite.
 
-Run as a program (``python -m dipo_eval.suites.hub DATASET CONFIG SPLIT OUT``) it writes one data set as JSON lines:
-downloads may hang, and a process can be ended.
+Run as a program (``python -P hub.py DATASET CONFIG SPLIT OUT``) it writes one data set as JSON lines: downloads may
+hang, and a process can be ended.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, dict
     the cache is asked. Raises UserError in one line where there is nothing to be had or the rows are not as expected.
     """
     offline = _offline_reason()
+    if offline and not _may_be_cached(data.dataset):
+        raise UserError(f"the hub's {data.name} cannot be had ({offline})")
     environment = {**os.environ, **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     with tempfile.TemporaryDirectory(prefix="dipo-hub-") as folder:
         out = Path(folder) / "rows.jsonl"
-        command = [sys.executable, "-m", __name__, data.dataset, data.config or "", data.split, str(out)]
+        command = [sys.executable, "-P", __file__, data.dataset, data.config or "", data.split, str(out)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=limit_s, check=False, env=environment
@@ -99,6 +101,17 @@ def _offline_reason() -> str | None:
     except OSError:
         return "the hub is not reachable from here and it is not in the cache"
     return None
+
+
+def _may_be_cached(dataset: str) -> bool:
+    """Whether it is a folder or in a cache of huggingface_hub or datasets; without starting either, which is slow."""
+    if Path(dataset).is_dir():
+        return True
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = Path(os.environ.get("HF_HOME") or cache / "huggingface")
+    files = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"datasets--{dataset.replace('/', '--')}"
+    prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
+    return files.is_dir() or any(prepared.glob(f"{dataset.partition('/')[0]}___*"))
 
 
 def _last_line(text: str) -> str:
