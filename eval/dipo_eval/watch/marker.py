@@ -77,12 +77,23 @@ def training_started(ckpt_path: Path) -> None:
 
 
 def training_ended(ckpt_path: Path, outcome: str) -> None:
-    """Say that no checkpoint will follow. `outcome`: done, failed or interrupted; the first word stands."""
-    if ckpt_path.is_dir() and not (ckpt_path / ENDED).exists():
-        write_json(ckpt_path / ENDED, {"outcome": outcome})
+    """Say that no checkpoint will follow. `outcome`: done, failed or interrupted; the first word stands.
+
+    Never raises: on a full disk, which may be what ended the training, an empty file says so where one can be made.
+    """
+    path = ckpt_path / ENDED
+    if not ckpt_path.is_dir() or path.exists():
+        return
+    try:
+        write_json(path, {"outcome": outcome})
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.touch()
 
 
 def how_it_ended(ckpt_path: Path) -> str | None:
     """The outcome of a training that has ended, None while it may go on."""
     content = read_json(ckpt_path / ENDED)
-    return None if content is None else str(content.get("outcome", "ended"))
+    if content is None:
+        return "failed" if (ckpt_path / ENDED).exists() else None
+    return str(content.get("outcome", "ended"))
