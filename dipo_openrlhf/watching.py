@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from dipo_eval.results import safe_name
+from dipo_eval.watch.marker import EVALUATED, whole_checkpoints
 from dipo_openrlhf.processes import RUN_ID, end_processes
 from dipo_openrlhf.recipe import Recipe, load_recipe
 from dipo_openrlhf.recipe_methods import on_cpu
@@ -146,7 +147,7 @@ class _Watcher:
         console = Console()
         log, limit = self.run_dir / LOG, self.recipe.watch.finish_timeout
         deadline = time.monotonic() + limit
-        if self.process is None or self.process.poll() not in (None, *_ENDED_WELL):
+        if self.process is None or (self.process.poll() is not None and not self._is_complete()):
             self.start(as_ray_task=False)
         assert self.process is not None
         if self.process.poll() is None:
@@ -167,6 +168,13 @@ class _Watcher:
             console.print(
                 f"evaluation is not complete, see {log}; {self._go_on()}", style="yellow", soft_wrap=True
             )
+
+    def _is_complete(self) -> bool:
+        """Whether it ended of itself and left nothing; with `watch.every` that takes another look."""
+        assert self.process is not None
+        found = whole_checkpoints(Path(self.recipe.get("ckpt.path")))
+        evaluated = all((checkpoint.hf_path / EVALUATED).exists() for checkpoint in found)
+        return self.process.returncode in _ENDED_WELL and evaluated
 
     def _go_on(self) -> str:
         return f"continue with: dipo watch {self.recipe.source} --once"

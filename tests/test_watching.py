@@ -122,6 +122,22 @@ def test_one_that_was_killed_is_started_again_at_the_end(
     assert (run_dir / watching.LOG).read_text() == "0 evaluated\n"
 
 
+def test_one_that_ended_too_early_is_started_again_at_the_end(
+    recipe: Callable[..., Recipe], run_dir: Path
+) -> None:
+    """Such as by the ENDED.json of another driver in the same folder."""
+    training_ended(run_dir / "ckpt", "failed")
+    watcher = watching._Watcher(recipe(watch__attempts=1), run_dir)
+    watcher.start(as_ray_task=False)
+    assert watcher.process is not None
+    assert watcher.process.wait(60) == 0
+    (run_dir / "ckpt" / "global_step2_hf").mkdir()
+    (run_dir / "ckpt" / "global_step2_hf" / "COMPLETE.json").write_text('{"step": 2}')
+    watcher.finish()
+    watcher.end()
+    assert "global_step2: given up after 1 attempts" in (run_dir / watching.LOG).read_text()
+
+
 def test_it_ends_with_a_training_that_fails(recipe: Callable[..., Recipe], run_dir: Path) -> None:
     watcher = watching._Watcher(recipe(), run_dir)
     watcher.start(as_ray_task=False)
