@@ -34,6 +34,7 @@ from evaluation_run import Part, Plan, environment, install, run
 from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
 from dipo_eval.cpu_env import usable_cores
+from dipo_eval.engine import TOO_LONG
 from dipo_eval.errors import UserError
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results import read_samples
@@ -54,18 +55,21 @@ def ours(plan: Plan, limit: int) -> Part:
     rows = [row for path in results.glob("*/*/*/results.json") for row in read_samples(path.parent)]
     if {one["suite"] for one in found} != set(plan.items):
         raise SystemExit(f"dipo eval has no results of some suites; see {plan.work / 'dipo-eval.log'}")
+    # A prompt that fills the context is counted as wrong and never reaches the engine.
+    asked = [row.get("requests", 1) - (row["finish_reason"] == TOO_LONG) for row in rows]
     return Part(
         "dipo eval, all suites",
         wall,
         found[0]["seconds"]["load"],
         max(one["seconds"]["generate"] for one in found),
         sum(one["seconds"]["grade"] for one in found),
-        sum(row.get("requests", 1) for row in rows),
+        sum(asked),
         # A conversation's later prompts are not stored: then their tokens are not known.
         None
-        if any(row.get("requests", 1) > 1 for row in rows)
-        else sum(row["prompt_tokens"] for row in rows),
+        if max(asked) > 1
+        else sum(row["prompt_tokens"] for row, count in zip(rows, asked, strict=True) if count),
         sum(row["response_tokens"] for row in rows),
+        refused=sum(row["finish_reason"] == TOO_LONG for row in rows),
     )
 
 
@@ -106,10 +110,15 @@ def table(mine: Part, theirs: Sequence[Part]) -> list[str]:
     lines.append(_ratio("ours / one after another", mine.wall, whole.wall))
     if whole.idle >= 1:
         lines.append(_ratio("the same without idle", mine.wall - mine.idle, whole.wall - whole.idle))
+    refused = sum(part.refused for part in theirs)
+    if mine.refused or refused:
+        lines.append(
+            f"items that ended because a prompt fills the context: ours {mine.refused}, theirs {refused}"
+        )
     lines += [
         "wall: the whole command; load, generate, grade: of it, as measured inside (lm-eval: what it scores after",
         "generating is not split off). idle: from the last result written to the end of the process; evalplus.evaluate's",
-        "watcher sleeps 20 s. Tokens out differ: evalplus and lm-eval have stop texts or prompts of their own.",
+        "watcher sleeps 20 s. Tokens differ: evalplus has prompts and stop texts of its own.",
     ]
     return lines
 

@@ -47,6 +47,7 @@ class Plan:
 @dataclass(frozen=True)
 class Part:
     """Seconds of one command, start and imports included. `idle`: of these, spent after the result was written.
+    `refused`: items that ended because a prompt fills the context.
 
     None: not to be had. `load` to `grade` are the parts that are measured inside; the rest is start and import.
     """
@@ -60,6 +61,7 @@ class Part:
     prompt_tokens: int | None = None
     response_tokens: int | None = None
     idle: float = 0.0
+    refused: int = 0
 
 
 def environment(plan: Plan, tool: str | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -85,18 +85,18 @@ def bfcl(plan: Plan) -> list[Part]:
         command = [*driver, "generate", str(plan.model), str(plan.max_tokens)]
         generate = run(command, env, plan.work / "bfcl-generate.log")
     wall = time.monotonic() - begun
-    _check_bfcl(root / "result", sum(map(len, ids.values())))
+    refused = _check_bfcl(root / "result", sum(map(len, ids.values())))
     counts = json.loads((root / "requests.json").read_text(encoding="utf-8"))
     grade = run([*driver, "evaluate", ",".join(ids)], env, plan.work / "bfcl-evaluate.log")
     return [
-        Part("bfcl-eval generate", wall, load, generate, None, **counts),
+        Part("bfcl-eval generate", wall, load, generate, None, **counts, refused=refused),
         Part("bfcl-eval evaluate", grade, grade=grade),
     ]
 
 
-def _check_bfcl(folder: Path, expected: int) -> None:
-    """SystemExit where an item has no result, or an error that is not the context's end."""
-    found = 0
+def _check_bfcl(folder: Path, expected: int) -> int:
+    """Items that ended at the context's end. SystemExit where one has no result, or another error."""
+    found = refused = 0
     for path in folder.rglob("*_result.json"):
         for line in path.read_text(encoding="utf-8").split("\n"):
             if not line:
@@ -104,10 +104,14 @@ def _check_bfcl(folder: Path, expected: int) -> None:
             found += 1
             row = json.loads(line)
             # bfcl-eval keeps an error as the response and goes on.
-            if "traceback" in row and "context length" not in row["traceback"]:
+            if "traceback" not in row:
+                continue
+            refused += 1
+            if "context length" not in row["traceback"]:
                 raise SystemExit(f"bfcl-eval could not ask {row['id']}: {str(row['result'])[:300]}")
     if found != expected:
         raise SystemExit(f"bfcl-eval answered {found} items, not {expected}; see {folder}")
+    return refused
 
 
 def evalplus(plan: Plan) -> list[Part]:
