@@ -120,7 +120,12 @@ def build(results: Path, page: Path) -> tuple[float, float, int]:
 def open_and_sort(page: Path, repeat: int) -> dict[str, list[float]]:
     """Milliseconds of each opening and each click."""
     browser = runpy.run_path(str(BROWSER))["Browser"](Path(tempfile.mkdtemp(prefix="board-chromium-")))
-    times: dict[str, list[float]] = {"open, desktop": [], "open, phone": [], "sort": [], "sort, all rows shown": []}
+    times: dict[str, list[float]] = {
+        "open, desktop": [],
+        "open, phone": [],
+        "sort": [],
+        "sort, all rows shown": [],
+    }
     try:
         for width, name in ((1280, "open, desktop"), (390, "open, phone")):
             for _ in range(repeat):
