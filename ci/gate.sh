@@ -18,7 +18,8 @@ results/, board.html, gate.xml (JUnit), gate.md, gate.json. Each option can be g
   --dipo COMMAND           DIPO                    default: .venv/bin/dipo where there is one, else dipo
   options of dipo eval     DIPO_EVAL_ARGS          default: --limit 500 --max-new-tokens 56
 
-The baseline must be of the same items and settings: make it with the same options of dipo eval.
+The baseline must be of the same items and settings: make it with the same options of dipo eval. A copy of its responses is
+graded again where the grader has changed since.
 Exit status: 0 pass, 1 regression, 3 inconclusive, 2 not judged (wrong options, failed evaluation, missing or incomparable results).
 TEXT
 }
@@ -58,6 +59,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$checkpoint" ] || fail "no checkpoint named; ci/gate.sh --help says more"
 command -v "$dipo" >/dev/null || fail "$dipo: no such command; run make setup, or name it with --dipo"
+[[ $baseline == ?*/?* && $baseline != candidate/* ]] || fail "--baseline $baseline: name it RUN/CHECKPOINT, RUN not candidate"
 [ -d "$baseline_results" ] || fail "$baseline_results: no such folder; --baseline-results names the baseline's"
 
 mkdir -p "$out" || fail "$out: cannot be made"
@@ -72,12 +74,17 @@ if [ -d "$checkpoint" ]; then
 fi
 [ -n "$candidate" ] && [ -d "$results/candidate/$candidate" ] ||
     fail "$checkpoint: no result called $candidate in $results/candidate: name one model, not a training run's folder"
-"$dipo" gate --results "$results" --candidate "candidate/$candidate" --baseline-results "$baseline_results" \
-    --baseline "$baseline" --config "$config" --junit "$out/gate.xml" --markdown "$out/gate.md" --json "$out/gate.json"
+# Beside the candidate's, for the board too; a copy, so that today's grader can grade its responses again.
+[ -d "$baseline_results/$baseline" ] || fail "$baseline_results/$baseline: no such folder; --baseline names it as RUN/CHECKPOINT"
+rm -rf "${results:?}/$baseline" && mkdir -p "$results/${baseline%/*}" &&
+    cp -R "$baseline_results/$baseline" "$results/${baseline%/*}/" || fail "$results: the baseline could not be copied"
+python=$(dirname "$(command -v "$dipo")")/python
+[ ! -x "$python" ] || "$python" "$here/regrade_baseline.py" "$results/$baseline" || true
+"$dipo" gate --results "$results" --candidate "candidate/$candidate" --baseline "$baseline" \
+    --config "$config" --junit "$out/gate.xml" --markdown "$out/gate.md" --json "$out/gate.json"
 status=$?
-# The board shows both; it never changes the verdict.
-mkdir -p "$results/${baseline%/*}" && cp -R "$baseline_results/$baseline" "$results/${baseline%/*}/" &&
-    "$dipo" board --results "$results" --baseline "$baseline" --out "$out/board.html" ||
+# The board never changes the verdict.
+"$dipo" board --results "$results" --baseline "$baseline" --out "$out/board.html" ||
     echo "the board could not be written" >&2
 [ -z "${GITHUB_STEP_SUMMARY:-}" ] || cat "$out/gate.md" >>"$GITHUB_STEP_SUMMARY" 2>/dev/null || true
 exit $status

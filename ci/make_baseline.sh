@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make ci/baselines/quickstart anew: the quickstart's model before training on arithmetic-control. Needed once the grader or the
-# suite has changed (the gate then says so); takes two minutes on two cores. Another model: ci/make_baseline.sh FOLDER
+# Make ci/baselines/quickstart anew: the quickstart's model before training on arithmetic-control. Needed once the suite's
+# items or the engine change what it answers; takes two minutes on two cores. Another model: ci/make_baseline.sh FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin

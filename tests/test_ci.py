@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dipo_eval.metrics import metrics_from_samples
-from dipo_eval.results import iter_results, read_samples
+from dipo_eval.results import iter_results, read_result, read_samples, write_suite
 from dipo_openrlhf.openrlhf_patch.version import OPENRLHF_VERSION, SEAMS
 
 CI = Path(__file__).parents[1] / "ci"
@@ -92,6 +92,27 @@ def test_baseline_is_whole_and_says_what_its_samples_say() -> None:
     assert not re.search(r"/(root|home|tmp|work)/", (folder / "results.json").read_text())
 
 
+def test_baseline_is_graded_again_by_todays_grader(tmp_path: Path) -> None:
+    """The stored responses get the stored verdicts, and the copy then counts as of this grader."""
+    copy = shutil.copytree(CI / "baselines" / "quickstart" / "global_step0", tmp_path / "global_step0")
+    folder = copy / "arithmetic-control"
+    result, rows = read_result(folder), read_samples(folder)
+    assert result is not None
+    rows[0] = {**rows[0], "status": "undecided"}
+    write_suite(
+        folder,
+        rows,
+        {**result, "hashes": {**result["hashes"], "suite_hash": "of another grader"}},
+        compress=True,
+    )
+    regrade = runpy.run_path(str(CI / "regrade_baseline.py"))["regrade_suite"]
+    assert regrade(folder, None) == "arithmetic-control: graded again, 1 of 500 verdicts changed"
+    again = read_result(folder)
+    assert again is not None
+    assert again["metrics"]["accuracy"] == result["metrics"]["accuracy"]
+    assert regrade(folder, None) == "arithmetic-control: graded by this grader already"
+
+
 def fake_dipo(folder: Path, eval_status: int, gate_status: int) -> Path:
     """Stands for the command alone: the script's options and statuses are tested here, the real run is slow."""
     script = folder / "dipo"
@@ -140,6 +161,10 @@ def test_gate_script_passes_the_status_on(
         (["a", "--nope"], "--nope: no such option"),
         (["a", "--out"], "--out needs a value"),
         (["a", "--dipo", "true", "--baseline-results", "/nowhere"], "/nowhere: no such folder"),
+        (
+            ["a", "--dipo", "true", "--baseline", "global_step0"],
+            "--baseline global_step0: name it RUN/CHECKPOINT",
+        ),
         (["a", "--dipo", "no-such-command"], "no-such-command: no such command"),
     ],
 )

@@ -8,22 +8,26 @@ import re
 from collections.abc import Sequence
 
 from dipo_eval.board import numbers
-from dipo_eval.board.leaderboard import Row, difference_words
+from dipo_eval.board.leaderboard import Row, difference_words, official_scores
+from dipo_eval.board.load import Metric
 
 CSV_COLUMNS = (
     "run", "checkpoint", "step", "suite", "accuracy", "low", "high", "difference", "difference_low",
     "difference_high", "p_value", "common_items", "n_items", "n_samples_per_item", "truncated", "undecided",
+    "pass_at_k", "maj_at_k", "official",
 )  # fmt: skip
 
 
 def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
     """A GitHub table, one line a checkpoint and suite."""
     against = f"Difference to {cell('/'.join(baseline))}" if baseline else "Difference"
-    lines = [
-        "| Checkpoint | Suite | Step | Accuracy (95% interval) "
-        f"| {against}, points | n | k | Truncated | Undecided |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
+    has_k = any((row.n_samples or 1) > 1 for row in table)
+    has_official = any(row.result.official for row in table)
+    more = ["pass@k", "maj@k"] if has_k else []
+    more += ["Official"] if has_official else []
+    names = ["Checkpoint", "Suite", "Step", "Accuracy (95% interval)", f"{against}, points", *more]
+    names += ["n", "k", "Truncated", "Undecided"]
+    lines = ["| " + " | ".join(names) + " |", "|---|---|" + "--:|" * (len(names) - 2)]
     for row in table:
         shift, detail, verdict = difference_words(row.difference)
         difference = (
@@ -39,6 +43,8 @@ def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
             numbers.count(row.result.step),
             accuracy,
             difference,
+            *([_share(row.result.highest("pass")), _share(row.result.highest("maj"))] if has_k else []),
+            *([cell(_official(row)) or numbers.DASH] if has_official else []),
             numbers.count(row.n_items),
             numbers.count(row.n_samples),
             numbers.count(row.result.counts.get("truncated")),
@@ -64,7 +70,17 @@ def _csv_cells(row: Row) -> list[object]:
     level = [accuracy.value, accuracy.low, accuracy.high] if accuracy else [None] * 3
     change = [shift.mean, shift.low, shift.high, shift.p_value, shift.n_items] if shift else [None] * 5
     counts = [row.n_items, row.n_samples, result.counts.get("truncated"), result.counts.get("undecided")]
-    return [*names, *level, *change, *counts]
+    over_k = [metric.value if metric else None for metric in (result.highest("pass"), result.highest("maj"))]
+    return [*names, *level, *change, *counts, *over_k, _text(_official(row))]
+
+
+def _share(metric: Metric | None) -> str:
+    return numbers.percent(metric.value if metric else None)
+
+
+def _official(row: Row) -> str:
+    """What other harnesses say, such as "lm-eval flexible-extract 47.6%"."""
+    return "; ".join(f"{one.name} {numbers.percent(one.value)}" for one in official_scores(row.result))
 
 
 def cell(text: str) -> str:

@@ -139,9 +139,9 @@ class OfficialScore:
 
 
 def official_scores(result: Result) -> list[OfficialScore]:
-    """The scores of other harnesses that say what ours says, else all that they have."""
+    """The scores of other harnesses that say what ours says, else all that they have; names as short as they can be."""
     return [
-        OfficialScore(f"{one.harness} {name}", metric.value, metric.differ)
+        OfficialScore(f"{one.harness} {name.rpartition(',')[2]}", metric.value, metric.differ)
         for one in result.official
         for name, metric in (one.compared() or one.metrics).items()
     ]

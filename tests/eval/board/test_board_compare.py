@@ -21,7 +21,9 @@ from dipo_eval.board.export import cell, to_csv, to_markdown
 from dipo_eval.board.facts import collect_facts
 from dipo_eval.board.leaderboard import all_differences, duels, headlines, rows
 from dipo_eval.board.load import Result, load_results
+from dipo_eval.board.page import write_board
 from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
+from dipo_eval.metrics import metrics_from_samples
 from dipo_eval.statistics import paired_difference
 
 Writer = Callable[..., Path]
@@ -206,6 +208,28 @@ def test_csv_and_markdown_agree_with_the_table(results_dir: Path) -> None:
     assert len(markdown) == 2 + len(table)
     assert all(line.count("|") == markdown[0].count("|") for line in markdown)
     assert cell("a|b\n<script>") == "a\\|b \\<script\\>"
+
+
+def test_figures_over_k_samples_are_in_page_csv_and_markdown(
+    tmp_path: Path, result_writer: Writer, row_maker: RowMaker
+) -> None:
+    statuses = ["correct", "wrong", "wrong", "wrong"]
+    rows_ = [row_maker(i, statuses[(i + k) % 4], sample=k) for i in range(4) for k in range(4)]
+    figures = metrics_from_samples(rows_)
+    result_writer(tmp_path, "r", "c", "s", rows_, step=1, metrics=figures, n_items=4, n_samples_per_item=4)
+    results, problems = load_results(tmp_path)
+    assert problems == []
+    assert figures["pass@4"]["value"] == 1.0
+    majority = results[0].highest("maj")
+    assert majority is not None
+    table = rows(results, None, {})
+    (line,) = csv.DictReader(io.StringIO(to_csv(table)))
+    assert float(line["pass_at_k"]) == 1.0
+    assert float(line["maj_at_k"]) == majority.value == figures["maj@4"]["value"]
+    assert "| pass@k | maj@k |" in to_markdown(table, None).splitlines()[0]
+    page = write_board(tmp_path, tmp_path / "b.html").read_text()
+    assert '<button type="button">pass@k</button>' in page
+    assert f'data-v="{majority.value}"' in page
 
 
 def test_spreadsheet_formula_in_a_name_is_text(
