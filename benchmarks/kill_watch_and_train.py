@@ -32,6 +32,7 @@ from dipo_eval.results import read_result, write_atomic
 from dipo_eval.watch.marker import MARKER, whole_checkpoints, write_json
 from dipo_openrlhf.openrlhf_patch.checkpoints import resumable_steps
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.processes import processes_of
 
 MARK = "DIPO_KILL_BENCHMARK"
 SUITE = "arithmetic-control"
@@ -70,20 +71,9 @@ def start(mark: str, *arguments: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def alive(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
 def no_orphans(mark: str, seconds: float) -> None:
     until = time.monotonic() + seconds
-    while left := alive(mark):
+    while left := processes_of(mark, MARK):
         check(time.monotonic() < until, f"left over {seconds:.0f} s after its kill: {left}")
         time.sleep(0.2)
 
@@ -127,7 +117,7 @@ def watcher_round(folder: Path, tally: Tally, wanted: int, rng: random.Random) -
         watchers = [start(mark, *command) for _ in range(rng.choice((1, 1, 2)))]
         await_moment(watchers, folder / "results", len(before), rng)
         running = [watcher for watcher in watchers if watcher.poll() is None]
-        tally.kills_while_evaluating += len(alive(mark)) > len(running)
+        tally.kills_while_evaluating += len(processes_of(mark, MARK)) > len(running)
         for watcher in running:
             watcher.kill()
             tally.watcher_kills += 1
@@ -235,7 +225,7 @@ def follow(process: subprocess.Popen[bytes], run_dir: Path, steps: list[int], rn
 def victim(process: subprocess.Popen[bytes], mark: str, rng: random.Random) -> psutil.Process:
     """`dipo train` itself, or its driver, or any Ray worker."""
     parent = psutil.Process(process.pid)
-    return rng.choice([parent, *alive(mark)])
+    return rng.choice([parent, *processes_of(mark, MARK)])
 
 
 def main() -> None:

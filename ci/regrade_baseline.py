@@ -11,14 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.metrics import counts_from_samples, metrics_from_samples
-from dipo_eval.provenance import items_sha256, suite_hash, versions
+from dipo_eval.provenance import items_sha256, suite_hash
 from dipo_eval.regrade import read_stored, regrade
 from dipo_eval.results import read_result, samples_file, write_suite
 from dipo_eval.suites import get_suites
+from dipo_eval.task import measured, verdict_fields
 
 
 def regrade_suite(folder: Path, data_dir: Path | None) -> str:
@@ -35,20 +34,8 @@ def regrade_suite(folder: Path, data_dir: Path | None) -> str:
     if now == result["hashes"]["suite_hash"]:
         return f"{suite.name}: graded by this grader already"
     graded = regrade(read_stored(path), suite)
-    rows: list[dict[str, Any]] = [
-        one.stored.row
-        | {"status": one.verdict.status, "reason": one.verdict.reason, "extracted": one.verdict.extracted}
-        for one in graded
-    ]
-    metrics = metrics_from_samples(rows)
-    made = {
-        **result,
-        "metrics": metrics,
-        **({"overall": suite.overall(metrics)} if suite.overall else {}),
-        "counts": counts_from_samples(rows),
-        "hashes": {**result["hashes"], "suite_hash": now},
-        "versions": versions(),
-    }
+    rows = [one.stored.row | verdict_fields(one.verdict) for one in graded]
+    made = {**result, **measured(suite, rows), "hashes": {**result["hashes"], "suite_hash": now}}
     write_suite(folder, rows, made, compress=path.suffix == ".zst")
     return f"{suite.name}: graded again, {sum(one.changed for one in graded)} of {len(rows)} verdicts changed"
 

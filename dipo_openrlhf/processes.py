@@ -14,12 +14,12 @@ import psutil
 RUN_ID = "DIPO_RUN_ID"
 
 
-def processes_of(run_id: str) -> list[psutil.Process]:
-    """Live processes that carry the run's id, except this one."""
+def processes_of(run_id: str, variable: str = RUN_ID) -> list[psutil.Process]:
+    """Live processes whose environment has `run_id` under `variable`, except this one."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(RUN_ID) == run_id:
+            if process.pid != os.getpid() and process.environ().get(variable) == run_id:
                 found.append(process)
         except (psutil.Error, OSError):
             continue  # ended meanwhile, a zombie, or another user's

@@ -16,11 +16,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.watch.parent import end_with_parent
 from dipo_openrlhf.events import read_events
 
 _READY = "training"
@@ -85,27 +85,17 @@ def run_as_task(task: dict[str, Any]) -> int:
         ray.shutdown()
 
 
-def _end_with_parent() -> None:
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def main(path: str) -> int:
     """The watcher's status; 3 where there is no cluster, or it ended first; 130 when interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _end_with_parent()
+        end_with_parent()
         task = json.loads(Path(path).read_text(encoding="utf-8"))
         return run_as_task(task) if wait_for_training(Path(task["run_dir"])) else _NO_CLUSTER
     except KeyboardInterrupt:
         return 130
-    except (
-        Exception
-    ) as error:  # no cluster, or one that went away with the training: `dipo train` evaluates the rest
+    except Exception as error:
+        # No cluster, or one that went away with the training: `dipo train` evaluates the rest.
         print(f"Ray: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", flush=True)
         return _NO_CLUSTER
 

@@ -117,10 +117,9 @@ class Queue:
         room = self._limits.room(prompt)
         if room > 0:
             return Request(prompt, slot.n, room, seed, slot.stop)
-        missing = [Generation("", 0, TOO_LONG)] * slot.n
         if slot.dialogue is not None:
             slot.dialogue.cut("the prompt fills the context")
-        slot.steps += missing[: slot.n]
+        slot.steps += [Generation("", 0, TOO_LONG)] * slot.n
         self._finish(slot)
         return None
 

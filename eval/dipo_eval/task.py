@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +152,7 @@ def regrade_task(task: Task, old: dict[str, Any], report: Reporter) -> SuiteResu
         return None
     started = time.monotonic()
     verdicts = _grade(task, [(row["response"], row["finish_reason"]) for row in rows], report)
-    rows = [row | _verdict_fields(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
+    rows = [row | verdict_fields(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
     seconds = {**old["seconds"], "grade": time.monotonic() - started}
     return SuiteResult(task.folder, _store(task, rows, seconds), "regraded")
 
@@ -187,7 +187,7 @@ def _row(task: Task, position: int, samples: int, answer: Answer, verdict: Verdi
         "prompt": prompt.text,
         "response": answer.text,
         "gold": item.gold,
-        **_verdict_fields(verdict),
+        **verdict_fields(verdict),
         "prompt_tokens": answer.prompt_tokens,
         "response_tokens": answer.n_tokens,
         "truncated": answer.finish_reason != "stop",
@@ -196,18 +196,26 @@ def _row(task: Task, position: int, samples: int, answer: Answer, verdict: Verdi
     }
 
 
-def _verdict_fields(verdict: Verdict) -> dict[str, Any]:
+def verdict_fields(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the row of a sample holds it."""
     return {"status": verdict.status, "reason": verdict.reason, "extracted": verdict.extracted}
 
 
-def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+def measured(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The part of results.json that its samples alone decide, and the versions that it was made with."""
     metrics = metrics_from_samples(rows)
-    result = {
-        **task.header,
+    return {
         "metrics": metrics,
-        **({"overall": task.suite.overall(metrics)} if task.suite.overall else {}),
+        **({"overall": suite.overall(metrics)} if suite.overall else {}),
         "counts": counts_from_samples(rows),
         "versions": versions(),
+    }
+
+
+def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+    result = {
+        **task.header,
+        **measured(task.suite, rows),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

@@ -21,6 +21,7 @@ import torch
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.data.arithmetic import write_prompts
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.processes import processes_of
 
 MARK = "DIPO_TEST_MARK"
 EVALUATE = [
@@ -67,15 +68,8 @@ class Dipo:
 
     def left_over(self) -> list[psutil.Process]:
         """Live processes of this command, but for the command itself."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
         own = self.process.pid if self.process else -1
-        return [process for process in found if process.pid != own]
+        return [process for process in processes_of(self.mark, MARK) if process.pid != own]
 
     def left_over_after(self, seconds: float) -> list[psutil.Process]:
         """What is still alive once `seconds` have passed; returns as soon as nothing is."""

@@ -42,7 +42,9 @@ def by_keyword(item: Item) -> bool:
 
 def held(item: Item, messages: list[list[str]]) -> str:
     """The response of a model that says these messages, which are all that it is asked for."""
-    dialogue = get_suites(["bfcl"])[0].converse(item)  # type: ignore[misc]
+    (suite,) = get_suites(["bfcl"])
+    assert suite.converse is not None
+    dialogue = suite.converse(item)
     assert dialogue is not None
     left = [text for turn in messages for text in turn]
     while left:
@@ -93,7 +95,8 @@ def test_what_is_asked_is_what_bfcl_eval_asks(
     found = [item for item in conversations(suite.name) if item.meta["kind"] == category and by_keyword(item)]
     for item in found[:40:8]:
         official = HANDLER["official_requests"](category, item.id, native=native)
-        dialogue = suite.converse(item)  # type: ignore[misc]
+        assert suite.converse is not None
+        dialogue = suite.converse(item)
         assert dialogue is not None
         ours: list[Any] = [(item.messages, item.tools)]
         for text in (text for turn in HANDLER["script"](item.gold, native=native) for text in turn):

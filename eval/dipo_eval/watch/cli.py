@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +17,7 @@ from dipo_eval.watch.backlog import ORDERS
 from dipo_eval.watch.best import BestRule
 from dipo_eval.watch.lease import STALE_AFTER
 from dipo_eval.watch.loop import Summary, WatchOptions, watch
+from dipo_eval.watch.parent import end_with_parent
 from dipo_eval.watch.plan import EvalOptions, make_plan
 from dipo_eval.watch.tracking import Trackers
 
@@ -121,7 +119,7 @@ def watch_command(
         target, {key: value for key, value in given.items() if value is not None and value is not False}
     )
     if with_parent:
-        _end_with_parent()
+        end_with_parent()
     os.nice(nice or 0)
     summary = _run(options)
     typer.echo(_closing_line(summary))
@@ -225,14 +223,3 @@ def _run(options: WatchOptions) -> Summary:
 def _closing_line(summary: Summary) -> str:
     line = f"{len(summary.evaluated)} evaluated"
     return f"{line}, given up: {', '.join(summary.given_up)}" if summary.given_up else line
-
-
-def _end_with_parent() -> None:
-    """Take the end of standard input, which the parent holds, as SIGTERM: it is gone, however it ended."""
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, daemon=True).start()

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from dipo_eval.results import read_result
 from dipo_eval.watch.lease import Sightings, acquire, tail
 from dipo_eval.watch.loop import WatchOptions, watch
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, read_json, training_ended
+from dipo_openrlhf.processes import processes_of
 
 SUITE = "arithmetic-control"
 MARK = "DIPO_WATCH_TEST"
@@ -127,17 +127,6 @@ def command(options: WatchOptions, mark: str, *more: str) -> subprocess.Popen[st
     )
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -155,11 +144,11 @@ def test_an_ended_watcher_leaves_no_process_and_no_lock(
     made = options()
     mark = f"{sent}:{time.monotonic_ns()}"
     watcher = command(made, mark)
-    wait_for(lambda: len(marked(mark)) == 2)  # its child runs
+    wait_for(lambda: len(processes_of(mark, MARK)) == 2)  # its child runs
     watcher.send_signal(sent)
     output, _ = watcher.communicate(timeout=30)
     assert watcher.returncode == status
-    wait_for(lambda: not marked(mark), 10)
+    wait_for(lambda: not processes_of(mark, MARK), 10)
     assert not result_file(made, "global_step1").exists()
     if sent != signal.SIGKILL:
         assert output == "error: interrupted; the lease is released and what was evaluated is kept\n"
