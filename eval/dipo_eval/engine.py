@@ -30,7 +30,8 @@ class Sampling:
 class Prompt:
     """A prompt in both forms: its messages (and tools), and rendered, as text and tokens.
 
-    A server renders for itself: then `text` is the messages as JSON and there are no tokens.
+    A server renders for itself: then `text` is the messages as JSON and there are no tokens. `plain`: `text` is to be
+    continued as it stands, without a chat template, by a server too.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Prompt:
     prompt_hash: str  # sha256 of `text`
     messages: Sequence[Message] = ()
     tools: Sequence[dict[str, Any]] | None = None
+    plain: bool = False
 
 
 @dataclass(frozen=True)

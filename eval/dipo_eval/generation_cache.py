@@ -55,6 +55,8 @@ class GenerationCache:
             **self._identity, **asdict(sampling), "n": request.n, "max_tokens": request.max_tokens,
             "stop": request.stop, "prompt": asked,
         }  # fmt: skip
+        if request.prompt.plain and not request.prompt.token_ids:
+            settings["plain"] = True  # to a server, the same text as messages is another prompt
         if sampling.temperature > 0:
             settings["seed"] = request.seed
         else:

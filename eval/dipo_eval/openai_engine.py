@@ -1,4 +1,4 @@
-"""Any server with OpenAI's chat completions as an evaluation engine: vLLM, SGLang, llama.cpp, or a vendor's.
+"""Any server with OpenAI's completions, of chats and texts, as an evaluation engine: vLLM, SGLang, a vendor's.
 
 The server renders the messages with its own chat template and counts tokens itself. A key is read from the
 variable OPENAI_API_KEY, and stands nowhere else. Each sample is a request of its own with its own seed; whether a seed
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from dipo_eval.engine import TOO_LONG, Generation, Message, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.engine import TOO_LONG, Generation, Message, OnDone, Prompt, Request, Sampling, cut_at_stop
 from dipo_eval.errors import UserError, one_line
 
 # Requests under way at a time: enough to fill a server of one GPU; it queues what is too much.
@@ -94,21 +94,14 @@ class OpenAIEngine:
     def _ask(self, request: Request, sample: int, sampling: Sampling) -> Generation:
         import openai
 
-        optional: dict[str, Any] = {"messages": [as_sent(message) for message in request.prompt.messages]}
+        settings: dict[str, Any] = {
+            "model": self._model, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "max_tokens": request.max_tokens, "seed": (request.seed + sample) % 2**31, "n": 1,
+        }  # fmt: skip
         if request.stop:
-            optional["stop"] = list(request.stop)
-        if request.prompt.tools is not None:
-            optional["tools"] = list(request.prompt.tools)
+            settings["stop"] = list(request.stop)
         try:
-            reply = self._client.chat.completions.create(
-                model=self._model,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=request.max_tokens,
-                seed=(request.seed + sample) % 2**31,
-                n=1,
-                **optional,
-            )
+            reply = self._create(request.prompt, settings)
         except openai.BadRequestError as error:
             if _is_too_long(error):
                 return Generation("", 0, TOO_LONG)
@@ -118,6 +111,15 @@ class OpenAIEngine:
                 f"{self._base_url}: no answer ({one_line(error)}); what was answered is kept, run the command again"
             ) from error
         return _generation(reply, request)
+
+    def _create(self, prompt: Prompt, settings: dict[str, Any]) -> Any:
+        """The server's reply: a text to be continued goes to completions, messages to chat completions."""
+        if prompt.plain:
+            return self._client.completions.create(prompt=prompt.text, **settings)
+        settings["messages"] = [as_sent(message) for message in prompt.messages]
+        if prompt.tools is not None:
+            settings["tools"] = list(prompt.tools)
+        return self._client.chat.completions.create(**settings)
 
 
 def as_sent(message: Message) -> Message:
@@ -136,8 +138,9 @@ def _generation(reply: Any, request: Request) -> Generation:
         return Generation("", 0, "no choice in the reply")
     choice, usage = reply.choices[0], reply.usage
     reason = "stop" if choice.finish_reason in ("stop", "tool_calls") else str(choice.finish_reason)
+    text = choice.text if request.prompt.plain else _text(choice.message)
     return Generation(
-        cut_at_stop(_text(choice.message), request.stop),
+        cut_at_stop(text, request.stop),
         usage.completion_tokens if usage else 0,
         reason,
         usage.prompt_tokens if usage else None,

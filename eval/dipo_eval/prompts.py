@@ -26,6 +26,8 @@ class Renderer(Protocol):
 
     def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt: ...
 
+    def render_plain(self, text: str) -> Prompt: ...
+
 
 class ModelRenderer:
     """The tokenizer and chat template of one model folder.
@@ -68,6 +70,10 @@ class ModelRenderer:
         token_ids = self._tokenizer(text, add_special_tokens=self.form == "plain")["input_ids"]
         return Prompt(text, list(token_ids), _sha256(text), messages, tools)
 
+    def render_plain(self, text: str) -> Prompt:
+        """A text to be continued as it stands, whatever template the model has; with the tokenizer's own bos, if any."""
+        return Prompt(text, list(self._tokenizer(text)["input_ids"]), _sha256(text), plain=True)
+
     def _text(self, messages: Sequence[Message], tools: Tools | None) -> str:
         if self.form == "plain":
             return "\n\n".join(str(message["content"]) for message in messages) + "\n"
@@ -96,6 +102,10 @@ class ServerRenderer:
         shown: Any = list(messages) if tools is None else {"messages": list(messages), "tools": list(tools)}
         text = json.dumps(shown, ensure_ascii=False)
         return Prompt(text, [], _sha256(text), messages, tools)
+
+    def render_plain(self, text: str) -> Prompt:
+        """The text itself, for the server's completions, which apply no template."""
+        return Prompt(text, [], _sha256(text), plain=True)
 
 
 def _sha256(text: str) -> str:

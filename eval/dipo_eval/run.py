@@ -16,7 +16,16 @@ from dipo_eval.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.request_queue import Limits, Queue
 from dipo_eval.results import read_result, suite_folder
 from dipo_eval.suites import Item, Suite, get_suites
-from dipo_eval.task import Options, SuiteResult, Task, finish_task, make_header, make_slots, regrade_task
+from dipo_eval.task import (
+    Options,
+    SuiteResult,
+    Task,
+    finish_task,
+    make_header,
+    make_prompts,
+    make_slots,
+    regrade_task,
+)
 
 # Context for suites whose prompts grow with the answers (BFCL's conversations), where the model has that much.
 DIALOGUE_CONTEXT = 32_768
@@ -142,8 +151,7 @@ def _evaluate_checkpoint(
     for suite, items in loaded:
         folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
         header = make_header(checkpoint, digest, suite, items, renderer, options)
-        prompts = [renderer.render(item.messages, item.tools) for item in items]
-        task = Task(suite, items, prompts, folder, header)
+        task = Task(suite, items, make_prompts(suite, items, renderer), folder, header)
         found = _existing(task, options, report)
         if found:
             done[suite.name] = found

@@ -94,13 +94,21 @@ def make_header(
         "model": {"path": str(checkpoint.path), "weights_hash": digest},
         "settings": {
             **options.settings(),
-            "prompt_form": renderer.form,
-            "chat_template_hash": renderer.template_hash,
+            "prompt_form": "as it stands" if suite.plain else renderer.form,
+            "chat_template_hash": None if suite.plain else renderer.template_hash,
+            **({"suite_stop": list(suite.stop)} if suite.stop else {}),
         },
         "n_items": len(items),
         "n_samples_per_item": options.samples,
         "hashes": {"items_sha256": items_sha256(items), "suite_hash": suite_hash(suite, items)},
     }
+
+
+def make_prompts(suite: Suite, items: Sequence[Item], renderer: Renderer) -> list[Prompt]:
+    """The first prompt of every item: its messages in the model's template, or its text as it stands."""
+    if suite.plain:
+        return [renderer.render_plain(item.messages[0]["content"]) for item in items]
+    return [renderer.render(item.messages, item.tools) for item in items]
 
 
 def make_slots(task: Task, options: Options) -> list[Slot]:

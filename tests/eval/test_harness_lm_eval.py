@@ -8,11 +8,12 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from dipo_eval.checkpoints import Checkpoint
@@ -44,8 +45,11 @@ def test_every_math_suite_is_a_task_with_the_same_prompts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tricky = ["What is {{question}}?", " 2 \u2028 + 2\n", r"\boxed{} $x$ {% if %}", "é\t1"]
-    for name in FILES:
-        rows = [{"id": f"q{i}", "question": text, "answer": "4"} for i, text in enumerate(tricky)]
+    for name in (*FILES, "gsm8k_train"):
+        rows: list[dict[str, Any]] = [
+            {"id": f"q{i}", "question": text, "answer": "4", "solution": f"{text}\n#### 4"}
+            for i, text in enumerate(tricky * (2 if name == "gsm8k_train" else 1))
+        ]
         if name == "olympiadbench":
             rows = [{**row, "answer": ["$4$", "5"]} for row in rows]
         write_data(tmp_path, name, rows)
@@ -58,9 +62,44 @@ def test_every_math_suite_is_a_task_with_the_same_prompts(
         task = manager.load(task_name(name))["tasks"][task_name(name)]
         docs, items = list(task.test_docs()), all_suites()[name].load(None, None, 0)
         assert [doc["id"] for doc in docs] == [item.id for item in items]
+        task.set_fewshot_seed(1234)
         for doc, item in zip(docs, items, strict=True):
-            context = task.fewshot_context(doc, num_fewshot=0, apply_chat_template=True, chat_template=_as_is)
-            assert context == item.messages
+            shots = 5 if name == "gsm8k-5shot" else 0
+            template = None if all_suites()[name].plain else _as_is
+            context = task.fewshot_context(
+                doc, num_fewshot=shots, apply_chat_template=template is not None, chat_template=template
+            )
+            assert context == (item.messages if template else item.messages[0]["content"])
+
+
+def test_the_5_shot_form_is_lm_evals_own_gsm8k(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompts of the real data, and every key of lm-eval's task but where its data are."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    folder = os.environ.get("DIPO_DATA_DIR") or str(Path(__file__).resolve().parents[3] / "shared" / "data")
+    if not (Path(folder) / "gsm8k_train.jsonl").is_file():
+        pytest.skip("the folder of real data is not here")
+    monkeypatch.setenv("DIPO_DATA_DIR", folder)
+    (name,) = (name for name in MATH_SUITES if all_suites()[name].plain)
+    task = TaskManager(include_path=str(TASKS), include_defaults=False).load(task_name(name))["tasks"]
+    (task,) = task.values()
+    task.set_fewshot_seed(1234)
+    docs, items = list(task.test_docs()), all_suites()[name].load(None, None, 0)
+    assert len(docs) == len(items) == 1319
+    for doc, item in zip(docs[:200], items, strict=False):
+        assert task.fewshot_context(doc, num_fewshot=5) == item.messages[0]["content"]
+        assert item.messages[0]["content"].count("Question:") == 6
+    assert all_suites()[name].load(None, 3, 0)[0].messages[0]["content"] in {
+        item.messages[0]["content"] for item in items
+    }
+    path = Path(lm_eval.__file__).parent / "tasks" / "gsm8k" / "gsm8k.yaml"
+    theirs, ours = yaml.safe_load(path.read_text()), task.dump_config()
+    for key in ("doc_to_text", "num_fewshot", "fewshot_split", "metric_list", "repeats"):
+        assert theirs[key] == ours[key], key
+    assert theirs["generation_kwargs"].items() <= ours["generation_kwargs"].items()
+    assert [one["filter"] for one in theirs["filter_list"]] == [one["filter"] for one in ours["filter_list"]]
+    assert tuple(theirs["generation_kwargs"]["until"]) == all_suites()[name].stop
 
 
 def _as_is(messages: list[dict[str, str]], add_generation_prompt: bool) -> list[dict[str, str]]:
@@ -101,9 +140,32 @@ def test_lm_eval_by_itself_agrees_with_its_score_through_us(tmp_path: Path) -> N
         assert 0 < max(metric["value"] for metric in official["metrics"].values()) < 1
 
 
-def _evaluated(model: Path, data: Path, results: Path) -> dict[str, Any]:
+@pytest.mark.slow
+def test_lm_eval_by_itself_agrees_in_the_5_shot_form(tmp_path: Path) -> None:
+    model, data = save_tiny_model(tmp_path / "model", seed=5), tmp_path / "data"
+    rows = [
+        {"id": f"q{i}", "question": f"{i} + {i}?", "answer": "7", "solution": f"It is {2 * i}.\n#### {2 * i}"}
+        for i in range(20)
+    ]
+    write_data(data, "gsm8k_test", rows)
+    write_data(data, "gsm8k_train", rows)
+    found = _evaluated(model, data, tmp_path / "results", ["gsm8k-5shot"])["gsm8k-5shot"]
+    assert found.result["settings"]["prompt_form"] == "as it stands"
+    assert found.result["settings"]["suite_stop"] == ["Question:", "</s>", "<|im_end|>"]
+    ours = {row["item_id"]: row for row in read_samples(found.folder)}
+    name = task_name("gsm8k-5shot")
+    theirs = _lm_eval(model, data, tmp_path / "lm_eval", [name], chat=False)["samples"][name]
+    assert len(theirs) == 2 * len(ours) == 40
+    for row in theirs:
+        assert row["arguments"]["gen_args_0"]["arg_0"] == ours[row["doc"]["id"]]["prompt"]
+        assert row["resps"] == [[ours[row["doc"]["id"]]["response"]]]
+
+
+def _evaluated(
+    model: Path, data: Path, results: Path, suites: Sequence[str] = ("gsm8k", "math500")
+) -> dict[str, Any]:
     found = evaluate(
-        [Checkpoint(model, "m", 1)], ["gsm8k", "math500"], results_dir=results, run="r", engine="hf",
+        [Checkpoint(model, "m", 1)], suites, results_dir=results, run="r", engine="hf",
         max_new_tokens=TOKENS, data_dir=data, progress=False,
     )  # fmt: skip
     return {one.result["suite"]: one for one in found}
@@ -123,12 +185,12 @@ def _whole_text(text: str) -> str:
     return "7" if set(text) & set("\\{}$") else text
 
 
-def _lm_eval(model: Path, data: Path, out: Path, tasks: list[str]) -> dict[str, Any]:
+def _lm_eval(model: Path, data: Path, out: Path, tasks: list[str], *, chat: bool = True) -> dict[str, Any]:
     """lm-eval's own command, with no more of ours than the folder of tasks, and without a network."""
     command = [
         str(Path(sys.executable).with_name("lm_eval")), "run", "--model", "hf",
         "--model_args", f"pretrained={model},dtype=float32", "--device", "cpu",
-        "--include_path", str(TASKS), "--tasks", ",".join(tasks), "--apply_chat_template",
+        "--include_path", str(TASKS), "--tasks", ",".join(tasks), *(["--apply_chat_template"] if chat else []),
         "--batch_size", str(BATCH), "--gen_kwargs", f"max_gen_toks={TOKENS}",
         "--log_samples", "--output_path", str(out),
     ]  # fmt: skip

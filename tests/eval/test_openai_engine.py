@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.cpu_env import VLLM_ON_CPU
 from dipo_eval.engine import TOO_LONG, Prompt, Request, Sampling, generate_all
 from dipo_eval.errors import UserError
+from dipo_eval.hf_engine import HfEngine
 from dipo_eval.openai_engine import OpenAIEngine, _text
+from dipo_eval.prompts import ModelRenderer
 from dipo_eval.results import read_samples
 from dipo_eval.run import evaluate
 
@@ -100,9 +103,18 @@ def test_a_server_answers_as_the_model_itself(server: str, models: Path, tmp_pat
         sampled = Request(Prompt("", [], "", messages), 3, 10, 7)
         too_long = Request(Prompt("", [], "", [{"role": "user", "content": "1 + " * 400}]), 1, 10, 7)
         first, long = generate_all(engine, [sampled, too_long], Sampling(temperature=1.0))
+        plain = Request(Prompt("7 + 5 =", [], "", plain=True), 1, 10, 7)
+        ((continued,),) = generate_all(engine, [plain], Sampling())
         assert len({one.text for one in first}) == 3
         assert generate_all(engine, [sampled], Sampling(temperature=1.0)) == [first]  # seeded
         assert [one.finish_reason for one in long] == [TOO_LONG]
+        model = models / "global_step2_hf"
+        own_plain = replace(plain, prompt=ModelRenderer(model).render_plain("7 + 5 ="))
+        own = HfEngine(model, dtype="float32")
+        ((own_continued,),) = generate_all(own, [own_plain], Sampling())
+        own.close()
+        assert continued.text.rstrip("\ufffd") == own_continued.text.rstrip("\ufffd")
+        assert continued.prompt_tokens == len(own_plain.prompt.token_ids)
     finally:
         engine.close()
 

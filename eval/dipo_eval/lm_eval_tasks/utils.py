@@ -15,19 +15,26 @@ import datasets
 Record = dict[str, Any]
 
 
-def load(file: str, records: list[Record] | None = None, **_: Any) -> dict[str, datasets.Dataset]:
+def load(
+    file: str, train_file: str | None = None, records: list[Record] | None = None, **_: Any
+) -> dict[str, datasets.Dataset]:
     """The split ``test`` of a JSON-lines file in the folder that DIPO_DATA_DIR names, or of ``records`` where given.
 
-    Raises FileNotFoundError where there is no such file, ValueError where the variable is not set.
+    ``train_file`` is that of the split ``train``, for tasks that show solved problems. Raises FileNotFoundError where
+    there is no such file, ValueError where the variable is not set.
     """
-    if records is None:
-        folder = os.environ.get("DIPO_DATA_DIR")
-        if not folder:
-            raise ValueError(f"{file} is needed: name its folder with the variable DIPO_DATA_DIR")
-        text = (Path(folder) / file).read_text(encoding="utf-8")
-        # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
-        records = [json.loads(line) for line in text.split("\n") if line.strip()]
-    return {"test": datasets.Dataset.from_list([as_doc(record) for record in records])}
+    files = {"test": file, **({"train": train_file} if train_file else {})}
+    found = {split: records if records is not None else _read(name) for split, name in files.items()}
+    return {split: datasets.Dataset.from_list([as_doc(row) for row in rows]) for split, rows in found.items()}
+
+
+def _read(file: str) -> list[Record]:
+    folder = os.environ.get("DIPO_DATA_DIR")
+    if not folder:
+        raise ValueError(f"{file} is needed: name its folder with the variable DIPO_DATA_DIR")
+    text = (Path(folder) / file).read_text(encoding="utf-8")
+    # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def generated(
@@ -39,7 +46,7 @@ def generated(
 
         made = problems("test", size, seed, unique_formulas=True)
         records = [{"id": p.id, "question": p.question, "answer": p.answer} for p in made]
-    return load("", records)
+    return load("", records=records)
 
 
 def as_doc(record: Record) -> Record:

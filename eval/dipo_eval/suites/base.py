@@ -40,7 +40,8 @@ class Suite:
     sound. `grade(response, item)` never raises on a response, whatever it holds. `overall(metrics)`, where a
     suite has one, gives the field `overall` of results.json: numbers made of its metrics. `converse(item)`,
     where a suite has one, gives an item's dialogue, or None for an item that is one prompt. `stop`: texts that end
-    a response, where the benchmark's own form has them.
+    a response, where the benchmark's own form has them. `plain`: an item's one message is a text that the model
+    continues as it stands, without its chat template (few-shot forms, base models).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Suite:
     overall: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
     converse: Callable[[Item], Dialogue | None] | None = None
     stop: tuple[str, ...] = ()
+    plain: bool = False
 
 
 def items_sha256(items: Sequence[Item]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
@@ -46,6 +46,11 @@ class SuiteFile(BaseModel):
         None, description="Text with {question}. math: the instruction to box is added."
     )
     system: str | None = None
+    plain: bool = Field(
+        False,
+        description="The prompt is continued as it stands, without the model's chat template or an added text.",
+    )
+    stop: list[str] = Field(default_factory=list, description="Texts that end a response.")
     grader: Literal["math", "exact"] = "math"
     licence: str = "not stated"
     source: str = "a file of the user's own"
@@ -57,6 +62,19 @@ class SuiteFile(BaseModel):
         if not is_safe_name(value):
             raise ValueError("must be a folder's name: letters, digits and . _ + @ = - only")
         return value
+
+    @field_validator("stop")
+    @classmethod
+    def _stop_is_text(cls, value: list[str]) -> list[str]:
+        if "" in value:
+            raise ValueError("an empty text would end every response at once")
+        return value
+
+    @model_validator(mode="after")
+    def _plain_has_no_system(self) -> SuiteFile:
+        if self.plain and self.system:
+            raise ValueError("a plain prompt has no system message; put its text into prompt")
+        return self
 
     @field_validator("prompt")
     @classmethod
@@ -93,7 +111,10 @@ def _from_yaml(path: Path) -> Suite:
 
     grade = grade_item if spec.grader == "math" else grade_exact
     files = (path.resolve(),)
-    return Suite(spec.name, spec.source, spec.licence, spec.metric, load, grade, files=files)
+    return Suite(
+        spec.name, spec.source, spec.licence, spec.metric, load, grade,
+        files=files, stop=tuple(spec.stop), plain=spec.plain,
+    )  # fmt: skip
 
 
 def _read(path: Path) -> SuiteFile:
@@ -127,7 +148,7 @@ def _explain(error: Mapping[str, Any]) -> str:
             f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         )
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {error['input']!r:.80}: {message}"
+    return f"{key}: {error['input']!r:.80}: {message}" if key else message
 
 
 def _items(path: Path, spec: SuiteFile) -> list[Item]:
@@ -153,7 +174,8 @@ def _items(path: Path, spec: SuiteFile) -> list[Item]:
 
 
 def _messages(question: str, spec: SuiteFile) -> list[dict[str, str]]:
-    default = f"{{question}}\n\n{BOXED}" if spec.grader == "math" else "{question}"
+    boxed = spec.grader == "math" and not spec.plain
+    default = f"{{question}}\n\n{BOXED}" if boxed else "{question}"
     content = (spec.prompt or default).replace("{question}", question)  # not format(): braces are LaTeX's
     system = [{"role": "system", "content": spec.system}] if spec.system else []
     return [*system, {"role": "user", "content": content}]
