@@ -2,6 +2,8 @@
 
 import os
 
+from hypothesis import settings
+
 from dipo_eval.cpu_env import set_process_env
 
 set_process_env()
@@ -9,3 +11,6 @@ set_process_env()
 os.environ["DIPO_ACCEPT_DATA"] = "all"
 # No test waits for the hub to be found unreachable; tests/eval/test_hub.py asks for it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A busy machine is no failure: no example has a time limit of its own.
+settings.register_profile("dipo", deadline=None)
+settings.load_profile("dipo")

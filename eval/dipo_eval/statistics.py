@@ -125,8 +125,8 @@ def clustered_proportion(
     2009, "One-sided coverage intervals for a proportion estimated from a stratified simple random sample"; Franco et
     al. 2019, "Comparative study of confidence intervals for proportions in complex sample surveys". The
     quantile is Student's t, with Satterthwaite's 1946 degrees of freedom of SE^2, 2 / (2 / (G-1) + kurtosis / G) and
-    at most G - 1: where few of G problems are ever solved, these few alone tell how far problems differ. The plain t
-    interval covers 90% at 30 problems of which most are never solved (docs/evaluation.md has a table).
+    at most those of carrying_degrees: where few of G problems are ever solved, these few alone tell how far problems
+    differ. The plain t interval covers 90% at 30 problems of which most are never solved (table: docs/evaluation.md).
 
     Raises ValueError as clustered_interval does, for scores outside [0, 1], and where the standard error is 0.
     """
@@ -139,9 +139,12 @@ def clustered_proportion(
     if x.min() < 0 or x.max() > 1:
         raise ValueError("clustered_proportion: scores must lie in [0, 1]")
     sums = np.bincount(_cluster_index(clusters), weights=x - mean)  # [G]
-    kurtosis = float((sums**4).mean() / (sums**2).mean() ** 2) - 3
+    squares, fourths = float((sums**2).sum()), float((sums**4).sum())
+    kurtosis = n_clusters * fourths / squares**2 - 3
     spread = 2 / (n_clusters - 1) + kurtosis / n_clusters
-    degrees = min(n_clusters - 1, max(1.0, 2 / spread)) if spread > 0 else n_clusters - 1
+    degrees = carrying_degrees(squares, fourths, n_clusters)
+    if spread > 0:
+        degrees = min(degrees, max(1.0, 2 / spread))
     size = mean * (1 - mean) / error**2 * n_clusters / (n_clusters - 1)
     return _score_interval(mean, size, _t_quantile(confidence, degrees))
 
@@ -152,7 +155,7 @@ def paired_difference(
     """Mean of a - b for aligned samples of the same problems, with a clustered t interval and p-value.
 
     Pairing takes away the variance that problems share: Miller 2024, arXiv 2411.00640, section on paired
-    differences. `clusters` None means that every pair is a problem of its own. df = clusters - 1.
+    differences. `clusters` None means that every pair is a problem of its own. df: see carrying_degrees.
 
     Where every problem shows the same difference the t interval would have width zero, which no finite sample
     supports. Then at most a share q of problems behaves otherwise, q = 1 - (alpha/2)^(1/clusters) (Clopper
@@ -168,7 +171,8 @@ def paired_difference(
             f"paired_difference: {x.size} values against {y.size}; pair the same samples of the same items"
         )
     groups = range(x.size) if clusters is None else clusters
-    mean, error, n_clusters = _clustered(x - y, groups)
+    change = x - y
+    mean, error, n_clusters = _clustered(change, groups)
     if n_clusters < 2:
         raise ValueError("paired_difference: one problem has no interval; evaluate at least 2 problems")
     if error <= 1e-12:
@@ -176,9 +180,24 @@ def paired_difference(
         half = share if mean == 0 else 2 * share
         p_value = 1.0 if mean == 0 else min(1.0, 2.0 ** (1 - n_clusters))
     else:
-        half = _t_quantile(confidence, n_clusters - 1) * error
-        p_value = float(2 * stats.t.sf(abs(mean) / error, n_clusters - 1))
+        sums = np.bincount(_cluster_index(groups), weights=change - mean)  # [clusters]
+        degrees = carrying_degrees(float((sums**2).sum()), float((sums**4).sum()), n_clusters)
+        half = _t_quantile(confidence, degrees) * error
+        p_value = float(2 * stats.t.sf(abs(mean) / error, degrees))
     return PairedDifference(mean, max(-1.0, mean - half), min(1.0, mean + half), p_value)
+
+
+def carrying_degrees(squares: float, fourths: float, n: int) -> float:
+    """Degrees of freedom of a mean over n problems: n - 1, or how many problems carry it where few do.
+
+    `squares` and `fourths` are the sums of (x - mean)^2 and (x - mean)^4 over the problems' scores or differences, so
+    squares^2 / fourths is the number of problems that carry the mean (the participation ratio: n over the kurtosis). Below a tenth of n (between 4 and 10 problems) it takes the place of n - 1: the few alone
+    tell how far problems differ, as in Satterthwaite 1946, whose own formula would widen every interval. No rule is
+    right for all distributions (Bahadur and Savage 1956, "The nonexistence of certain statistical procedures in
+    nonparametric problems"); this one is chosen by simulation (docs/evaluation.md), to err on the wide side.
+    """
+    carrying = squares**2 / fourths
+    return max(1.0, carrying) if carrying < min(10.0, max(4.0, n / 10)) else n - 1.0
 
 
 def mcnemar(a: Sequence[bool | int], b: Sequence[bool | int]) -> float:

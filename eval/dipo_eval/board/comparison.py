@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from dipo_eval.board.load import Result
-from dipo_eval.statistics import paired_difference
+from dipo_eval.statistics import carrying_degrees, paired_difference
 
 Flips = dict[str, str]
 """Item id -> "lost" (right at the baseline, not now) or "gained" (the other way)."""
@@ -73,9 +73,14 @@ def _against_others(
     shifts = scores[i] - scores[i + 1 :]  # [later, items]; NaN where either has not answered
     n = np.maximum(np.sum(~np.isnan(shifts), axis=1), 2)
     mean = np.nansum(shifts, axis=1) / n
-    error = np.sqrt(np.nansum((shifts - mean[:, None]) ** 2, axis=1) / (n * (n - 1)))
-    half = stats.t.ppf(0.975, n - 1) * error
-    p_values = 2 * stats.t.sf(np.abs(mean) / np.maximum(error, 1e-12), n - 1)
+    squares, fourths = (np.nansum((shifts - mean[:, None]) ** power, axis=1) for power in (2, 4))
+    error = np.sqrt(squares / (n * (n - 1)))
+    degrees = [
+        carrying_degrees(s, f, int(size)) if f > 0 else 1.0
+        for s, f, size in zip(squares, fourths, n, strict=True)
+    ]
+    half = stats.t.ppf(0.975, degrees) * error
+    p_values = 2 * stats.t.sf(np.abs(mean) / np.maximum(error, 1e-12), degrees)
     rows: list[Difference | None] = []
     for k, (m, e, h, p) in enumerate(zip(mean, error, half, p_values, strict=True)):
         if e <= 1e-12 or np.sum(~np.isnan(shifts[k])) < 2:  # the rare cases have their own rule
