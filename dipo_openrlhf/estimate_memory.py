@@ -52,10 +52,12 @@ def layer_bytes(shape: ModelShape, tokens: int) -> float:
 
     Per token, in bf16: its input and the results of both norms before their weights (4 hidden), query and key before
     and after the rotation, value, attention's result (3 query + 3 key_value), and gate, up, silu(gate) and their
-    product (4 intermediate); in fp32: the input of both norms (2 hidden). A test counts saved tensors of a real layer.
+    product (4 intermediate); in fp32: the input of both norms (2 hidden). Qwen3's norms of query and key keep 6 bytes an
+    element more. A test counts the saved tensors of real layers.
     """
     half = 4 * shape.hidden + 3 * shape.query + 3 * shape.key_value + 4 * shape.intermediate
-    return tokens * (2 * half + 4 * 2 * shape.hidden)
+    norms = 6 * (shape.query + shape.key_value) if shape.qk_norm else 0
+    return tokens * (2 * half + 4 * 2 * shape.hidden + norms)
 
 
 def training_state(work: Workload) -> tuple[Line, Line, Line]:

@@ -108,8 +108,10 @@ def test_a_layer_keeps_what_a_real_one_keeps(family):
             model(torch.zeros(1, tokens, dtype=torch.long)).logits.float().sum()
         return sum(size for size, _ in found.values())
 
-    shape = ModelShape(3, 128, 384, 8, 2, 16, 50, tied=True)
-    assert saved(3) - saved(2) == pytest.approx(layer_bytes(shape, tokens), rel=0.25)
+    shape = ModelShape(3, 128, 384, 8, 2, 16, 50, tied=True, qk_norm=family == "Qwen3")
+    assert saved(3) - saved(2) == pytest.approx(
+        layer_bytes(shape, tokens), rel=0.06
+    )  # 5,800 and 6,800 B a token
 
 
 def test_phases_by_hand():

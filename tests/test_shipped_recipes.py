@@ -10,6 +10,8 @@ import builtins
 import functools
 import importlib.util
 import itertools
+import re
+import shlex
 import sys
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -17,10 +19,12 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_eval.suites import get_suites
 from dipo_openrlhf import recipe_files
+from dipo_openrlhf.cli import app
 from dipo_openrlhf.recipe import Recipe, load_recipe
 from dipo_openrlhf.recipe_cluster import placement, shares_gpus
 from dipo_openrlhf.recipe_files import BUILT_IN, recipe_names, variant_names
@@ -216,3 +220,32 @@ def test_every_value_of_a_task_says_where_it_is_from():
                 marks = ("[paper]", "[DAPO]", "[ToolRL]", "[ours]")
                 assert any(mark in line for mark in marks), f"{part}: {line}"
         assert yaml.safe_load(text)["dipo"] == {"method": "dipo", "alpha": 0.1}
+
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^dipo train [^#\n]*--dry-run", DOCUMENT, re.MULTILINE))
+def test_a_documented_command_translates(command):
+    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "python -m openrlhf.cli.train_ppo_ray" in result.output
+
+
+def test_the_documented_estimate_is_what_is_printed():
+    ((command, printed),) = re.findall(
+        r"```bash\n(dipo doctor [^\n]*)\n```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL
+    )
+    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
+    assert result.output == printed
+
+
+def test_the_document_lists_what_is_shipped(tmp_path, monkeypatch):
+    for name in [*PAPER, *(f"+{variant}" for variant in variant_names())]:
+        assert f"`{name}`" in DOCUMENT
+    ((text),) = re.findall(r"```yaml\n# my_ablation.yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("my_ablation.yaml").write_text(text)
+    recipe = load_recipe("my_ablation.yaml")
+    assert recipe.name == "my_ablation"
+    assert recipe.get("vllm.num_engines") == 32
