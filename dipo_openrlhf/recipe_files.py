@@ -94,7 +94,9 @@ def merged_settings(name: str) -> tuple[str, dict[str, Setting]]:
     settings: dict[str, Setting] = {}
     for path in paths:
         settings.update(_with_parents(path, ()))
-    return (str(paths[0]) if len(paths) == 1 else name), settings
+    # A source ends in .yaml, by which `dipo watch` tells a recipe from a folder.
+    source = str(paths[0]) if len(paths) == 1 else f"{name.removesuffix('.yaml')}.yaml"
+    return source, settings
 
 
 def _with_parents(path: Path, above: tuple[Path, ...], place: str = "") -> dict[str, Setting]:

@@ -101,6 +101,8 @@ def test_a_recipe_of_one_s_own_takes_variants_in_extends_and_after_a_plus(folder
     assert settings["run.nodes"].value == 4
     source, plus = merged_settings("mine.yaml+alpha_1.0")
     assert plus["dipo.alpha"].value == 1.0
+    assert source == "mine.yaml+alpha_1.0.yaml"
+    assert display_name(source) == "mine+alpha_1.0"
     assert merged_settings(source)[1] == plus  # what `dipo watch` reads later
 
 
