@@ -11,6 +11,7 @@ import typer
 
 from dipo_eval.cpu_env import set_process_env
 from dipo_eval.errors import UserError
+from dipo_openrlhf.doctor_cli import doctor_command, recipes_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +32,9 @@ _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 @app.command("train", context_settings=_PASS_THROUGH)
 def train_command(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A YAML file, or the name of a recipe of this package.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file or a name of `dipo recipes`, with its variants: NAME+VARIANT.")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact OpenRLHF command and stop.")
     ] = False,
@@ -103,35 +106,8 @@ def quickstart_command(
     quickstart(options, parse_overrides(context.args))
 
 
-@app.command("doctor", context_settings=_PASS_THROUGH)
-def doctor_command(
-    context: typer.Context,
-    rollouts: Annotated[
-        Path | None,
-        typer.Option("--rollouts", help="A run's rollouts.jsonl: compare how often DiPO would have acted."),
-    ] = None,
-    compare: Annotated[
-        str, typer.Option("--compare", help="With --rollouts: the switch whose values are compared.")
-    ] = "group_space",
-) -> None:
-    """Show whether this machine is ready, and everything this project changes in OpenRLHF.
-
-    With --rollouts: the fire rate of every value of dipo.group_space (or another switch) on stored rollouts, the other
-    switches as the run used them or as given. Example:
-
-        dipo doctor --rollouts runs/quickstart/rollouts.jsonl --dipo.min_side_samples 50
-    """
-    from rich.console import Console
-
-    from dipo_openrlhf.doctor import doctor, fire_rates
-    from dipo_openrlhf.recipe_yaml import parse_overrides
-
-    if rollouts is not None:
-        fire_rates(Console(), rollouts, compare.removeprefix("dipo."), parse_overrides(context.args))
-    elif context.args:
-        raise UserError(f"unexpected argument {context.args[0]!r}: switches go with --rollouts")
-    elif not doctor(Console()):
-        raise typer.Exit(1)
+app.command("doctor", context_settings=_PASS_THROUGH)(doctor_command)
+app.command("recipes")(recipes_command)
 
 
 def _watched_recipe(path: str) -> dict[str, Any]:

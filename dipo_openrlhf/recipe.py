@@ -2,7 +2,8 @@
 
 Four sections are ours (`run`, `dipo`, `evaluate`, `watch`); every other key is an argument of OpenRLHF under its own
 dotted name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
-precedence: command line, recipe, the recipe it `extends`, the method's defaults, OpenRLHF's defaults.
+precedence: command line, recipe, the recipes it `extends` (the later ones first), the method's defaults, OpenRLHF's
+defaults.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf import recipe_methods
+from dipo_openrlhf import recipe_cluster, recipe_methods
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
+from dipo_openrlhf.recipe_files import display_name, merged_settings
 from dipo_openrlhf.recipe_values import argv_of, checked_value
 from dipo_openrlhf.recipe_watch import WatchSection
-from dipo_openrlhf.recipe_yaml import Setting, read_settings
+from dipo_openrlhf.recipe_yaml import Setting
 from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
-
-BUILT_IN = Path(__file__).parent / "recipes"
 
 
 class RunSection(BaseModel):
@@ -39,6 +39,13 @@ class RunSection(BaseModel):
         "auto",
         description="auto: cpu when this machine has no NVIDIA device. gpu: also from a head node without one.",
     )
+    nodes: int = Field(
+        0,
+        ge=0,
+        description="Nodes of the cluster that the recipe is sized for: it is refused where it does not fit, and "
+        "vllm.num_engines, left out, is what fits. 0: not said, nothing is checked.",
+    )
+    gpus_per_node: int = Field(8, ge=1, description="GPUs of each of run.nodes.")
     cpu_threads: int = Field(
         0, ge=0, description="OpenMP threads of each process on CPU; 0: all cores of the machine."
     )
@@ -102,7 +109,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        return self.run.name or Path(self.source).stem
+        return self.run.name or display_name(self.source)
 
     @property
     def run_dir(self) -> Path:
@@ -126,38 +133,10 @@ class Recipe:
         return self.openrlhf.get(key, openrlhf_actions()[key].default)
 
 
-def find_recipe(name: str) -> Path:
-    """A file, or the name of a recipe that comes with the package."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    built_in = BUILT_IN / f"{name.removesuffix('.yaml')}.yaml"
-    if built_in.is_file():
-        return built_in
-    known = sorted(item.stem for item in BUILT_IN.glob("*.yaml"))
-    near = difflib.get_close_matches(path.stem, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UserError(f"no recipe {name!r}: {hint}a YAML file, or one of {', '.join(known)}")
-
-
 def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
     """Read, merge and validate. Raises UserError with key, value, place and remedy."""
-    path = find_recipe(name)
-    settings = {**_with_bases(path, set()), **(overrides or {})}
-    return build_recipe(str(path), settings)
-
-
-def _with_bases(path: Path, seen: set[Path]) -> dict[str, Setting]:
-    if path.resolve() in seen:
-        raise UserError(f"{path}: `extends` goes round in a circle")
-    seen.add(path.resolve())
-    shown = path.name if path.parent == BUILT_IN else str(path)
-    settings = read_settings(path, shown)
-    base = settings.pop("extends", None)
-    if base is None:
-        return settings
-    beside = path.parent / f"{str(base.value).removesuffix('.yaml')}.yaml"
-    return {**_with_bases(beside if beside.is_file() else find_recipe(str(base.value)), seen), **settings}
+    source, settings = merged_settings(name)
+    return build_recipe(source, {**settings, **(overrides or {})})
 
 
 def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
@@ -181,6 +160,8 @@ def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
     recipe_methods.add_defaults(openrlhf, where, dipo.method, cpu)
     recipe = Recipe(source, run, dipo, evaluate, watch, openrlhf, where)
     recipe_methods.add_paths(recipe)
+    if not cpu:
+        recipe_cluster.add_engines(recipe)
     check_combinations(recipe, cpu)
     return recipe
 

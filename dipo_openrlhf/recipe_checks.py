@@ -9,6 +9,7 @@ from dipo_openrlhf.algorithm import baselines
 from dipo_openrlhf.algorithm.method import Baseline
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe import Recipe
+from dipo_openrlhf.recipe_cluster import check_cluster
 
 
 def check_combinations(recipe: Recipe, cpu: bool) -> None:
@@ -19,6 +20,8 @@ def check_combinations(recipe: Recipe, cpu: bool) -> None:
     _check_sizes(recipe)
     if cpu:
         _check_cpu(recipe)
+    else:
+        check_cluster(recipe)
 
 
 def _refuse(recipe: Recipe, key: str, reason: str, value: Any = None) -> UserError:
@@ -175,6 +178,12 @@ def _check_sizes(recipe: Recipe) -> None:
             recipe,
             "train.batch_size",
             f"must be a multiple of train.micro_batch_size * actor ranks = {micro} * {ranks}",
+        )
+    if recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % ranks):
+        raise _refuse(
+            recipe,
+            "train.batch_size",
+            f"must be a multiple of the actor ranks, {ranks}: the rest of each optimizer step would be lost",
         )
     new_tokens = recipe.get("rollout.max_new_tokens")
     if new_tokens is not None and new_tokens >= recipe.get("data.max_len"):

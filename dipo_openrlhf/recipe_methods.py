@@ -30,6 +30,8 @@ def method_defaults(method: str) -> dict[str, Any]:
     }
 
 
+REWARDS = Path(__file__).parent / "rewards"
+
 CPU_DEFAULTS: dict[str, Any] = {
     "ds.attn_implementation": "sdpa",
     "ds.param_dtype": "fp32",
@@ -72,9 +74,10 @@ def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, c
 def add_paths(recipe: Recipe) -> None:
     """Folders of the run and the default reward, made absolute: Ray's workers have another working folder."""
     run_dir = recipe.run_dir.resolve()
-    reward = Path(__file__).parent / "rewards" / "math.py"
     if not recipe.openrlhf.get("train.agent_func_path"):
-        recipe.openrlhf.setdefault("reward.remote_url", str(reward))
+        named = recipe.openrlhf.setdefault("reward.remote_url", "math")
+        if (own := REWARDS / f"{named}.py").is_file():
+            recipe.openrlhf["reward.remote_url"] = str(own)
     recipe.openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
     recipe.openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
     for key in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from openrlhf.models.loss import PolicyLoss
-from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience import Experience, balance_experiences
 from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
 
 from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means, window_rows
@@ -123,3 +125,20 @@ def test_the_logged_figures_survive_as_tensors():
     filled = fill_windows(experiences(8), torch.ones(8, dtype=torch.bool), 12, 2)
     assert torch.cat([part.info["reward"] for part in filled]).shape == (12,)
     assert torch.cat([part.response_length for part in filled]).shape == (12,)
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_filled_window_goes_through_dynamic_batching(ranks):
+    """train.dynamic_batch_enable deals the rows out again (ppo_trainer.py:228): none is lost, ranks get equally many."""
+    made = experiences(24)
+    kept = torch.arange(24) < 13
+    filled = fill_windows(made, kept, train_batch_size=16, ranks=ranks)
+    args = SimpleNamespace(
+        actor=SimpleNamespace(num_nodes=1, num_gpus_per_node=ranks),
+        ds=SimpleNamespace(ring_attn_size=1, tensor_parallel_size=1),
+    )
+    balanced = balance_experiences(filled, args)
+    assert [len(batch.sequences) for batch in balanced] == [16 // ranks] * ranks
+    tokens = sum(int(batch.action_mask.sum()) for batch in balanced)
+    assert tokens == sum(int(batch.action_mask.sum()) for batch in filled)
+    assert window_loss(balanced).item() == pytest.approx(window_loss(filled).item(), rel=1e-5)

@@ -1,0 +1,129 @@
+"""Shapes of the models that the recipes train, and what follows from a shape: parameters, key-value cache.
+
+The hub is not asked: the five models of the paper are in a table, any other is read from its folder's config.json.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+
+FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A decoder with grouped-query attention, a gated MLP and RMS norms, as transformers builds the FAMILIES."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    """Whether input and output embedding are one matrix."""
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    """Qwen3's norms of each head's query and key."""
+
+    @property
+    def query(self) -> int:
+        """Width of all query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_value(self) -> int:
+        """Width of all key heads together, or of all value heads."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def layer_parameters(self) -> int:
+        attention = self.hidden * (2 * self.query + 2 * self.key_value)
+        attention += self.qkv_bias * (self.query + 2 * self.key_value) + self.output_bias * self.hidden
+        mlp = 3 * self.hidden * self.intermediate + self.mlp_bias * (2 * self.intermediate + self.hidden)
+        norms = 2 * self.hidden + self.qk_norm * 2 * self.head_dim
+        return attention + mlp + norms
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, a tied embedding once."""
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        return self.layers * self.layer_parameters + embeddings + self.hidden
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of key-value cache of one token, in bf16."""
+        return 2 * 2 * self.layers * self.key_value
+
+
+# Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B.
+_QWEN25_7B = ModelShape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, qkv_bias=True)
+_QWEN25_3B = ModelShape(36, 2048, 11008, 16, 2, 128, 151936, tied=True, qkv_bias=True)
+KNOWN: dict[str, ModelShape] = {
+    "Qwen/Qwen3-4B-Base": ModelShape(36, 2560, 9728, 32, 8, 128, 151936, tied=True, qk_norm=True),
+    "Qwen/Qwen3-8B-Base": ModelShape(36, 4096, 12288, 32, 8, 128, 151936, tied=False, qk_norm=True),
+    "Qwen/Qwen2.5-7B": _QWEN25_7B,
+    "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,
+    "Qwen/Qwen2.5-3B-Instruct": _QWEN25_3B,
+}
+
+
+def shape_of(model: str) -> ModelShape:
+    """A model's shape, from the table or its folder. Raises UserError for one that is in neither."""
+    folder = Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return read_shape(folder / "config.json")
+    if model in KNOWN:
+        return KNOWN[model]
+    near = difflib.get_close_matches(model, KNOWN, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"actor.model_name_or_path: {model!r}: its shape is not known here: {hint}give a folder with its config.json, "
+        f"or one of {', '.join(KNOWN)}"
+    )
+
+
+def read_shape(path: Path) -> ModelShape:
+    """The shape in a Hugging Face config.json. Raises UserError naming file and key."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+    family = config.get("model_type") if isinstance(config, dict) else None
+    if family not in FAMILIES:
+        raise UserError(
+            f"{path}: model_type {family!r} is not among those whose parameters can be counted: {', '.join(FAMILIES)}"
+        )
+    heads, hidden = _count(path, config, "num_attention_heads"), _count(path, config, "hidden_size")
+    biased = bool(config.get("attention_bias", False))
+    return ModelShape(
+        layers=_count(path, config, "num_hidden_layers"),
+        hidden=hidden,
+        intermediate=_count(path, config, "intermediate_size"),
+        heads=heads,
+        kv_heads=_count(path, config, "num_key_value_heads", default=heads),
+        head_dim=_count(path, config, "head_dim", default=hidden // heads),
+        vocab=_count(path, config, "vocab_size"),
+        tied=bool(config.get("tie_word_embeddings", False)),
+        qkv_bias=biased or family == "qwen2",
+        output_bias=biased and family != "qwen2",
+        mlp_bias=bool(config.get("mlp_bias", False)),
+        qk_norm=family == "qwen3",
+    )
+
+
+def _count(path: Path, config: dict[str, Any], key: str, default: int | None = None) -> int:
+    value = config.get(key)
+    value = default if value is None else value
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{path}: {key}: {value!r} must be a whole number above 0")
+    return value
