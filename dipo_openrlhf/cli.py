@@ -118,14 +118,16 @@ def _watched_recipe(path: str) -> dict[str, Any]:
 
 
 def _register() -> None:
-    """The evaluation package's commands; it knows nothing of training, so they are added here."""
+    """Commands that live in files of their own; the evaluation package knows nothing of training."""
     from dipo_eval.board.cli import board_command
     from dipo_eval.cli import eval_command
     from dipo_eval.export.cli import export_command
     from dipo_eval.gate_cli import gate_command
     from dipo_eval.regrade_cli import grade_command
     from dipo_eval.watch import cli as watch_cli
+    from dipo_openrlhf.data_cli import data_command
 
+    app.command("data")(data_command)
     app.command("eval")(eval_command)
     app.command("grade")(grade_command)
     app.command("board")(board_command)

@@ -29,6 +29,7 @@ from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.openrlhf_patch.version import check_version
 from dipo_openrlhf.processes import RUN_ID, end_processes
 from dipo_openrlhf.progress import show_progress
+from dipo_openrlhf.prompts_hash import check_same_prompts, prompts_hash
 from dipo_openrlhf.recipe import Recipe
 from dipo_openrlhf.recipe_methods import on_cpu
 from dipo_openrlhf.watching import waits_for_evaluation, watcher_beside
@@ -62,6 +63,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         wandb=wants_wandb(recipe.run.wandb),
         tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
         versions=installed_versions(),
+        data_sha256=prompts_hash(recipe.get("data.prompt_dataset")),
     )
     gpus = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node") + recipe.get(
         "vllm.num_engines"
@@ -146,6 +148,7 @@ def _check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
     if not steps:
         raise UserError(f"{ckpt_path}: nothing to resume: no whole checkpoint (COMPLETE.json) there")
     _check_same_recipe(recipe, run_dir)
+    check_same_prompts(recipe.get("data.prompt_dataset"), ckpt_path, steps[-1])
     checkpoints.point_latest_at_newest_whole(ckpt_path)
 
 
@@ -177,6 +180,7 @@ def _write_recipe(recipe: Recipe, run_dir: Path) -> None:
         "source": recipe.source,
         "hash": recipe.hash,
         "versions": installed_versions(),
+        "data_sha256": prompts_hash(recipe.get("data.prompt_dataset")),
         "settings": _values(recipe),
     }
     write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode())

@@ -24,3 +24,4 @@ class TrainerSettings:
     wandb: bool = False
     tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    data_sha256: str = ""  # of the prompts file (prompts_hash); empty where the prompts are no local files

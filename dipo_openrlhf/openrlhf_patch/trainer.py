@@ -131,6 +131,7 @@ class DiPOTrainer(Base):
         facts = {
             "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
             "recipe_hash": self.settings.recipe_hash,
+            "data_sha256": self.settings.data_sha256,
             "versions": self.settings.versions,
             "save_steps": self.args.ckpt.save_steps,
             "saved": round(started, 3),

@@ -18,6 +18,7 @@ from dipo_eval.results import read_result
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.prompts_hash import prompts_hash
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -42,6 +43,7 @@ def test_checkpoints_are_whole_and_marked(trained):
     for whole in found:
         assert whole.marker["weights_hash"] == weights_hash(whole.hf_path)
         assert whole.marker["versions"]["openrlhf"] == "0.11.2"
+        assert whole.marker["data_sha256"] == prompts_hash(str(trained.recipe.parent / "prompts.jsonl"))
     assert found[0].marker["weights_hash"] != found[1].marker["weights_hash"]
     assert (ckpt / "_actor" / "latest").read_text() == "global_step4"
 

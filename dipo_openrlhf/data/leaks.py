@@ -1,0 +1,163 @@
+"""Training prompts that are problems of an evaluation suite, word for word or nearly so. Not a data set.
+
+Exact: equal after `words.key`. N-gram, as in Tulu 3 (arXiv 2411.15124, section 3.2): more than half of the words of the
+suite's problem lie in 8-grams that the one training prompt has too. A share, and not a single common n-gram as in GPT-3
+(13 words, arXiv 2005.14165, appendix C), because of stock phrases: docs/data.md has what each rule drops here.
+
+A problem with the same wording and other numbers ("a train travels 270 miles in 3 hours") is another problem: where the
+suite's numbers do not all occur in the prompt in their order, it is kept and listed as "wording", unless the caller wants
+those dropped as well, which is then Tulu 3's rule as published.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dipo_eval.errors import UserError
+from dipo_eval.grading import bfcl
+from dipo_eval.grading.call_language import MULTI_TURN
+from dipo_eval.suites import Item, all_suites, get_suites
+from dipo_eval.suites.base import items_sha256
+from dipo_eval.suites.math_file import BOXED
+from dipo_openrlhf.data.base import Prompt
+from dipo_openrlhf.data.words import NGRAM, OverlapIndex, in_order, numbers, without_figures, words
+
+SHARE = 0.5
+How = Literal["exact", "n-gram", "wording"]
+_ORDER: tuple[How, ...] = ("exact", "n-gram", "wording")
+_BOXED = words(BOXED)
+_TEMPLATE_WORDS, _TEMPLATE_TEXTS = (
+    8,
+    20,
+)  # what so many problems share at an end, and is that long, is a template
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A prompt met an item of a suite. `share`: how much of the item's words its n-grams cover; 1 for exact."""
+
+    suite: str
+    item: str
+    how: How
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.suite}: {self.item} ({self.how}, {100 * self.share:.0f}%)"
+
+
+@dataclass(frozen=True)
+class ReadSuite:
+    """A suite that is compared with: the words of its problems by item, and the hash of its items."""
+
+    name: str
+    sha256: str
+    items: int
+    texts: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Suites:
+    """All suites: those compared with, and for the others why not."""
+
+    read: list[ReadSuite]
+    unread: dict[str, str]
+
+
+def read_suites(
+    data_dir: Path | None, also: Sequence[str], seed: int, advance: Callable[[int], None]
+) -> Suites:
+    """The suites of this package and those of the user's own files; what cannot be read is named, with its reason.
+
+    `seed` is the evaluation's, from which generated suites are made. Raises UserError for a suite file of the user's
+    own that cannot be read: it was asked for.
+    """
+    read, unread = [], {}
+    suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(also) if also else [])}}
+    for suite in suites.values():
+        try:
+            items = suite.load(data_dir, None, seed)
+        except UserError as error:
+            if suite.files:
+                raise
+            unread[suite.name] = str(error)
+        else:
+            read.append(ReadSuite(suite.name, items_sha256(items), len(items), _texts(items)))
+        advance(1)
+    return Suites(read, unread)
+
+
+class LeakIndex:
+    """The problems of all suites, ready to be looked up."""
+
+    def __init__(self, suites: Suites, n: int = NGRAM, share: float = SHARE) -> None:
+        self._share = share
+        self._names: list[tuple[str, str]] = []
+        self._exact: dict[str, list[int]] = defaultdict(list)
+        self._numbers: list[list[str]] = []
+        texts = []
+        for suite in suites.read:
+            for item, text in suite.texts:
+                self._exact[" ".join(text)].append(len(self._names))
+                self._names.append((suite.name, item))
+                self._numbers.append(numbers(text))
+                texts.append(without_figures(text))
+        self._overlap = OverlapIndex(texts, n)
+
+    def meetings(self, prompt: Prompt) -> list[Meeting]:
+        """Every suite item that the prompt is, or may be taken from; the closest first, one of each item."""
+        best: dict[tuple[str, str], Meeting] = {}
+        for text in prompt.texts:
+            for meeting in self._of_text(text):
+                place = meeting.suite, meeting.item
+                if place not in best or _rank(meeting) < _rank(best[place]):
+                    best[place] = meeting
+        return sorted(best.values(), key=_rank)
+
+    def _of_text(self, text: str) -> Iterable[Meeting]:
+        whole = words(text)
+        exact = self._exact.get(" ".join(whole), [])
+        for index in exact:
+            yield Meeting(*self._names[index], "exact", 1.0)
+        have = numbers(whole)
+        for index, share in self._overlap.shares(without_figures(whole)).items():
+            if share > self._share and index not in exact:
+                how: How = "n-gram" if in_order(self._numbers[index], have) else "wording"
+                yield Meeting(*self._names[index], how, share)
+
+
+def _rank(meeting: Meeting) -> tuple[int, float, str, str]:
+    return _ORDER.index(meeting.how), -meeting.share, meeting.suite, meeting.item
+
+
+def _texts(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
+    """(item, words) of what a user asks in each item, without what the suite puts around every problem."""
+    found = _without_template([(item.id, words(text)) for item in items for text in _asked(item)])
+    return [(item, text) for item, text in found if text]
+
+
+def _asked(item: Item) -> list[str]:
+    """The user's texts of an item; of a conversation also those of its later turns, which are not its messages."""
+    if item.meta.get("kind") in MULTI_TURN:
+        turns = bfcl.item(item.meta["kind"], item.id)["question"]
+        return [message["content"] for turn in turns for message in turn if message["role"] == "user"]
+    return [message["content"] for message in item.messages if message["role"] == "user"]
+
+
+def _without_template(texts: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    texts = [(item, text[: -len(_BOXED)] if text[-len(_BOXED) :] == _BOXED else text) for item, text in texts]
+    if len(texts) < _TEMPLATE_TEXTS:
+        return texts
+    before = _shared_start([text for _, text in texts])
+    after = _shared_start([text[::-1] for _, text in texts])
+    return [(item, text[before : max(before, len(text) - after)]) for item, text in texts]
+
+
+def _shared_start(texts: list[list[str]]) -> int:
+    """How many words all texts begin with, where that is enough for a template; else 0."""
+    first, last = min(texts), max(texts)
+    count = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return count if count >= _TEMPLATE_WORDS else 0

@@ -1,0 +1,237 @@
+"""One data set from its rows to the prompts file and the report beside it. Not a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_eval.progress import Reporter
+from dipo_eval.results import write_atomic
+from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, row_of
+from dipo_openrlhf.data.clean import Cleaned, clean
+from dipo_openrlhf.data.leaks import SHARE, LeakIndex, Meeting, Suites, read_suites
+from dipo_openrlhf.data.sources import open_source
+from dipo_openrlhf.data.words import NGRAM
+
+MADE = 1280
+"""Generated prompts without --limit: the quickstart's 20 steps of 64."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything of one `dipo data` but the data set.
+
+    `split`: share of the prompts that is held out, by the hash of seed and id. `template`: a name of TEMPLATES, or a
+    text with {question}; None: the data set's own. `suite_seed`: the evaluation's seed, for generated suites.
+    """
+
+    out: Path
+    file: Path | None = None
+    data_dir: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    split: float = 0.0
+    template: str | None = None
+    also: tuple[str, ...] = ()
+    suite_seed: int = 0
+    ngram: int = NGRAM
+    share: float = SHARE
+    drop_wording: bool = False
+    drop_bad: bool = False
+    force: bool = False
+
+    @property
+    def heldout(self) -> Path:
+        """The file of the held-out prompts."""
+        return self.out.with_name(f"{self.out.stem}.heldout{self.out.suffix}")
+
+    @property
+    def report(self) -> Path:
+        """The file of the counts and of everything that was dropped."""
+        return self.out.with_name(f"{self.out.stem}.report.json")
+
+
+@dataclass(frozen=True)
+class Written:
+    """One prompts file; `unchanged` where it was there already, byte for byte."""
+
+    path: Path
+    rows: int
+    sha256: str
+    unchanged: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `prepare` wrote, and its report as it is in the file."""
+
+    files: list[Written]
+    report: dict[str, Any]
+    report_path: Path
+
+
+def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
+    """Read, clean, compare with every suite, write. The same input gives the same bytes.
+
+    Raises UserError in one line, with the place in the data where there is one, and writes nothing then.
+    """
+    template = template_of(dataset, options.template)
+    header, found = _read(dataset, options, progress)
+    with progress.bar("reading the suites", None) as advance:
+        suites = read_suites(options.data_dir, options.also, options.suite_seed, advance)
+    met = _met(found.kept, LeakIndex(suites, options.ngram, options.share), progress)
+    dropping = {"exact", "n-gram", "wording"} if options.drop_wording else {"exact", "n-gram"}
+    leaked = {id for id, meetings in met.items() if meetings[0].how in dropping}
+    clean_prompts = [prompt for prompt in found.kept if prompt.id not in leaked]
+    train, heldout = _split(clean_prompts, options.split, options.seed)
+    limited = _limited(train, options.limit, options.seed)
+    if not limited:
+        raise UserError(f"{header['source']}: no prompt is left of {found.read} rows; nothing was written")
+    parts = [(options.out, limited), *([(options.heldout, heldout)] if options.split else [])]
+    files = _write(parts, dataset.name, template, options.force)
+    report = {
+        **header,
+        "options": _settings(options, template),
+        "prompts": _facts(files[0]),
+        "heldout": _facts(files[1]) if options.split else None,
+        "counts": _counts(found, met, leaked, len(train) - len(limited)),
+        "suites": _by_suite(suites, met),
+        "not_checked": suites.unread,
+        "dropped": [one.as_dict() for one in found.dropped] + _meetings(met, leaked),
+        "kept_with_the_wording_of": _meetings(met, met.keys() - leaked),
+    }
+    write_atomic(options.report, (json.dumps(report, indent=1) + "\n").encode("ascii"))
+    return Outcome(files, report, options.report)
+
+
+def template_of(dataset: Dataset, asked: str | None) -> str:
+    """The text that a question is put into. Raises UserError for one without {question}."""
+    name = asked or dataset.template
+    template = TEMPLATES.get(name, name)
+    if "{question}" not in template:
+        raise UserError(
+            f"--prompt {name!r:.80}: give {', '.join(TEMPLATES)}, or a text that holds {{question}}"
+        )
+    if dataset.reward == "function_call" and template != TEMPLATES["plain"]:
+        raise UserError(f"--prompt: {dataset.name} holds whole conversations with their tools; leave it out")
+    return template
+
+
+def _read(dataset: Dataset, options: Options, progress: Reporter) -> tuple[dict[str, Any], Cleaned]:
+    header = {"dataset": dataset.name, "reward": dataset.reward}
+    if dataset.make is not None:
+        if options.file is not None:
+            raise UserError(f"--from: {dataset.name} is generated from --seed; leave it out")
+        made = dataset.make(options.limit or MADE, options.seed)
+        return {**header, "source": "generated", "source_sha256": None}, Cleaned(len(made), 0, made)
+    source = open_source(dataset, options.file, options.data_dir)
+    with progress.bar(f"reading {source.name}", None) as advance:
+        found = clean(dataset, source.rows, options.drop_bad or source.published, advance)
+    return {**header, "source": source.name, "source_sha256": source.sha256}, found
+
+
+def _met(prompts: Sequence[Prompt], index: LeakIndex, progress: Reporter) -> dict[str, list[Meeting]]:
+    """The suite items that each prompt meets, for those that meet any."""
+    met = {}
+    with progress.bar("comparing with the suites", len(prompts)) as advance:
+        for prompt in prompts:
+            meetings = index.meetings(prompt)
+            if meetings:
+                met[prompt.id] = meetings
+            advance(1)
+    return met
+
+
+def place_of(seed: int, prompt_id: str) -> float:
+    """A number in [0, 1) of the id's own: rows that are added or removed move no other prompt."""
+    digest = hashlib.sha256(f"{seed}/{prompt_id}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def _split(prompts: list[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
+    train = [prompt for prompt in prompts if place_of(seed, prompt.id) >= share]
+    return train, [prompt for prompt in prompts if place_of(seed, prompt.id) < share]
+
+
+def _limited(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+    """The `limit` prompts whose places come first, in the order given. Not those of `_split`, hence another hash."""
+    if limit is None or limit >= len(prompts):
+        return prompts
+    chosen = {
+        prompt.id for prompt in sorted(prompts, key=lambda one: place_of(seed, f"limit/{one.id}"))[:limit]
+    }
+    return [prompt for prompt in prompts if prompt.id in chosen]
+
+
+def _write(
+    parts: Sequence[tuple[Path, list[Prompt]]], datasource: str, template: str, force: bool
+) -> list[Written]:
+    """All files or none; one that is there with other content is refused unless `force`."""
+    files = []
+    for path, prompts in parts:
+        rows = [json.dumps(row_of(prompt, datasource, template)) for prompt in prompts]
+        content = "".join(row + "\n" for row in rows).encode("ascii")
+        unchanged = path.is_file() and path.read_bytes() == content
+        if path.exists() and not unchanged and not (force and path.is_file()):
+            raise UserError(f"{path}: holds something else; name another --out, or replace it with --force")
+        files.append((Written(path, len(rows), hashlib.sha256(content).hexdigest(), unchanged), content))
+    for written, content in files:
+        if not written.unchanged:
+            written.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(written.path, content)
+    return [written for written, _ in files]
+
+
+def _settings(options: Options, template: str) -> dict[str, Any]:
+    """What decides the content, and no path."""
+    return {
+        "limit": options.limit, "seed": options.seed, "split": options.split, "template": template,
+        "suite_seed": options.suite_seed, "ngram": options.ngram, "share": options.share,
+        "drop_wording": options.drop_wording, "drop_bad": options.drop_bad,
+    }  # fmt: skip
+
+
+def _facts(written: Written) -> dict[str, Any]:
+    return {"file": written.path.name, "rows": written.rows, "sha256": written.sha256}
+
+
+def _counts(found: Cleaned, met: dict[str, list[Meeting]], leaked: set[str], by_limit: int) -> dict[str, Any]:
+    dropped = Counter(one.why for one in found.dropped)
+    dropped.update(f"suite, {met[id][0].how}" for id in leaked)
+    return {
+        "read": found.read,
+        "same_row_again": found.repeats,
+        "dropped": dict(sorted(dropped.items())),
+        "left_by_limit": by_limit,
+        "kept": len(found.kept) - len(leaked) - by_limit,
+    }
+
+
+def _by_suite(suites: Suites, met: dict[str, list[Meeting]]) -> dict[str, dict[str, Any]]:
+    """By suite: how many prompts met it, each counted once, by its closest item there."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for meetings in met.values():
+        closest = {meeting.suite: meeting.how for meeting in reversed(meetings)}
+        counts.update(closest.items())
+    return {
+        suite.name: {
+            "items": suite.items,
+            "items_sha256": suite.sha256,
+            **{how: counts[suite.name, how] for how in ("exact", "n-gram", "wording")},
+        }
+        for suite in suites.read
+    }
+
+
+def _meetings(met: dict[str, list[Meeting]], ids: Sequence[str] | set[str]) -> list[dict[str, Any]]:
+    return [
+        {"id": id, "why": f"suite, {meetings[0].how}", "met": [str(one) for one in meetings]}
+        for id, meetings in met.items()
+        if id in ids
+    ]

@@ -1,0 +1,125 @@
+"""The real files, where they are: the figures of docs/data.md, and its commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.data import get_dataset
+from dipo_openrlhf.data.leaks import LeakIndex, read_suites
+from dipo_openrlhf.data.prepare import Options, prepare
+from dipo_openrlhf.data.sources import open_source
+
+ROOT = Path(__file__).parent.parent.parent
+DATA = Path(os.environ.get("DIPO_DATA_DIR") or ROOT.parent / "shared" / "data")
+NEEDED = (
+    "gsm8k_train.jsonl",
+    "math_rl_train.jsonl",
+    "fc_toolrl_train.jsonl",
+    "math500.jsonl",
+    "olympiadbench.jsonl",
+)
+COMMANDS = re.findall(r"^dipo data (?!--list)[^#\n]+", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+
+needs_data = pytest.mark.skipif(
+    not all((DATA / name).is_file() for name in NEEDED),
+    reason=f"the data are not in {DATA}: set DIPO_DATA_DIR",
+)
+
+
+@pytest.fixture(scope="module")
+def suites():
+    """All suites, read once."""
+    return read_suites(DATA, (), 0, lambda count: None)
+
+
+@pytest.fixture
+def prepared(suites, tmp_path, monkeypatch):
+    from dipo_eval.progress import Reporter
+    from dipo_openrlhf.data import prepare as module
+
+    monkeypatch.setattr(module, "read_suites", lambda *ignored: suites)
+    return lambda name: (
+        prepare(get_dataset(name), Options(tmp_path / f"{name}.jsonl", None, DATA), Reporter(None)).report
+    )
+
+
+@needs_data
+def test_every_suite_is_compared_with_or_named(suites):
+    from dipo_eval.suites import all_suites
+
+    assert {suite.name for suite in suites.read} | set(suites.unread) == set(all_suites())
+    assert {"aime24", "aime25", "amc23", "arithmetic-control", "bfcl", "bfcl-native", "gsm8k", "math500",
+            "olympiadbench"} <= {suite.name for suite in suites.read}  # fmt: skip
+    later_turns = sum(len(suite.texts) > suite.items for suite in suites.read if suite.name == "bfcl")
+    assert later_turns == 1
+
+
+@needs_data
+def test_a_suite_finds_its_own_problems_exactly(suites):
+    index = LeakIndex(suites)
+    gsm8k = get_dataset("gsm8k")
+    rows = open_source(gsm8k, DATA / "gsm8k_test.jsonl", None).rows
+    for _, record in list(rows)[:50]:
+        assert [(one.suite, one.how) for one in index.meetings(gsm8k.convert(record))[:1]] == [
+            ("gsm8k", "exact")
+        ]
+
+
+@needs_data
+def test_math_has_one_problem_of_olympiadbench_and_none_of_math500(prepared):
+    report = prepared("math")
+    exact = [one for one in report["dropped"] if one["why"] == "suite, exact"]
+    assert [(one["id"], one["met"]) for one in exact] == [
+        ("math-train-6844", ["olympiadbench: olympiadbench-2644 (exact, 100%)"])
+    ]
+    assert report["suites"]["math500"]["exact"] == 0
+    assert report["counts"]["dropped"] == {"suite, exact": 1, "suite, n-gram": 12}
+    assert len(report["kept_with_the_wording_of"]) == 59
+
+
+@needs_data
+def test_toolrl_loses_its_malformed_row(prepared):
+    report = prepared("toolrl")
+    assert report["counts"]["dropped"] == {"suite, n-gram": 1, "unsound": 1}
+    assert {one["id"] for one in report["dropped"]} == {"toolrl-sft-130", "toolrl-sft-371"}
+
+
+@needs_data
+def test_gsm8k_train_is_clean(prepared):
+    report = prepared("gsm8k")
+    assert (report["counts"]["kept"], report["counts"]["dropped"]) == (7473, {})
+    assert report["suites"]["gsm8k"]["wording"] == 3
+
+
+def test_the_document_has_commands():
+    assert len(COMMANDS) == 5
+
+
+@needs_data
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documents_commands_run(suites, tmp_path, monkeypatch, command):
+    from dipo_openrlhf.data import prepare as module
+
+    monkeypatch.setattr(module, "read_suites", lambda *ignored: suites)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder").mkdir()
+    for name in NEEDED:
+        (tmp_path / "folder" / name).symlink_to(DATA / name)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = {"prompt": [{"role": "user", "content": "Find 1 + 1."}], "reward_model": {"ground_truth": "2"}}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "dapo-math-17k.parquet")
+    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (written,) = re.findall(r"--out (\S+)", command)
+    assert json.loads((tmp_path / written).read_text().splitlines()[0])["label"]
