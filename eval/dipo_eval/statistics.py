@@ -191,10 +191,11 @@ def carrying_degrees(squares: float, fourths: float, n: int) -> float:
     """Degrees of freedom of a mean over n problems: n - 1, or how many problems carry it where few do.
 
     `squares` and `fourths` are the sums of (x - mean)^2 and (x - mean)^4 over the problems' scores or differences, so
-    squares^2 / fourths is the number of problems that carry the mean (the participation ratio: n over the kurtosis). Below a tenth of n (between 4 and 10 problems) it takes the place of n - 1: the few alone
-    tell how far problems differ, as in Satterthwaite 1946, whose own formula would widen every interval. No rule is
-    right for all distributions (Bahadur and Savage 1956, "The nonexistence of certain statistical procedures in
-    nonparametric problems"); this one is chosen by simulation (docs/evaluation.md), to err on the wide side.
+    squares^2 / fourths is the number of problems that carry the mean (the participation ratio: n over the kurtosis).
+    Below a tenth of n (but between 4 and 10 problems) it takes the place of n - 1: the few alone tell how far problems
+    differ, as in Satterthwaite 1946, whose own formula would widen every paired interval. No rule is right for all
+    distributions (Bahadur and Savage 1956, "The nonexistence of certain statistical procedures in nonparametric
+    problems"); this one is chosen by simulation to err on the wide side (table: docs/evaluation.md).
     """
     carrying = squares**2 / fourths
     return max(1.0, carrying) if carrying < min(10.0, max(4.0, n / 10)) else n - 1.0
