@@ -62,7 +62,7 @@ def _check_method(recipe: Recipe) -> None:
         )
     if recipe.get("rollout.n_samples_per_prompt") < 2:
         raise _refuse(
-            recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples (the paper uses 8)"
+            recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples"
         )
     if recipe.get("train.async_enable"):
         raise _refuse(recipe, "train.async_enable", "asynchronous training is not supported yet")

@@ -75,7 +75,7 @@ def read_suites(
     `seed` is the evaluation's, from which generated suites are made. Raises UserError for a suite file of the user's
     own that cannot be read: it was asked for.
     """
-    read, unread = [], {}
+    read, unread, files = [], {}, set[str]()
     suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(also) if also else [])}}
     for suite in suites.values():
         try:
@@ -85,7 +85,11 @@ def read_suites(
                 raise
             unread[suite.name] = str(error)
         else:
-            read.append(ReadSuite(suite.name, items_sha256(items), len(items), _texts(items)))
+            # The same problems once more behind solved ones (gsm8k-5shot), which are training problems.
+            shown_before = suite.plain and suite.data is not None and suite.data.name in files
+            texts = [] if shown_before else _texts(items)
+            read.append(ReadSuite(suite.name, items_sha256(items), len(items), texts))
+            files |= {suite.data.name} if suite.data else set()
         advance(1)
     return Suites(read, unread)
 

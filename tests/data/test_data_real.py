@@ -63,6 +63,12 @@ def test_every_suite_is_compared_with_or_named(suites):
 
 
 @needs_data
+def test_solved_problems_of_a_few_shot_prompt_are_no_leaks(suites):
+    (few_shot,) = (suite for suite in suites.read if suite.name == "gsm8k-5shot")
+    assert (few_shot.items, few_shot.texts) == (1319, [])
+
+
+@needs_data
 def test_a_suite_finds_its_own_problems_exactly(suites):
     index = LeakIndex(suites)
     gsm8k = get_dataset("gsm8k")
@@ -103,6 +109,7 @@ def test_the_document_has_commands():
     assert len(COMMANDS) == 5
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_documents_commands_run(suites, tmp_path, monkeypatch, command):

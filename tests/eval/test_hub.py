@@ -78,7 +78,9 @@ def test_a_hub_that_hangs_is_given_up(public: HubData, monkeypatch: pytest.Monke
 
 def test_every_math_suite_names_its_public_data_set() -> None:
     named = {name: suite.data.hub for name, suite in all_suites().items() if suite.data}
-    assert set(named) == {"aime24", "aime25", "amc23", "gsm8k", "math500", "minerva", "olympiadbench"}
+    assert set(named) == {
+        "aime24", "aime25", "amc23", "gsm8k", "gsm8k-5shot", "math500", "minerva", "olympiadbench",
+    }  # fmt: skip
     assert all(hub is not None and hub.rows > 0 for hub in named.values())
 
 
