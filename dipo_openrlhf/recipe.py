@@ -39,6 +39,11 @@ class RunSection(BaseModel):
         "auto",
         description="auto: cpu when this machine has no NVIDIA device. gpu: also from a head node without one.",
     )
+    ray: Literal["auto", "cluster"] = Field(
+        "auto",
+        description="auto: on CPU a Ray of the run's own, on GPUs as OpenRLHF does. cluster: join the Ray cluster of "
+        "RAY_ADDRESS, else of this machine, as `dipo submit` does; never stop it.",
+    )
     cpu_threads: int = Field(
         0, ge=0, description="OpenMP threads of each process on CPU; 0: all cores of the machine."
     )
@@ -142,9 +147,12 @@ def find_recipe(name: str) -> Path:
 
 def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
     """Read, merge and validate. Raises UserError with key, value, place and remedy."""
-    path = find_recipe(name)
-    settings = {**_with_bases(path, set()), **(overrides or {})}
-    return build_recipe(str(path), settings)
+    return build_recipe(str(find_recipe(name)), recipe_settings(name, overrides))
+
+
+def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> dict[str, Setting]:
+    """What the recipe, those it extends and the command line say, as written. Raises UserError."""
+    return {**_with_bases(find_recipe(name), set()), **(overrides or {})}
 
 
 def _with_bases(path: Path, seen: set[Path]) -> dict[str, Setting]:

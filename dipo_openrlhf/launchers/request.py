@@ -1,0 +1,102 @@
+"""A recipe checked and turned into what is to run, before anything is sent anywhere."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.key_values import refuse_secrets, secrets_in
+from dipo_openrlhf.launchers.needs import Needs, needs_of
+from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
+from dipo_openrlhf.recipe import BUILT_IN, Recipe, find_recipe, load_recipe, recipe_settings
+from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
+
+TARGETS = ("ray", "slurm", "kuberay", "local")
+_PATH_KEYS = ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: a valid recipe, where it goes, and the command that runs it there."""
+
+    target: str
+    recipe: Recipe
+    needs: Needs
+    command: list[str]
+    paths: dict[str, str]  # recipe key -> path as written, of what is read from disk
+    secrets: dict[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+
+def make_request(recipe: str, target: str, tokens: list[str], *, resume: bool) -> Request:
+    """Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
+    if target not in TARGETS:
+        near = difflib.get_close_matches(target, TARGETS, n=1)
+        raise UserError(
+            f"--to {target!r}: {f'did you mean {near[0]}? ' if near else ''}one of {', '.join(TARGETS)}"
+        )
+    overrides = parse_overrides(tokens)
+    extra: list[str] = []
+    if target != "local":
+        extra = _cluster_overrides(recipe, overrides)
+    everything = {**overrides, **parse_overrides(extra)}
+    loaded = load_recipe(recipe, everything)
+    paths = _paths(recipe_settings(recipe, everything))
+    if target != "local":
+        _check_run_dir(loaded)
+    _check_inputs(loaded, paths)
+    secrets = secrets_in(os.environ)
+    words = ["train", _recipe_argument(recipe), *(["--resume"] if resume else []), *tokens, *extra]
+    command = ["python", "-m", "dipo_openrlhf.cli", *words]
+    refuse_secrets("the command", shlex.join(command), secrets)
+    refuse_secrets(loaded.source, find_recipe(recipe).read_bytes(), secrets)
+    return Request(target, loaded, needs_of(loaded), command, paths, secrets)
+
+
+def _cluster_overrides(recipe: str, overrides: dict[str, Setting]) -> list[str]:
+    """The job joins the cluster; `auto` must not be decided by the device of the machine that submits."""
+    settings = recipe_settings(recipe, overrides)
+    device = settings.get("run.device")
+    extra = ["--run.ray", "cluster"]
+    return extra if device is not None and device.value != "auto" else [*extra, "--run.device", "gpu"]
+
+
+def _recipe_argument(recipe: str) -> str:
+    """A built-in recipe by name, a file relative to the current folder, which is the job's folder as well."""
+    path = find_recipe(recipe)
+    if path.parent == BUILT_IN:
+        return path.stem
+    inside = path.resolve().is_relative_to(Path.cwd().resolve())
+    return str(path.resolve().relative_to(Path.cwd().resolve())) if inside else str(path.resolve())
+
+
+def _paths(settings: dict[str, Setting]) -> dict[str, str]:
+    values: dict[str, Any] = {key: settings[key].value for key in _PATH_KEYS if key in settings}
+    return {key: value for key, value in values.items() if isinstance(value, str) and "," not in value}
+
+
+def _check_run_dir(recipe: Recipe) -> None:
+    if not Path(recipe.run.dir).expanduser().is_absolute() or not recipe.run.dir:
+        place = recipe.where.get("run.dir", recipe.source)
+        raise UserError(
+            f"{place}: run.dir: {recipe.run.dir!r}: must be an absolute path on storage that every node sees: "
+            "checkpoints and logs of a job in a folder of one node are lost with it"
+        )
+
+
+def _check_inputs(recipe: Recipe, paths: dict[str, str]) -> None:
+    """What lies on this machine is checked here; absolute paths may exist on the cluster alone."""
+    model = paths.get("actor.model_name_or_path", "")
+    if model and (not Path(model).is_absolute() or Path(model).exists()):
+        check_model(model)
+    data = paths.get("data.prompt_dataset", "")
+    if data and (not Path(data).is_absolute() or Path(data).exists()):
+        check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
