@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -46,6 +45,22 @@ def submit_command(
             help="File of NAME=VALUE lines with keys, on the cluster, for its owner alone; only its path is sent.",
         ),
     ] = None,
+    gpus_per_node: Annotated[int, typer.Option(min=1, help="slurm, kuberay: GPUs of a node.")] = 8,
+    time: Annotated[
+        str, typer.Option(help="slurm: time limit, as sbatch takes it; before it the job requeues itself.")
+    ] = "",
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="slurm: a further option, such as --sbatch=--partition=gpu.")
+    ] = None,
+    image: Annotated[
+        str, typer.Option(help="kuberay: container image with this project's environment.")
+    ] = "",
+    claim: Annotated[str, typer.Option(help="kuberay: CLAIM:/MOUNT, the volume that all pods share.")] = "",
+    secret: Annotated[
+        str | None, typer.Option(help="kuberay: Secret with WANDB_API_KEY and HF_TOKEN; only referred to.")
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="kuberay: CPU cores of a pod.")] = 16,
+    memory: Annotated[str, typer.Option(help="kuberay: memory of a pod.")] = "128Gi",
     stop: Annotated[
         str | None, typer.Option(help="ray: end the job of this ID and wait until it is gone.")
     ] = None,
@@ -80,6 +95,21 @@ def submit_command(
             "no recipe given: dipo submit RECIPE --to ray|slurm|kuberay|local, or --stop, --logs, --status ID"
         )
     options = commands.Options(
-        to, address, dry_run, follow, resume, exclude or [], env or [], secrets_file, sys.stdout.isatty()
+        to=to,
+        address=address,
+        dry_run=dry_run,
+        follow=follow,
+        resume=resume,
+        exclude=exclude or [],
+        env=env or [],
+        secrets_file=secrets_file,
+        gpus_per_node=gpus_per_node,
+        time_limit=time,
+        sbatch=sbatch or [],
+        image=image,
+        claim=claim,
+        secret=secret,
+        cpus=cpus,
+        memory=memory,
     )
     raise typer.Exit(commands.submit(recipe, context.args, options))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.launchers import ray_jobs
-from dipo_openrlhf.launchers.request import Request, make_request
+from dipo_openrlhf.launchers import kuberay, local, ray_jobs, slurm
+from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE
+from dipo_openrlhf.launchers.request import Request, job_variables, make_request
 from dipo_openrlhf.launchers.show import job_text
 
 _EXIT = {"SUCCEEDED": 0, "STOPPED": 130}
@@ -20,21 +21,68 @@ _EXIT = {"SUCCEEDED": 0, "STOPPED": 130}
 class Options:
     """The command line."""
 
-    to: str
-    address: str | None
-    dry_run: bool
-    follow: bool
-    resume: bool
-    exclude: list[str]
-    env: list[str]
-    secrets_file: str | None
-    interactive: bool
+    to: str = "ray"
+    address: str | None = None
+    dry_run: bool = False
+    follow: bool = True
+    resume: bool = False
+    exclude: list[str] = field(default_factory=list)
+    env: list[str] = field(default_factory=list)
+    secrets_file: str | None = None
+    gpus_per_node: int = GPUS_OF_A_NODE
+    time_limit: str = ""
+    sbatch: list[str] = field(default_factory=list)
+    image: str = ""
+    claim: str = ""
+    secret: str | None = None
+    cpus: int = 16
+    memory: str = "128Gi"
 
 
 def submit(recipe: str, tokens: list[str], options: Options) -> int:
     """Exit status: of the job where it is followed to its end, else 0. Raises UserError."""
-    request = make_request(recipe, options.to, tokens, resume=options.resume)
-    return submit_to_ray(request, options)
+    request = make_request(
+        recipe, options.to, tokens, resume=options.resume, gpus_per_node=options.gpus_per_node
+    )
+    send = {"ray": submit_to_ray, "slurm": _to_slurm, "kuberay": _to_kuberay, "local": _to_local}
+    return send[options.to](request, options)
+
+
+def _to_slurm(request: Request, options: Options) -> int:
+    if not options.time_limit:
+        raise UserError(
+            "--time is missing: the job's time limit, such as --time 24:00:00; it requeues itself before it"
+        )
+    variables = job_variables(options.env, options.secrets_file)
+    script = slurm.slurm_script(request, variables, options.time_limit, options.sbatch)
+    if options.dry_run:
+        typer.echo(script, nl=False)
+    else:
+        typer.echo(slurm.sbatch(script, request.recipe.run_dir))
+    return 0
+
+
+def _to_kuberay(request: Request, options: Options) -> int:
+    """Written to standard output: what applies it, and with which rights, is the user's."""
+    if not options.image or not options.claim:
+        raise UserError(
+            "--image IMAGE and --claim CLAIM:/MOUNT are missing: what the pods run and the storage they share"
+        )
+    if options.secrets_file:
+        raise UserError(
+            "--secrets-file: pods take keys from a Kubernetes Secret: --secret NAME (docs/submit.md)"
+        )
+    kube = kuberay.KubeOptions(options.image, options.claim, options.secret, options.cpus, options.memory)
+    typer.echo(kuberay.manifest(request, job_variables(options.env, None), kube), nl=False)
+    return 0
+
+
+def _to_local(request: Request, options: Options) -> int:
+    script = local.local_script(request)
+    if options.dry_run:
+        typer.echo(script, nl=False)
+        return 0
+    return local.run_script(script, request.recipe.run_dir.resolve())
 
 
 def submit_to_ray(request: Request, options: Options) -> int:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
-from dipo_openrlhf.key_values import SECRETS_FILE, is_secret_name, refuse_secrets
+from dipo_openrlhf.key_values import refuse_secrets
 from dipo_openrlhf.launchers import upload
-from dipo_openrlhf.launchers.request import Request
+from dipo_openrlhf.launchers.request import Request, job_variables
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
@@ -58,10 +58,10 @@ def plan_job(
     folder = upload.uploaded_files(root, patterns)
     code = upload.uploaded_code(patterns)
     source = request.recipe.source
-    recipe_file = {} if request.command[4] == Path(source).stem else {"RECIPE": os.path.relpath(source)}
+    recipe_file = {} if request.arguments[0] == Path(source).stem else {"RECIPE": os.path.relpath(source)}
     upload.check_paths_travel({**recipe_file, **request.paths}, root, folder)
     upload.check_upload(folder, request.secrets)
-    variables = _variables(env, secrets_file)
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
     metadata = {
         "dipo_recipe": request.name,
         "dipo_recipe_hash": request.recipe.hash,
@@ -89,32 +89,11 @@ def _word(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)[:40]
 
 
-def _variables(env: list[str], secrets_file: str | None) -> dict[str, str]:
-    """Variables of the job. Ray shows them to whoever sees its dashboard, so a key is refused."""
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}
-    for name in env:
-        if is_secret_name(name):
-            raise UserError(
-                f"--env {name}: Ray shows a job's variables on its dashboard: put the key into a file that you alone "
-                "can read, on storage that every node sees, and name it with --secrets-file"
-            )
-        if name not in os.environ:
-            raise UserError(f"--env {name}: is not set here: export it first")
-        variables[name] = os.environ[name]
-    if secrets_file:
-        if not Path(secrets_file).is_absolute():
-            raise UserError(
-                f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
-            )
-        variables[SECRETS_FILE] = secrets_file
-    return variables
-
-
 def client_of(address: str) -> Any:
     """Ray's client, whose requests have a deadline. Raises UserError where nothing answers."""
     from ray.job_submission import JobSubmissionClient
 
-    class Client(JobSubmissionClient):  # type: ignore[misc]
+    class Client(JobSubmissionClient):
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
             return super()._do_request(method, endpoint, **{"timeout": REQUEST_TIMEOUT, **options})
 

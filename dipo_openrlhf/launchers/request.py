@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import refuse_secrets, secrets_in
-from dipo_openrlhf.launchers.needs import Needs, needs_of
+from dipo_openrlhf.key_values import SECRETS_FILE, is_secret_name, refuse_secrets, secrets_in
+from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe import BUILT_IN, Recipe, find_recipe, load_recipe, recipe_settings
 from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
@@ -27,7 +27,9 @@ class Request:
     target: str
     recipe: Recipe
     needs: Needs
-    command: list[str]
+    arguments: list[str]  # of `dipo train`: the recipe and its overrides
+    resume: bool
+    settings: dict[str, Setting]  # all of the recipe as written, overrides included
     paths: dict[str, str]  # recipe key -> path as written, of what is read from disk
     secrets: dict[str, str] = field(repr=False, default_factory=dict)
 
@@ -35,8 +37,17 @@ class Request:
     def name(self) -> str:
         return self.recipe.name
 
+    @property
+    def command(self) -> list[str]:
+        """What a Ray job runs."""
+        resume = ["--resume"] if self.resume else []
+        recipe, *overrides = self.arguments
+        return ["python", "-m", "dipo_openrlhf.cli", "train", recipe, *resume, *overrides]
 
-def make_request(recipe: str, target: str, tokens: list[str], *, resume: bool) -> Request:
+
+def make_request(
+    recipe: str, target: str, tokens: list[str], *, resume: bool = False, gpus_per_node: int = GPUS_OF_A_NODE
+) -> Request:
     """Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
     if target not in TARGETS:
         near = difflib.get_close_matches(target, TARGETS, n=1)
@@ -48,17 +59,24 @@ def make_request(recipe: str, target: str, tokens: list[str], *, resume: bool) -
     if target != "local":
         extra = _cluster_overrides(recipe, overrides)
     everything = {**overrides, **parse_overrides(extra)}
+    settings = recipe_settings(recipe, everything)
     loaded = load_recipe(recipe, everything)
-    paths = _paths(recipe_settings(recipe, everything))
+    request = Request(
+        target=target,
+        recipe=loaded,
+        needs=needs_of(loaded, gpus_per_node),
+        arguments=[_recipe_argument(recipe), *tokens, *extra],
+        resume=resume,
+        settings=settings,
+        paths=_paths(settings),
+        secrets=secrets_in(os.environ),
+    )
+    refuse_secrets("the command", shlex.join(request.command), request.secrets)
+    refuse_secrets(loaded.source, find_recipe(recipe).read_bytes(), request.secrets)
     if target != "local":
         _check_run_dir(loaded)
-    _check_inputs(loaded, paths)
-    secrets = secrets_in(os.environ)
-    words = ["train", _recipe_argument(recipe), *(["--resume"] if resume else []), *tokens, *extra]
-    command = ["python", "-m", "dipo_openrlhf.cli", *words]
-    refuse_secrets("the command", shlex.join(command), secrets)
-    refuse_secrets(loaded.source, find_recipe(recipe).read_bytes(), secrets)
-    return Request(target, loaded, needs_of(loaded), command, paths, secrets)
+    _check_inputs(loaded, request.paths)
+    return request
 
 
 def _cluster_overrides(recipe: str, overrides: dict[str, Setting]) -> list[str]:
@@ -100,3 +118,24 @@ def _check_inputs(recipe: Recipe, paths: dict[str, str]) -> None:
     data = paths.get("data.prompt_dataset", "")
     if data and (not Path(data).is_absolute() or Path(data).exists()):
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
+
+
+def job_variables(env: list[str], secrets_file: str | None) -> dict[str, str]:
+    """Variables of the job, and where its keys are. What stores them shows them to others, so a key is refused."""
+    variables = {}
+    for name in env:
+        if is_secret_name(name):
+            raise UserError(
+                f"--env {name}: Ray, Slurm and Kubernetes show a job's variables: put the key into a file that you alone "
+                "can read, on storage that every node sees, and name it with --secrets-file (kuberay: --secret)"
+            )
+        if name not in os.environ:
+            raise UserError(f"--env {name}: is not set here: export it first")
+        variables[name] = os.environ[name]
+    if secrets_file:
+        if not Path(secrets_file).is_absolute():
+            raise UserError(
+                f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
+            )
+        variables[SECRETS_FILE] = secrets_file
+    return variables
