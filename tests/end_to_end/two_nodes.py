@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -112,9 +113,10 @@ def _start(options: list[str], environment: dict[str, str], cluster: Cluster, up
             if up():
                 return
             time.sleep(1)
-        for process in cluster.processes():
+        for process in _with_children(cluster.processes()):
             if process.pid not in before:
-                process.kill()
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
     raise AssertionError(f"a Ray node did not come up in {ATTEMPTS} attempts: {said[-2000:]}")
 
 
@@ -138,12 +140,21 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _end(mark: str) -> None:
-    """Kill what carries the mark; `ray stop` would end every Ray of this machine."""
+    """Kill what carries the mark, and its children: the dashboard's overwrite their environment with their title.
+
+    `ray stop` would end every Ray of this machine.
+    """
     deadline = time.monotonic() + 60
-    while (left := processes_of(mark, MARK)) and time.monotonic() < deadline:
+    while (left := _with_children(processes_of(mark, MARK))) and time.monotonic() < deadline:
         for process in left:
-            try:
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
         psutil.wait_procs(left, timeout=2)
+
+
+def _with_children(processes: list[psutil.Process]) -> set[psutil.Process]:
+    found = set(processes)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found.update(process.children(recursive=True))
+    return found
