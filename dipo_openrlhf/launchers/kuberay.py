@@ -6,7 +6,7 @@ KubeRay makes a Ray cluster for the job, runs it and removes the cluster. Fields
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
 import re
 import shlex
 from dataclasses import dataclass
@@ -93,10 +93,11 @@ def _ray_job(
     environment = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}
     needs = request.needs
     groups: dict[str, Any] = {
+        "rayVersion": importlib.metadata.version("ray"),
         "headGroupSpec": {
             "rayStartParams": _start_params(needs.gpus_per_node if needs.cpu else None),
             "template": _pod(request, "ray-head", name, claim, mount, variables, options),
-        }
+        },
     }
     if needs.nodes > 1:
         groups["workerGroupSpecs"] = [
@@ -158,7 +159,7 @@ def _pod(
                     "name": container,
                     "image": options.image,
                     "env": environment,
-                    "resources": {"limits": resources, "requests": json.loads(json.dumps(resources))},
+                    "resources": {"limits": resources, "requests": dict(resources)},
                     "volumeMounts": [
                         {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True},
                         {"name": "storage", "mountPath": mount},

@@ -150,11 +150,11 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
     A lost connection is taken up again where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
     """
     wait_until_started(client, job)
-    written = 0
+    log = _Log(write)
     lost_since: float | None = None
     while True:
         try:
-            written = asyncio.run(_tail(client, job, written, write))
+            asyncio.run(log.pass_on(client, job))
             details = client.get_job_info(job)
             lost_since = None
         except Exception as error:
@@ -170,15 +170,22 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
         time.sleep(_POLL)
 
 
-async def _tail(client: Any, job: str, skip: int, write: Callable[[str], None]) -> int:
-    """The log from character `skip` on, until the server closes it; how many characters there were."""
-    seen = 0
-    async for text in client.tail_job_logs(job):
-        new = text[max(0, skip - seen) :]
-        seen += len(text)
-        if new:
-            write(new)
-    return max(seen, skip)
+class _Log:
+    """A job's log, which Ray sends from its beginning at every connection."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self.written = 0  # characters
+
+    async def pass_on(self, client: Any, job: str) -> None:
+        """Write what is new until the server closes the log. Raises what Ray raises."""
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, self.written - seen) :]
+            seen += len(text)
+            if new:
+                self.write(new)
+                self.written = seen
 
 
 def stop(client: Any, job: str) -> Any:

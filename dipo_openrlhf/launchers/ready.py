@@ -17,7 +17,7 @@ _POLL = 2.0
 def wait_until_ready(
     state: Callable[[], tuple[int, int]], nodes: int, gpus: int, timeout: float, poll: float = _POLL
 ) -> str:
-    """Ask `state`, which gives (live nodes, GPUs) or raises, until it is enough; what is missing after `timeout`, or ""."""
+    """Ask `state`, which gives (live nodes, GPUs) or raises, until it is enough; "" or what is missing."""
     deadline = time.monotonic() + timeout
     while True:
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
+KEY = "feedface" * 5  # of no account
 
 RECIPE = """\
 run: {name: tiny, dir: /shared/runs/tiny, device: cpu}
