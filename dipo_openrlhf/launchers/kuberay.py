@@ -42,10 +42,22 @@ def manifest(request: Request, variables: dict[str, str], options: KubeOptions) 
     _check_paths(request, mount)
     name = _kube_name(request.name)
     recipe = {key: setting.value for key, setting in request.settings.items()}
+    recipe.setdefault("run.name", request.name)  # which would else follow from the file's name
     documents = [_config_map(name, recipe), _ray_job(request, name, claim, mount, variables, options)]
-    text = yaml.safe_dump_all(documents, sort_keys=False, width=1000)
+    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
     refuse_secrets("the manifest", text, request.secrets)
     return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, so that the recipe in the manifest can be read and edited."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _kube_name(name: str) -> str:
