@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dipo_openrlhf.key_values import refuse_secrets
 from dipo_openrlhf.launchers.request import Request
@@ -26,15 +26,10 @@ def local_script(request: Request) -> str:
     return script
 
 
-def run_script(script: str, run_dir: Path) -> int:
-    """Keep it in the run's folder and run it; its exit status. Ctrl-C reaches the training, which ends itself."""
+def run_script(script: str, run_dir: Path) -> NoReturn:
+    """Keep it in the run's folder and become it: signals reach the training directly, and its status is ours."""
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "run.sh"
     path.write_text(script, encoding="utf-8")
     path.chmod(0o755)
-    process = subprocess.Popen(["bash", str(path)], env=dict(os.environ))
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.terminate()
+    os.execvp("bash", ["bash", str(path)])

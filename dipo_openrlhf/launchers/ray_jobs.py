@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import shlex
 import time
@@ -93,6 +95,8 @@ def client_of(address: str) -> Any:
     """Ray's client, whose requests have a deadline. Raises UserError where nothing answers."""
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)  # a line for each package it zips
+
     class Client(JobSubmissionClient):
         def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
             return super()._do_request(method, endpoint, **{"timeout": REQUEST_TIMEOUT, **options})
@@ -126,7 +130,9 @@ def info(client: Any, job: str) -> Any:
     try:
         return client.get_job_info(job)
     except Exception as error:
-        known = [details.submission_id for details in client.list_jobs() if details.submission_id]
+        known: list[str] = []
+        with contextlib.suppress(Exception):  # the first answer is what counts
+            known = [details.submission_id for details in client.list_jobs() if details.submission_id]
         hint = f"; it knows {', '.join(known[-3:])}" if known else "; it has no jobs"
         raise UserError(f"no job {job!r} on this cluster{hint} ({one_line(error)[:120]})") from None
 

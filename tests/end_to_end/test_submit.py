@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from stack import Dipo, write_recipe
 from two_nodes import HEAD, WORKER, Cluster, poll, two_nodes
@@ -22,6 +23,7 @@ from dipo_openrlhf.processes import RUN_ID
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000)]
 
+ACTORS = ("PolicyModelActor", "RolloutRayActor", "DiPOTrainer")
 WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
 LIMIT = 1200  # seconds for a few steps, start-up and evaluation, on two cores shared with others
 EVALUATE = [
@@ -83,18 +85,20 @@ def assert_nothing_is_left(cluster: Cluster) -> None:
     def gone() -> bool:
         actors = [row for row in cluster.state("actors") if row["state"] != "DEAD"]
         groups = [row for row in cluster.state("placement_groups") if row["state"] != "REMOVED"]
-        runs = [process for process in cluster.processes() if RUN_ID in _environment(process)]
+        runs = [process for process in cluster.processes() if _is_of_a_run(process)]
         return not actors and not groups and not runs
 
     poll(gone, 60, "actors, placement groups and processes of the job to be gone")
     assert sorted(cluster.addresses().values()) == [HEAD, WORKER]
 
 
-def _environment(process: object) -> dict[str, str]:
+def _is_of_a_run(process: psutil.Process) -> bool:
+    """By the run's mark, or by the title that Ray gives its workers, which may overwrite their environment."""
     try:
-        return dict(process.environ())  # type: ignore[attr-defined]
-    except Exception:
-        return {}
+        title = " ".join(process.cmdline())
+        return RUN_ID in process.environ() or any(f"ray::{name}" in title for name in ACTORS)
+    except (psutil.Error, OSError):
+        return False  # ended meanwhile
 
 
 def assert_key_is_nowhere(*places: Path) -> None:

@@ -52,7 +52,7 @@ class Cluster:
 
     def processes(self) -> list[psutil.Process]:
         """All processes of the cluster and of its jobs."""
-        return processes_of(self.mark, MARK)
+        return list(_with_children(processes_of(self.mark, MARK)))
 
 
 def poll(condition: Callable[[], Any], limit: float, what: str) -> Any:
@@ -113,7 +113,7 @@ def _start(options: list[str], environment: dict[str, str], cluster: Cluster, up
             if up():
                 return
             time.sleep(1)
-        for process in _with_children(cluster.processes()):
+        for process in cluster.processes():
             if process.pid not in before:
                 with contextlib.suppress(psutil.Error):
                     process.kill()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,33 @@ def test_the_commands_print_manifest_and_script(project):
     ):
         with pytest.raises(UserError, match=words):
             CliRunner().invoke(app, ["submit", *arguments, "--dry-run"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--to", "slurm", "--time", "60", "--exclude", "x"],
+            "--exclude: does not go with --to slurm, but with ray",
+        ),
+        (["--to", "local", "--no-follow"], "--no-follow: does not go with --to local, but with ray"),
+        (["--to", "kuberay", "--secrets-file", "/k"], "but with ray, slurm; pods take keys .* --secret NAME"),
+        (["--time", "60"], "--time: does not go with --to ray, but with slurm"),
+    ],
+)
+def test_an_option_of_another_launcher_is_refused(project, words, message):
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(app, ["submit", "big.yaml", *words, "--dry-run"], catch_exceptions=False)
+
+
+def test_the_local_script_takes_this_process_over(tmp_path):
+    code = (
+        "from pathlib import Path; from dipo_openrlhf.launchers.local import run_script;"
+        f"run_script('#!/bin/bash\\necho $PPID; exit 7', Path({str(tmp_path / 'run')!r}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout.strip()) == (7, str(os.getpid())), result.stderr
+    assert os.access(tmp_path / "run" / "run.sh", os.X_OK)
 
 
 def test_it_resumes_only_where_there_is_something(project, tmp_path):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import ray_jobs, upload
+from dipo_openrlhf.launchers.commands import why
 from dipo_openrlhf.launchers.request import make_request
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
@@ -261,3 +262,19 @@ def test_our_code_travels_whole():
             if path.is_file() and "__pycache__" not in path.parts
         }
         assert files[name] == whole
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (None, "no message"),
+        ("Currently running.", "Currently running."),
+        (
+            "Job failed with exit code 1, last available logs (truncated):\nTraceback",
+            "Job failed with exit code 1",
+        ),
+        ("Job failed, last available logs:\nerror: a\nstep 1\nerror: the disk is full\n", "the disk is full"),
+    ],
+)
+def test_why_a_job_failed_is_one_line(message, line):
+    assert why(message) == line
