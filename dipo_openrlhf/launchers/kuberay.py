@@ -1,6 +1,6 @@
 """A recipe as a KubeRay RayJob: a manifest with the recipe in it, for `kubectl apply -f`.
 
-KubeRay makes a Ray cluster for the job, runs it and removes the cluster. Fields: ray.io/v1, KubeRay 1.2 or later (backoffLimit)
+KubeRay makes a Ray cluster for the job, runs it and removes the cluster. Fields: ray.io/v1 of KubeRay 1.2 or later
 (https://ray-project.github.io/kuberay/reference/api/). Keys come from a Kubernetes Secret, by reference alone.
 """
 
