@@ -50,10 +50,12 @@ def train_command(
 
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
+    from dipo_openrlhf.key_values import load_secrets
     from dipo_openrlhf.recipe import load_recipe
     from dipo_openrlhf.recipe_yaml import parse_overrides
     from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
 
+    load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
     if dry_run:
         typer.echo(command_text(plan_run(loaded, resume)))
@@ -126,6 +128,7 @@ def _register() -> None:
     from dipo_eval.regrade_cli import grade_command
     from dipo_eval.watch import cli as watch_cli
     from dipo_openrlhf.data_cli import data_command
+    from dipo_openrlhf.launchers import cli as submit_cli
 
     app.command("data")(data_command)
     app.command("eval")(eval_command)
@@ -134,6 +137,7 @@ def _register() -> None:
     app.command("gate")(gate_command)
     app.command("export")(export_command)
     app.command("watch")(watch_cli.watch_command)
+    app.command("submit", context_settings=submit_cli.PASS_THROUGH)(submit_cli.submit_command)
     watch_cli.read_recipe = _watched_recipe
 
 

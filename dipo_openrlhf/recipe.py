@@ -46,6 +46,11 @@ class RunSection(BaseModel):
         "vllm.num_engines, left out, is what fits. 0: not said, nothing is checked.",
     )
     gpus_per_node: int = Field(8, ge=1, description="GPUs of each of run.nodes.")
+    ray: Literal["auto", "cluster"] = Field(
+        "auto",
+        description="auto: on CPU a Ray of the run's own, on GPUs as OpenRLHF does. cluster: join the Ray cluster of "
+        "RAY_ADDRESS, else of this machine, as `dipo submit` does; never stop it.",
+    )
     cpu_threads: int = Field(
         0, ge=0, description="OpenMP threads of each process on CPU; 0: all cores of the machine."
     )
@@ -137,6 +142,11 @@ def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recip
     """Read, merge and validate. Raises UserError with key, value, place and remedy."""
     source, settings = merged_settings(name)
     return build_recipe(source, {**settings, **(overrides or {})})
+
+
+def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> dict[str, Setting]:
+    """What the recipe, those it extends and the command line say, as written. Raises UserError."""
+    return {**merged_settings(name)[1], **(overrides or {})}
 
 
 def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:

@@ -61,9 +61,7 @@ def _check_method(recipe: Recipe) -> None:
             "batch and would destroy its signal: leave it out, or change dipo.estimator",
         )
     if recipe.get("rollout.n_samples_per_prompt") < 2:
-        raise _refuse(
-            recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples"
-        )
+        raise _refuse(recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples")
     if recipe.get("train.async_enable"):
         raise _refuse(recipe, "train.async_enable", "asynchronous training is not supported yet")
     _check_kl(recipe, method)

@@ -77,6 +77,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         cpu=on_this_cpu,
         gpus=gpus,
         environment=cpu.environment(recipe.run.cpu_threads or usable_cores()) if on_this_cpu else {},
+        cluster=recipe.run.ray == "cluster",
     )
 
 

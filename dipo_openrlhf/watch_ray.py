@@ -22,6 +22,7 @@ from typing import Any
 
 from dipo_eval.watch.parent import end_with_parent
 from dipo_openrlhf.events import read_events
+from dipo_openrlhf.key_values import SECRETS_FILE, load_secrets
 
 _READY = "training"
 _POLL = 1.0
@@ -30,6 +31,8 @@ _NO_CLUSTER = 3
 
 def run_command(command: list[str], log: str, environment: dict[str, str]) -> int:
     """In the Ray worker: run the watcher to its end and return its status."""
+    os.environ.update({name: environment[name] for name in (SECRETS_FILE,) if name in environment})
+    load_secrets()
     with open(log, "ab") as output:
         process = subprocess.Popen(
             command,
@@ -70,7 +73,7 @@ def run_as_task(task: dict[str, Any]) -> int:
     remote = ray.remote(run_command).options(
         num_gpus=task["num_gpus"], num_cpus=task["num_cpus"], max_retries=0, name="dipo watch"
     )
-    names = ("DIPO_RUN_ID", "DIPO_DATA_DIR", "DIPO_CACHE_DIR", "WANDB_MODE", "PYTHONPATH")
+    names = (SECRETS_FILE, "DIPO_RUN_ID", "DIPO_DATA_DIR", "DIPO_CACHE_DIR", "WANDB_MODE", "PYTHONPATH")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     reference = remote.remote(task["command"], str(Path(task["run_dir"], "watch.log")), environment)
     print(f"asked Ray for {task['num_gpus']} GPUs and {task['num_cpus']} CPUs", flush=True)

@@ -99,10 +99,14 @@ def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]
     watcher = _Watcher(recipe, run_dir)
     try:
         if recipe.watch.when == "during":
-            watcher.start(as_ray_task=recipe.watch.ray and not on_cpu(recipe.run.device))
+            watcher.start(as_ray_task=_has_gpus_of_ray(recipe))
         yield watcher.finish
     finally:
         watcher.end()
+
+
+def _has_gpus_of_ray(recipe: Recipe) -> bool:
+    return recipe.watch.ray and not on_cpu(recipe.run.device)
 
 
 class _Watcher:
@@ -148,7 +152,8 @@ class _Watcher:
         log, limit = self.run_dir / LOG, self.recipe.watch.finish_timeout
         deadline = time.monotonic() + limit
         if self.process is None or (self.process.poll() is not None and not self._is_complete()):
-            self.start(as_ray_task=False)
+            # A Ray of the training's own has ended with it; a cluster that was joined still has the GPUs.
+            self.start(as_ray_task=_has_gpus_of_ray(self.recipe) and self.recipe.run.ray == "cluster")
         assert self.process is not None
         if self.process.poll() is None:
             console.print(

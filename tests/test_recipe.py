@@ -267,3 +267,13 @@ def test_settings_remember_their_line(tmp_path):
     assert settings["a.b"] == Setting(1, f"{path}:2")
     assert settings["a.c.d"].where.endswith(":3")
     assert settings["e.f"].value == [3, 4]
+
+
+def test_a_run_joins_a_cluster_only_where_it_is_told_to(tmp_path):
+    from dipo_openrlhf.train import plan_run
+
+    alone, joined = load(tmp_path), load(tmp_path, MINIMAL, "--run.ray", "cluster")
+    assert (plan_run(alone).cluster, plan_run(joined).cluster) == (False, True)
+    assert joined.hash == alone.hash
+    with pytest.raises(UserError, match=r"run\.ray: 'clustr'"):
+        load(tmp_path, MINIMAL, "--run.ray", "clustr")

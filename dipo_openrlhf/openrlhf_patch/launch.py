@@ -24,7 +24,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import cpu, version
+from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
 from dipo_openrlhf.openrlhf_patch.failures import one_line
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.processes import RUN_ID, end_processes
@@ -43,6 +43,7 @@ class LaunchPlan:
     cpu: bool
     gpus: int  # pretended GPUs of a CPU run: one for each actor rank and engine
     environment: dict[str, str] = field(default_factory=dict)
+    cluster: bool = False  # join the running Ray cluster; else a Ray of the run's own
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -68,6 +69,9 @@ class TrainerFactory:
         return ray.remote(self.trainer_class).remote(*args, **self.extra, **generate_kwargs)
 
 
+RAY_STARTS = 3
+
+
 def _start_local_ray(plan: LaunchPlan) -> None:
     """A Ray of our own with pretended GPUs; OpenRLHF keeps a Ray that is already initialised."""
     import ray
@@ -75,15 +79,22 @@ def _start_local_ray(plan: LaunchPlan) -> None:
     # Settings of the caller's shell: one would join its cluster, the other contradicts the pretended GPUs.
     for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
         os.environ.pop(name, None)
-    ray.init(
-        address="local",
-        num_gpus=plan.gpus,
-        num_cpus=2 * plan.gpus + 4,
-        include_dashboard=False,
-        object_store_memory=512 * 1024**2,
-        runtime_env={"worker_process_setup_hook": _WORKER_HOOK, "env_vars": plan.environment},
-        log_to_driver=True,
-    )
+    settings: dict[str, Any] = {
+        "address": "local", "num_gpus": plan.gpus, "num_cpus": 2 * plan.gpus + 4, "include_dashboard": False,
+        "object_store_memory": 512 * 1024**2, "log_to_driver": True,
+        "runtime_env": {"worker_process_setup_hook": _WORKER_HOOK, "env_vars": plan.environment},
+    }  # fmt: skip
+    for attempt in range(1, RAY_STARTS + 1):
+        try:
+            ray.init(**settings)
+            return
+        except (
+            Exception
+        ) as error:  # Ray's own limit is 30 s, in ray/_private/node.py:411, and a plain Exception
+            if "timed out during startup" not in str(error) or attempt == RAY_STARTS:
+                raise
+            print(f"Ray did not come up within 30 seconds (attempt {attempt} of {RAY_STARTS})", flush=True)
+            ray.shutdown()
 
 
 def _allow_fp32() -> None:
@@ -133,9 +144,12 @@ def run(plan: LaunchPlan) -> None:
     from dipo_openrlhf.openrlhf_patch.preflight import check_prompts
 
     check_prompts(plan.argv)
-    write_event(run_dir, "starting Ray")
-    if plan.cpu:
+    write_event(run_dir, "joining the Ray cluster" if plan.cluster else "starting Ray")
+    if plan.cluster:
+        cluster.join(plan.gpus, plan.environment, run_dir)
+    elif plan.cpu:
         _start_local_ray(plan)
+    if plan.cpu:
         _allow_fp32()
     write_event(run_dir, "importing OpenRLHF")
     import openrlhf.trainer.ppo_trainer as ppo_trainer
@@ -174,11 +188,13 @@ def main(path: str) -> int:
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = "failed"
     try:
         run(plan)
         outcome = "done"
     except KeyboardInterrupt:
+        _finish_undisturbed()
         outcome = "interrupted"
         write_event(run_dir, "interrupted")
         return 130
@@ -196,6 +212,12 @@ def main(path: str) -> int:
         _stop_ray()
     write_event(run_dir, "done")
     return 0
+
+
+def _finish_undisturbed() -> None:
+    """A second signal (a job's end reaches us and `dipo train`, which passes it on) must not cut the clean-up short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop_ray() -> None:

@@ -59,7 +59,7 @@ def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = 
     """[low, high] widened to round numbers, to 0 where asked or near; `cap` limits the top."""
     if low >= 0 and (from_zero or low < 0.3 * high):
         low = 0.0
-    if high <= low:
+    if high - low <= 1e-9 * abs(high):  # one value, but for rounding
         room = abs(high) * 0.1 or 1.0
         low, high = (low if low == 0 else low - room), high + room
     step = nice_step(high - low, 5)

@@ -1,0 +1,35 @@
+"""A recipe on this one machine, as a plain script that can be started again."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.launchers.request import Request
+from dipo_openrlhf.launchers.templates import render
+
+
+def local_script(request: Request) -> str:
+    """The script; keys come from the environment in which it is started."""
+    script = render(
+        "local.sh.j2",
+        name=" ".join(request.name.split()),
+        folder=shlex.quote(str(Path.cwd())),
+        python=shlex.quote(sys.executable),
+        arguments=shlex.join(request.arguments),
+    )
+    refuse_secrets("the script", script, request.secrets)
+    return script
+
+
+def run_script(script: str, run_dir: Path) -> NoReturn:
+    """Keep it in the run's folder and become it: signals reach the training directly, and its status is ours."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "run.sh"
+    path.write_text(script, encoding="utf-8")
+    path.chmod(0o755)
+    os.execvp("bash", ["bash", str(path)])

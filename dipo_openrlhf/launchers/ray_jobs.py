@@ -1,0 +1,209 @@
+"""A recipe as a job of a running Ray cluster, through its job server (`ray[default]`)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError, one_line
+from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.launchers import upload
+from dipo_openrlhf.launchers.request import Request, job_variables
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
+START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and started the job
+STOP_WAIT = 90  # seconds that Ray lets a stopped job clean up before it kills it; its own default is 3
+LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
+_POLL = 1.0
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """Exactly what is sent."""
+
+    address: str
+    submission_id: str
+    entrypoint: str
+    runtime_env: dict[str, Any]
+    metadata: dict[str, str]
+    uploads: list[upload.Upload]
+    not_sent: list[str]  # names of keys set here, which stay here
+
+
+def server_address(given: str | None) -> str:
+    """--address, else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS where that is a URL, else this machine's."""
+    named = given or os.environ.get("RAY_API_SERVER_ADDRESS") or ""
+    if not named and os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
+        named = os.environ["RAY_ADDRESS"]
+    address = (named or DEFAULT_ADDRESS).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise UserError(f"--address {address!r}: give the job server's URL, such as http://HEAD:8265")
+    return address
+
+
+def plan_job(
+    request: Request, address: str, excludes: list[str], env: list[str], secrets_file: str | None
+) -> JobPlan:
+    """Checked, with nothing sent yet. Raises UserError."""
+    root = Path.cwd()
+    patterns = (*upload.EXCLUDES, *excludes)
+    folder = upload.uploaded_files(root, patterns)
+    code = upload.uploaded_code(patterns)
+    source = request.recipe.source
+    recipe_file = {} if request.arguments[0] == Path(source).stem else {"RECIPE": os.path.relpath(source)}
+    upload.check_paths_travel({**recipe_file, **request.paths}, root, folder)
+    upload.check_upload(folder, request.secrets)
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
+    metadata = {
+        "dipo_recipe": request.name,
+        "dipo_recipe_hash": request.recipe.hash,
+        "dipo_run_dir": str(request.recipe.run_dir),
+    }
+    runtime_env = {
+        "working_dir": str(root),
+        "excludes": list(patterns),
+        "py_modules": [str(part.root) for part in code],
+        "env_vars": variables,
+    }
+    refuse_secrets("the runtime environment", repr((runtime_env, metadata)), request.secrets)
+    return JobPlan(
+        address=address,
+        submission_id=f"dipo-{_word(request.name)}-{uuid.uuid4().hex[:8]}",
+        entrypoint=shlex.join(request.command),
+        runtime_env=runtime_env,
+        metadata=metadata,
+        uploads=[folder, *code],
+        not_sent=[] if secrets_file else sorted(request.secrets),
+    )
+
+
+def _word(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name)[:40]
+
+
+def client_of(address: str) -> Any:
+    """Ray's client, whose requests have a deadline. Raises UserError where nothing answers."""
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray").setLevel(logging.WARNING)  # a line for each package it zips
+
+    class Client(JobSubmissionClient):
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+            return super()._do_request(method, endpoint, **{"timeout": REQUEST_TIMEOUT, **options})
+
+    try:
+        return Client(address)
+    except Exception as error:  # requests, Ray and versions each have their own
+        raise UserError(
+            f"no Ray job server answers at {address}: {one_line(error)}; start the head with ray[default] and "
+            "--dashboard-host, or forward its port 8265"
+        ) from None
+
+
+def submit(client: Any, plan: JobPlan) -> str:
+    """Upload and start; the job's id. Raises UserError with the server's answer."""
+    try:
+        return str(
+            client.submit_job(
+                entrypoint=plan.entrypoint,
+                submission_id=plan.submission_id,
+                runtime_env=dict(plan.runtime_env),
+                metadata=dict(plan.metadata),
+            )
+        )
+    except Exception as error:
+        raise UserError(f"{plan.address} did not take the job: {one_line(error)}") from None
+
+
+def info(client: Any, job: str) -> Any:
+    """Ray's JobDetails. Raises UserError for an id that the cluster does not know."""
+    try:
+        return client.get_job_info(job)
+    except Exception as error:
+        known: list[str] = []
+        with contextlib.suppress(Exception):  # the first answer is what counts
+            known = [details.submission_id for details in client.list_jobs() if details.submission_id]
+        hint = f"; it knows {', '.join(known[-3:])}" if known else "; it has no jobs"
+        raise UserError(f"no job {job!r} on this cluster{hint} ({one_line(error)[:120]})") from None
+
+
+def wait_until_started(client: Any, job: str) -> Any:
+    """Wait until the job is past PENDING. Raises UserError after START_TIMEOUT; the job stays queued."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while (details := info(client, job)).status.value == "PENDING":
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"job {job} is still PENDING after {START_TIMEOUT:.0f} s ({details.message}): it stays in the queue; "
+                f"see dipo submit --status {job}, or end it with dipo submit --stop {job}"
+            )
+        time.sleep(_POLL)
+    return details
+
+
+def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
+    """Pass on the job's log as it grows until the job has ended; its JobDetails.
+
+    A lost connection is taken up again where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
+    """
+    wait_until_started(client, job)
+    log = _Log(write)
+    lost_since: float | None = None
+    while True:
+        try:
+            asyncio.run(log.pass_on(client, job))
+            details = client.get_job_info(job)
+            lost_since = None
+        except Exception as error:
+            lost_since = lost_since or time.monotonic()
+            if time.monotonic() - lost_since > LOST_TIMEOUT:
+                raise UserError(
+                    f"the job server has not answered for {LOST_TIMEOUT:.0f} s ({one_line(error)}); the job may go on: "
+                    f"dipo submit --logs {job}"
+                ) from None
+        else:
+            if details.status.is_terminal():
+                return details
+        time.sleep(_POLL)
+
+
+class _Log:
+    """A job's log, which Ray sends from its beginning at every connection."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self.written = 0  # characters
+
+    async def pass_on(self, client: Any, job: str) -> None:
+        """Write what is new until the server closes the log. Raises what Ray raises."""
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, self.written - seen) :]
+            seen += len(text)
+            if new:
+                self.write(new)
+                self.written = seen
+
+
+def stop(client: Any, job: str) -> Any:
+    """Stop a job and wait until Ray says that it has ended. Raises UserError when it does not."""
+    if (details := info(client, job)).status.is_terminal():
+        return details
+    client.stop_job(job)
+    deadline = time.monotonic() + STOP_WAIT + 60
+    while not (details := info(client, job)).status.is_terminal():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"job {job} has not ended {STOP_WAIT + 60} s after it was told to stop: see its log"
+            )
+        time.sleep(_POLL)
+    return details

@@ -1,0 +1,146 @@
+"""A recipe checked and turned into what is to run, before anything is sent anywhere."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.key_values import SECRETS_FILE, is_secret_name, refuse_secrets, secrets_in
+from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
+from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
+from dipo_openrlhf.recipe import Recipe, load_recipe, recipe_settings
+from dipo_openrlhf.recipe_files import BUILT_IN, JOINT, find_recipe
+from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
+
+TARGETS = ("ray", "slurm", "kuberay", "local")
+_PATH_KEYS = ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: a valid recipe, where it goes, and the command that runs it there."""
+
+    target: str
+    recipe: Recipe
+    needs: Needs
+    arguments: list[str]  # of `dipo train`: the recipe and its overrides
+    resume: bool
+    settings: dict[str, Setting]  # all of the recipe as written, overrides included
+    paths: dict[str, str]  # recipe key -> path as written, of what is read from disk
+    secrets: dict[str, str] = field(repr=False, default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def command(self) -> list[str]:
+        """What a Ray job runs."""
+        resume = ["--resume"] if self.resume else []
+        recipe, *overrides = self.arguments
+        return ["python", "-m", "dipo_openrlhf.cli", "train", recipe, *resume, *overrides]
+
+
+def make_request(
+    recipe: str, target: str, tokens: list[str], *, resume: bool = False, gpus_per_node: int = GPUS_OF_A_NODE
+) -> Request:
+    """Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
+    if target not in TARGETS:
+        near = difflib.get_close_matches(target, TARGETS, n=1)
+        raise UserError(
+            f"--to {target!r}: {f'did you mean {near[0]}? ' if near else ''}one of {', '.join(TARGETS)}"
+        )
+    overrides = parse_overrides(tokens)
+    extra: list[str] = []
+    if target != "local":
+        extra = _cluster_overrides(recipe, overrides)
+    everything = {**overrides, **parse_overrides(extra)}
+    settings = recipe_settings(recipe, everything)
+    loaded = load_recipe(recipe, everything)
+    request = Request(
+        target=target,
+        recipe=loaded,
+        needs=needs_of(loaded, gpus_per_node),
+        arguments=[_recipe_argument(recipe), *tokens, *extra],
+        resume=resume,
+        settings=settings,
+        paths=_paths(settings),
+        secrets=secrets_in(os.environ),
+    )
+    refuse_secrets("the command", shlex.join(request.command), request.secrets)
+    for path in find_recipe(recipe):
+        refuse_secrets(str(path), path.read_bytes(), request.secrets)
+    if target != "local":
+        _check_run_dir(loaded)
+    _check_inputs(loaded, request.paths)
+    return request
+
+
+def _cluster_overrides(recipe: str, overrides: dict[str, Setting]) -> list[str]:
+    """The job joins the cluster; `auto` must not be decided by the device of the machine that submits."""
+    settings = recipe_settings(recipe, overrides)
+    device = settings.get("run.device")
+    extra = ["--run.ray", "cluster"]
+    return extra if device is not None and device.value != "auto" else [*extra, "--run.device", "gpu"]
+
+
+def _recipe_argument(recipe: str) -> str:
+    """Built-in recipes and variants by name, a file relative to the current folder, which is the job's folder as well."""
+    return JOINT.join(_recipe_part(path) for path in find_recipe(recipe))
+
+
+def _recipe_part(path: Path) -> str:
+    if path.resolve().is_relative_to(BUILT_IN):
+        return path.name.removesuffix(".yaml")
+    inside = path.resolve().is_relative_to(Path.cwd().resolve())
+    return str(path.resolve().relative_to(Path.cwd().resolve())) if inside else str(path.resolve())
+
+
+def _paths(settings: dict[str, Setting]) -> dict[str, str]:
+    values: dict[str, Any] = {key: settings[key].value for key in _PATH_KEYS if key in settings}
+    return {key: value for key, value in values.items() if isinstance(value, str) and "," not in value}
+
+
+def _check_run_dir(recipe: Recipe) -> None:
+    if not Path(recipe.run.dir).expanduser().is_absolute() or not recipe.run.dir:
+        place = recipe.where.get("run.dir", recipe.source)
+        raise UserError(
+            f"{place}: run.dir: {recipe.run.dir!r}: must be an absolute path on storage that every node sees: "
+            "checkpoints and logs of a job in a folder of one node are lost with it"
+        )
+
+
+def _check_inputs(recipe: Recipe, paths: dict[str, str]) -> None:
+    """What lies on this machine is checked here; absolute paths may exist on the cluster alone."""
+    model = paths.get("actor.model_name_or_path", "")
+    if model and (not Path(model).is_absolute() or Path(model).exists()):
+        check_model(model)
+    data = paths.get("data.prompt_dataset", "")
+    if data and (not Path(data).is_absolute() or Path(data).exists()):
+        check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
+
+
+def job_variables(env: list[str], secrets_file: str | None) -> dict[str, str]:
+    """Variables of the job, and where its keys are. What stores them shows them to others, so a key is refused."""
+    variables = {}
+    for name in env:
+        if is_secret_name(name):
+            raise UserError(
+                f"--env {name}: Ray, Slurm and Kubernetes show a job's variables: put the key into a file that you alone "
+                "can read, on storage that every node sees, and name it with --secrets-file (kuberay: --secret)"
+            )
+        if name not in os.environ:
+            raise UserError(f"--env {name}: is not set here: export it first")
+        variables[name] = os.environ[name]
+    if secrets_file:
+        if not Path(secrets_file).is_absolute():
+            raise UserError(
+                f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
+            )
+        variables[SECRETS_FILE] = secrets_file
+    return variables

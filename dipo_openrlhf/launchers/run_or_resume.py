@@ -1,0 +1,40 @@
+"""`dipo train`, with --resume where the run's folder holds a whole checkpoint: what a scheduler starts again and again.
+
+python -m dipo_openrlhf.launchers.run_or_resume RECIPE [--section.key value ...]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from dipo_openrlhf.openrlhf_patch import checkpoints
+from dipo_openrlhf.recipe import load_recipe
+from dipo_openrlhf.recipe_yaml import parse_overrides
+
+
+def train_arguments(arguments: list[str]) -> list[str]:
+    """The arguments of `dipo`. Raises UserError for a mistake in the recipe."""
+    given = [word for word in arguments if word != "--resume"]
+    recipe = load_recipe(given[0], parse_overrides(given[1:]))
+    folder = Path(recipe.get("ckpt.path"))
+    whole = folder.exists() and checkpoints.resumable_steps(folder)
+    return ["train", given[0], *(["--resume"] if whole else []), *given[1:]]
+
+
+def main() -> None:
+    """Become `dipo train`: the scheduler's signals reach it directly."""
+    from dipo_eval.errors import UserError
+
+    try:
+        arguments = train_arguments(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"dipo {' '.join(arguments[:2])}{' --resume' if '--resume' in arguments else ''}", flush=True)
+    os.execv(sys.executable, [sys.executable, "-m", "dipo_openrlhf.cli", *arguments])
+
+
+if __name__ == "__main__":
+    main()

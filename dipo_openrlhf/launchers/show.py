@@ -1,0 +1,46 @@
+"""A plan in words: what `dipo submit --dry-run` prints. Names of variables, never their values."""
+
+from __future__ import annotations
+
+from dipo_openrlhf.launchers.ray_jobs import JobPlan
+from dipo_openrlhf.launchers.request import Request
+
+
+def job_text(plan: JobPlan, request: Request) -> str:
+    """The whole of a Ray job."""
+    needs = request.needs
+    lines = [
+        f"to            {plan.address} (nothing is sent: --dry-run)",
+        f"job           {plan.submission_id}",
+        f"entrypoint    {plan.entrypoint}",
+        f"takes         {needs.gpus} {'pretended ' if needs.cpu else ''}GPUs of the cluster",
+        f"metadata      {', '.join(f'{key}={value}' for key, value in sorted(plan.metadata.items()))}",
+        f"variables     {', '.join(sorted(plan.runtime_env['env_vars']))} (names; values are not shown)",
+        f"keys          {_keys(plan)}",
+        f"excludes      {' '.join(plan.runtime_env['excludes'])}",
+    ]
+    for number, upload in enumerate(plan.uploads):
+        kind = "working_dir" if number == 0 else "py_modules"
+        lines.append(f"{kind:<13} {upload.root}: {len(upload.files)} files, {size_text(upload.size)}")
+        if number == 0:
+            lines += [f"    {size_text(size):>10}  {name}" for name, size in upload.files.items()]
+    total = sum(upload.size for upload in plan.uploads)
+    lines.append(
+        f"in all        {sum(len(u.files) for u in plan.uploads)} files, {size_text(total)} before compression"
+    )
+    return "\n".join(lines)
+
+
+def _keys(plan: JobPlan) -> str:
+    if "DIPO_SECRETS_FILE" in plan.runtime_env["env_vars"]:
+        return "read on the cluster from the file of --secrets-file; no value is sent"
+    kept = f"; set here and not sent: {', '.join(plan.not_sent)}" if plan.not_sent else ""
+    return f"from the cluster's own environment{kept}"
+
+
+def size_text(size: int) -> str:
+    """Bytes in a unit that a person reads."""
+    for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} B"

@@ -1,0 +1,280 @@
+"""What `dipo submit --to ray` would send: checked, shown, and free of keys. The real cluster is in end_to_end/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.launchers import ray_jobs, upload
+from dipo_openrlhf.launchers.commands import why
+from dipo_openrlhf.launchers.request import make_request
+
+KEY = "feedface" * 5  # what the fixture sets; of no account
+ADDRESS = "http://127.0.0.1:8265"
+
+
+def plan(
+    recipe: str = "tiny.yaml", *tokens: str, excludes: list[str] | None = None, **options: Any
+) -> ray_jobs.JobPlan:
+    request = make_request(recipe, "ray", list(tokens))
+    return ray_jobs.plan_job(
+        request, ADDRESS, excludes or [], options.get("env", []), options.get("secrets_file")
+    )
+
+
+def dry_run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["submit", *arguments, "--dry-run"])
+    if isinstance(result.exception, UserError):
+        return 2, str(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_a_dry_run_shows_all_that_would_be_sent(project):
+    (project / "data").mkdir()
+    (project / "data" / "more.jsonl").write_text("x" * 2048)
+    status, output = dry_run("tiny.yaml", "--dipo.alpha", "0.2", "--address", ADDRESS)
+    assert status == 0
+    entry = "python -m dipo_openrlhf.cli train tiny.yaml --dipo.alpha 0.2 --run.ray cluster"
+    assert re.search(rf"entrypoint +{re.escape(entry)}\n", output)
+    assert "takes         2 pretended GPUs" in output
+    for size, name in (("2.0 KiB", "data/more.jsonl"), ("2 B", "model/config.json")):
+        assert re.search(rf"{size} +{name}", output)
+    assert re.search(r"working_dir +\S+project: 5 files", output)
+    assert len(re.findall("py_modules", output)) == 2
+    assert "RAY_JOB_STOP_WAIT_TIME_S" in output
+    assert "set here and not sent: WANDB_API_KEY" in output
+    assert KEY not in output
+
+
+def test_on_a_cluster_auto_means_gpu(project):
+    text = (project / "tiny.yaml").read_text().replace(", device: cpu", "")
+    (project / "auto.yaml").write_text(text.replace("/shared/runs/tiny", "/shared/runs/auto"))
+    assert plan("auto.yaml", "--vllm.num_engines", "1", "--actor.num_gpus_per_node", "1").entrypoint.endswith(
+        "--run.ray cluster --run.device gpu"
+    )
+
+
+def test_files_that_hold_keys_and_weights_stay_here(project):
+    for name in (".env", "prod.env", "id_rsa", "tls.key", "my_secrets.txt", "weights.safetensors"):
+        (project / name).write_text(KEY)
+    (project / ".git").mkdir()
+    (project / ".git" / "config").write_text(KEY)
+    sent = set(plan().uploads[0].files)
+    assert sent == {"tiny.yaml", "big.yaml", "prompts.jsonl", "model/config.json"}
+
+
+def test_gitignore_and_exclude_are_heeded(project):
+    (project / ".gitignore").write_text("notes/\n")
+    for name in ("notes/a.txt", "plots/b.txt"):
+        (project / name).parent.mkdir()
+        (project / name).write_text("x")
+    sent = set(plan(excludes=["/plots/"]).uploads[0].files)
+    assert not {"notes/a.txt", "plots/b.txt"} & sent
+
+
+def test_ray_zips_exactly_what_was_listed(project, tmp_path):
+    """Ray's own packaging, which the upload runs, on the same folder and patterns."""
+    import zipfile
+
+    from ray._private.runtime_env.packaging import create_package
+
+    (project / ".env").write_text(KEY)
+    (project / ".gitignore").write_text("*.log\n")
+    (project / "a.log").write_text("x")
+    planned = plan()
+    target = tmp_path / "package.zip"
+    create_package(str(project), target, include_gitignore=True, excludes=planned.runtime_env["excludes"])
+    with zipfile.ZipFile(target) as archive:
+        assert {name for name in archive.namelist() if not name.endswith("/")} == set(
+            planned.uploads[0].files
+        )
+
+
+def test_a_key_in_a_file_is_refused_by_name(project):
+    (project / "train.sh").write_text(f"export WANDB_API_KEY={KEY}\n")
+    with pytest.raises(UserError, match=r"train\.sh holds the value of WANDB_API_KEY") as raised:
+        plan()
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize("words", [["--run.name", KEY], ["--logger.wandb.project", KEY]])
+def test_a_key_in_an_argument_is_refused(project, words):
+    status, output = dry_run("tiny.yaml", *words)
+    assert status == 2
+    assert "the command holds the value of WANDB_API_KEY" in output
+    assert KEY not in output
+
+
+def test_a_key_is_no_variable_of_a_job(project, monkeypatch):
+    monkeypatch.setenv("DIPO_DATA_DIR", "/shared/data")
+    planned = plan(env=["DIPO_DATA_DIR"], secrets_file="/home/me/keys")
+    assert planned.runtime_env["env_vars"] == {
+        "RAY_JOB_STOP_WAIT_TIME_S": "90",
+        "DIPO_DATA_DIR": "/shared/data",
+        "DIPO_SECRETS_FILE": "/home/me/keys",
+    }
+    assert KEY not in repr(planned)
+    for name, words in (("WANDB_API_KEY", "--secrets-file"), ("NOT_SET", "export it first")):
+        with pytest.raises(UserError, match=words):
+            plan(env=[name])
+    with pytest.raises(UserError, match="absolute path"):
+        plan(secrets_file="keys")
+
+
+def test_too_large_an_upload_is_refused_with_the_largest_files(project, monkeypatch):
+    monkeypatch.setattr(upload, "LIMIT", 2**20)
+    (project / "big.jsonl").write_bytes(b"x" * 2**21)
+    with pytest.raises(UserError, match=r"2 MiB to send, more than 1: .*--exclude.*big\.jsonl \(2 MiB\)"):
+        plan()
+
+
+def test_what_the_recipe_names_must_travel(project):
+    (project / ".gitignore").write_text("prompts.jsonl\n")
+    with pytest.raises(UserError, match=r"data\.prompt_dataset: 'prompts\.jsonl': is not sent"):
+        plan()
+    (project / ".gitignore").unlink()
+    (project / "model" / "model.safetensors").write_text("x")
+    with pytest.raises(UserError, match=r"model_name_or_path: 'model': is not sent \(model\.safetensors\)"):
+        plan()
+
+
+def test_a_pattern_that_drops_our_own_code_is_refused(project):
+    with pytest.raises(UserError, match="leaves out this project's own"):
+        plan(excludes=["cli.py"])
+
+
+@pytest.mark.parametrize("folder", ["", "runs/tiny"])
+def test_a_run_folder_of_one_node_is_refused(project, folder):
+    (project / "tiny.yaml").write_text(
+        (project / "tiny.yaml").read_text().replace("dir: /shared/runs/tiny", f"dir: {folder!r}")
+    )
+    with pytest.raises(
+        UserError, match=r"run\.dir: .* must be an absolute path on storage that every node sees"
+    ):
+        plan()
+
+
+def test_mistakes_are_told_before_anything_is_sent(project):
+    for arguments, words in (
+        (["tiny.yaml", "--dipo.alfa", "1"], "did you mean 'alpha'?"),
+        (["tiny.yaml", "--to", "slrum"], "did you mean slurm?"),
+        (["none.yaml"], "no recipe 'none.yaml'"),
+        (["tiny.yaml", "--address", "ray://head:10001"], "give the job server's URL"),
+        (["tiny.yaml", "--data.prompt_dataset", "gone.jsonl"], "no such file"),
+        ([], "no recipe given"),
+        (["tiny.yaml", "--stop", "x"], "take one job's ID and nothing else"),
+    ):
+        status, output = dry_run(*arguments)
+        assert (status, words in output) == (2, True), output
+        assert "\n" not in output.strip()
+
+
+def test_no_server_is_one_line(project):
+    with pytest.raises(UserError, match=r"no Ray job server answers at http://127\.0\.0\.1:9: "):
+        ray_jobs.client_of("http://127.0.0.1:9")
+
+
+class Server:
+    """A job server's client as Ray's behaves: the log ends where the connection broke, then starts anew."""
+
+    def __init__(self, logs: list[str], status: list[str]) -> None:
+        self.logs, self.status = logs, status
+        self.stopped: list[str] = []
+
+    def get_job_info(self, job: str) -> Any:
+        value = self.status.pop(0) if len(self.status) > 1 else self.status[0]
+        terminal = value in ("SUCCEEDED", "FAILED", "STOPPED")
+        return SimpleNamespace(
+            status=SimpleNamespace(value=value, is_terminal=lambda: terminal), message="queued", metadata={}
+        )
+
+    async def tail_job_logs(self, job: str) -> Any:
+        text = self.logs.pop(0)
+        for letter in text.removesuffix("!"):
+            yield letter
+        if text.endswith("!"):
+            raise RuntimeError("connection lost")
+
+    def stop_job(self, job: str) -> bool:
+        self.stopped.append(job)
+        return True
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(ray_jobs, "_POLL", 0.0)
+
+
+def test_following_goes_on_where_the_connection_broke(quick):
+    server = Server(["abc!", "abcdef", "abcdefgh"], ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"])
+    written: list[str] = []
+    details = ray_jobs.follow(server, "job", written.append)
+    assert ("".join(written), details.status.value) == ("abcdefgh", "SUCCEEDED")
+
+
+def test_a_job_that_never_starts_is_not_waited_for_for_ever(quick, monkeypatch):
+    monkeypatch.setattr(ray_jobs, "START_TIMEOUT", 0.05)
+    with pytest.raises(UserError, match=r"still PENDING after 0 s \(queued\).*--stop job"):
+        ray_jobs.wait_until_started(Server([], ["PENDING"]), "job")
+
+
+def test_a_server_that_stays_away_ends_the_following(quick, monkeypatch):
+    monkeypatch.setattr(ray_jobs, "LOST_TIMEOUT", 0.05)
+    server = Server(["!"] * 100000, ["RUNNING"])
+    with pytest.raises(UserError, match=r"has not answered for 0 s .*dipo submit --logs job"):
+        ray_jobs.follow(server, "job", lambda text: None)
+
+
+def test_stop_waits_for_the_end_and_not_for_ever(quick, monkeypatch):
+    server = Server([], ["RUNNING", "RUNNING", "STOPPED"])
+    assert ray_jobs.stop(server, "job").status.value == "STOPPED"
+    assert server.stopped == ["job"]
+    monkeypatch.setattr(ray_jobs, "STOP_WAIT", -60)
+    with pytest.raises(UserError, match="has not ended"):
+        ray_jobs.stop(Server([], ["RUNNING"]), "job")
+
+
+def test_the_address_comes_from_where_ray_takes_it(monkeypatch):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert ray_jobs.server_address(None) == ADDRESS
+    monkeypatch.setenv("RAY_ADDRESS", "https://head:8265/")
+    assert ray_jobs.server_address(None) == "https://head:8265"
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://other:1")
+    assert ray_jobs.server_address(None) == "http://other:1"
+    assert ray_jobs.server_address("http://given:2/") == "http://given:2"
+
+
+def test_our_code_travels_whole():
+    files = {upload_.root.name: set(upload_.files) for upload_ in upload.uploaded_code(upload.EXCLUDES)}
+    for name, root in ((folder.name, folder) for folder in upload.code_folders()):
+        whole = {
+            str(path.relative_to(root))
+            for path in Path(root).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert files[name] == whole
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (None, "no message"),
+        ("Currently running.", "Currently running."),
+        (
+            "Job failed with exit code 1, last available logs (truncated):\nTraceback",
+            "Job failed with exit code 1",
+        ),
+        ("Job failed, last available logs:\nerror: a\nstep 1\nerror: the disk is full\n", "the disk is full"),
+    ],
+)
+def test_why_a_job_failed_is_one_line(message, line):
+    assert why(message) == line

@@ -1,0 +1,220 @@
+"""The Slurm script: what it asks for, and how it behaves, run by bash with stand-ins for Slurm's own commands.
+
+Slurm is not on a test machine: `srun` and `scontrol` are small scripts that run or record what they are given; the
+trap, the requeue, the resume and the clean-up are the script's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.launchers.request import make_request
+from dipo_openrlhf.launchers.slurm import sbatch, slurm_script
+
+KEY = "feedface" * 5  # what the fixture sets; of no account
+
+
+def script(recipe: str = "tiny.yaml", *tokens: str, gpus_per_node: int = 1, **changes: object) -> str:
+    request = make_request(recipe, "slurm", list(tokens), gpus_per_node=gpus_per_node)
+    values: dict = {"variables": {}, "time_limit": "24:00:00", "options": []} | changes
+    return slurm_script(request, **values)
+
+
+def test_it_asks_for_what_the_recipe_needs(project):
+    text = script("big.yaml", gpus_per_node=8, options=["--partition=gpu", "--account=lab"])
+    for line in (
+        "--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@300", "--time=24:00:00",
+        "--export=NONE", "--output=/shared/runs/big/slurm-%j.log", "--partition=gpu", "--account=lab",
+        "--open-mode=append",
+    ):  # fmt: skip
+        assert f"#SBATCH {line}\n" in text
+    assert "--gpus 16 " in text
+    assert "--num-gpus" not in text  # real ones are found by Ray
+    assert "run_or_resume big.yaml --run.ray cluster" in text
+    directives = [number for number, line in enumerate(text.splitlines()) if line.startswith("#SBATCH")]
+    first_command = text.splitlines().index("set -uo pipefail")
+    assert max(directives) < first_command  # Slurm stops reading at the first command
+    assert "sleep" not in text
+
+
+def test_the_key_is_in_no_script(project):
+    text = script(variables={"DIPO_SECRETS_FILE": "/home/me/my keys"})
+    assert KEY not in text
+    assert "export DIPO_SECRETS_FILE='/home/me/my keys'\n" in text
+    with pytest.raises(UserError, match="the Slurm script holds the value of WANDB_API_KEY"):
+        script(options=[f"--comment={KEY}"])
+
+
+@pytest.mark.parametrize("limit", ["30", "1:00:00", "2-00", "1-12:30:00"])
+def test_time_limits_of_sbatch(project, limit):
+    assert f"--time={limit}\n" in script(time_limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"time_limit": "a day"}, "--time 'a day': write minutes"),
+        ({"options": ["gpu"]}, "give one option of sbatch"),
+        ({"options": ["--a\nrm -rf /"]}, "give one option of sbatch"),
+    ],
+)
+def test_bad_options_are_refused(project, change, words):
+    with pytest.raises(UserError, match=words):
+        script(**change)
+
+
+def test_no_sbatch_is_one_line_and_keeps_the_script(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="sbatch is not on this machine: run `sbatch "):
+        sbatch("#!/bin/bash\n", tmp_path / "run")
+    assert (tmp_path / "run" / "slurm.sbatch").read_text() == "#!/bin/bash\n"
+
+
+def test_what_sbatch_says_is_passed_on(project, monkeypatch, tmp_path):
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/bash\ngrep -q requeue "$1" && echo "Submitted batch job 7"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    (project / "tiny.yaml").write_text(
+        (project / "tiny.yaml").read_text().replace("/shared/runs/tiny", str(tmp_path / "run"))
+    )
+    result = CliRunner().invoke(app, ["submit", "tiny.yaml", "--to", "slurm", "--time", "60"])
+    assert (result.exit_code, result.output.strip()) == (0, "Submitted batch job 7")
+    fake.write_text("#!/bin/bash\necho 'invalid partition' >&2; exit 1\n")
+    with pytest.raises(UserError, match=r"sbatch refused .*: invalid partition"):
+        sbatch("x", tmp_path / "run")
+
+
+SRUN = """#!/bin/bash
+while [[ "$1" == --* ]]; do shift; done
+[ "$1" = hostname ] && { echo 10.0.0.1; exit; }
+exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+[ "$1" = show ] && { printf 'node1\\nnode2\\n'; exit; }
+echo "$@" >> "$RECORD"
+"""
+RAY = """#!/bin/bash
+echo "ray $*" >> "$RECORD"
+exec sleep 300
+"""
+PYTHON = """#!/bin/bash
+echo "python $*" >> "$RECORD"
+[[ "$2" == *.ready ]] && sleep "${READY_TAKES:-0}" && exit "${NOT_READY:-0}"
+trap 'echo interrupted >> "$RECORD"; exit 130' TERM
+[ -n "${DONE:-}" ] && exit "$DONE"
+for _ in $(seq 600); do sleep 0.1; done
+"""
+
+
+class Job:
+    """The script as Slurm starts it: in a session of its own, with Slurm's variables."""
+
+    def __init__(self, folder: Path, text: str, **environment: str) -> None:
+        bin_folder = folder / "bin"
+        bin_folder.mkdir(exist_ok=True)
+        for name, content in (("srun", SRUN), ("scontrol", SCONTROL), ("ray", RAY), ("python", PYTHON)):
+            (bin_folder / name).write_text(content)
+            (bin_folder / name).chmod(0o755)
+        lines = [
+            f"PYTHON={bin_folder}/python" if line.startswith("PYTHON=") else line
+            for line in text.splitlines()
+        ]
+        (folder / "job.sh").write_text("\n".join(lines) + "\n")
+        self.record = folder / "record"
+        self.record.touch()
+        self.process = subprocess.Popen(
+            ["bash", str(folder / "job.sh")],
+            env={
+                "PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "41", "SLURM_JOB_NODELIST": "node[1-2]",
+                "RECORD": str(self.record), **environment,
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def lines(self) -> list[str]:
+        return self.record.read_text().splitlines()
+
+    def wait_for(self, words: str) -> None:
+        deadline = time.monotonic() + 20
+        while not any(words in line for line in self.lines()):
+            assert time.monotonic() < deadline, self.lines()
+            time.sleep(0.05)
+
+    def finish(self) -> tuple[int, str]:
+        try:
+            output, _ = self.process.communicate(timeout=30)
+        finally:
+            left = subprocess.run(["pgrep", "-s", str(self.process.pid)], capture_output=True, text=True)
+            if left.stdout:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        assert left.stdout == "", "processes of the job are left"
+        return self.process.returncode, output
+
+
+def test_before_its_time_limit_it_stops_and_requeues(project, tmp_path):
+    job = Job(tmp_path, script())
+    job.wait_for("run_or_resume")
+    job.process.send_signal(signal.SIGUSR1)
+    status, output = job.finish()
+    assert status == 0, output
+    assert "stopping to be requeued" in output
+    assert job.lines()[-2:] == ["interrupted", "requeue 41"]
+    worker, head = sorted(line for line in job.lines() if line.startswith("ray"))
+    assert "start --head --node-ip-address=10.0.0.1 --port=20041 --num-gpus=1" in head
+    assert "start --address=10.0.0.1:20041 --num-gpus=1" in worker
+    assert any(
+        "launchers.ready 10.0.0.1:20041 --nodes 2 --gpus 2 --timeout 600" in line for line in job.lines()
+    )
+
+
+def test_a_cancelled_job_ends_and_does_not_come_back(project, tmp_path):
+    job = Job(tmp_path, script())
+    job.wait_for("run_or_resume")
+    job.process.send_signal(signal.SIGTERM)
+    status, output = job.finish()
+    assert status == 130, output
+    assert job.lines()[-1] == "interrupted"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_the_cluster_starts_trains_nothing(project, tmp_path, sent):
+    job = Job(tmp_path, script(), READY_TAKES="1")
+    job.wait_for("launchers.ready")
+    job.process.send_signal(sent)
+    status, output = job.finish()
+    assert not any("run_or_resume" in line for line in job.lines())
+    requeued = "requeue 41" in job.lines()
+    assert (status, requeued) == ((130, False) if sent == signal.SIGTERM else (0, True)), output
+
+
+@pytest.mark.parametrize("result", ["0", "2"])
+def test_its_status_is_the_trainings(project, tmp_path, result):
+    job = Job(tmp_path, script(), DONE=result)
+    assert job.finish()[0] == int(result)
+    assert not any("requeue" in line for line in job.lines())
+
+
+def test_a_cluster_that_does_not_come_up_ends_the_job(project, tmp_path):
+    job = Job(tmp_path, script(), NOT_READY="1")
+    assert job.finish()[0] == 1
+    assert not any("run_or_resume" in line for line in job.lines())
+
+
+def test_requeues_are_counted(project, tmp_path):
+    job = Job(tmp_path, script(), SLURM_RESTART_COUNT="50")
+    job.wait_for("run_or_resume")
+    job.process.send_signal(signal.SIGUSR1)
+    status, output = job.finish()
+    assert (status, "requeued 50 times already" in output) == (1, True)
+    assert "requeue 41" not in job.lines()
