@@ -107,6 +107,7 @@ def _as_is(messages: list[dict[str, str]], add_generation_prompt: bool) -> list[
     return messages
 
 
+@pytest.mark.slow
 def test_lm_eval_by_itself_agrees_with_its_score_through_us(tmp_path: Path) -> None:
     """Golds are made of the model's own responses, so that there are right and wrong ones to agree on."""
     model, data = save_tiny_model(tmp_path / "model", seed=5), tmp_path / "data"
