@@ -43,6 +43,7 @@ def _tokens_of_a_response_differ(parts: list[dict]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_keep_and_refill_fills_the_batch_and_keeps_the_extremes(small_model, tmp_path):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=4)
     arguments = ["--dipo.keep_and_refill", "true", "--train.batch_size", "96"]
