@@ -11,7 +11,6 @@ import typer
 
 from dipo_eval.cpu_env import set_process_env
 from dipo_eval.errors import UserError
-from dipo_openrlhf.doctor_cli import doctor_command, recipes_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,7 +49,7 @@ def train_command(
 
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
-    from dipo_openrlhf.key_values import load_secrets
+    from dipo_openrlhf.api_keys import load_secrets
     from dipo_openrlhf.recipe import load_recipe
     from dipo_openrlhf.recipe_yaml import parse_overrides
     from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
@@ -108,10 +107,6 @@ def quickstart_command(
     quickstart(options, parse_overrides(context.args))
 
 
-app.command("doctor", context_settings=_PASS_THROUGH)(doctor_command)
-app.command("recipes")(recipes_command)
-
-
 def _watched_recipe(path: str) -> dict[str, Any]:
     """What `dipo watch RECIPE` takes from a recipe."""
     from dipo_openrlhf.watching import watch_values_of
@@ -128,8 +123,11 @@ def _register() -> None:
     from dipo_eval.regrade_cli import grade_command
     from dipo_eval.watch import cli as watch_cli
     from dipo_openrlhf.data_cli import data_command
+    from dipo_openrlhf.doctor_cli import doctor_command, recipes_command
     from dipo_openrlhf.launchers import cli as submit_cli
 
+    app.command("doctor", context_settings=_PASS_THROUGH)(doctor_command)
+    app.command("recipes")(recipes_command)
     app.command("data")(data_command)
     app.command("eval")(eval_command)
     app.command("grade")(grade_command)

@@ -156,9 +156,7 @@ def _print_outcome(console: Console, dataset: Dataset, outcome: Outcome) -> None
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {outcome.report_path}", markup=False, highlight=False, soft_wrap=True)
     if dataset.reward != "math":
-        console.print(
-            f"recipe: reward.remote_url: {dataset.reward_file}", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"recipe: reward.remote_url: {dataset.reward}", markup=False, highlight=False)
 
 
 def _suite_table(suites: dict[str, Any]) -> Any:

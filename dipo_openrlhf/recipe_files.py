@@ -99,6 +99,25 @@ def merged_settings(name: str) -> tuple[str, dict[str, Setting]]:
     return source, settings
 
 
+def own_files(name: str) -> list[Path]:
+    """The files of the user's own that a recipe is made of, with everything it extends, each once."""
+    found: dict[Path, None] = {}
+
+    def visit(path: Path) -> None:
+        if path in found or path.resolve().is_relative_to(BUILT_IN.resolve()):
+            return
+        found[path] = None
+        base = read_settings(path, _shown(path)).get("extends")
+        for parent in _parent_names(base):
+            assert base is not None
+            for file in find_recipe(parent, path.parent, base.where):
+                visit(file)
+
+    for path in find_recipe(name):
+        visit(path)
+    return list(found)
+
+
 def _with_parents(path: Path, above: tuple[Path, ...], place: str = "") -> dict[str, Setting]:
     if path.resolve() in [other.resolve() for other in above]:
         circle = " -> ".join(_shown(one) for one in (*above, path))

@@ -122,7 +122,7 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False) -> Pat
     run_dir.mkdir(parents=True, exist_ok=True)
     plan = plan_run(recipe, resume)
     plan.write(run_dir / "launch.json")
-    _write_recipe(recipe, run_dir)
+    _write_recipe(recipe, plan, run_dir)
     (run_dir / "events.jsonl").unlink(missing_ok=True)
     write_event(run_dir, "starting")
     ckpt_path = Path(recipe.get("ckpt.path"))
@@ -175,13 +175,13 @@ def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
         )
 
 
-def _write_recipe(recipe: Recipe, run_dir: Path) -> None:
+def _write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
     resolved = {
         "name": recipe.name,
         "source": recipe.source,
         "hash": recipe.hash,
-        "versions": installed_versions(),
-        "data_sha256": prompts_hash(recipe.get("data.prompt_dataset")),
+        "versions": plan.settings["versions"],
+        "data_sha256": plan.settings["data_sha256"],
         "settings": _values(recipe),
     }
     write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode())

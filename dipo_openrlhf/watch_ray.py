@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.watch.parent import end_with_parent
+from dipo_openrlhf.api_keys import SECRETS_FILE, load_secrets
 from dipo_openrlhf.events import read_events
-from dipo_openrlhf.key_values import SECRETS_FILE, load_secrets
 
 _READY = "training"
 _POLL = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from dipo_eval.errors import UserError
@@ -70,11 +69,6 @@ class Dataset:
     hub: HubData | None = None
     template: str = "boxed"
     make: Callable[[int, int], list[Prompt]] | None = None
-
-    @property
-    def reward_file(self) -> Path:
-        """The file for the recipe's `reward.remote_url`."""
-        return Path(__file__).parent.parent / "rewards" / f"{self.reward}.py"
 
 
 def row_of(prompt: Prompt, datasource: str, template: str = "{question}") -> dict[str, Any]:

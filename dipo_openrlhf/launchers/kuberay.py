@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.api_keys import refuse_secrets
 from dipo_openrlhf.launchers.ray_jobs import STOP_WAIT
 from dipo_openrlhf.launchers.request import Request
 

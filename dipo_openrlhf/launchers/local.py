@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.api_keys import refuse_secrets
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render
 

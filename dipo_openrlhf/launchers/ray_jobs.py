@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
-from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.api_keys import refuse_secrets
 from dipo_openrlhf.launchers import upload
 from dipo_openrlhf.launchers.request import Request, job_variables
 
@@ -59,9 +59,8 @@ def plan_job(
     patterns = (*upload.EXCLUDES, *excludes)
     folder = upload.uploaded_files(root, patterns)
     code = upload.uploaded_code(patterns)
-    source = request.recipe.source
-    recipe_file = {} if request.arguments[0] == Path(source).stem else {"RECIPE": os.path.relpath(source)}
-    upload.check_paths_travel({**recipe_file, **request.paths}, root, folder)
+    recipe_files = {f"RECIPE {path.name}": os.path.relpath(path) for path in request.recipe_files}
+    upload.check_paths_travel({**recipe_files, **request.paths}, root, folder)
     upload.check_upload(folder, request.secrets)
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
     metadata = {

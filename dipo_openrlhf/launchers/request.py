@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import SECRETS_FILE, is_secret_name, refuse_secrets, secrets_in
+from dipo_openrlhf.api_keys import SECRETS_FILE, is_secret_name, refuse_secrets, secrets_in
 from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe import Recipe, load_recipe, recipe_settings
-from dipo_openrlhf.recipe_files import BUILT_IN, JOINT, find_recipe
+from dipo_openrlhf.recipe_files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
 
 TARGETS = ("ray", "slurm", "kuberay", "local")
@@ -31,6 +31,7 @@ class Request:
     arguments: list[str]  # of `dipo train`: the recipe and its overrides
     resume: bool
     settings: dict[str, Setting]  # all of the recipe as written, overrides included
+    recipe_files: list[Path]  # of the user's own, with those that they extend
     paths: dict[str, str]  # recipe key -> path as written, of what is read from disk
     secrets: dict[str, str] = field(repr=False, default_factory=dict)
 
@@ -69,11 +70,12 @@ def make_request(
         arguments=[_recipe_argument(recipe), *tokens, *extra],
         resume=resume,
         settings=settings,
+        recipe_files=own_files(recipe),
         paths=_paths(settings),
         secrets=secrets_in(os.environ),
     )
     refuse_secrets("the command", shlex.join(request.command), request.secrets)
-    for path in find_recipe(recipe):
+    for path in request.recipe_files:
         refuse_secrets(str(path), path.read_bytes(), request.secrets)
     if target != "local":
         _check_run_dir(loaded)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.api_keys import refuse_secrets
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import dipo_eval
 import dipo_openrlhf
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import refuse_secrets
+from dipo_openrlhf.api_keys import refuse_secrets
 
 # gitignore patterns. Keys first: a file that commonly holds one never travels.
 EXCLUDES = (

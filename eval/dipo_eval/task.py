@@ -94,7 +94,7 @@ def make_header(
         "model": {"path": str(checkpoint.path), "weights_hash": digest},
         "settings": {
             **options.settings(),
-            "prompt_form": "as it stands" if suite.plain else renderer.form,
+            "prompt_form": "completion" if suite.plain else renderer.form,
             "chat_template_hash": None if suite.plain else renderer.template_hash,
             **({"suite_stop": list(suite.stop)} if suite.stop else {}),
         },

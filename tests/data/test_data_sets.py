@@ -19,6 +19,7 @@ from dipo_openrlhf.data.golds import gold_problem, gold_response
 from dipo_openrlhf.data.prepare import Options, prepare
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file
 from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
+from dipo_openrlhf.recipe_methods import REWARDS as REWARD_FILES
 from dipo_openrlhf.rewards import function_call, math
 
 REWARDS = {"math": math.reward_func, "function_call": function_call.reward_func}
@@ -163,6 +164,6 @@ def test_golds_that_can_be_met(label):
 
 def test_every_set_says_what_one_must_know():
     for dataset in all_datasets().values():
-        assert dataset.reward_file.is_file()
+        assert (REWARD_FILES / f"{dataset.reward}.py").is_file()
         assert dataset.licence
         assert (dataset.convert is None) == (dataset.make is not None)

@@ -151,7 +151,7 @@ def test_lm_eval_by_itself_agrees_in_the_5_shot_form(tmp_path: Path) -> None:
     write_data(data, "gsm8k_test", rows)
     write_data(data, "gsm8k_train", rows)
     found = _evaluated(model, data, tmp_path / "results", ["gsm8k-5shot"])["gsm8k-5shot"]
-    assert found.result["settings"]["prompt_form"] == "as it stands"
+    assert found.result["settings"]["prompt_form"] == "completion"
     assert found.result["settings"]["suite_stop"] == ["Question:", "</s>", "<|im_end|>"]
     ours = {row["item_id"]: row for row in read_samples(found.folder)}
     name = task_name("gsm8k-5shot")

@@ -146,6 +146,16 @@ def test_what_the_recipe_names_must_travel(project):
         plan()
 
 
+def test_what_a_recipe_extends_must_travel_too(project):
+    (project / "tiny.yaml").rename(project.parent / "base.yaml")
+    (project / "tiny.yaml").write_text("extends: ../base\n")
+    with pytest.raises(UserError, match=r"RECIPE base\.yaml: '\.\./base\.yaml': is not sent"):
+        plan()
+    (project.parent / "base.yaml").rename(project / "base.yaml")
+    (project / "tiny.yaml").write_text("extends: base\n")
+    assert {"tiny.yaml", "base.yaml"} <= plan().uploads[0].files.keys()
+
+
 def test_a_pattern_that_drops_our_own_code_is_refused(project):
     with pytest.raises(UserError, match="leaves out this project's own"):
         plan(excludes=["cli.py"])

@@ -5,12 +5,11 @@ A suite of a user's own is one file anywhere (user.py), named by its path.
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dipo_eval.discovery import defined_in, unknown
 from dipo_eval.errors import UserError
 from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.user import is_suite_path, load_user_suite
@@ -18,15 +17,7 @@ from dipo_eval.suites.user import is_suite_path, load_user_suite
 
 def all_suites() -> dict[str, Suite]:
     """Every suite by name, sorted. Raises ValueError where two modules claim one name."""
-    suites: dict[str, Suite] = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        suite = getattr(importlib.import_module(f"{__name__}.{module_info.name}"), "SUITE", None)
-        if suite is None:
-            continue
-        if suite.name in suites:
-            raise ValueError(f"two suites are named {suite.name!r}; rename the one in {module_info.name}.py")
-        suites[suite.name] = suite
-    return dict(sorted(suites.items()))
+    return defined_in(sys.modules[__name__], "SUITE")
 
 
 def get_suites(names: Sequence[str]) -> list[Suite]:
@@ -41,9 +32,7 @@ def get_suites(names: Sequence[str]) -> list[Suite]:
     for name in names:
         suite = load_user_suite(Path(name)) if is_suite_path(name) else known.get(name)
         if suite is None:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-            raise UserError(f"unknown suite {name!r}: {hint}")
+            raise unknown("suite", name, known)
         if is_suite_path(name) and suite.name in known:
             raise UserError(
                 f"{name}: the name {suite.name!r} is taken by a suite of this package; choose another"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.key_values import (
+from dipo_openrlhf.api_keys import (
     SECRETS_FILE,
     is_secret_name,
     load_secrets,

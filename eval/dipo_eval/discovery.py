@@ -1,0 +1,36 @@
+"""What a package's modules define, found by their being there: suites, data sets."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from dipo_eval.errors import UserError
+
+
+def defined_in(package: ModuleType, attribute: str) -> dict[str, Any]:
+    """The objects called `attribute` of the package's modules, by their `name`, sorted.
+
+    Raises ValueError where two modules claim one name.
+    """
+    found: dict[str, Any] = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        one = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), attribute, None)
+        if one is None:
+            continue
+        if one.name in found:
+            raise ValueError(f"two modules define {one.name!r}; rename the one in {module.name}.py")
+        found[one.name] = one
+    return dict(sorted(found.items()))
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of the known ones, with the nearest."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
+    return UserError(f"unknown {kind} {name!r}: {hint}")
