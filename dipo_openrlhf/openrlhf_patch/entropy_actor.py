@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-Base: Any = PolicyModelActor.__ray_actor_class__
+from dipo_openrlhf.openrlhf_patch.policy_actor import DiPOPolicyActor
 
 
 class ScoredActions(NamedTuple):
@@ -20,7 +19,7 @@ class ScoredActions(NamedTuple):
     entropy: torch.Tensor
 
 
-class EntropyPolicyActor(Base):
+class EntropyPolicyActor(DiPOPolicyActor):
     """PolicyModelActor whose `forward` returns ScoredActions, from the one forward pass that it makes anyway."""
 
     def forward(

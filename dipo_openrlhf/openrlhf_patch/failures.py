@@ -27,6 +27,13 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def may_restart(error: BaseException) -> bool:
+    """Whether the same run could get through the next time: no mistake of the user's, no full disk or memory."""
+    text = str(error)
+    user = isinstance(error, SystemExit) or type(root_cause(error)).__name__ == UserError.__name__
+    return not (user or _DISK_FULL.search(text) or _OUT_OF_MEMORY.search(text))
+
+
 def one_line(error: BaseException) -> str:
     """What went wrong, without a traceback (which is in the run's train.log)."""
     text = str(error)

@@ -25,7 +25,7 @@ from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
-from dipo_openrlhf.openrlhf_patch.failures import one_line
+from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.processes import RUN_ID, end_processes
 
@@ -124,14 +124,30 @@ class _Float32Engines:
         return self.actor_class.remote(**{**arguments, "dtype": "float32"})
 
 
-def _return_entropies() -> None:
-    """Let the actor's forward return token entropies as well (the driver imports the class from its module)."""
+def _replace_actor(needs_entropy: bool) -> None:
+    """Our policy actor in OpenRLHF's place (the driver imports the class from its module)."""
     import openrlhf.trainer.ray.ppo_actor as ppo_actor
     import ray
 
     from dipo_openrlhf.openrlhf_patch.entropy_actor import EntropyPolicyActor
+    from dipo_openrlhf.openrlhf_patch.policy_actor import DiPOPolicyActor
 
-    ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(EntropyPolicyActor)
+    ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(
+        EntropyPolicyActor if needs_entropy else DiPOPolicyActor
+    )
+
+
+def _replace_engines(seeded: bool, float32: bool) -> None:
+    """Engines that take a seed for every sample, and ones of float32, where asked for."""
+    import openrlhf.trainer.ray.vllm_engine as vllm_engine
+    import ray
+
+    if seeded:
+        from dipo_openrlhf.openrlhf_patch.seeded_engine import SeededRolloutActor
+
+        vllm_engine.RolloutRayActor = ray.remote(SeededRolloutActor)
+    if float32:
+        vllm_engine.RolloutRayActor = _Float32Engines(vllm_engine.RolloutRayActor)
 
 
 def run(plan: LaunchPlan) -> None:
@@ -157,12 +173,8 @@ def run(plan: LaunchPlan) -> None:
     version.check_seams()
     dipo_config = DipoConfig(**plan.dipo)
     ppo_trainer.PPOTrainer = TrainerFactory(dipo_config, settings)
-    if dipo_config.method != "dipo" and baselines.get(dipo_config.method).needs_entropy:
-        _return_entropies()
-    if plan.cpu and "fp32" in plan.argv:
-        import openrlhf.trainer.ray.vllm_engine as vllm_engine
-
-        vllm_engine.RolloutRayActor = _Float32Engines(vllm_engine.RolloutRayActor)
+    _replace_actor(dipo_config.method != "dipo" and baselines.get(dipo_config.method).needs_entropy)
+    _replace_engines(settings.seeded_rollouts, float32=plan.cpu and "fp32" in plan.argv)
     write_event(run_dir, "loading the model and the rollout engine")
     sys.argv = [PROGRAM, *plan.argv]
     runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
@@ -200,11 +212,11 @@ def main(path: str) -> int:
         return 130
     except UserError as error:
         # One that a Ray worker raised is a UserError too, but its text is the worker's whole traceback.
-        write_event(run_dir, "failed", error=one_line(error))
+        write_event(run_dir, "failed", error=one_line(error), may_restart=False)
         return 1
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        write_event(run_dir, "failed", error=one_line(error))
+        write_event(run_dir, "failed", error=one_line(error), may_restart=may_restart(error))
         return 1
     finally:
         if plan.settings.get("ckpt_path"):

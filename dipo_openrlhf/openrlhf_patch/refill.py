@@ -10,16 +10,16 @@ the prompts run out: the last batch is merely smaller.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import ray
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
+from openrlhf.trainer.ppo_utils.samples_generator import _collect_prompt_batch
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
-POLL_SECONDS = 10.0
+from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.openrlhf_patch.ordered_rollouts import POLL_SECONDS, OrderedGenerator
 
 
 def is_extreme(scores: list[float]) -> bool:
@@ -27,7 +27,7 @@ def is_extreme(scores: list[float]) -> bool:
     return all(score == scores[0] for score in scores)
 
 
-class RefillGenerator(SamplesGenerator):
+class RefillGenerator(OrderedGenerator):
     """OpenRLHF's generator with refilling.
 
     Attributes:
@@ -40,13 +40,11 @@ class RefillGenerator(SamplesGenerator):
         self.keep_extremes = keep_extremes
         self.refill_cap = refill_cap
         self.metrics: dict[str, float] = {}
-        self._dataloader_iter: Iterator[Any] | None = None
 
     @torch.no_grad()
     def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
         """(samples, share of groups with variance in percent, prompts consumed, whether prompts have run out)."""
-        if self._dataloader_iter is None:
-            self._dataloader_iter = iter(self.prompts_dataloader)
+        self.open_data()
         if self.args.vllm.enable_sleep:
             batch_vllm_engine_call(self.vllm_engines, "wake_up")
         try:
@@ -68,27 +66,29 @@ class RefillGenerator(SamplesGenerator):
         wanted = self.args.rollout.batch_size
         budget = math.ceil(self.refill_cap * wanted)
         pending, exhausted = self._ask(wanted, generate_kwargs)
+        place = {ref: place for place, ref in enumerate(pending)}
         consumed, refilled = len(pending), 0
-        normal: list[list[Experience]] = []
-        extreme: list[list[Experience]] = []
+        normal: dict[int, list[Experience]] = {}  # by place in the data, which decides the order
+        extreme: dict[int, list[Experience]] = {}
         while pending:
             ready, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
             for ref in ready:
                 group = [self._process_response_into_experience(r, **generate_kwargs) for r in ray.get(ref)]
-                (extreme if is_extreme(_scores(group)) else normal).append(group)
+                (extreme if is_extreme(_scores(group)) else normal)[place[ref]] = group
                 missing = wanted - len(normal) - len(pending)
                 if missing > 0 and refilled < budget and not exhausted:
                     more, exhausted = self._ask(min(missing, budget - refilled), generate_kwargs)
+                    place.update({ref: len(place) + further for further, ref in enumerate(more)})
                     pending += more
                     refilled += len(more)
-        everything = [score for group in normal + extreme for score in _scores(group)]
+        everything = [score for group in in_order(normal) + in_order(extreme) for score in _scores(group)]
         self.metrics = {
             "refill/groups_sampled": float(len(normal) + len(extreme)),
             "refill/further_prompts": float(refilled),
             "refill/groups_missing": float(wanted - len(normal)),
             "refill/score_mean": sum(everything) / len(everything) if everything else math.nan,
         }
-        return normal, extreme, consumed + refilled, exhausted
+        return in_order(normal), in_order(extreme), consumed + refilled, exhausted
 
     def _ask(self, count: int, generate_kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
         """Start sampling `count` further prompts: (references, whether the prompts have run out)."""
@@ -96,6 +96,21 @@ class RefillGenerator(SamplesGenerator):
         if not prompts:
             return [], exhausted
         return self._dispatch_prompts_to_vllm(prompts, labels, images=images, **generate_kwargs), exhausted
+
+
+def in_order(groups: dict[int, list[Experience]]) -> list[list[Experience]]:
+    """Groups by their place in the data."""
+    return [groups[place] for place in sorted(groups)]
+
+
+def rollout_generator(dipo_config: DipoConfig, **parts: Any) -> OrderedGenerator:
+    """The generator that the method asks for; `parts` are those of OrderedGenerator."""
+    dynamic = dipo_config.method != "dipo" and baselines.get(dipo_config.method).dynamic_sampling
+    if dipo_config.keep_and_refill or dynamic:
+        return RefillGenerator(
+            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
+        )
+    return OrderedGenerator(**parts)
 
 
 def _scores(group: list[Experience]) -> list[float]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 METRICS = "metrics.jsonl"
 ROLLOUTS = "rollouts.jsonl"
+_LONGEST_LINE = 1 << 20  # bytes looked back for the end of a line
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,18 @@ def _rounded(value: float) -> float | None:
 
 
 def _append(path: Path, lines: list[str]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write("".join(line + "\n" for line in lines))
+    with open(path, "ab+") as file:
+        _drop_half_line(file)
+        file.write("".join(line + "\n" for line in lines).encode())
+
+
+def _drop_half_line(file: BinaryIO) -> None:
+    """Cut off what a killed run was writing: the next line would be joined to it, and both be lost."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _LONGEST_LINE))
+    tail = file.read()
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:

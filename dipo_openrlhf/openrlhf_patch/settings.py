@@ -21,6 +21,7 @@ class TrainerSettings:
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
     dump_experiences: bool = False  # experiences/step_N.pt: whole training batches, token by token
     max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE
+    seeded_rollouts: bool = False  # every prompt's samples come from a seed of their own
     wandb: bool = False
     tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -11,18 +11,15 @@ import math
 from typing import Any
 
 from openrlhf.trainer.ppo_trainer import PPOTrainer
+from transformers import set_seed
 
-from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, rollout_generator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
-from dipo_openrlhf.openrlhf_patch.training import DiPOTraining
+from dipo_openrlhf.openrlhf_patch.training import CLIENT_STATE_KEY, DiPOTraining
 
 Base: Any = PPOTrainer.__ray_actor_class__
-
-
-def _samples_dynamically(dipo_config: DipoConfig) -> bool:
-    return dipo_config.method != "dipo" and baselines.get(dipo_config.method).dynamic_sampling
 
 
 class DiPOTrainer(DiPOTraining, Base):
@@ -34,20 +31,27 @@ class DiPOTrainer(DiPOTraining, Base):
     """
 
     def __init__(
-        self, *args: Any, dipo_config: DipoConfig, settings: TrainerSettings, **generate_kwargs: Any
+        self,
+        pretrain: str,
+        strategy: Any,
+        *args: Any,
+        dipo_config: DipoConfig,
+        settings: TrainerSettings,
+        **generate_kwargs: Any,
     ) -> None:
-        super().__init__(*args, **generate_kwargs)
+        # OpenRLHF seeds the actors alone: the order of the prompts would be the same for every train.seed.
+        set_seed(strategy.args.train.seed)
+        super().__init__(pretrain, strategy, *args, **generate_kwargs)
         self.set_up(dipo_config, settings)
-        if dipo_config.keep_and_refill or _samples_dynamically(dipo_config):
-            self.samples_generator = RefillGenerator(
-                keep_extremes=dipo_config.keep_and_refill,
-                refill_cap=dipo_config.refill_cap,
-                strategy=self.strategy,
-                prompts_dataloader=self.prompts_dataloader,
-                eval_dataloader=self.eval_dataloader,
-                tokenizer=self.tokenizer,
-                vllm_engines=self.vllm_engines,
-            )
+        self.samples_generator = rollout_generator(
+            dipo_config,
+            seed=self.args.train.seed if settings.seeded_rollouts else None,
+            strategy=self.strategy,
+            prompts_dataloader=self.prompts_dataloader,
+            eval_dataloader=self.eval_dataloader,
+            tokenizer=self.tokenizer,
+            vllm_engines=self.vllm_engines,
+        )
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; says beforehand how many steps there will be (fewer, where prompts are refilled)."""
@@ -56,6 +60,13 @@ class DiPOTrainer(DiPOTraining, Base):
         write_event(self.run_dir, "training", total_steps=self.total_steps)
         super().fit(global_step)
         write_event(self.run_dir, "saving the final model")
+
+    def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:
+        """Also where the prompts' seeds and this process's generators go on."""
+        super().restore_best_checkpoint_state(checkpoint_states)
+        states = checkpoint_states or {}
+        self.samples_generator.position = states.get("total_consumed_prompts", 0)
+        self.samples_generator.rng = states.get(CLIENT_STATE_KEY, {}).get("rng")
 
     def batch_metrics(self) -> dict[str, Any]:
         """What refilling did, where the recipe asks for it."""

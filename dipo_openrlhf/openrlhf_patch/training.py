@@ -16,6 +16,7 @@ from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import checkpoints, run_log, trackers
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
+from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class DiPOTraining:
     args: Any
     strategy: Any
     experience_maker: Any
+    kl_ctl: Any
 
     def set_up(self, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
         """Put DiPO's parts in the place of OpenRLHF's. To be called once OpenRLHF's own `__init__` is through."""
@@ -46,23 +48,32 @@ class DiPOTraining:
             base.critic_model_group,
             base.reward_model_group,
             base.reference_model_group,
-            base.kl_ctl,
+            self.kl_ctl,
             self.strategy,
             base.tokenizer,
             dipo_config=dipo_config,
             max_undecided_rate=settings.max_undecided_rate,
         )
 
+    def training_state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside OpenRLHF's own: `restore_best_checkpoint_state` reads it."""
+        return {
+            "queue": self.experience_maker.queue.state_dict(),
+            "kl_coef": self.kl_ctl.value,
+            "rng": rng_state(),
+        }
+
     def batch_metrics(self) -> dict[str, Any]:
         """What a step logs beside the experience maker's metrics."""
         return {}
 
     def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:
-        """Restore the perplexity queue as well."""
+        """Restore the perplexity queue and the KL controller as well."""
         super().restore_best_checkpoint_state(checkpoint_states)  # type: ignore[misc]
         state = (checkpoint_states or {}).get(CLIENT_STATE_KEY)
         if state:
             self.experience_maker.queue.load_state_dict(state["queue"])
+            self.kl_ctl.value = state.get("kl_coef", self.kl_ctl.value)
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """DiPO's metrics join the step's; the rollout's groups are logged."""
@@ -85,7 +96,7 @@ class DiPOTraining:
         """Log, save with the queue in the client state, verify, mark complete, then prune."""
         run_log.append_metrics(self.run_dir, global_step, logs_dict or {})
         client_states = dict(client_states or {})
-        client_states[CLIENT_STATE_KEY] = {"queue": self.experience_maker.queue.state_dict()}
+        client_states[CLIENT_STATE_KEY] = self.training_state()
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
         if global_step % self.args.ckpt.save_steps == 0:
             self._complete(global_step)

@@ -22,6 +22,7 @@ class Seam:
 
 _TRAINER = "openrlhf.trainer.ppo_trainer:BasePPOTrainer"
 _GENERATOR = "openrlhf.trainer.ppo_utils.samples_generator:SamplesGenerator"
+_ENGINE = "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__"
 _MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
 
 SEAMS = (
@@ -51,9 +52,34 @@ SEAMS = (
         "returns token entropies too, for rl_zvp and entropy_advantage alone",
     ),
     Seam(
+        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.init_model_from_pretrained",
+        ("self", "strategy", "pretrain", "max_steps", "vllm_engines"),
+        "a resume restores the actor's random number generators",
+    ),
+    Seam(
+        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.save_checkpoint",
+        ("self", "tag", "client_states", "metric_value", "metric_key"),
+        "a checkpoint holds the actor's random number generators",
+    ),
+    Seam(
+        f"{_ENGINE}.generate_responses",
+        ("self", "prompt", "label", "sampling_params", "max_length", "hf_tokenizer", "num_samples", "images"),
+        "every sample gets a seed of its own",
+    ),
+    Seam(
+        f"{_ENGINE}.generate",
+        ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
+        "every turn gets a seed of its own",
+    ),
+    Seam(
         f"{_GENERATOR}.generate_samples",
         ("self", "generate_kwargs"),
         "replaces all-right and all-wrong groups with a cap, for dapo and dipo.keep_and_refill alone",
+    ),
+    Seam(
+        f"{_GENERATOR}._generate_vllm",
+        ("self", "dataloader_iter", "num_prompts", "dynamic_filtering", "generate_kwargs"),
+        "rollouts come in the order of the data",
     ),
     Seam(
         f"{_GENERATOR}._dispatch_prompts_to_vllm",

@@ -28,6 +28,7 @@ EVALUATE = [
     "--evaluate.suites", "[arithmetic-control]", "--evaluate.limit", "20", "--evaluate.engine", "hf",
     "--evaluate.max_new_tokens", "48",
 ]  # fmt: skip
+BF16_NOISE = 2**-8  # the relative step of a bfloat16 number
 LIMIT = 420  # seconds a command of these tests may take on a busy machine
 
 
@@ -100,7 +101,7 @@ actor:
   lr_scheduler: constant
 data: {{prompt_dataset: {prompts}, max_len: 112}}
 rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
-train: {{batch_size: 64, micro_batch_size: 32}}
+train: {{batch_size: 64, micro_batch_size: 32, num_episodes: {episodes}}}
 algo.advantage.is_correction_level: token
 ckpt: {{save_steps: 2, max_num: {keep}, path: {ckpt}}}
 dipo: {{min_side_samples: 10}}
@@ -108,15 +109,22 @@ dipo: {{min_side_samples: 10}}
 
 
 def write_recipe(
-    folder: Path, model: Path, *, steps: int = 4, keep: int = 0, ckpt: Path | None = None
+    folder: Path, model: Path, *, steps: int = 4, keep: int = 0, ckpt: Path | None = None, episodes: int = 1
 ) -> tuple[Path, Path]:
-    """(recipe, run folder) of a few quick steps on generated arithmetic."""
+    """(recipe, run folder) of a few quick steps on generated arithmetic, in `episodes` passes over the prompts."""
     folder.mkdir(parents=True, exist_ok=True)
     run_dir, prompts = folder / "run", folder / "prompts.jsonl"
-    write_prompts(prompts, 8 * steps, 0)
+    write_prompts(prompts, 8 * steps // episodes, 0)
     recipe = folder / "tiny.yaml"
     recipe.write_text(
-        RECIPE.format(run_dir=run_dir, model=model, prompts=prompts, keep=keep, ckpt=ckpt or run_dir / "ckpt")
+        RECIPE.format(
+            run_dir=run_dir,
+            model=model,
+            prompts=prompts,
+            keep=keep,
+            ckpt=ckpt or run_dir / "ckpt",
+            episodes=episodes,
+        )
     )
     return recipe, run_dir
 
@@ -128,6 +136,28 @@ def rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
         row = json.loads(line)
         found.setdefault(row["step"], {})[row["group"]] = row
     return {step: [groups[index] for index in sorted(groups)] for step, groups in found.items()}
+
+
+def check_equal_rollouts(
+    one: dict[int, list[dict[str, Any]]], other: dict[int, list[dict[str, Any]]]
+) -> None:
+    """Fails unless two runs saw the same prompts in the same order, sampled responses that are as right, and likely."""
+    assert sorted(one) == sorted(other)
+    for step in one:
+        for group, twin in zip(one[step], other[step], strict=True):
+            for key in ("prompt", "correct", "rewards", "fired"):
+                assert group[key] == twin[key], (step, group["group"], key)
+            assert group["log_ppl"] == pytest.approx(twin["log_ppl"], abs=BF16_NOISE)
+
+
+def check_equal_steps(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    """Fails unless two runs had the same thresholds and queues, and losses that differ by bf16's noise alone."""
+    assert [row["step"] for row in one] == [row["step"] for row in other]
+    for row, twin in zip(one, other, strict=True):
+        assert row["dipo/queue_size"] == twin["dipo/queue_size"]
+        assert row["rollout/response_length_mean"] == twin["rollout/response_length_mean"]
+        for key in ("dipo/threshold_ppl", "policy_loss", "actor_grad_norm"):
+            assert row[key] == pytest.approx(twin[key], abs=BF16_NOISE), (row["step"], key)
 
 
 def check_metrics_follow(run_dir: Path, config: DipoConfig) -> None:

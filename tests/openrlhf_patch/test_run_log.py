@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
 from dipo_openrlhf.openrlhf_patch import run_log
@@ -62,3 +63,12 @@ def test_rollouts_hold_one_line_a_group(tmp_path):
     assert rows[1]["fired"] is True
     assert rows[0]["prompt"] != rows[1]["prompt"]
     assert len(rows[0]["prompt"]) == 12
+
+
+@pytest.mark.parametrize("left", ["", '{"step": 1}\n', '{"step": 1}\n{"ste', '{"st'])
+def test_half_a_line_of_a_killed_run_does_not_spoil_the_next(tmp_path, left):
+    (tmp_path / "metrics.jsonl").write_text(left)
+    run_log.append_metrics(tmp_path, 2, {"policy_loss": 0.5})
+    whole = left.startswith('{"step": 1}')
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == ([1, 2] if whole else [2])

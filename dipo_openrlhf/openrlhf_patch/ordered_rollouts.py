@@ -1,0 +1,112 @@
+"""Rollouts in the order of the data: what a step trains does not depend on which response was ready first.
+
+OpenRLHF collects groups as they are completed (samples_generator.py:195), so that micro-batches and optimizer windows
+differ from run to run. Together with a seed for every prompt (seeded_engine.py) a resumed run takes the very samples
+that an undisturbed one takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
+
+from dipo_openrlhf.openrlhf_patch.rng_state import set_rng_state
+from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
+
+POLL_SECONDS = 10.0
+
+
+class _SeededEngine:
+    """An engine's handle that adds a seed to each request. `generate_responses.remote` is what OpenRLHF calls."""
+
+    def __init__(self, engine: Any, generator: OrderedGenerator) -> None:
+        self.engine = engine
+        self.generator = generator
+
+    def __getattr__(self, name: str) -> Any:
+        return self if name == "generate_responses" else getattr(self.engine, name)
+
+    def remote(self, *, sampling_params: Any, **request: Any) -> Any:
+        params = sampling_params.clone()
+        params.seed = self.generator.next_seed()
+        return self.engine.generate_responses.remote(sampling_params=params, **request)
+
+
+Base: Any = SamplesGenerator
+
+
+class OrderedGenerator(Base):
+    """OpenRLHF's generator, in the order of the data.
+
+    Attributes:
+        position: prompts of the training data sampled so far; part of the training state.
+        rng: the generators' state to go on from once the data are being read, of a resumed run; else None.
+    """
+
+    def __init__(self, *, seed: int | None = None, **parts: Any) -> None:
+        """`seed`: of the run, or None for samples from the engines' own generators."""
+        super().__init__(**parts)
+        self.seed = seed
+        self.position = 0
+        self.rng: dict[str, Any] | None = None
+        self._evaluated: int | None = None  # prompts of a running evaluation
+        self._dataloader_iter: Iterator[Any] | None = None
+        self._sample_buffer: list[Experience] = []
+        if seed is not None:
+            self.vllm_engines = [_SeededEngine(engine, self) for engine in self.vllm_engines]
+
+    def next_seed(self) -> int:
+        """The seed of the next prompt that is sent to an engine."""
+        if self._evaluated is not None:
+            self._evaluated += 1
+            return seed_of("evaluation", self.seed or 0, self._evaluated)
+        self.position += 1
+        return seed_of("rollout", self.seed or 0, self.position)
+
+    def open_data(self) -> None:
+        """Begin a pass over the data where none is under way. Drawing its order moves torch's generator on."""
+        if self._dataloader_iter is None and not self._sample_buffer:
+            self._dataloader_iter = iter(self.prompts_dataloader)
+        if self.rng is not None:
+            set_rng_state(self.rng)
+            self.rng = None
+
+    @torch.no_grad()
+    def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
+        """As OpenRLHF's; an evaluation's seeds are its own, alike every time."""
+        self._evaluated = 0
+        try:
+            return super().generate_eval_samples(**generate_kwargs)
+        finally:
+            self._evaluated = None
+
+    @torch.no_grad()
+    def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
+        """See openrlhf/trainer/ppo_utils/samples_generator.py:91."""
+        self.open_data()
+        return super().generate_samples(**generate_kwargs)
+
+    def _generate_vllm(
+        self, dataloader_iter: Any, num_prompts: int, dynamic_filtering: bool, **generate_kwargs: Any
+    ) -> tuple[list[Experience], int, bool]:
+        """(samples by group in the order of the data, prompts consumed, whether the prompts have run out)."""
+        if dynamic_filtering:
+            # OpenRLHF's own filter, which no method of ours uses; RefillGenerator keeps what this one loses.
+            return super()._generate_vllm(dataloader_iter, num_prompts, dynamic_filtering, **generate_kwargs)
+        prompts, labels, images, exhausted = _collect_prompt_batch(dataloader_iter, num_prompts)
+        if not prompts:
+            return [], 0, True
+        pending = self._dispatch_prompts_to_vllm(prompts, labels, images=images, **generate_kwargs)
+        groups = dict.fromkeys(pending)
+        while pending:
+            ready, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
+            for ref in ready:
+                groups[ref] = [
+                    self._process_response_into_experience(r, **generate_kwargs) for r in ray.get(ref)
+                ]
+        return [sample for group in groups.values() for sample in group], len(prompts), exhausted

@@ -1,0 +1,134 @@
+"""Rollouts in the order of the data and seeds by place. Ray is real; what the engine would answer is given."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+import torch
+from vllm import SamplingParams
+
+from dipo_openrlhf.openrlhf_patch.ordered_rollouts import OrderedGenerator
+from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
+from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
+
+GROUP = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray():
+    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=100 * 1024**2)
+    yield
+    ray.shutdown()
+
+
+@ray.remote(max_concurrency=16, num_cpus=0)
+class LateEngine:
+    """Answers the earlier requests of a batch later, and says which seed each came with."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get_num_unfinished_requests(self) -> int:
+        return 0
+
+    def generate_responses(
+        self, *, prompt: str, sampling_params: Any, num_samples: int, **unused: Any
+    ) -> list[Any]:
+        self.asked += 1
+        time.sleep(max(0.0, 0.8 - 0.2 * self.asked))
+        return [
+            {
+                "prompt": prompt, "label": "", "observation_tokens": [1, 2, 3], "action_ranges": [(1, 3)],
+                "rollout_log_probs": None, "reward": 1.0, "scores": 1.0, "truncated": False,
+                "extra_logs": {"seed": float((sampling_params.seed or 0) % 2**20)},
+            }
+            for _ in range(num_samples)
+        ]  # fmt: skip
+
+
+class Shuffled:
+    """Prompts in an order drawn from torch's generator at every pass, as torch's own sampler draws it."""
+
+    def __init__(self, prompts: list[str]) -> None:
+        self.prompts = prompts
+
+    def __iter__(self):
+        order = torch.randperm(len(self.prompts))
+        return iter([(None, [self.prompts[place]], [""], [None]) for place in order])
+
+
+def generator(loader: Any, seed: int | None = 7) -> OrderedGenerator:
+    arguments = SimpleNamespace(
+        rollout=SimpleNamespace(batch_size=4, n_samples_per_prompt=GROUP, vllm_generate_batch_size=None),
+        vllm=SimpleNamespace(enable_sleep=False),
+        algo=SimpleNamespace(
+            dynamic_filtering_enable=False, advantage=SimpleNamespace(is_correction_level="off")
+        ),
+    )
+    return OrderedGenerator(
+        seed=seed,
+        strategy=SimpleNamespace(args=arguments),
+        prompts_dataloader=loader,
+        eval_dataloader=loader,
+        tokenizer=None,
+        vllm_engines=[LateEngine.remote()],
+    )
+
+
+def in_data_order(count: int) -> list[Any]:
+    return [(None, [f"p{place}"], [""], [None]) for place in range(count)]
+
+
+def test_groups_come_in_the_order_of_the_data_with_seeds_by_place():
+    subject = generator(in_data_order(6))
+    samples, _, consumed, exhausted = subject.generate_samples(max_new_tokens=4)
+    assert [sample.prompts[0] for sample in samples] == ["p0", "p0", "p1", "p1", "p2", "p2", "p3", "p3"]
+    seeds = [sample.info["seed"].item() for sample in samples[::GROUP]]
+    assert seeds == [seed_of("rollout", 7, place) % 2**20 for place in (1, 2, 3, 4)]
+    assert (consumed, exhausted, subject.position) == (4, False, 4)
+    samples, _, consumed, exhausted = subject.generate_samples(max_new_tokens=4)
+    assert [sample.prompts[0] for sample in samples[::GROUP]] == ["p4", "p5"]
+    assert (consumed, exhausted, subject.position) == (2, True, 6)
+
+
+def test_without_a_seed_none_is_sent():
+    samples, *_ = generator(in_data_order(4), seed=None).generate_samples(max_new_tokens=4)
+    assert {sample.info["seed"].item() for sample in samples} == {0.0}
+
+
+def test_an_evaluation_moves_no_seed_of_the_training():
+    subject = generator(in_data_order(4))
+    first = [s.info["seed"].item() for s in subject.generate_eval_samples(max_new_tokens=4)]
+    again = [s.info["seed"].item() for s in subject.generate_eval_samples(max_new_tokens=4)]
+    assert first == again
+    assert len(set(first)) == 4
+    assert subject.position == 0
+
+
+def test_a_resumed_run_draws_the_next_pass_as_an_undisturbed_one():
+    """Opening the data of a resumed run draws an order too, which must not move the generator on."""
+    torch.manual_seed(3)
+    undisturbed = generator(Shuffled([f"p{place}" for place in range(4)]))
+    undisturbed.generate_samples(max_new_tokens=4)
+    saved = rng_state()
+    _, _, _, exhausted = undisturbed.generate_samples(max_new_tokens=4)
+    assert exhausted
+    expected = [s.prompts[0] for s in undisturbed.generate_samples(max_new_tokens=4)[0]]
+
+    torch.manual_seed(99)
+    resumed = generator(Shuffled([f"p{place}" for place in range(4)]))
+    resumed.rng = saved
+    resumed.open_data()
+    resumed._dataloader_iter = None  # the pass that was under way is through
+    assert [s.prompts[0] for s in resumed.generate_samples(max_new_tokens=4)[0]] == expected
+
+
+def test_seeds_are_apart():
+    seeds = {seed_of(params, sample) for params in range(100) for sample in range(100)}
+    assert len(seeds) == 10_000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert SamplingParams(seed=max(seeds)).seed == max(seeds)
