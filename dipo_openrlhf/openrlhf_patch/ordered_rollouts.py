@@ -58,7 +58,7 @@ class OrderedGenerator(Base):
         self._dataloader_iter: Iterator[Any] | None = None
         self._sample_buffer: list[Experience] = []
         if seed is not None:
-            self.vllm_engines = [_SeededEngine(engine, self) for engine in self.vllm_engines]
+            self.vllm_engines = [_SeededEngine(engine, self) for engine in parts["vllm_engines"] or []]
 
     def next_seed(self) -> int:
         """The seed of the next prompt that is sent to an engine."""
@@ -102,7 +102,7 @@ class OrderedGenerator(Base):
         if not prompts:
             return [], 0, True
         pending = self._dispatch_prompts_to_vllm(prompts, labels, images=images, **generate_kwargs)
-        groups = dict.fromkeys(pending)
+        groups: dict[Any, list[Experience]] = {ref: [] for ref in pending}  # in the order of the data
         while pending:
             ready, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
             for ref in ready:
