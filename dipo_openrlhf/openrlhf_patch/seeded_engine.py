@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from typing import Any
 
+import torch
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 
 Base: Any = RolloutRayActor.__ray_actor_class__
@@ -26,6 +27,14 @@ def seed_of(*parts: int | str) -> int:
 
 class SeededRolloutActor(Base):
     """RolloutRayActor that gives every sample, and every turn of it, a seed made from that of its prompt."""
+
+    async def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """On CPU without chunked prefill: vLLM takes back the draw of a prompt that is not yet read to its end, by an
+        offset that CPU generators lack (vllm/v1/worker/gpu_model_runner.py:3785), and the engine would die.
+        """
+        if not torch.cuda.is_available():
+            kwargs["enable_chunked_prefill"] = False
+        await super().__init__(*args, **kwargs)
 
     async def generate_responses(
         self,
