@@ -28,7 +28,7 @@ def seed_of(*parts: int | str) -> int:
 class SeededRolloutActor(Base):
     """RolloutRayActor that gives every sample, and every turn of it, a seed made from that of its prompt."""
 
-    async def __init__(self, *args: Any, **kwargs: Any) -> None:
+    async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """On CPU without chunked prefill: vLLM takes back the draw of a prompt that is not yet read to its end, by an
         offset that CPU generators lack (vllm/v1/worker/gpu_model_runner.py:3785), and the engine would die.
         """
