@@ -12,6 +12,7 @@ from stack import EVALUATE, Dipo, run_dipo, wait_until, write_recipe
 
 from dipo_openrlhf.events import read_events
 from dipo_openrlhf.openrlhf_patch import checkpoints
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -131,3 +132,31 @@ def test_a_prompt_longer_than_the_context_is_named(small_model, tmp_path):
     assert "prompts.jsonl:1: the prompt has" in line
     assert "data.max_len = 52" in line
     assert command.left_over_after(5) == []
+
+
+def _kill_engine(command: Dipo) -> None:
+    (engine,) = [p for p in command.left_over() if "ray::SeededRolloutActor" in " ".join(p.cmdline())]
+    engine.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_a_dead_engine_ends_the_run_or_restarts_it(small_model, tmp_path, restarts):
+    """benchmarks/faults.py does this to every part, at random moments."""
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=8)
+    command = Dipo(["train", str(recipe), "--run.max_restarts", str(restarts)]).start()
+    assert command.process is not None
+    wait_until(lambda: checkpoints.resumable_steps(run_dir / "ckpt"), command.process)
+    _kill_engine(command)
+    if restarts == 0:
+        status, output = command.finish(120)
+        assert status == 2
+        (line,) = errors(output)
+        assert "is saved: continue with --resume" in line
+        assert "Traceback" not in output
+    else:
+        status, output = command.finish()
+        assert status == 0, output
+        assert "restart 1 of 1 from step" in output
+        assert [row["step"] for row in read_metrics(run_dir)] == list(range(1, 9))
+    assert command.left_over_after(20) == []
