@@ -6,6 +6,8 @@
 # Each target does its own set-up; the second time it takes no time.
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Two test processes; all of the real stack's tests in one of them (tests/conftest.py). Empty: one after another.
+PARALLEL ?= -n 2 --dist loadgroup
 SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu
@@ -39,10 +41,10 @@ quickstart: $(CPU_STAMP)
 	@$(BIN)/dipo quickstart $(ARGS)
 
 test: $(TEST_STAMP) $(EVALPLUS_STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
 test-all: $(TEST_STAMP) $(EVALPLUS_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: $(TEST_STAMP)
 	$(BIN)/ruff check $(SOURCES)

@@ -1,7 +1,9 @@
 """The environment that every command of this project sets before it imports torch."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from dipo_eval.cpu_env import set_process_env
@@ -14,3 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # A busy machine is no failure: no example has a time limit of its own.
 settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests `make test` gives to one process: those of a file, which share fixtures, and all of the real stack."""
+    root = Path(__file__).parent
+    for item in items:
+        file = item.path.relative_to(root)
+        group = file.parts[0] if file.parts[0] == "end_to_end" else str(file)
+        item.add_marker(pytest.mark.xdist_group(group))
