@@ -66,6 +66,9 @@ def board_command(
         return
     if out is None:
         raise UserError("--out: name the HTML file to write, or serve the page with --serve")
+    if out.suffix.lower() in (".md", ".csv"):
+        other = {".md": "--markdown", ".csv": "--csv"}[out.suffix.lower()]
+        raise UserError(f"--out {out}: the page is HTML: name a .html file, and the table with {other} {out}")
     runs = [read_run_log(path) for path in run_dir or []]
     data = read_board(results, runs, baseline)
     write_page(data, out, runs, title, max_samples)

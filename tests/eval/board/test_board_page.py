@@ -186,6 +186,15 @@ def test_command_writes_page_markdown_and_csv(results_dir: Path, run_dir: Path, 
     assert html.stat().st_size < 1_500_000
 
 
+def test_a_markdown_file_is_not_filled_with_html(results_dir: Path, tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(board_command)
+    outcome = CliRunner().invoke(app, ["--results", str(results_dir), "--out", str(tmp_path / "b.md")])
+    assert isinstance(outcome.exception, UserError)
+    assert f"the table with --markdown {tmp_path / 'b.md'}" in str(outcome.exception)
+    assert not (tmp_path / "b.md").exists()
+
+
 def test_unknown_baseline_lists_the_known_ones(results_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint 'nope' in the results: choose one of dapo/step_0"):
         write_board(results_dir, tmp_path / "b.html", baseline="nope")
