@@ -16,6 +16,7 @@ import pytest
 from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf import watching
 from dipo_openrlhf.events import write_event
+from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.processes import RUN_ID, processes_of
 from dipo_openrlhf.recipe import Recipe, build_recipe
 from dipo_openrlhf.recipe_yaml import Setting
@@ -184,10 +185,7 @@ def test_as_a_ray_task(recipe: Callable[..., Recipe], run_dir: Path, monkeypatch
     """Real Ray: the watcher waits for the training's start, gets its own CPU, and ends with whoever asked for it."""
     import ray
 
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
-    address = ray.init(num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False).address_info[
-        "gcs_address"
-    ]
+    address = start_ray(num_cpus=1, num_gpus=0, log_to_driver=False).address_info["gcs_address"]
     task = {
         "command": watching.watch_command(recipe()), "run_dir": str(run_dir), "num_gpus": 0, "num_cpus": 1.0,
     }  # fmt: skip

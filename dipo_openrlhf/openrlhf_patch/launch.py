@@ -26,6 +26,7 @@ from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
 from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
+from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.processes import RUN_ID, end_processes
 
@@ -69,32 +70,18 @@ class TrainerFactory:
         return ray.remote(self.trainer_class).remote(*args, **self.extra, **generate_kwargs)
 
 
-RAY_STARTS = 3
-
-
 def _start_local_ray(plan: LaunchPlan) -> None:
     """A Ray of our own with pretended GPUs; OpenRLHF keeps a Ray that is already initialised."""
-    import ray
-
     # Settings of the caller's shell: one would join its cluster, the other contradicts the pretended GPUs.
     for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
         os.environ.pop(name, None)
-    settings: dict[str, Any] = {
-        "address": "local", "num_gpus": plan.gpus, "num_cpus": 2 * plan.gpus + 4, "include_dashboard": False,
-        "object_store_memory": 512 * 1024**2, "log_to_driver": True,
-        "runtime_env": {"worker_process_setup_hook": _WORKER_HOOK, "env_vars": plan.environment},
-    }  # fmt: skip
-    for attempt in range(1, RAY_STARTS + 1):
-        try:
-            ray.init(**settings)
-            return
-        except (
-            Exception
-        ) as error:  # Ray's own limit is 30 s, in ray/_private/node.py:411, and a plain Exception
-            if "timed out during startup" not in str(error) or attempt == RAY_STARTS:
-                raise
-            print(f"Ray did not come up within 30 seconds (attempt {attempt} of {RAY_STARTS})", flush=True)
-            ray.shutdown()
+    start_ray(
+        num_gpus=plan.gpus,
+        num_cpus=2 * plan.gpus + 4,
+        object_store_memory=512 * 1024**2,
+        log_to_driver=True,
+        runtime_env={"worker_process_setup_hook": _WORKER_HOOK, "env_vars": plan.environment},
+    )
 
 
 def _allow_fp32() -> None:

@@ -19,6 +19,7 @@ import pytest
 from dipo_eval.grading import grade_math
 from dipo_eval.grading.outcome import Outcome
 from dipo_eval.grading.pool import GradingPool, shared_pool
+from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 
 LIMIT_S = 1.0
 # The known hangs of symbolic graders, and forms that our own size checks do not see: these occupy a worker.
@@ -154,7 +155,7 @@ def test_known_hangs_are_undecided_in_asyncio() -> None:
 @pytest.mark.end_to_end
 def test_known_hangs_are_undecided_in_a_ray_actor() -> None:
     ray = pytest.importorskip("ray")
-    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2)
+    start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     try:
 
         @ray.remote

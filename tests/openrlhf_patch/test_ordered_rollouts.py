@@ -11,6 +11,7 @@ import ray
 import torch
 from vllm import SamplingParams
 
+from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.ordered_rollouts import OrderedGenerator
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
 from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
@@ -20,7 +21,7 @@ GROUP = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=100 * 1024**2)
+    start_ray(num_cpus=4, object_store_memory=100 * 1024**2)
     yield
     ray.shutdown()
 

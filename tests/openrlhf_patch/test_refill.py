@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import ray
 
+from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, is_extreme
 
 GROUP = 4
@@ -15,7 +16,7 @@ GROUP = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2)
+    start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     yield
     ray.shutdown()
 
