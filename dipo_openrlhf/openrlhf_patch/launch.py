@@ -3,8 +3,8 @@
     python -m dipo_openrlhf.openrlhf_patch.launch RUN_DIR/launch.json
 
 `dipo train` starts it with the run's environment (see cpu.environment) and watches it; it may also be started by
-hand. openrlhf.cli.train_ppo_ray imports PPOTrainer late, inside `train()`, so replacing that one module attribute
-on the driver is enough; the class travels to Ray's worker by reference.
+hand. openrlhf.cli.train_ppo_ray imports PPOTrainer (or PPOTrainerAsync) late, inside `train()`, so replacing that
+one module attribute on the driver is enough; the class travels to Ray's worker by reference.
 """
 
 from __future__ import annotations
@@ -54,19 +54,32 @@ class LaunchPlan:
 
 
 class TrainerFactory:
-    """Stands where OpenRLHF expects the Ray actor class `PPOTrainer`: adds our two named arguments."""
+    """Stands where OpenRLHF expects the Ray actor class of its trainer: adds our two named arguments."""
 
-    def __init__(self, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
-        # Imported before the attribute is replaced: it subclasses the original.
-        from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
-
-        self.trainer_class = DiPOTrainer
+    def __init__(self, trainer_class: Any, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
+        self.trainer_class = trainer_class
         self.extra = {"dipo_config": dipo_config, "settings": settings}
 
     def remote(self, *args: Any, **generate_kwargs: Any) -> Any:
         import ray
 
         return ray.remote(self.trainer_class).remote(*args, **self.extra, **generate_kwargs)
+
+
+def _put_trainer_in_place(dipo_config: DipoConfig, settings: TrainerSettings, asynchronous: bool) -> None:
+    """Ours are imported before the attribute is replaced: they subclass the original."""
+    if asynchronous:
+        import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
+
+        from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOTrainerAsync
+
+        ppo_trainer_async.PPOTrainerAsync = TrainerFactory(DiPOTrainerAsync, dipo_config, settings)
+    else:
+        import openrlhf.trainer.ppo_trainer as ppo_trainer
+
+        from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
+
+        ppo_trainer.PPOTrainer = TrainerFactory(DiPOTrainer, dipo_config, settings)
 
 
 RAY_STARTS = 3
@@ -134,6 +147,17 @@ def _return_entropies() -> None:
     ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(EntropyPolicyActor)
 
 
+def _put_engine_in_place(fp32: bool) -> None:
+    """The driver starts the engines by their module's attribute (vllm_engine.py:301)."""
+    import openrlhf.trainer.ray.vllm_engine as vllm_engine
+    import ray
+
+    from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine
+
+    engine = ray.remote(CheckedEngine)
+    vllm_engine.RolloutRayActor = _Float32Engines(engine) if fp32 else engine
+
+
 def run(plan: LaunchPlan) -> None:
     """Run OpenRLHF's training to its end. Raises what it raises."""
     version.check_version()
@@ -152,17 +176,12 @@ def run(plan: LaunchPlan) -> None:
     if plan.cpu:
         _allow_fp32()
     write_event(run_dir, "importing OpenRLHF")
-    import openrlhf.trainer.ppo_trainer as ppo_trainer
-
     version.check_seams()
     dipo_config = DipoConfig(**plan.dipo)
-    ppo_trainer.PPOTrainer = TrainerFactory(dipo_config, settings)
+    _put_trainer_in_place(dipo_config, settings, asynchronous="--train.async_enable" in plan.argv)
     if dipo_config.method != "dipo" and baselines.get(dipo_config.method).needs_entropy:
         _return_entropies()
-    if plan.cpu and "fp32" in plan.argv:
-        import openrlhf.trainer.ray.vllm_engine as vllm_engine
-
-        vllm_engine.RolloutRayActor = _Float32Engines(vllm_engine.RolloutRayActor)
+    _put_engine_in_place(fp32=plan.cpu and "fp32" in plan.argv)
     write_event(run_dir, "loading the model and the rollout engine")
     sys.argv = [PROGRAM, *plan.argv]
     runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)

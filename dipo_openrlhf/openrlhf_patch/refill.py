@@ -19,7 +19,16 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
+from dipo_openrlhf.algorithm import DipoConfig, baselines
+
 POLL_SECONDS = 10.0
+
+
+def refills(dipo_config: DipoConfig) -> bool:
+    """Whether the recipe's method samples with this generator."""
+    if dipo_config.method == "dipo":
+        return dipo_config.keep_and_refill
+    return baselines.get(dipo_config.method).dynamic_sampling
 
 
 def is_extreme(scores: list[float]) -> bool:

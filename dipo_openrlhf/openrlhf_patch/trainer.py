@@ -12,17 +12,13 @@ from typing import Any
 
 from openrlhf.trainer.ppo_trainer import PPOTrainer
 
-from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, refills
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.training import DiPOTraining
 
 Base: Any = PPOTrainer.__ray_actor_class__
-
-
-def _samples_dynamically(dipo_config: DipoConfig) -> bool:
-    return dipo_config.method != "dipo" and baselines.get(dipo_config.method).dynamic_sampling
 
 
 class DiPOTrainer(DiPOTraining, Base):
@@ -38,7 +34,7 @@ class DiPOTrainer(DiPOTraining, Base):
     ) -> None:
         super().__init__(*args, **generate_kwargs)
         self.set_up(dipo_config, settings)
-        if dipo_config.keep_and_refill or _samples_dynamically(dipo_config):
+        if refills(dipo_config):
             self.samples_generator = RefillGenerator(
                 keep_extremes=dipo_config.keep_and_refill,
                 refill_cap=dipo_config.refill_cap,
