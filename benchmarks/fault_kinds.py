@@ -24,7 +24,7 @@ _ROLES: dict[str, Callable[[str], bool]] = {
     "driver": lambda title: "dipo_openrlhf.openrlhf_patch.launch" in title,
     "trainer": lambda title: "ray::DiPOTrainer" in title,
     "actor": lambda title: "ray::DiPOPolicyActor" in title,
-    "engine": lambda title: "ray::SeededRolloutActor" in title,
+    "engine": lambda title: "ray::SeededEngine" in title,
     "watcher": lambda title: "dipo_openrlhf.cli watch" in title or "dipo_eval.watch" in title,
     "raylet": lambda title: "/raylet/raylet" in title,
     "gcs": lambda title: "gcs_server" in title,

@@ -9,6 +9,7 @@ from dipo_openrlhf.algorithm import baselines
 from dipo_openrlhf.algorithm.method import Baseline
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe import Recipe
+from dipo_openrlhf.recipe_async import async_problem
 from dipo_openrlhf.recipe_cluster import check_cluster
 
 
@@ -18,6 +19,8 @@ def check_combinations(recipe: Recipe, cpu: bool) -> None:
     _check_secrets(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
+    if problem := async_problem(recipe):
+        raise _refuse(recipe, *problem)
     if cpu:
         _check_cpu(recipe)
     else:
@@ -62,8 +65,6 @@ def _check_method(recipe: Recipe) -> None:
         )
     if recipe.get("rollout.n_samples_per_prompt") < 2:
         raise _refuse(recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples")
-    if recipe.get("train.async_enable"):
-        raise _refuse(recipe, "train.async_enable", "asynchronous training is not supported yet")
     _check_kl(recipe, method)
     if method == "dipo":
         _check_dipo(recipe)

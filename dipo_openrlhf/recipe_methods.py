@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipo_openrlhf.algorithm import baselines
+from dipo_openrlhf.recipe_async import async_defaults
 
 if TYPE_CHECKING:
     from dipo_openrlhf.recipe import Recipe
@@ -61,6 +62,7 @@ def on_cpu(device: str) -> bool:
 def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
     """Fill in what the recipe leaves open, in place."""
     layers = [(f"default of dipo.method {method}", method_defaults(method))]
+    layers.append(("default with train.async_enable", async_defaults(openrlhf)))
     if cpu:
         layers.append(("default on CPU", CPU_DEFAULTS))
     layers.append(("default of this project", COMMON_DEFAULTS))

@@ -109,6 +109,19 @@ def _has_gpus_of_ray(recipe: Recipe) -> bool:
     return recipe.watch.ray and not on_cpu(recipe.run.device)
 
 
+def _standing_folder(run_dir: Path) -> Path | None:
+    """Where a child can run: here (None), or the run's folder where this one is gone.
+
+    Ray may unpack a job's folder a second time while the job runs in it. torch's MKL then ends the process: "Cannot load
+    libtorch_cpu.so".
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return run_dir
+    return None
+
+
 class _Watcher:
     """One `dipo watch` process and its log."""
 
@@ -137,6 +150,7 @@ class _Watcher:
             self.process = subprocess.Popen(
                 command,
                 env={**os.environ, RUN_ID: self.run_id, "PYTHONUNBUFFERED": "1"},
+                cwd=_standing_folder(self.run_dir),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -228,10 +228,7 @@ PAPER = [name for name in recipe_names() if not name.startswith("quickstart")]
 @pytest.mark.parametrize("mode", ["", "+async"])
 @pytest.mark.parametrize("name", PAPER)
 def test_every_recipe_of_the_paper_fits_80_gb(name, cluster, mode):
-    given_ = (
-        {"train.async_enable": Setting(False, "test")} if mode else {}
-    )  # still refused: test_shipped_recipes.py
-    work = workload_of(load_recipe(f"{name}{cluster}{mode}", given_), ASSUME)
+    work = workload_of(load_recipe(f"{name}{cluster}{mode}"), ASSUME)
     fits, line = verdict(phases(work, ASSUME), engine(work, ASSUME), work)
     assert fits, line
     assert engine(work, ASSUME).longest >= 8

@@ -101,7 +101,21 @@ MISTAKES = [
     ("algo.kl.init_coef: 0.01", ["algo.kl.init_coef", "0.01", "must be 0 with DiPO"]),
     ("algo.advantage.estimator: gae", ["algo.advantage.estimator", "gae", "group_norm"]),
     ("algo.advantage.estimator: dr_grpo", ["algo.advantage.estimator", "dipo.estimator"]),
-    ("train.async_enable: true", ["train.async_enable"]),
+    (
+        "train.async_enable: true\nalgo.advantage.is_correction_level: off",
+        ["recipe.yaml:", "algo.advantage.is_correction_level", "token or seq with train.async_enable"],
+    ),
+    ("train.async_enable: true\ntrain.async_queue_size: 0", ["train.async_queue_size", "0", "at least 1"]),
+    ("train.partial_rollout_enable: true", ["train.partial_rollout_enable", "train.async_enable: true"]),
+    (
+        "rollout.vllm_generate_batch_size: 16",
+        ["rollout.vllm_generate_batch_size", "16", "train.async_enable: true"],
+    ),
+    ("rollout.vllm_generate_batch_size: 4", ["rollout.vllm_generate_batch_size", "at least", "8"]),
+    (
+        "train.async_enable: true\nrollout.vllm_generate_batch_size: 16\ndipo.method: dapo",
+        ["rollout.vllm_generate_batch_size", "dapo", "refill_cap"],
+    ),
     ("ds.packing_samples: true", ["ds.packing_samples", "flash-attn"]),
     ("vllm.sync_backend: nccl", ["vllm.sync_backend", "gloo"]),
     ("vllm.num_engines: 0", ["vllm.num_engines"]),
@@ -248,6 +262,22 @@ def test_off_is_a_word_and_false_a_boolean(tmp_path):
     assert recipe.get("ckpt.save_hf") is False
     assert recipe.run.wandb == "off"
     assert load(tmp_path, MINIMAL, "--run.wandb", "on").run.wandb == "on"
+
+
+def test_asynchronous_training_turns_the_correction_on(tmp_path):
+    """Perplexities are the rollout's then, and OpenRLHF asks its engine for log-probabilities with it alone."""
+    key = "algo.advantage.is_correction_level"
+    recipe = load(tmp_path, MINIMAL + "train.async_enable: true\n")
+    assert recipe.get(key) == "token"
+    assert recipe.where[key] == "default with train.async_enable"
+    assert load(tmp_path, MINIMAL).get(key) == "off"
+    assert load(tmp_path, MINIMAL + "train.async_enable: true\n", f"--{key}", "seq").get(key) == "seq"
+
+
+def test_the_engine_cannot_sleep_while_it_samples_beside_the_training(tmp_path):
+    text = MINIMAL + "train.async_enable: true\ntrain.colocate_all: true\nvllm.enable_sleep: true\n"
+    with pytest.raises(UserError, match=r"vllm\.enable_sleep: True: must be false with train\.async_enable"):
+        load(tmp_path, text, "--run.device", "gpu", "--vllm.num_engines", "1")
 
 
 def test_overrides_parse():

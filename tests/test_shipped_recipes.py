@@ -21,14 +21,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from dipo_eval.errors import UserError
 from dipo_eval.suites import get_suites
 from dipo_openrlhf import recipe_files
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.recipe import Recipe, load_recipe
 from dipo_openrlhf.recipe_cluster import placement, shares_gpus
 from dipo_openrlhf.recipe_files import BUILT_IN, recipe_names, variant_names
-from dipo_openrlhf.recipe_yaml import Setting
 
 PAPER = ["math_qwen3_4b", "math_qwen3_8b", "math_qwen25_7b", "tools_qwen25_3b", "tools_qwen25_7b"]
 METHODS = [
@@ -56,13 +54,9 @@ _read_settings = functools.cache(recipe_files.read_settings)
 
 
 def loaded(name: str) -> tuple[Recipe, list[str]]:
-    """(the recipe, its command line). DiPO refuses an asynchronous one still: that flag alone is put back here, so that
-    OpenRLHF's opinion of the whole is heard."""
-    if "async" not in name:
-        recipe = load_recipe(name)
-        return recipe, recipe.argv()
-    recipe = load_recipe(name, {"train.async_enable": Setting(False, "test")})
-    return recipe, [*recipe.argv(), "--train.async_enable"]
+    """(the recipe, its command line)."""
+    recipe = load_recipe(name)
+    return recipe, recipe.argv()
 
 
 @functools.cache
@@ -145,21 +139,6 @@ def test_openrlhf_accepts_it_and_it_fits_its_cluster(name, monkeypatch, capsys):
     assert arguments.train.batch_size % actor == 0
     assert arguments.train.max_tokens_per_gpu >= arguments.data.max_len
     assert arguments.data.max_len == 2048 + arguments.rollout.max_new_tokens
-
-
-@pytest.mark.parametrize("name", [f"{name}+{layout}" for name in PAPER for layout in ("async", "4x8+async")])
-def test_an_asynchronous_recipe_says_that_it_cannot_run_yet(name):
-    with pytest.raises(UserError) as caught:
-        load_recipe(name)
-    line = _line_of("variants/async.yaml", "async_enable")
-    assert str(caught.value) == (
-        f"variants/async.yaml:{line}: train.async_enable: True: asynchronous training is not supported yet"
-    )
-
-
-def _line_of(file: str, word: str) -> int:
-    lines = (BUILT_IN / file).read_text().splitlines()
-    return next(number for number, line in enumerate(lines, 1) if word in line)
 
 
 def test_validation_is_openrlhfs_own(monkeypatch):

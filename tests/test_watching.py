@@ -109,6 +109,20 @@ def test_it_is_waited_for_at_the_end(recipe: Callable[..., Recipe], run_dir: Pat
     assert "waiting for the evaluation of what is left" in capsys.readouterr().out
 
 
+def test_it_runs_where_the_folder_of_the_job_is_gone(
+    recipe: Callable[..., Recipe], run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray may unpack a job's folder anew under a running job; torch's MKL cannot load anything there."""
+    (tmp_path / "gone").mkdir()
+    made = recipe()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with watching.watcher_beside(made, run_dir) as finish:
+        training_ended(run_dir / "ckpt", "done")
+        finish()
+    assert (run_dir / watching.LOG).read_text() == "0 evaluated\n"
+
+
 def test_one_that_was_killed_is_started_again_at_the_end(
     recipe: Callable[..., Recipe], run_dir: Path
 ) -> None:

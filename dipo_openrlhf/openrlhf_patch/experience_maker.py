@@ -31,6 +31,7 @@ from dipo_openrlhf.algorithm.method import Baseline, Rollout
 from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
 from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
 from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
+from dipo_openrlhf.openrlhf_patch.rollout_log_probs import doubtful_share, rollout_log_probs
 from dipo_openrlhf.openrlhf_patch.run_log import Rollouts
 from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means
 from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
@@ -45,6 +46,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         metrics: what the last batch logged (algorithm.md section 6).
         rollouts: the last batch, for the rollout log.
         dump_to: (run's folder, step) where the next batch is to be written whole, or None.
+        off_policy: whether the actor has moved since a batch was generated, so that perplexities are those of the
+            rollout (rollout_log_probs.py); the asynchronous trainer sets it.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         self.metrics: dict[str, Any] = {}
         self.rollouts: Rollouts | None = None
         self.dump_to: tuple[Path, int] | None = None
+        self.off_policy = False
         self._kept_B = torch.zeros(0, dtype=torch.bool)
         self._entropies: list[torch.Tensor] = []  # [B, A] of each experience, where the method needs them
 
@@ -182,9 +186,13 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         size = self._group_size
         rewards_PG = to_groups([e.rewards for e in experiences], order_B, size).float()
         scores_PG = to_groups(scores_B, order_B, size).float()
-        log_ppl_PG = to_groups(
-            [sequence_log_ppl(e.action_log_probs, e.action_mask) for e in experiences], order_B, size
-        )
+        log_probs = [e.action_log_probs for e in experiences]
+        if self.off_policy:
+            log_probs = rollout_log_probs(experiences)
+        log_ppl = [
+            sequence_log_ppl(old, e.action_mask) for old, e in zip(log_probs, experiences, strict=True)
+        ]
+        log_ppl_PG = to_groups(log_ppl, order_B, size)
         tokens_PG = None
         if self.dipo_config.normalizer == "per_stream":
             tokens_PG = to_groups([e.action_mask.sum(-1) for e in experiences], order_B, size)
@@ -195,6 +203,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens=tokens_PG
         )
         self.metrics = {**result.metrics, "rollout/accuracy": correct_PG.float().mean().item()}
+        if self.off_policy:
+            self.metrics["async/doubtful_log_probs"] = doubtful_share(experiences)
         prompts_B = list(itertools.chain.from_iterable(e.prompts for e in experiences))
         first_of_group = {int(row): prompts_B[i] for i, row in enumerate(order_B) if row % size == 0}
         self.rollouts = Rollouts(

@@ -3,8 +3,8 @@
     python -m dipo_openrlhf.openrlhf_patch.launch RUN_DIR/launch.json
 
 `dipo train` starts it with the run's environment (see cpu.environment) and watches it; it may also be started by
-hand. openrlhf.cli.train_ppo_ray imports PPOTrainer late, inside `train()`, so replacing that one module attribute
-on the driver is enough; the class travels to Ray's worker by reference.
+hand. openrlhf.cli.train_ppo_ray imports PPOTrainer (or PPOTrainerAsync) late, inside `train()`, so replacing that
+one module attribute on the driver is enough; the class travels to Ray's worker by reference.
 """
 
 from __future__ import annotations
@@ -55,19 +55,32 @@ class LaunchPlan:
 
 
 class TrainerFactory:
-    """Stands where OpenRLHF expects the Ray actor class `PPOTrainer`: adds our two named arguments."""
+    """Stands where OpenRLHF expects the Ray actor class of its trainer: adds our two named arguments."""
 
-    def __init__(self, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
-        # Imported before the attribute is replaced: it subclasses the original.
-        from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
-
-        self.trainer_class = DiPOTrainer
+    def __init__(self, trainer_class: Any, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
+        self.trainer_class = trainer_class
         self.extra = {"dipo_config": dipo_config, "settings": settings}
 
     def remote(self, *args: Any, **generate_kwargs: Any) -> Any:
         import ray
 
         return ray.remote(self.trainer_class).remote(*args, **self.extra, **generate_kwargs)
+
+
+def _replace_trainer(dipo_config: DipoConfig, settings: TrainerSettings, asynchronous: bool) -> None:
+    """Ours are imported before the attribute is replaced: they subclass the original."""
+    if asynchronous:
+        import openrlhf.trainer.ppo_trainer_async as ppo_trainer_async
+
+        from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOTrainerAsync
+
+        ppo_trainer_async.PPOTrainerAsync = TrainerFactory(DiPOTrainerAsync, dipo_config, settings)
+    else:
+        import openrlhf.trainer.ppo_trainer as ppo_trainer
+
+        from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
+
+        ppo_trainer.PPOTrainer = TrainerFactory(DiPOTrainer, dipo_config, settings)
 
 
 def _start_local_ray(plan: LaunchPlan) -> None:
@@ -125,16 +138,15 @@ def _replace_actor(needs_entropy: bool) -> None:
 
 
 def _replace_engines(seeded: bool, float32: bool) -> None:
-    """Engines that take a seed for every sample, and ones of float32, where asked for."""
+    """Ours in OpenRLHF's place: the driver starts the engines by their module's attribute (vllm_engine.py:301)."""
     import openrlhf.trainer.ray.vllm_engine as vllm_engine
     import ray
 
-    if seeded:
-        from dipo_openrlhf.openrlhf_patch.seeded_engine import SeededRolloutActor
+    from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine
+    from dipo_openrlhf.openrlhf_patch.seeded_engine import SeededEngine
 
-        vllm_engine.RolloutRayActor = ray.remote(SeededRolloutActor)
-    if float32:
-        vllm_engine.RolloutRayActor = _Float32Engines(vllm_engine.RolloutRayActor)
+    engine = ray.remote(SeededEngine if seeded else CheckedEngine)
+    vllm_engine.RolloutRayActor = _Float32Engines(engine) if float32 else engine
 
 
 def run(plan: LaunchPlan) -> None:
@@ -155,11 +167,9 @@ def run(plan: LaunchPlan) -> None:
     if plan.cpu:
         _allow_fp32()
     write_event(run_dir, "importing OpenRLHF")
-    import openrlhf.trainer.ppo_trainer as ppo_trainer
-
     version.check_seams()
     dipo_config = DipoConfig(**plan.dipo)
-    ppo_trainer.PPOTrainer = TrainerFactory(dipo_config, settings)
+    _replace_trainer(dipo_config, settings, asynchronous="--train.async_enable" in plan.argv)
     _replace_actor(dipo_config.method != "dipo" and baselines.get(dipo_config.method).needs_entropy)
     _replace_engines(settings.seeded_rollouts, float32=plan.cpu and "fp32" in plan.argv)
     write_event(run_dir, "loading the model and the rollout engine")

@@ -21,7 +21,7 @@ from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
 POLL_SECONDS = 10.0
 
 
-class _SeededEngine:
+class _Seeding:
     """An engine's handle that adds a seed to each request. `generate_responses.remote` is what OpenRLHF calls."""
 
     def __init__(self, engine: Any, generator: OrderedGenerator) -> None:
@@ -58,7 +58,7 @@ class OrderedGenerator(Base):
         self._dataloader_iter: Iterator[Any] | None = None
         self._sample_buffer: list[Experience] = []
         if seed is not None:
-            self.vllm_engines = [_SeededEngine(engine, self) for engine in parts["vllm_engines"] or []]
+            self.vllm_engines = [_Seeding(engine, self) for engine in parts["vllm_engines"] or []]
 
     def next_seed(self) -> int:
         """The seed of the next prompt that is sent to an engine."""
@@ -68,9 +68,14 @@ class OrderedGenerator(Base):
         self.position += 1
         return seed_of("rollout", self.seed or 0, self.position)
 
+    @property
+    def is_through(self) -> bool:
+        """Whether the pass over the data has ended and all of its samples have been served."""
+        return self._dataloader_iter is None and not self._sample_buffer
+
     def open_data(self) -> None:
         """Begin a pass over the data where none is under way. Drawing its order moves torch's generator on."""
-        if self._dataloader_iter is None and not self._sample_buffer:
+        if self.is_through:
             self._dataloader_iter = iter(self.prompts_dataloader)
         if self.rng is not None:
             set_rng_state(self.rng)

@@ -22,6 +22,13 @@ from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.openrlhf_patch.ordered_rollouts import POLL_SECONDS, OrderedGenerator
 
 
+def refills(dipo_config: DipoConfig) -> bool:
+    """Whether the recipe's method samples with this generator."""
+    if dipo_config.method == "dipo":
+        return dipo_config.keep_and_refill
+    return baselines.get(dipo_config.method).dynamic_sampling
+
+
 def is_extreme(scores: list[float]) -> bool:
     """Whether a group's scores are all equal: such a group has no gradient of its own."""
     return all(score == scores[0] for score in scores)
@@ -105,8 +112,7 @@ def in_order(groups: dict[int, list[Experience]]) -> list[list[Experience]]:
 
 def rollout_generator(dipo_config: DipoConfig, **parts: Any) -> OrderedGenerator:
     """The generator that the method asks for; `parts` are those of OrderedGenerator."""
-    dynamic = dipo_config.method != "dipo" and baselines.get(dipo_config.method).dynamic_sampling
-    if dipo_config.keep_and_refill or dynamic:
+    if refills(dipo_config):
         return RefillGenerator(
             keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
         )

@@ -13,9 +13,9 @@ import hashlib
 from typing import Any
 
 import torch
-from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 
-Base: Any = RolloutRayActor.__ray_actor_class__
+from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine
+
 _SEEDS = 2**63
 
 
@@ -25,8 +25,8 @@ def seed_of(*parts: int | str) -> int:
     return int.from_bytes(digest, "big") % _SEEDS
 
 
-class SeededRolloutActor(Base):
-    """RolloutRayActor that gives every sample, and every turn of it, a seed made from that of its prompt."""
+class SeededEngine(CheckedEngine):
+    """An engine that gives every sample, and every turn of it, a seed made from that of its prompt."""
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """On CPU without chunked prefill: vLLM takes back the draw of a prompt that is not yet read to its end, by an

@@ -68,6 +68,19 @@ class DiPOTrainer(DiPOTraining, Base):
         self.samples_generator.position = states.get("total_consumed_prompts", 0)
         self.samples_generator.rng = states.get(CLIENT_STATE_KEY, {}).get("rng")
 
+    def save_logs_and_checkpoints(
+        self,
+        global_step: int,
+        logs_dict: dict[str, Any] | None = None,
+        client_states: dict[str, Any] | None = None,
+    ) -> None:
+        """The episode's number follows its data: a loader that is through is saved as one that begins anew, and a resume
+        in the same episode would train all its prompts a second time.
+        """
+        states = dict(client_states or {})
+        states["episode"] = states.get("episode", 0) + self.samples_generator.is_through
+        super().save_logs_and_checkpoints(global_step, logs_dict, states)
+
     def batch_metrics(self) -> dict[str, Any]:
         """What refilling did, where the recipe asks for it."""
         return self.samples_generator.metrics if isinstance(self.samples_generator, RefillGenerator) else {}

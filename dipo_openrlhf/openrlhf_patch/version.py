@@ -24,6 +24,7 @@ _TRAINER = "openrlhf.trainer.ppo_trainer:BasePPOTrainer"
 _GENERATOR = "openrlhf.trainer.ppo_utils.samples_generator:SamplesGenerator"
 _ENGINE = "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__"
 _MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
+_ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
 SEAMS = (
     Seam(
@@ -115,6 +116,92 @@ SEAMS = (
         f"{_TRAINER}.train_step",
         ("self", "rollout_samples", "global_step"),
         "DiPO's metrics join the step's",
+    ),
+    Seam(
+        f"{_TRAINER}.broadcast_to_vllm",
+        ("self",),
+        "the engines' weights are numbered under the lock that TrainingActor's own takes",
+    ),
+    Seam(
+        f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.__init__",
+        (
+            "self",
+            "pretrain",
+            "strategy",
+            "actor_model_group",
+            "critic_model_group",
+            "reward_model_group",
+            "reference_model_group",
+            "vllm_engines",
+            "generate_kwargs",
+        ),
+        "starts VLLMLock, GenerateSamplesActor and TrainingActor: ours are put in their place before",
+    ),
+    Seam(
+        f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.fit",
+        ("self",),
+        "the generator is told from which step it resumes",
+    ),
+    Seam(
+        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.__init__",
+        (
+            "self",
+            "pretrain",
+            "strategy",
+            "vllm_engines",
+            "vllm_lock",
+            "rollout_queue",
+            "rollout_slots",
+            "generate_kwargs",
+        ),
+        "its samples generator is rebuilt as ours",
+    ),
+    Seam(
+        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.fit",
+        ("self", "episode", "total_consumed_prompts"),
+        "what it puts into the queue gets the facts that a checkpoint and the log need",
+    ),
+    Seam(
+        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.load_state_dict",
+        ("self", "state_dict"),
+        "samples left over at the checkpoint are restored with the data loader",
+    ),
+    Seam(
+        f"{_ASYNC}:TrainingActor.__ray_actor_class__.__init__",
+        (
+            "self",
+            "pretrain",
+            "strategy",
+            "actor_model_group",
+            "critic_model_group",
+            "reward_model_group",
+            "reference_model_group",
+            "vllm_engines",
+            "vllm_lock",
+            "rollout_queue",
+            "rollout_slots",
+        ),
+        "DiPO's parts are put in their place",
+    ),
+    Seam(
+        f"{_ASYNC}:TrainingActor.__ray_actor_class__.fit",
+        ("self", "global_step"),
+        "what was put into the queue is taken out again",
+    ),
+    Seam(
+        f"{_ASYNC}:TrainingActor.__ray_actor_class__.broadcast_to_vllm",
+        ("self",),
+        "holds the lock while BasePPOTrainer's, which numbers the weights, runs",
+    ),
+    Seam(
+        f"{_GENERATOR}._process_response_into_experience",
+        ("self", "response", "generate_kwargs"),
+        "a sample gets the number of the weights it was generated with",
+    ),
+    Seam(
+        "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__.generate",
+        ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
+        "a token without a log-probability ends the run instead of counting as certain",
     ),
 )
 

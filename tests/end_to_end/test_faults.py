@@ -135,7 +135,7 @@ def test_a_prompt_longer_than_the_context_is_named(small_model, tmp_path):
 
 
 def _kill_engine(command: Dipo) -> None:
-    (engine,) = [p for p in command.left_over() if "ray::SeededRolloutActor" in " ".join(p.cmdline())]
+    (engine,) = [p for p in command.left_over() if "ray::SeededEngine" in " ".join(p.cmdline())]
     engine.kill()
 
 

@@ -23,7 +23,7 @@ from dipo_openrlhf.processes import RUN_ID
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000)]
 
-ACTORS = ("DiPOPolicyActor", "SeededRolloutActor", "DiPOTrainer")
+ACTORS = ("DiPOPolicyActor", "SeededEngine", "DiPOTrainer")
 WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
 LIMIT = 1200  # seconds for a few steps, start-up and evaluation, on two cores shared with others
 EVALUATE = [
@@ -117,7 +117,7 @@ def test_trains_across_both_nodes_checkpoints_and_evaluates(cluster, small_model
         "tiny.yaml", "--address", cluster.address, "--secrets-file", str(folder.keys), *EVALUATE
     )
     assert command.process is not None
-    wanted = {"DiPOPolicyActor", "SeededRolloutActor"}
+    wanted = {"DiPOPolicyActor", "SeededEngine"}
     seen = poll(
         lambda: (
             (actors := training_actors(cluster)) and wanted <= actors.keys() and actors
@@ -126,7 +126,7 @@ def test_trains_across_both_nodes_checkpoints_and_evaluates(cluster, small_model
         "actor and rollout engine",
     )  # fmt: skip
     assert seen is not True, command.process.communicate()[0]
-    assert {seen["DiPOPolicyActor"], seen["SeededRolloutActor"]} == {HEAD, WORKER}
+    assert {seen["DiPOPolicyActor"], seen["SeededEngine"]} == {HEAD, WORKER}
     status, output = command.finish(LIMIT)
     assert status == 0, output
     # The log was followed to its end, and says what `dipo train` says on a terminal.
@@ -160,7 +160,7 @@ def test_stop_leaves_nothing_behind(cluster, small_model, tmp_path):
     job = next(line.split()[-1] for line in output.splitlines() if line.startswith("submitted:"))
     following = folder.submit("--logs", job, "--address", cluster.address)
     poll(lambda: checkpoints.resumable_steps(folder.run_dir / "ckpt"), LIMIT, "a whole checkpoint")
-    assert {"DiPOPolicyActor", "SeededRolloutActor"} <= training_actors(cluster).keys()
+    assert {"DiPOPolicyActor", "SeededEngine"} <= training_actors(cluster).keys()
     started = time.monotonic()
     status, output = folder.submit("--stop", job, "--address", cluster.address).finish(240)
     assert (status, output.strip().splitlines()[-1]) == (0, f"{job}: STOPPED")

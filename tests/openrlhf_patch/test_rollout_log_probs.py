@@ -1,0 +1,103 @@
+"""Perplexities of the policy that sampled, and log-probabilities that are not there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_experience_maker import GROUP, batch, by_row, maker, separated
+
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, check_log_probs
+from dipo_openrlhf.openrlhf_patch.rollout_log_probs import doubtful_share, rollout_log_probs
+
+
+def moved(experiences: list[Experience]) -> list[Experience]:
+    """The actor is another by now: its log-probabilities say nothing of the rollout any more."""
+    for experience in experiences:
+        experience.rollout_log_probs = experience.action_log_probs
+        experience.action_log_probs = torch.full_like(experience.action_log_probs, -3.0)
+    return experiences
+
+
+def test_off_policy_perplexities_are_the_rollout_s():
+    scores, log_ppl = separated()
+    synchronous = maker(DipoConfig())
+    expected = by_row(synchronous.compute_advantages_and_returns(batch(scores, log_ppl)), "advantages")
+    subject = maker(DipoConfig())
+    subject.off_policy = True
+    found = by_row(subject.compute_advantages_and_returns(moved(batch(scores, log_ppl))), "advantages")
+    assert torch.equal(found, expected)
+    assert expected[:GROUP].abs().sum() > 0  # it acted
+    assert subject.metrics["async/doubtful_log_probs"] == 0
+    assert subject.metrics["dipo/threshold_ppl"] == synchronous.metrics["dipo/threshold_ppl"]
+    assert torch.equal(subject.queue.tensors()[0], synchronous.queue.tensors()[0])
+
+
+def sample(rollout: list[float] | None, actor: list[float], mask: list[int]) -> Experience:
+    return Experience(
+        action_mask=torch.tensor([mask]),
+        action_log_probs=torch.tensor([actor]),
+        rollout_log_probs=None if rollout is None else torch.tensor([rollout]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rollout", "actor", "words"),
+    [
+        (None, [-1.0, -2.0, 0.0], "without rollout log-probabilities"),
+        ([-1.0, -2.0], [-1.0, -2.0, 0.0], "not one a token"),
+        ([0.0, 0.0, 0.0], [-1.0, -2.0, 0.0], "exactly 0"),
+    ],
+)
+def test_log_probabilities_that_were_not_recorded_end_the_run(rollout, actor, words):
+    good = sample([-1.0, -1.0, 0.0], [-1.0, -1.0, 0.0], [1, 1, 0])
+    with pytest.raises(RuntimeError, match=words):
+        rollout_log_probs([good, sample(rollout, actor, [1, 1, 0])])
+
+
+def test_a_certain_token_is_no_missing_one():
+    certain = sample([0.0, 0.0, 0.0], [-1e-4, -1e-3, -9.0], [1, 1, 0])
+    one = sample([0.0, -2.0, 0.0], [-4.0, -2.0, 0.0], [1, 1, 0])
+    assert len(rollout_log_probs([certain, one])) == 2
+    assert doubtful_share([certain, one]) == pytest.approx(1 / 4)
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "words"),
+    [
+        (None, "returned 0 log-probabilities for 2 tokens"),
+        ([{5: 1.0}], "returned 1 log-probabilities for 2 tokens"),
+        ([{5: 1.0}, {7: 1.0}], "no log-probability for token 6, number 1"),
+    ],
+)
+def test_an_engine_that_leaves_one_out_ends_the_run(log_probs, words):
+    check_log_probs([5, 6], [{5: 1.0}, {6: 1.0, 7: 1.0}])
+    check_log_probs([], [])
+    with pytest.raises(RuntimeError, match=words):
+        check_log_probs([5, 6], log_probs)
+
+
+@pytest.mark.parametrize("asked", [None, 1])
+def test_the_engine_checks_what_was_asked_for(monkeypatch, asked):
+    output = SimpleNamespace(outputs=[SimpleNamespace(token_ids=[5], logprobs=None)])
+
+    async def generate(self: Any, *args: Any) -> Any:
+        return output
+
+    monkeypatch.setattr(CheckedEngine.__bases__[0], "generate", generate)
+    call = object.__new__(CheckedEngine).generate([1], SimpleNamespace(logprobs=asked))
+    if asked is None:
+        assert asyncio.run(call) is output
+    else:
+        with pytest.raises(RuntimeError, match="0 log-probabilities for 1 tokens"):
+            asyncio.run(call)
