@@ -1,4 +1,4 @@
-"""The runs of faults.py: one command of `dipo train`, on this host or on two nodes in network namespaces."""
+"""The runs of faults.py: one command of `dipo train`, and what must be equal at its end."""
 
 from __future__ import annotations
 
@@ -6,31 +6,28 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from fault_places import MARK, Place
 
 from dipo_openrlhf.data.arithmetic import write_prompts
 from dipo_openrlhf.openrlhf_patch.checkpoints import resumable_steps, tag_of
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.openrlhf_patch.run_log import METRICS
 from dipo_openrlhf.processes import processes_of
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
 from dipo_openrlhf.quickstart.run import cache_dir
 
-MARK = "DIPO_FAULT_BENCHMARK"
-STEPS = 6
+STEPS = 10
 RECIPE = """\
-run: {{name: faulty, dir: {run_dir}, device: cpu, ray: {ray}, start_timeout: 110, step_timeout: 110}}
+run: {{name: faulty, dir: {run_dir}, device: cpu, ray: {ray}, start_timeout: 110, step_timeout: 90}}
 actor: {{model_name_or_path: {model}, adam: {{lr: 2.0e-4}}, lr_scheduler: constant}}
 data: {{prompt_dataset: {prompts}, max_len: 112}}
 rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
@@ -40,125 +37,8 @@ dipo: {{min_side_samples: 10}}
 """
 WATCH = """\
 evaluate: {suites: [arithmetic-control], limit: 8, engine: hf, max_new_tokens: 48}
+watch: {every: 5}
 """
-_WIRE = ("10.77.0.1", "10.77.0.2")
-_DEVICE = "dipo0"
-
-
-@dataclass
-class Place:
-    """Where a run lives. `prefix`: what a command is started with; `environment`: what it is given beside ours."""
-
-    prefix: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
-    spaces: list[str] = field(default_factory=list)
-
-    def cut(self) -> None:
-        """Take the second node's link down."""
-        self._link("down")
-
-    def mend(self) -> None:
-        """Take it up again; nothing where there is none."""
-        if self.spaces:
-            self._link("up")
-
-    def _link(self, state: str) -> None:
-        ip = ["ip", "-n", self.spaces[1], "link", "set", _DEVICE, state]
-        subprocess.run(ip, check=True, timeout=30)
-
-
-@contextlib.contextmanager
-def host() -> Iterator[Place]:
-    """This host, with a Ray of the run's own."""
-    yield Place()
-
-
-@contextlib.contextmanager
-def namespaces() -> Iterator[Place]:
-    """Two nodes of a Ray cluster, each in a network namespace of its own, joined by one cable."""
-    mark = uuid.uuid4().hex
-    spaces = [f"dipo-{mark[:6]}-{end}" for end in ("a", "b")]
-    temp = Path(tempfile.mkdtemp(prefix="dipo-ray-", dir="/tmp"))
-    environment = {
-        MARK: mark,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
-        "GLOO_SOCKET_IFNAME": _DEVICE,
-        "TP_SOCKET_IFNAME": _DEVICE,
-        "VLLM_HOST_IP": "127.0.0.1",
-    }
-    try:
-        _lay_cable(spaces)
-        head = ["--head", f"--node-ip-address={_WIRE[0]}", "--port=6399", "--include-dashboard=false"]
-        _start_node(spaces[0], [*head, f"--temp-dir={temp}"], environment)
-        _start_node(spaces[1], [f"--address={_WIRE[0]}:6399", f"--node-ip-address={_WIRE[1]}"], environment)
-        yield Place(
-            ["ip", "netns", "exec", spaces[0]],
-            {**environment, "RAY_ADDRESS": f"{_WIRE[0]}:6399"},
-            spaces,
-        )
-    finally:
-        _end(mark)
-        for space in spaces:
-            subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True, timeout=30)
-        shutil.rmtree(temp, ignore_errors=True)
-
-
-def _lay_cable(spaces: list[str]) -> None:
-    commands = [["ip", "netns", "add", space] for space in spaces]
-    commands.append(
-        [
-            "ip",
-            "link",
-            "add",
-            _DEVICE,
-            "netns",
-            spaces[0],
-            "type",
-            "veth",
-            "peer",
-            "name",
-            _DEVICE,
-            "netns",
-            spaces[1],
-        ]
-    )
-    for space, address in zip(spaces, _WIRE, strict=True):
-        commands.append(["ip", "-n", space, "addr", "add", f"{address}/24", "dev", _DEVICE])
-        commands += [["ip", "-n", space, "link", "set", device, "up"] for device in (_DEVICE, "lo")]
-    for command in commands:
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
-
-
-def _start_node(space: str, options: list[str], environment: dict[str, str]) -> None:
-    ray = [str(Path(sys.executable).with_name("ray")), "start", *options, "--disable-usage-stats"]
-    ray += ["--num-gpus=1", "--num-cpus=8", f"--object-store-memory={200 * 1024**2}"]
-    for attempt in range(3):
-        result = subprocess.run(
-            ["ip", "netns", "exec", space, *ray],
-            env={**os.environ, **environment}, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        if result.returncode == 0:
-            return
-        if attempt == 2:
-            raise SystemExit(f"a Ray node did not come up in {space}: {result.stdout}{result.stderr}")
-
-
-def _end(mark: str) -> None:
-    deadline = time.monotonic() + 60
-    while (left := processes_of(mark, MARK)) and time.monotonic() < deadline:
-        for process in left:
-            for each in [process, *_children(process)]:
-                with contextlib.suppress(psutil.Error):
-                    each.kill()
-        psutil.wait_procs(left, timeout=2)
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return process.children(recursive=True)
-    return []
 
 
 def write_recipe(folder: Path, place: Place, *, disk: Path | None = None, watched: bool = False) -> Path:
@@ -183,8 +63,11 @@ class FaultRun:
         self.recipe, self.place, self.options = recipe, place, options
         self.run_dir = recipe.parent / "run"
         self.mark = uuid.uuid4().hex
+        self.faults = 0
+        self.restarts_left = int(options[options.index("--run.max_restarts") + 1]) if options else 0
+        self._restarts_seen = 0
+        self._written = self._metrics_size()
         self.log = recipe.parent / f"output-{self.mark[:6]}.txt"
-        self.known = len(read_metrics(self.run_dir))
         command = [*place.prefix, sys.executable, "-m", "dipo_openrlhf.cli", "train", str(recipe), *options]
         environment = {
             **os.environ,
@@ -207,9 +90,13 @@ class FaultRun:
 
     def processes(self) -> list[psutil.Process]:
         """Everything of this run, on both nodes where there are two."""
-        found = processes_of(self.mark, MARK)
-        cluster = self.place.environment.get(MARK)
-        return found + (processes_of(cluster, MARK) if cluster else [])
+        found = {
+            *processes_of(self.mark, MARK),
+            *processes_of(self.place.environment.get(MARK, "none"), MARK),
+        }
+        with contextlib.suppress(psutil.Error):  # a title may have been written over a worker's environment
+            found.update(psutil.Process(self.process.pid).children(recursive=True))
+        return sorted(found, key=lambda process: process.pid)
 
     def left_over_after(self, seconds: float) -> list[psutil.Process]:
         """Processes of the ended command that are still there once so long has passed."""
@@ -218,28 +105,36 @@ class FaultRun:
             time.sleep(0.5)
         return left
 
-    def await_moment(self, rng: random.Random) -> None:
-        """A random moment: now and then while everything is starting, else from the first step on."""
+    def _metrics_size(self) -> int:
+        path = self.run_dir / METRICS
+        return path.stat().st_size if path.exists() else 0
+
+    def await_moment(self, rng: random.Random, early: bool) -> None:
+        """A random moment: while everything is starting, or from the next new step on."""
         deadline = time.monotonic() + 300
-        early = rng.random() < 0.2
         while self.is_running() and time.monotonic() < deadline:
-            if early or len(read_metrics(self.run_dir)) > self.known:
+            if early or self._metrics_size() > self._written:
                 break
             time.sleep(0.1)
-        time.sleep(rng.uniform(0, 15 if early else 5))
+        moment = time.monotonic() + rng.uniform(0, 15 if early else 4)
+        while self.is_running() and time.monotonic() < moment:
+            time.sleep(0.05)
+        self._written = self._metrics_size()
 
     def await_reaction(self, deadline: float) -> tuple[str, str]:
-        """("restart" | "ended" | "through" | "nothing", the line that says so)."""
+        """("restart" | "error" | "through" | "nothing", the line that says so)."""
         while time.monotonic() < deadline:
             ended = not self.is_running()
             lines = self.output().splitlines()
-            for line in lines:
-                if line.startswith("restart "):
-                    return "restart", line
+            restarts = [line for line in lines if line.startswith("restart ")]
+            if len(restarts) > self._restarts_seen:
+                self._restarts_seen = len(restarts)
+                self._written = self._metrics_size()
+                return "restart", restarts[-1]
+            if ended and self.process.returncode == 0:
+                return "through", ""
             if ended:
-                if self.process.returncode == 0:
-                    return "through", ""
-                return "ended", next((line for line in lines if line.startswith("error: ")), "")
+                return "error", next((line for line in lines if line.startswith("error: ")), "")
             time.sleep(0.2)
         return "nothing", ""
 
@@ -253,10 +148,10 @@ class FaultRun:
             raise
         return status, self.output()
 
-    def again(self) -> FaultRun:
-        """The command that a user types after an error."""
-        resume = ["--resume"] if resumable_steps(_ckpt_path(self.recipe)) else []
-        return FaultRun(self.recipe, self.place, resume)
+
+def resume_option(recipe: Path) -> list[str]:
+    """What a user types after an error, once something is saved."""
+    return ["--resume"] if resumable_steps(_ckpt_path(recipe)) else []
 
 
 def _ckpt_path(recipe: Path) -> Path:

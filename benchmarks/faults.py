@@ -10,10 +10,10 @@ It can be stopped and continued: FOLDER/tally.jsonl has a line for every fault. 
     disk                             the disk of the checkpoints is filled up, and has room again for the resume
     network                          two nodes in network namespaces; the cable between them is cut (root only)
 
-Half of the runs have run.max_restarts, where the run itself goes on; after the others `--resume` is typed. Checked:
-from the fault to the restart's line, or to the end of the command with one `error:` line, less than 120 s; no process
-left over; and at the end that every step's prompts, samples, decisions and queue are those of an undisturbed run, so
-that no prompt is lost or trained twice.
+A training suffers fault after fault until its last step. Half of its commands have run.max_restarts, where the run itself
+goes on; after the others `--resume` is typed. Checked: from the fault to the restart's line, or to the end of the
+command with one `error:` line, less than 120 s; no process left over; and at the end that every step's prompts,
+samples, decisions and queue are those of an undisturbed run, so that no prompt is lost or trained twice.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ import shutil
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fault_kinds import KINDS, NETWORK, Disk, strike
-from fault_runs import FaultRun, Place, compare, host, namespaces, write_recipe
+from fault_places import Place, host, namespaces
+from fault_runs import FaultRun, compare, resume_option, write_recipe
 
 LIMIT = 120.0  # seconds from a fault to a restart or a clear error
-WHOLE = 900.0  # seconds one command may take on a busy machine
+WHOLE = 1200.0  # seconds one command may take on a busy machine
 
 
 def check(condition: object, message: str) -> None:
@@ -41,68 +43,117 @@ def check(condition: object, message: str) -> None:
         raise SystemExit(f"VIOLATION: {message}")
 
 
+@dataclass
+class Tally:
+    """Every fault so far, one a line in tally.jsonl."""
+
+    path: Path
+    kinds: list[str]
+    wanted: int
+
+    def __post_init__(self) -> None:
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{len(self.rows)}: {row}", flush=True)
+
+    def count(self, kind: str) -> int:
+        return sum(row["kind"] == kind for row in self.rows)
+
+    def is_done(self) -> bool:
+        return len(self.rows) >= self.wanted
+
+    def next_kind(self, kinds: list[str], rng: random.Random) -> str:
+        """One of those that were had least often."""
+        least = min(self.count(kind) for kind in kinds)
+        return rng.choice([kind for kind in kinds if self.count(kind) == least])
+
+    def summary(self) -> str:
+        lines = []
+        for kind in dict.fromkeys(row["kind"] for row in self.rows):
+            rows = [row for row in self.rows if row["kind"] == kind]
+            outcomes = [
+                f"{sum(r['outcome'] == o for r in rows)} {o}" for o in sorted({r["outcome"] for r in rows})
+            ]
+            seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
+            took = (
+                f"; {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most"
+                if seconds
+                else ""
+            )
+            lines.append(f"{kind}: {', '.join(outcomes)}{took}")
+        return "\n".join(lines)
+
+
 def undisturbed(out: Path) -> Path:
     """The run that all others must equal; made once."""
     folder = out / "undisturbed"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        recipe = write_recipe(folder, host())
-        status, output = FaultRun(recipe, host(), []).finish(WHOLE)
+        with host() as place:
+            status, output = FaultRun(write_recipe(folder, place), place, []).finish(WHOLE)
         check(status == 0, f"the undisturbed run failed: {output[-500:]}")
         (folder / "done").touch()
     return folder / "run"
 
 
-def one_fault(out: Path, kind: str, rng: random.Random) -> dict[str, Any]:
-    """One run with one fault, brought to its end. What happened."""
-    folder = out / f"fault-{kind}"
+def one_training(out: Path, tally: Tally, kinds: list[str], rng: random.Random) -> None:
+    """A training with faults until it is through, then compared with the undisturbed one."""
+    folder = out / "training"
     shutil.rmtree(folder, ignore_errors=True)
-    with namespaces() if kind == NETWORK else host() as place:
-        with Disk(folder / "disk") if kind == "disk" else Disk(None) as disk:
-            recipe = write_recipe(folder, place, disk=disk.path, watched=kind == "watcher")
-            restarts = rng.choice((0, 2)) if kind != "disk" else 0
-            run = FaultRun(recipe, place, ["--run.max_restarts", str(restarts)])
-            run.await_moment(rng)
-            struck = time.monotonic()
-            what = strike(kind, run, disk, place, rng)
-            facts: dict[str, Any] = {"kind": kind, "what": what, "restarts_allowed": restarts}
-            if kind == "watcher":
-                status, output = run.finish(WHOLE)
-                check(status == 0, f"{kind}: training failed: {output[-500:]}")
-                facts |= {"outcome": "training went on", "seconds": None}
-            else:
-                facts |= follow(run, kind, struck, restarts, place, disk)
-        check(not run.left_over_after(20), f"{kind}: left over: {run.left_over_after(0)}")
+    on_nodes = kinds == [NETWORK]
+    with namespaces() if on_nodes else host() as place, Disk(folder / "disk") as disk:
+        recipe = write_recipe(folder, place, disk=disk.path, watched="watcher" in kinds)
+        while True:
+            restarts = 0 if on_nodes else rng.choice((0, 2))
+            run = FaultRun(recipe, place, [*resume_option(recipe), "--run.max_restarts", str(restarts)])
+            suffer(run, tally, kinds, disk, place, rng)
+            status, output = run.finish(WHOLE)
+            left = run.left_over_after(20)
+            check(not left, f"left over: {left}")
+            if status == 0:
+                break
+            check(run.faults, f"a command failed by itself: {output[-500:]}")
         problem = compare(undisturbed(out), folder / "run")
-        check(problem is None, f"{kind}: after the resume: {problem}, see {folder}")
+        check(problem is None, f"it is not as the undisturbed run: {problem}, see {folder}")
     shutil.rmtree(folder)
-    return facts
 
 
-def follow(
-    run: FaultRun, kind: str, struck: float, restarts: int, place: Place, disk: Disk
-) -> dict[str, Any]:
-    """Wait for the restart's line or the command's end; mend what was broken; bring the run to its end."""
-    outcome, line = run.await_reaction(struck + LIMIT)
-    seconds = time.monotonic() - struck
-    check(outcome != "nothing", f"{kind}: {LIMIT:.0f} s passed with neither a restart nor an end")
-    check("Traceback" not in run.output(), f"{kind}: a traceback was shown")
-    disk.empty()
-    place.mend()
-    facts = {"outcome": outcome, "seconds": round(seconds, 1), "line": line}
-    if outcome == "restart":
-        status, output = run.finish(WHOLE)
-        check(status == 0, f"{kind}: the restarted run failed: {output[-500:]}")
-        return facts
-    if outcome == "through":
-        return facts
-    check(restarts == 0 or kind == "driver", f"{kind}: not restarted although it might be: {line}")
-    check(line.startswith("error: "), f"{kind}: ended without a clear line: {run.output()[-300:]}")
-    check(not run.left_over_after(20), f"{kind}: left over: {run.left_over_after(0)}")
-    again = run.again()
-    status, output = again.finish(WHOLE)
-    check(status == 0, f"{kind}: the resume failed: {output[-500:]}")
-    return facts
+def suffer(
+    run: FaultRun, tally: Tally, kinds: list[str], disk: Disk, place: Place, rng: random.Random
+) -> None:
+    """Faults in one command, until it ends or there were enough."""
+    while not tally.is_done():
+        kind = tally.next_kind(kinds, rng)
+        run.await_moment(rng, early=kind != "disk" and rng.random() < 0.2)  # a full disk shows at a save
+        if not run.is_running():
+            return
+        struck = time.monotonic()
+        what = strike(kind, run, disk, place, rng)
+        if not what:
+            continue  # what was to be hit had ended by itself
+        run.faults += 1
+        facts: dict[str, Any] = {"kind": kind, "what": what, "restarts_left": run.restarts_left}
+        if kind == "watcher":
+            tally.add({**facts, "outcome": "training goes on", "seconds": None})
+            continue
+        outcome, line = run.await_reaction(struck + LIMIT)
+        seconds = round(time.monotonic() - struck, 1)
+        disk.empty()
+        place.mend()
+        check(outcome != "nothing", f"{kind}: {LIMIT:.0f} s passed with neither a restart nor an end")
+        check("Traceback" not in run.output(), f"{kind}: a traceback was shown: {run.log}")
+        check(outcome != "error" or line, f"{kind}: ended without a clear line: {run.output()[-300:]}")
+        expected = run.restarts_left > 0 and kind != "disk"
+        check(outcome != "error" or not expected, f"{kind}: not restarted although it might be: {line}")
+        tally.add({**facts, "outcome": outcome, "seconds": seconds, "line": line})
+        if outcome != "restart":
+            return
+        run.restarts_left -= 1
 
 
 def main() -> None:
@@ -117,31 +168,17 @@ def main() -> None:
     if unknown := set(kinds) - set(KINDS):
         sys.exit(f"--kinds: {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
     if os.geteuid() != 0:
-        kinds = [kind for kind in kinds if kind not in (NETWORK, "disk")]
+        sys.exit("faults.py mounts a small disk and makes network namespaces: run it as root")
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    tally = out / "tally.jsonl"
+    tally = Tally(out / "tally.jsonl", kinds, options.faults)
     undisturbed(out)
     rng = random.Random()
-    done = [json.loads(line) for line in tally.read_text().splitlines()] if tally.exists() else []
-    while len(done) < options.faults:
-        # Every kind as often as any other; which comes next, when and where it strikes is drawn.
-        least = min(sum(row["kind"] == kind for row in done) for kind in kinds)
-        kind = rng.choice([k for k in kinds if sum(row["kind"] == k for row in done) == least])
-        done.append(one_fault(out, kind, rng))
-        with open(tally, "a", encoding="utf-8") as file:
-            file.write(json.dumps(done[-1]) + "\n")
-        print(f"{len(done)}: {done[-1]}", flush=True)
-    for kind in kinds:
-        rows = [row for row in done if row["kind"] == kind]
-        seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
-        outcomes = {row["outcome"] for row in rows}
-        longest = (
-            f", {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most"
-            if seconds
-            else ""
-        )
-        print(f"{kind}: {len(rows)} ({', '.join(sorted(outcomes))}){longest}")
+    here = [kind for kind in kinds if kind != NETWORK]
+    while not tally.is_done():
+        cut = NETWORK in kinds and (not here or tally.count(NETWORK) < min(map(tally.count, here)))
+        one_training(out, tally, [NETWORK] if cut else here, rng)
+    print(tally.summary())
 
 
 if __name__ == "__main__":
