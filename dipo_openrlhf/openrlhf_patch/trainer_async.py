@@ -32,6 +32,8 @@ TrainerBase: Any = PPOTrainerAsync.__ray_actor_class__
 class DiPOGenerator(GeneratorBase):
     """OpenRLHF's generator actor (ppo_trainer_async.py:41): labels samples, and forgets none at a resume."""
 
+    samples_generator: Any
+
     def __init__(self, *args: Any, dipo_config: DipoConfig, rollout_queue: Any, **kwargs: Any) -> None:
         super().__init__(*args, rollout_queue=Outbox(rollout_queue, self.pack), **kwargs)
         plain = self.samples_generator
