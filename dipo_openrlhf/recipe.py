@@ -22,7 +22,7 @@ from dipo_openrlhf import recipe_cluster, recipe_methods
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe_files import display_name, merged_settings
-from dipo_openrlhf.recipe_values import argv_of, checked_value
+from dipo_openrlhf.recipe_values import argv_of, checked_value, portable
 from dipo_openrlhf.recipe_watch import WatchSection
 from dipo_openrlhf.recipe_yaml import Setting
 from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
@@ -134,7 +134,8 @@ class Recipe:
     @property
     def hash(self) -> str:
         """Identity of what the training depends on: 16 hex digits over all values but the run's place."""
-        content = {"dipo": asdict(self.dipo), "openrlhf": self.openrlhf}
+        openrlhf = {key: portable(value) for key, value in self.openrlhf.items()}
+        content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def argv(self) -> list[str]:

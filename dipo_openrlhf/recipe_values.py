@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from dipo_eval.errors import UserError
@@ -10,6 +11,13 @@ from dipo_openrlhf.recipe_yaml import Setting
 
 # Upstream knows bf16 and fp16; cpu.py adds fp32 for CPU runs.
 _CPU_CHOICES = {"ds.param_dtype": ["fp32"]}
+_OWN_FILE = re.compile(r".*/(dipo_openrlhf/rewards/\w+\.py)")
+
+
+def portable(value: Any) -> Any:
+    """The value without the place where this project is installed: the same reward is the same on every machine."""
+    found = _OWN_FILE.fullmatch(value) if isinstance(value, str) else None
+    return found.group(1) if found else value
 
 
 def checked_value(key: str, setting: Setting, action: argparse.Action, cpu: bool) -> Any:

@@ -32,6 +32,7 @@ from dipo_openrlhf.progress import show_progress
 from dipo_openrlhf.prompts_hash import check_same_prompts, prompts_hash
 from dipo_openrlhf.recipe import Recipe
 from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.recipe_values import portable
 from dipo_openrlhf.restarts import RunFailedError, failure_of, with_restarts
 from dipo_openrlhf.watching import waits_for_evaluation, watcher_beside
 
@@ -185,7 +186,7 @@ def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
     changed = [
         key
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(_MAY_CHANGE)
+        if portable(before.get(key)) != portable(now.get(key)) and not key.startswith(_MAY_CHANGE)
     ]
     if changed:
         shown = ", ".join(f"{key} ({before.get(key)!r} -> {now.get(key)!r})" for key in changed[:3])

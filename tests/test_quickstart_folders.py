@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.quickstart.run import QuickstartOptions, check_folder, run_folder
+from dipo_openrlhf.quickstart.run import QuickstartOptions, _write_prompts, check_folder, run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +52,16 @@ def test_a_foreign_folder_is_left_alone():
     Path("thesis/chapter1.tex").write_text("x")
     with pytest.raises(UserError, match="not of a quickstart"):
         check_folder(Path("thesis").resolve(), resume=False)
+
+
+def test_a_resume_keeps_its_prompts_and_refuses_another_number_of_steps(tmp_path):
+    recipe = SimpleNamespace(get={"rollout.batch_size": 4}.get)
+    path = tmp_path / "prompts.jsonl"
+    write = functools.partial(_write_prompts, path, recipe, gsm8k=None)
+    write(options=QuickstartOptions(steps=3))
+    before = path.read_bytes()
+    assert before.count(b"\n") == 12
+    write(options=QuickstartOptions(steps=3, resume=True))
+    with pytest.raises(UserError, match=r"holds the prompts of 3 steps, not of 5: resume with --steps 3"):
+        write(options=QuickstartOptions(steps=5, resume=True))
+    assert path.read_bytes() == before

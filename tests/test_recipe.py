@@ -76,6 +76,13 @@ def test_hash_depends_on_training_alone(tmp_path):
     assert load(tmp_path, MINIMAL, "--train.seed", "7").hash != base.hash
 
 
+def test_the_place_of_this_project_is_no_part_of_a_recipe(tmp_path):
+    ours = "lib/dipo_openrlhf/rewards/math.py"
+    here, there = (load(tmp_path, MINIMAL, "--reward.remote_url", f"/{root}/{ours}") for root in ("a", "b/c"))
+    assert here.hash == there.hash
+    assert load(tmp_path, MINIMAL, "--reward.remote_url", "/a/mine/math.py").hash != here.hash
+
+
 MISTAKES = [
     # text added, words that the one line must contain
     (

@@ -34,6 +34,8 @@ TrainerBase: Any = PPOTrainerAsync.__ray_actor_class__
 class DiPOGenerator(GeneratorBase):
     """OpenRLHF's generator actor (ppo_trainer_async.py:41): labels samples, and forgets none at a resume."""
 
+    samples_generator: Any
+
     def __init__(
         self,
         pretrain: str,
@@ -44,11 +46,10 @@ class DiPOGenerator(GeneratorBase):
         rollout_queue: Any,
         **kwargs: Any,
     ) -> None:
-        set_seed(
-            strategy.args.train.seed
-        )  # OpenRLHF seeds the actors alone; this process draws the prompts' order
+        # OpenRLHF seeds the actors alone, and this process draws the order of the prompts.
+        set_seed(strategy.args.train.seed)
         super().__init__(pretrain, strategy, *args, rollout_queue=Outbox(rollout_queue, self.pack), **kwargs)
-        plain: Any = vars(self)["samples_generator"]
+        plain = self.samples_generator
         parts = {
             "strategy": plain.strategy,
             "prompts_dataloader": plain.prompts_dataloader,

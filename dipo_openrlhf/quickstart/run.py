@@ -140,11 +140,23 @@ def _recipe(options: QuickstartOptions, run_dir: Path, model: Path, overrides: d
 
 
 def _write_prompts(path: Path, recipe: Recipe, options: QuickstartOptions, gsm8k: Path | None) -> None:
-    """As many prompts as the steps need; the same file for the same seed, so a resume sees the same data."""
+    """As many prompts as the steps need, alike for the same seed. A resume goes on with those that are there.
+
+    Raises UserError where they are those of another number of steps.
+    """
     from dipo_openrlhf.data.arithmetic import write_prompts
 
     steps = options.steps or (20 if options.model == "tiny" else 5)
-    count = steps * int(recipe.get("rollout.batch_size"))
+    size = int(recipe.get("rollout.batch_size"))
+    count = steps * size
+    if options.resume and path.is_file():
+        found = len(path.read_text(encoding="utf-8").splitlines())
+        if found != count:
+            raise UserError(
+                f"{path}: holds the prompts of {found // size} steps, not of {steps}: resume with --steps {found // size}, "
+                "or start a new quickstart"
+            )
+        return
     if gsm8k is None:
         write_prompts(path, count, options.seed)
         return
