@@ -153,8 +153,8 @@ def _write_prompts(path: Path, recipe: Recipe, options: QuickstartOptions, gsm8k
         found = len(path.read_text(encoding="utf-8").splitlines())
         if found != count:
             raise UserError(
-                f"{path}: holds the prompts of {found // size} steps, not of {steps}: resume with --steps {found // size}, "
-                "or start a new quickstart"
+                f"{path}: holds the prompts of {found // size} steps, not of {steps}: "
+                f"resume with --steps {found // size}, or start a new quickstart"
             )
         return
     if gsm8k is None:
