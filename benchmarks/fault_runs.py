@@ -27,7 +27,7 @@ from dipo_openrlhf.quickstart.run import cache_dir
 
 STEPS = 10
 RECIPE = """\
-run: {{name: faulty, dir: {run_dir}, device: cpu, ray: {ray}, start_timeout: 110, step_timeout: 90}}
+run: {{name: faulty, dir: {run_dir}, device: cpu, ray: {ray}, start_timeout: 300, step_timeout: 90}}
 actor: {{model_name_or_path: {model}, adam: {{lr: 2.0e-4}}, lr_scheduler: constant}}
 data: {{prompt_dataset: {prompts}, max_len: 112}}
 rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
