@@ -64,6 +64,7 @@ class FaultRun:
         self.run_dir = recipe.parent / "run"
         self.mark = uuid.uuid4().hex
         self.faults = 0
+        self._sessions: set[int] = set()
         self.restarts_left = int(options[options.index("--run.max_restarts") + 1]) if options else 0
         self._restarts_seen = 0
         self._written = self._metrics_size()
@@ -101,9 +102,21 @@ class FaultRun:
     def left_over_after(self, seconds: float) -> list[psutil.Process]:
         """Processes of the ended command that are still there once so long has passed."""
         deadline = time.monotonic() + seconds
-        while (left := processes_of(self.mark, MARK)) and time.monotonic() < deadline:
+        while (left := self._left_over()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return left
+
+    def _note_sessions(self) -> None:
+        """Some processes write their title over the mark: they are found by the session of those that do not."""
+        for process in processes_of(self.mark, MARK):
+            with contextlib.suppress(OSError):
+                self._sessions.add(os.getsid(process.pid))
+
+    def _left_over(self) -> list[psutil.Process]:
+        found = processes_of(self.mark, MARK)
+        for session in self._sessions:
+            found += processes_of(self.mark, MARK, session=session)
+        return list(set(found))
 
     def _metrics_size(self) -> int:
         path = self.run_dir / METRICS
@@ -120,6 +133,7 @@ class FaultRun:
         while self.is_running() and time.monotonic() < moment:
             time.sleep(0.05)
         self._written = self._metrics_size()
+        self._note_sessions()
 
     def await_reaction(self, deadline: float) -> tuple[str, str]:
         """("restart" | "error" | "through" | "nothing", the line that says so)."""

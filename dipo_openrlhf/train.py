@@ -243,7 +243,7 @@ def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> No
     finally:
         if driver.poll() is None:
             _interrupt(driver)
-        end_processes(run_id)
+        end_processes(run_id, session=driver.pid)
     if problem:
         raise RunFailedError(
             f"{problem} (log: {run_dir / 'train.log'}){_resume_hint(recipe)}", may_restart=True

@@ -206,5 +206,5 @@ class _Watcher:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(15)
-        end_processes(self.run_id)
+        end_processes(self.run_id, session=self.process.pid)
         self.process.wait(15)

@@ -185,7 +185,8 @@ def _end_with_parent(run_id: str) -> None:
             pass
         os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait(20)
-        end_processes(run_id)
+        own_session = os.getsid(0) == os.getpid()  # not that of a terminal
+        end_processes(run_id, session=os.getpid() if own_session else None)
         os._exit(1)
 
     if run_id and not sys.stdin.isatty():
