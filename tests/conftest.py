@@ -18,6 +18,7 @@ settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests `make test` gives to one process: those of a file, which share fixtures, and all of the real stack."""
     root = Path(__file__).parent
