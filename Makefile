@@ -7,7 +7,7 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Two test processes; all of the real stack's tests in one of them (tests/conftest.py). Empty: one after another.
-PARALLEL ?= -n 2 --dist loadgroup
+PARALLEL ?= -n 2 --dist loadscope
 SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu

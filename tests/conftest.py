@@ -1,7 +1,7 @@
 """The environment that every command of this project sets before it imports torch."""
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,11 +18,17 @@ settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist's own, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests `make test` gives to one process: those of a file, which share fixtures, and all of the real stack."""
-    root = Path(__file__).parent
-    for item in items:
-        file = item.path.relative_to(root)
-        group = file.parts[0] if file.parts[0] == "end_to_end" else str(file)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`make test` runs two processes: a file's tests, which share fixtures, stay together, as do all of the real stack.
+
+    xdist's own groups (loadgroup) do nothing with pytest 9.2, whose node ids can no longer be changed.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class TogetherScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "end_to_end" if "/end_to_end/" in file else file
+
+    return TogetherScheduling(config, log)
