@@ -27,6 +27,7 @@ from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
 from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
 from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
+from dipo_openrlhf.openrlhf_patch.ray_health import watch_ray
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.processes import RUN_ID, end_processes
 
@@ -198,6 +199,8 @@ def main(path: str) -> int:
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
+    stopping = threading.Event()
+    watch_ray(run_dir, stopping)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = "failed"
     try:
@@ -217,6 +220,7 @@ def main(path: str) -> int:
         write_event(run_dir, "failed", error=one_line(error), may_restart=may_restart(error))
         return 1
     finally:
+        stopping.set()
         if plan.settings.get("ckpt_path"):
             training_ended(Path(plan.settings["ckpt_path"]), outcome)
         _stop_ray()
