@@ -26,8 +26,8 @@ def failure_of(run_dir: Path, status: int) -> RunFailedError:
     """Why the driver ended with `status` != 0: what it wrote itself, or how it was ended."""
     log = f"(log: {run_dir / 'train.log'})"
     failed = [event for event in read_events(run_dir) if event["stage"] == "failed"]
-    if failed:
-        return RunFailedError(f"{failed[-1]['error']} {log}", failed[-1].get("may_restart", True))
+    if failed:  # the first is the cause; what followed from it may be written too
+        return RunFailedError(f"{failed[0]['error']} {log}", failed[0].get("may_restart", True))
     cause = f"signal {-status}" if status < 0 else f"status {status}"
     return RunFailedError(f"the training process ended with {cause} and left no message {log}", True)
 

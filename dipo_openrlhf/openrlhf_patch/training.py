@@ -15,6 +15,7 @@ from dipo_eval.watch.lease import Sightings
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import checkpoints, run_log, trackers
+from dipo_openrlhf.openrlhf_patch.engine_health import watch_engines
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
@@ -43,6 +44,7 @@ class DiPOTraining:
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
+        watch_engines(self.run_dir, base.vllm_engines or [])
         self.experience_maker = DiPOExperienceMaker(
             base.actor_model_group,
             base.critic_model_group,

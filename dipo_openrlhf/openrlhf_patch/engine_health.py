@@ -1,0 +1,59 @@
+"""End the trainer when a rollout engine has died, wherever the run stands.
+
+An engine that dies while it generates is an error at once. One that dies while weights are sent to it is not: the actor
+waits for it in the collective for ever (ppo_actor.py:430), and the trainer for the actor.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from dipo_openrlhf.events import write_event
+
+POLL_SECONDS = 5.0
+
+
+def dead_engine(engines: Sequence[Any], patience: float = POLL_SECONDS) -> int | None:
+    """Number of the first engine that Ray says is dead, else None. One that is merely slow to answer is not."""
+    asked = {engine.get_num_unfinished_requests.remote(): number for number, engine in enumerate(engines)}
+    ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
+    for reference in ready:
+        try:
+            ray.get(reference)
+        except RayActorError:
+            return asked[reference]
+        except Exception:  # the engine's own answer, whatever it is: it lives
+            continue
+    return None
+
+
+def watch_engines(
+    run_dir: Path,
+    engines: Sequence[Any],
+    exit_now: Callable[[int], None] = os._exit,
+    poll: float = POLL_SECONDS,
+) -> threading.Event:
+    """Watch from a thread; set the returned event to stop. A death is written as the run's failure, which may be
+    restarted, and ends this process: the driver, which waits for it, is told by Ray.
+    """
+    stopping = threading.Event()
+
+    def watch() -> None:
+        while not stopping.wait(poll):
+            dead = dead_engine(engines)
+            if dead is not None and not stopping.is_set():
+                cause = f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
+                write_event(run_dir, "failed", error=cause, may_restart=True)
+                exit_now(1)
+                return
+
+    if engines:
+        threading.Thread(target=watch, name="engine-health", daemon=True).start()
+    return stopping
