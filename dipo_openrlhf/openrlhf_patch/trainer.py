@@ -59,6 +59,7 @@ class DiPOTrainer(DiPOTraining, Base):
         self.total_steps = per_episode * self.args.train.num_episodes
         write_event(self.run_dir, "training", total_steps=self.total_steps)
         super().fit(global_step)
+        self.engine_watch.set()  # the engines end with the run
         write_event(self.run_dir, "saving the final model")
 
     def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:

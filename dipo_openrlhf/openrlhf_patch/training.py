@@ -44,7 +44,7 @@ class DiPOTraining:
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
-        watch_engines(self.run_dir, base.vllm_engines or [])
+        self.engine_watch = watch_engines(self.run_dir, base.vllm_engines or [])
         self.experience_maker = DiPOExperienceMaker(
             base.actor_model_group,
             base.critic_model_group,
