@@ -7,6 +7,7 @@ that an undisturbed one takes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,12 @@ class OrderedGenerator(Base):
             return seed_of("evaluation", self.seed or 0, self._evaluated)
         self.position += 1
         return seed_of("rollout", self.seed or 0, self.position)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run: fewer, where prompts are refilled or filtered."""
+        per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
+        return int(per_episode * self.args.train.num_episodes)
 
     @property
     def is_through(self) -> bool:

@@ -7,7 +7,6 @@ place.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from openrlhf.trainer.ppo_trainer import PPOTrainer
@@ -55,8 +54,7 @@ class DiPOTrainer(DiPOTraining, Base):
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; says beforehand how many steps there will be (fewer, where prompts are refilled)."""
-        per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
-        self.total_steps = per_episode * self.args.train.num_episodes
+        self.total_steps = self.samples_generator.total_steps
         write_event(self.run_dir, "training", total_steps=self.total_steps)
         super().fit(global_step)
         self.engine_watch.set()  # the engines end with the run

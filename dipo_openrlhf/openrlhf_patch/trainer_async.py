@@ -7,7 +7,6 @@ of OpenRLHF's itself, before they are started. They travel by reference, and eac
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -68,9 +67,8 @@ class DiPOGenerator(GeneratorBase):
         self._resumed_step = 0
 
     def get_total_steps(self) -> int:
-        """Steps of the whole run: fewer, where prompts are refilled or filtered."""
-        per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
-        return int(per_episode * self.args.train.num_episodes)
+        """Steps of the whole run, for the training actor to say."""
+        return int(self.samples_generator.total_steps)
 
     def pack(self) -> Luggage:
         """What travels with the batch that was just generated."""

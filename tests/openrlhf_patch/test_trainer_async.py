@@ -92,8 +92,8 @@ def generator_actor(
         data=SimpleNamespace(max_len=16),
     )
 
-    def collate(rows: list[str]) -> tuple[list[str], ...]:
-        return (["data"] * len(rows), list(rows), ["label"] * len(rows), [None] * len(rows))  # type: ignore[list-item]
+    def collate(rows: list[str]) -> tuple[list[Any], ...]:
+        return (["data"] * len(rows), list(rows), ["label"] * len(rows), [None] * len(rows))
 
     loader = StatefulDataLoader(
         [str(number) for number in range(prompts)],
