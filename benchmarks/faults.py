@@ -1,6 +1,6 @@
 """Random faults in short trainings of the quickstart's model: each ends in a restart or in one clear line.
 
-Run: python benchmarks/faults.py [--faults 30] [--kinds driver,actor,...] [--out FOLDER]
+Run: python benchmarks/faults.py [--faults 30] [--kinds driver,actor,...] [--async] [--out FOLDER]
 
 It can be stopped and continued: FOLDER/tally.jsonl has a line for every fault. A violation ends it with its name.
 
@@ -13,7 +13,8 @@ It can be stopped and continued: FOLDER/tally.jsonl has a line for every fault. 
 A training suffers fault after fault until its last step. Half of its commands have run.max_restarts, where the run itself
 goes on; after the others `--resume` is typed. Checked: from the fault to the restart's line, or to the end of the
 command with one `error:` line, less than 120 s; no process left over; and at the end that every step's prompts,
-samples, decisions and queue are those of an undisturbed run, so that no prompt is lost or trained twice.
+samples, decisions and queue are those of an undisturbed run, so that no prompt is lost or trained twice. With --async,
+sampling goes on while training does; then prompts and the queue's length are compared, since samples depend on timing.
 """
 
 from __future__ import annotations
@@ -89,25 +90,25 @@ class Tally:
         return "\n".join(lines)
 
 
-def undisturbed(out: Path) -> Path:
+def undisturbed(out: Path, asynchronous: bool) -> Path:
     """The run that all others must equal; made once."""
     folder = out / "undisturbed"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         with host() as place:
-            status, output = FaultRun(write_recipe(folder, place), place, []).finish(WHOLE)
+            status, output = FaultRun(write_recipe(folder, place, asynchronous), place, []).finish(WHOLE)
         check(status == 0, f"the undisturbed run failed: {output[-500:]}")
         (folder / "done").touch()
     return folder / "run"
 
 
-def one_training(out: Path, tally: Tally, kinds: list[str], rng: random.Random) -> None:
+def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, rng: random.Random) -> None:
     """A training with faults until it is through, then compared with the undisturbed one."""
     folder = out / "training"
     shutil.rmtree(folder, ignore_errors=True)
     on_nodes = kinds == [NETWORK]
     with namespaces() if on_nodes else host() as place, Disk(folder / "disk") as disk:
-        recipe = write_recipe(folder, place, disk=disk.path, watched="watcher" in kinds)
+        recipe = write_recipe(folder, place, asynchronous, disk=disk.path, watched="watcher" in kinds)
         while True:
             restarts = 0 if on_nodes else rng.choice((0, 2))
             run = FaultRun(recipe, place, [*resume_option(recipe), "--run.max_restarts", str(restarts)])
@@ -118,7 +119,7 @@ def one_training(out: Path, tally: Tally, kinds: list[str], rng: random.Random) 
             if status == 0:
                 break
             check(run.faults, f"a command failed by itself: {output[-500:]}")
-        problem = compare(undisturbed(out), folder / "run")
+        problem = compare(undisturbed(out, asynchronous), folder / "run", asynchronous)
         check(problem is None, f"it is not as the undisturbed run: {problem}, see {folder}")
     shutil.rmtree(folder)
 
@@ -162,6 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--faults", type=int, default=30)
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--async", dest="asynchronous", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     options = parser.parse_args()
     kinds = options.kinds.split(",")
@@ -172,12 +174,12 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     tally = Tally(out / "tally.jsonl", kinds, options.faults)
-    undisturbed(out)
+    undisturbed(out, options.asynchronous)
     rng = random.Random()
     here = [kind for kind in kinds if kind != NETWORK]
     while not tally.is_done():
         cut = NETWORK in kinds and (not here or tally.count(NETWORK) < min(map(tally.count, here)))
-        one_training(out, tally, [NETWORK] if cut else here, rng)
+        one_training(out, tally, [NETWORK] if cut else here, options.asynchronous, rng)
     print(tally.summary())
 
 

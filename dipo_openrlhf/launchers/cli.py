@@ -36,7 +36,8 @@ def submit_command(
         list[str] | None, typer.Option(help="ray: leave files out of the upload; a .gitignore pattern.")
     ] = None,
     env: Annotated[
-        list[str] | None, typer.Option(help="ray: NAME of a variable set here that the job gets; no keys.")
+        list[str] | None,
+        typer.Option(help="ray, slurm, kuberay: NAME of a variable set here that the job gets; no keys."),
     ] = None,
     secrets_file: Annotated[
         str | None,

@@ -18,6 +18,7 @@ from dipo_openrlhf.launchers.templates import render
 
 NOTICE = 300  # seconds before the time limit at which the run is interrupted: a step and a clean end fit
 READY_TIMEOUT = 600  # seconds until all nodes have joined
+LOST_TIMEOUT = 30  # seconds after a failed training in which a node that Ray misses may come back
 MAX_RESTARTS = 50
 SBATCH_TIMEOUT = 60.0  # seconds
 _MINUTES = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
@@ -57,6 +58,7 @@ def slurm_script(request: Request, variables: dict[str, str], time_limit: str, o
         python=shlex.quote(sys.executable),
         max_restarts=MAX_RESTARTS,
         ready_timeout=READY_TIMEOUT,
+        lost_timeout=LOST_TIMEOUT,
         arguments=shlex.join(request.arguments),
     )
     refuse_secrets("the Slurm script", script, request.secrets)

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from dipo_openrlhf.events import write_event
+from dipo_openrlhf.openrlhf_patch.health import watch_for_death
 
 POLL_SECONDS = 5.0
 
@@ -23,6 +23,8 @@ POLL_SECONDS = 5.0
 def dead_engine(engines: Sequence[Any], patience: float = POLL_SECONDS) -> int | None:
     """Number of the first engine that Ray says is dead, else None. One that is merely slow to answer is not."""
     asked = {engine.get_num_unfinished_requests.remote(): number for number, engine in enumerate(engines)}
+    if not asked:
+        return None
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=patience)
     for reference in ready:
         try:
@@ -40,20 +42,16 @@ def watch_engines(
     exit_now: Callable[[int], None] = os._exit,
     poll: float = POLL_SECONDS,
 ) -> threading.Event:
-    """Watch from a thread; set the returned event to stop. A death is written as the run's failure, which may be
-    restarted, and ends this process: the driver, which waits for it, is told by Ray.
+    """Watch the engines; set the returned event before they are ended in good order. The driver, which waits for this
+    process, is told by Ray that it has ended.
     """
-    stopping = threading.Event()
 
-    def watch() -> None:
-        while not stopping.wait(poll):
-            dead = dead_engine(engines)
-            if dead is not None and not stopping.is_set():
-                cause = f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
-                write_event(run_dir, "failed", error=cause, may_restart=True)
-                exit_now(1)
-                return
+    def find_cause() -> str | None:
+        dead = dead_engine(engines)
+        return (
+            None
+            if dead is None
+            else f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
+        )
 
-    if engines:
-        threading.Thread(target=watch, name="engine-health", daemon=True).start()
-    return stopping
+    return watch_for_death("engine-health", find_cause, run_dir, poll, exit_now)

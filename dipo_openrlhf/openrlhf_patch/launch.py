@@ -25,6 +25,7 @@ from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
+from dipo_openrlhf.openrlhf_patch.cluster_health import watch_cluster
 from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
 from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.ray_health import watch_ray
@@ -199,8 +200,7 @@ def main(path: str) -> int:
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
-    stopping = threading.Event()
-    watch_ray(run_dir, stopping)
+    stopping = watch_cluster(run_dir, plan.gpus) if plan.cluster else watch_ray(run_dir)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = "failed"
     try:

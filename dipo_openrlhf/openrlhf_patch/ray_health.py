@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dipo_openrlhf.events import write_event
+from dipo_openrlhf.openrlhf_patch.health import watch_for_death
 
 POLL_SECONDS = 2.0
 VITAL = ("raylet", "gcs_server")  # a run goes on without the log monitor or the dashboard
@@ -32,27 +32,15 @@ def dead_parts(node: Any) -> list[str]:
 
 def watch_ray(
     run_dir: Path,
-    stopping: threading.Event,
     node: Callable[[], Any] = own_node,
     exit_now: Callable[[int], None] = os._exit,
     poll: float = POLL_SECONDS,
-) -> threading.Thread:
-    """Watch a Ray of one's own from a thread, until `stopping` is set: before Ray is shut down in good order.
+) -> threading.Event:
+    """Watch a Ray of one's own; set the returned event before it is shut down in good order."""
 
-    A death is written as the run's failure, which may be restarted, and the process ends at once: what it leaves is ended
-    by `dipo train`.
-    """
+    def find_cause() -> str | None:
+        found = node()
+        dead = dead_parts(found) if found is not None else []
+        return f"Ray's {' and '.join(dead)} ended unexpectedly (killed, or out of memory)" if dead else None
 
-    def watch() -> None:
-        while not stopping.wait(poll):
-            found = node()
-            dead = dead_parts(found) if found is not None else []
-            if dead and not stopping.is_set():
-                cause = f"Ray's {' and '.join(dead)} ended unexpectedly (killed, or out of memory)"
-                write_event(run_dir, "failed", error=cause, may_restart=True)
-                exit_now(1)
-                return
-
-    thread = threading.Thread(target=watch, name="ray-health", daemon=True)
-    thread.start()
-    return thread
+    return watch_for_death("ray-health", find_cause, run_dir, poll, exit_now)

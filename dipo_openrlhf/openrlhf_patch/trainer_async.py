@@ -135,6 +135,11 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, staleness.NumberedUpdates):
         if rng := states.get(CLIENT_STATE_KEY, {}).get("rng"):
             set_rng_state(rng)
 
+    def fit(self, global_step: int = 0) -> None:
+        """OpenRLHF's loop (ppo_trainer_async.py:202)."""
+        super().fit(global_step)
+        self.engine_watch.set()  # the engines end with the run
+
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """As of both parents; before it, the samples' labels are taken off and the coming update numbered."""
         self._staleness = staleness.staleness(staleness.take_labels(rollout_samples), global_step)

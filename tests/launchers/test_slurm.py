@@ -97,7 +97,7 @@ def test_what_sbatch_says_is_passed_on(project, monkeypatch, tmp_path):
 
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done
-[ "$1" = hostname ] && { echo 10.0.0.1; exit; }
+[ "$1" = bash ] && { printf '127.0.1.1\\nfe80::1 10.0.0.1 10.9.9.9 \\n'; exit; }
 exec "$@"
 """
 SCONTROL = """#!/bin/bash
@@ -110,7 +110,11 @@ exec sleep 300
 """
 PYTHON = """#!/bin/bash
 echo "python $*" >> "$RECORD"
-[[ "$2" == *.ready ]] && sleep "${READY_TAKES:-0}" && exit "${NOT_READY:-0}"
+if [[ "$2" == *.ready ]]; then
+    sleep "${READY_TAKES:-0}"
+    [ "$(grep -c launchers.ready "$RECORD")" -ge "${NOT_READY_FROM:-9}" ] && exit 1
+    exit 0
+fi
 trap 'echo interrupted >> "$RECORD"; exit 130' TERM
 [ -n "${DONE:-}" ] && exit "$DONE"
 for _ in $(seq 600); do sleep 0.1; done
@@ -205,8 +209,16 @@ def test_its_status_is_the_trainings(project, tmp_path, result):
     assert not any("requeue" in line for line in job.lines())
 
 
+def test_a_lost_node_is_waited_for_by_slurm(project, tmp_path):
+    job = Job(tmp_path, script(), DONE="2", NOT_READY_FROM="2")
+    status, output = job.finish()
+    assert (status, job.lines()[-1]) == (0, "requeue 41"), output
+    assert "the Ray cluster has lost a node" in output
+    assert "--timeout 30" in job.lines()[-2]
+
+
 def test_a_cluster_that_does_not_come_up_ends_the_job(project, tmp_path):
-    job = Job(tmp_path, script(), NOT_READY="1")
+    job = Job(tmp_path, script(), NOT_READY_FROM="1")
     assert job.finish()[0] == 1
     assert not any("run_or_resume" in line for line in job.lines())
 

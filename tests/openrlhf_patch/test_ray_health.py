@@ -16,14 +16,15 @@ from dipo_openrlhf.openrlhf_patch.ray_health import own_node, watch_ray
 def test_a_raylet_that_is_killed_ends_the_driver_with_the_cause(tmp_path: Path) -> None:
     start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     exits: list[int] = []
-    stopping = threading.Event()
-    thread = watch_ray(tmp_path, stopping, exit_now=exits.append, poll=0.1)
+    stopping = watch_ray(tmp_path, exit_now=exits.append, poll=0.1)
     try:
         time.sleep(0.5)
         assert exits == []
         (raylet,) = own_node().all_processes["raylet"]
         raylet.process.kill()
-        thread.join(20)
+        deadline = time.monotonic() + 20
+        while not exits and time.monotonic() < deadline:
+            time.sleep(0.1)
         assert exits == [1]
         (event,) = read_events(tmp_path)
         assert event["error"] == "Ray's raylet ended unexpectedly (killed, or out of memory)"
@@ -35,10 +36,10 @@ def test_a_raylet_that_is_killed_ends_the_driver_with_the_cause(tmp_path: Path) 
 
 def test_the_end_of_a_run_is_no_failure(tmp_path: Path) -> None:
     exits: list[int] = []
-    stopping = threading.Event()
-    thread = watch_ray(tmp_path, stopping, node=lambda: None, exit_now=exits.append, poll=0.05)
+    stopping = watch_ray(tmp_path, node=lambda: None, exit_now=exits.append, poll=0.05)
     time.sleep(0.2)
     stopping.set()
+    (thread,) = [each for each in threading.enumerate() if each.name == "ray-health"]
     thread.join(5)
     assert not thread.is_alive()
     assert exits == []

@@ -1,0 +1,128 @@
+"""`dipo submit --to slurm` on a real Slurm of two nodes: trains across both, outlives its time limit and a lost node."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from slurm_cluster import Slurm, missing, poll, slurm_cluster
+from stack import rollouts, write_recipe
+
+from dipo_openrlhf.openrlhf_patch import checkpoints
+from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+
+pytestmark = [
+    pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000),
+    pytest.mark.skipif(bool(missing()), reason=f"no Slurm can be started here: {missing()}"),
+]  # fmt: skip
+
+STARTS = 600  # seconds for Ray, model and engine, on two cores shared with others
+BATCH = 8
+NETWORK = {"GLOO_SOCKET_IFNAME": "dipo0", "VLLM_HOST_IP": "127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    with slurm_cluster() as running:
+        yield running
+
+
+def submit(slurm: Slurm, recipe: Path) -> str:
+    """Number of the job that a user's command has made."""
+    names = [word for name in NETWORK for word in ("--env", name)]
+    said = slurm.run(
+        sys.executable, "-m", "dipo_openrlhf.cli", "submit", str(recipe), "--to", "slurm", "--time", "60",
+        "--gpus-per-node", "1", *names, cwd=recipe.parent, environment={**os.environ, **NETWORK},
+    )  # fmt: skip
+    assert said.startswith("Submitted batch job "), said
+    return said.split()[-1]
+
+
+def titles(slurm: Slurm, node: str) -> list[str]:
+    """Command lines of a node's processes, but for Slurm's own."""
+    found = []
+    for process in slurm.processes(node):
+        try:
+            title = " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if title and not any(name in title for name in ("slurm", "munged")):
+            found.append(title)
+    return found
+
+
+def role_nodes(slurm: Slurm, role: str) -> list[str]:
+    """Where Ray workers of a class run."""
+    return [node for node in slurm.nodes if any(f"ray::{role}" in title for title in titles(slurm, node))]
+
+
+def step_of(run_dir: Path) -> int:
+    rows = read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
+    return int(rows[-1]["step"]) if rows else 0
+
+
+def restarts(slurm: Slurm, job: str) -> int:
+    """How often the job went back to the queue; once it is there, it may start at once: Slurm would wait two minutes."""
+    facts = slurm.job(job)
+    assert facts["JobState"] not in ("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL"), facts
+    if facts["JobState"] == "PENDING":
+        slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=60")
+    return int(facts["Restarts"])
+
+
+def test_a_job_outlives_its_time_limit_and_a_lost_node(slurm, small_model, tmp_path):
+    steps = 120
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=steps)
+    job = submit(slurm, recipe)
+    log = run_dir / f"slurm-{job}.log"
+    poll(lambda: checkpoints.resumable_steps(run_dir / "ckpt"), STARTS, f"a whole checkpoint, see {log}")
+    places = [role_nodes(slurm, role) for role in ("DiPOPolicyActor", "SeededEngine")]
+    assert sorted(places) == [["n1"], ["n2"]]
+
+    # Less than the script's five minutes are left: Slurm itself sends it the signal.
+    slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=5")
+    poll(lambda: restarts(slurm, job) == 1, 300, "the job to be requeued before its time limit")
+    stopped = step_of(run_dir)
+    assert stopped < steps
+    poll(lambda: step_of(run_dir) > stopped + 4, STARTS, "the requeued job to go on")
+
+    slurm.lose("n2")
+    poll(lambda: restarts(slurm, job) == 2, 300, "the job to be requeued after a node was lost")
+    lost = step_of(run_dir)
+    assert lost < steps
+    slurm.bring_back("n2")
+    poll(
+        lambda: restarts(slurm, job) and step_of(run_dir) > lost,
+        STARTS,
+        "the job to go on once the node is back",
+    )
+    poll(lambda: slurm.job(job)["JobState"] == "COMPLETED", STARTS, "the job to be completed")
+
+    text = log.read_text()
+    assert text.count(f"dipo train {recipe.name} --resume") + text.count(f"dipo train {recipe} --resume") == 2
+    for words in ("300 s away: stopping to be requeued", "the Ray cluster has lost a node"):
+        assert words in text
+    assert "Traceback" not in text
+    assert [row["step"] for row in read_metrics(run_dir)] == list(range(1, steps + 1))
+    prompts = Counter(group["prompt"] for step in rollouts(run_dir).values() for group in step)
+    assert (len(prompts), set(prompts.values())) == (BATCH * steps, {1})
+    for node in slurm.nodes:
+        poll(lambda node=node: not titles(slurm, node), 60, f"{node} to be empty")
+
+
+def test_scancel_ends_everything(slurm, small_model, tmp_path):
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=200)
+    job = submit(slurm, recipe)
+    poll(lambda: checkpoints.resumable_steps(run_dir / "ckpt"), STARTS, "a whole checkpoint")
+    slurm.run("scancel", job)
+    poll(lambda: slurm.job(job)["JobState"] == "CANCELLED", 120, "the job to be cancelled")
+    for node in slurm.nodes:
+        poll(lambda node=node: not titles(slurm, node), 60, f"{node} to be empty")
+    assert json.loads((run_dir / "ckpt" / "ENDED.json").read_text()) == {"outcome": "interrupted"}
+    assert "interrupted" in (run_dir / f"slurm-{job}.log").read_text()
