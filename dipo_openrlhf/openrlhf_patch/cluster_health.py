@@ -85,9 +85,9 @@ class NodeWatch:
 
 def watch_cluster(
     run_dir: Path,
-    gpus: int,
+    nodes: NodeWatch,
     exit_now: Callable[[int], None] = os._exit,
     poll: float = POLL_SECONDS,
 ) -> threading.Event:
     """Watch a cluster that this process joins; set the returned event before it leaves in good order."""
-    return watch_for_death("cluster-health", NodeWatch(gpus), run_dir, poll, exit_now)
+    return watch_for_death("cluster-health", nodes, run_dir, poll, exit_now)

@@ -25,7 +25,7 @@ from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cluster, cpu, version
-from dipo_openrlhf.openrlhf_patch.cluster_health import watch_cluster
+from dipo_openrlhf.openrlhf_patch.cluster_health import NodeWatch, watch_cluster
 from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
 from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.ray_health import watch_ray
@@ -200,7 +200,8 @@ def main(path: str) -> int:
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
-    stopping = watch_cluster(run_dir, plan.gpus) if plan.cluster else watch_ray(run_dir)
+    nodes = NodeWatch(plan.gpus)
+    stopping = watch_cluster(run_dir, nodes) if plan.cluster else watch_ray(run_dir)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = "failed"
     try:
@@ -216,8 +217,12 @@ def main(path: str) -> int:
         write_event(run_dir, "failed", error=one_line(error), may_restart=False)
         return 1
     except (Exception, SystemExit) as error:
+        stopping.set()  # the cause is told here
         traceback.print_exc()
-        write_event(run_dir, "failed", error=one_line(error), may_restart=may_restart(error))
+        lost = nodes() if plan.cluster else None  # what Ray says of a lost actor seldom names its node
+        write_event(
+            run_dir, "failed", error=lost or one_line(error), may_restart=bool(lost) or may_restart(error)
+        )
         return 1
     finally:
         stopping.set()

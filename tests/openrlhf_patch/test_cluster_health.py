@@ -52,7 +52,7 @@ def test_a_node_that_dies_while_the_run_is_placed_ends_the_driver(tmp_path: Path
         group = placement_group([{"GPU": 1}] * 2, strategy="SPREAD")
         ray.get(group.ready(), timeout=60)
         exits: list[int] = []
-        stopping = watch_cluster(tmp_path, 2, exit_now=exits.append, poll=0.2)
+        stopping = watch_cluster(tmp_path, NodeWatch(gpus=2), exit_now=exits.append, poll=0.2)
         time.sleep(1)
         assert exits == []
         cluster.remove_node(second, allow_graceful=False)
