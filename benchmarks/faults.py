@@ -106,11 +106,12 @@ def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, 
     """A training with faults until it is through, then compared with the undisturbed one."""
     folder = out / "training"
     shutil.rmtree(folder, ignore_errors=True)
-    on_nodes = kinds == [NETWORK]
-    with namespaces() if on_nodes else host() as place, Disk(folder / "disk") as disk:
+    on_nodes = NETWORK in kinds
+    # The disk is there before the nodes, whose mounts are those of when they began.
+    with Disk(folder / "disk") as disk, namespaces() if on_nodes else host() as place:
         recipe = write_recipe(folder, place, asynchronous, disk=disk.path, watched="watcher" in kinds)
         while True:
-            restarts = 0 if on_nodes else rng.choice((0, 2))
+            restarts = rng.choice((0, 2))
             run = FaultRun(recipe, place, [*resume_option(recipe), "--run.max_restarts", str(restarts)])
             suffer(run, tally, kinds, disk, place, rng)
             status, output = run.finish(WHOLE)
@@ -157,6 +158,11 @@ def suffer(
         run.restarts_left -= 1
 
 
+def on_two_nodes(kinds: list[str]) -> list[str]:
+    """What is broken where a cable can be cut. Ray's own processes are the cluster's there: none starts them again."""
+    return [kind for kind in kinds if kind in (NETWORK, "driver", "trainer", "actor", "engine")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -179,7 +185,7 @@ def main() -> None:
     here = [kind for kind in kinds if kind != NETWORK]
     while not tally.is_done():
         cut = NETWORK in kinds and (not here or tally.count(NETWORK) < min(map(tally.count, here)))
-        one_training(out, tally, [NETWORK] if cut else here, options.asynchronous, rng)
+        one_training(out, tally, on_two_nodes(kinds) if cut else here, options.asynchronous, rng)
     print(tally.summary())
 
 
