@@ -134,8 +134,8 @@ def suffer(
         run.await_moment(rng, early=kind != "disk" and rng.random() < 0.2)  # a full disk shows at a save
         if not run.is_running():
             return
-        struck = time.monotonic()
         what = strike(kind, run, disk, place, rng)
+        struck = time.monotonic()
         if not what:
             continue  # what was to be hit had ended by itself
         run.faults += 1

@@ -25,6 +25,7 @@ from dipo_openrlhf.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 
 POLL_SECONDS = 0.5
+FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
 
 
 def step_line(row: dict[str, Any], acts: bool = True) -> str:
@@ -77,6 +78,8 @@ def show_progress(
 ) -> str | None:
     """Follow the run until its driver ends. Returns a message when a deadline passed, else None.
 
+    A failure that a worker has written ends the run too: the driver may wait for ever for another that waits for the dead.
+
     acts: whether DiPO is on (another method, or alpha 0); then a warning says when it hardly ever acts.
     """
     console = Console()
@@ -85,6 +88,7 @@ def show_progress(
     stage = "starting"
     own_limit: float | None = None
     last_change = time.monotonic()
+    failed_at: float | None = None
     log_position = (run_dir / "train.log").stat().st_size if verbose else 0
     with _bars(console) as progress:
         task = progress.add_task(stage, total=None, figures="")
@@ -94,6 +98,8 @@ def show_progress(
             for event in events[shown_stages:]:
                 stage, last_change = event["stage"], time.monotonic()
                 own_limit = event.get("timeout")
+                if stage == "failed" and failed_at is None:
+                    failed_at = last_change
                 if stage in ("failed", "interrupted", "done"):
                     continue
                 progress.update(task, description=stage, total=event.get("total_steps"))
@@ -113,7 +119,7 @@ def show_progress(
             shown_steps = len(rows)
             if verbose:
                 log_position = _copy_log(console, run_dir / "train.log", log_position)
-            if ended:
+            if ended or (failed_at is not None and time.monotonic() - failed_at > FAILED_GRACE):
                 return None
             limit = own_limit or (step_timeout if stage == "training" and shown_steps else start_timeout)
             if time.monotonic() - last_change > limit:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from stack import EVALUATE, Dipo, run_dipo, wait_until, write_recipe
 
@@ -134,9 +136,34 @@ def test_a_prompt_longer_than_the_context_is_named(small_model, tmp_path):
     assert command.left_over_after(5) == []
 
 
+def _engines(command: Dipo) -> list[psutil.Process]:
+    found = []
+    for process in command.left_over():
+        with contextlib.suppress(psutil.Error):
+            if "ray::SeededEngine" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
 def _kill_engine(command: Dipo) -> None:
-    (engine,) = [p for p in command.left_over() if "ray::SeededEngine" in " ".join(p.cmdline())]
+    (engine,) = _engines(command)
     engine.kill()
+
+
+@pytest.mark.slow
+def test_an_engine_that_dies_while_it_starts_ends_the_run(small_model, tmp_path):
+    """The actor waits for it to join their group, and the driver for the actor; the trainer sees that it is dead."""
+    recipe, _ = write_recipe(tmp_path, small_model)
+    command = Dipo(["train", str(recipe)]).start()
+    assert command.process is not None
+    wait_until(lambda: _engines(command), command.process)
+    _kill_engine(command)
+    status, output = command.finish(120)
+    assert status == 2
+    (line,) = errors(output)
+    assert "died" in line
+    assert "Traceback" not in output
+    assert command.left_over_after(20) == []
 
 
 @pytest.mark.slow
