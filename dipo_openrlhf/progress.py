@@ -78,7 +78,7 @@ def show_progress(
 ) -> str | None:
     """Follow the run until its driver ends. Returns a message when a deadline passed, else None.
 
-    A failure that a worker has written ends the run too: the driver may wait for ever for another that waits for the dead.
+    A failure that a worker has written ends the run too: the driver may wait for an actor that waits for the dead.
 
     acts: whether DiPO is on (another method, or alpha 0); then a warning says when it hardly ever acts.
     """
