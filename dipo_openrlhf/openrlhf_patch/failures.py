@@ -14,6 +14,11 @@ _DISK_FULL = re.compile(
 )
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|Cannot allocate memory", re.IGNORECASE)
 
+_DEAD_ACTOR = re.compile(
+    r"class_name: (?P<name>\S+).*?\bpid: (?P<pid>\d+).*?\bip: (?P<ip>\S+)\s+The actor (?P<how>[^.\n]+)",
+    re.DOTALL,
+)
+
 
 def root_cause(error: BaseException) -> BaseException:
     """The innermost exception: Ray wraps the worker's in RayTaskError.cause."""
@@ -41,6 +46,8 @@ def one_line(error: BaseException) -> str:
         return "the disk is full: a checkpoint could not be written; free space (ckpt.path, ckpt.max_num), then resume"
     if _OUT_OF_MEMORY.search(text):
         return "out of memory: lower train.micro_batch_size, rollout.micro_batch_size or data.max_len"
+    if dead := _DEAD_ACTOR.search(text):
+        return f"{dead['name']} (pid {dead['pid']} on {dead['ip']}) {dead['how']}: killed, out of memory or crashed"
     cause = root_cause(error)
     message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
     name = type(cause).__name__
