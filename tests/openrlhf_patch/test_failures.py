@@ -50,11 +50,11 @@ def test_an_error_without_words():
 
 
 def test_a_dead_actor_is_named():
-    """As ray 2.56 words it."""
+    """As ray 2.55 words it."""
     text = (
         "The actor died unexpectedly before finishing this task.\n\tclass_name: DiPOPolicyActor\n\tactor_id: 86da91f9\n"
-        "\tpid: 20686\n\tnamespace: 5f6027ed\n\tip: 10.0.0.2\nThe actor is dead because its worker process has died. Worker "
-        "exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2. End of file."
+        "\tpid: 20686\n\tnamespace: 5f6027ed\n\tip: 10.0.0.2\nThe actor is dead because its worker process has died. "
+        "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2."
     )
     assert one_line(RuntimeError(text)) == (
         "DiPOPolicyActor (pid 20686 on 10.0.0.2) is dead because its worker process has died: killed, out of memory or "
