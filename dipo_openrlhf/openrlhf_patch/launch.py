@@ -202,7 +202,9 @@ def main(path: str) -> int:
     _end_with_parent(os.environ.get(RUN_ID, ""))
     nodes = NodeWatch(plan.gpus)
     stopping = watch_cluster(run_dir, nodes) if plan.cluster else watch_ray(run_dir)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts what it runs in the background, such as a job's script, with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     outcome = "failed"
     try:
         run(plan)
