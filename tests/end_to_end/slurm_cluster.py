@@ -38,7 +38,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 TaskPlugin=task/none
 ReturnToService=2
-SlurmdTimeout=20
+SlurmdTimeout=300
 KillWait=30
 MailProg=/bin/true
 NodeName=n[1-2] CPUs={cpus}
