@@ -13,12 +13,12 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
+from two_nodes import poll
 
 ADDRESSES = {"n1": "10.78.0.1", "n2": "10.78.0.2"}
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "nsenter", "unshare", "ip")
@@ -126,15 +126,6 @@ class Slurm:
         """What `scontrol show job` says."""
         words = self.run("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
-
-
-def poll(condition: Callable[[], Any], limit: float, what: str) -> Any:
-    """What `condition` returns once it is true. Fails after `limit` seconds, naming what was waited for."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {limit:.0f} s"
-        time.sleep(1)
-    return value
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slurm_cluster import Slurm, missing, poll, slurm_cluster
+from slurm_cluster import Slurm, missing, slurm_cluster
 from stack import rollouts, write_recipe
+from two_nodes import poll
 
 from dipo_openrlhf.openrlhf_patch import checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
