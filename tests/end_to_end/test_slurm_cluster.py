@@ -69,12 +69,15 @@ def step_of(run_dir: Path) -> int:
 
 
 def is_requeued(slurm: Slurm, job: str, times: int) -> bool:
-    """Whether the job is back in the queue, so many times by now. It may start at once: Slurm would wait two minutes."""
+    """Whether the job is back in the queue, so many times by now. It may start soon: Slurm would wait two minutes.
+
+    Not in the second in which it was requeued: what Slurm hands its nodes would count as of before, and be refused.
+    """
     facts = slurm.job(job)
     assert facts["JobState"] not in ("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL"), facts
     if facts["JobState"] != "PENDING" or int(facts["Restarts"]) != times:
         return False
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=60")
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+10seconds", "TimeLimit=60")
     return True
 
 
