@@ -265,7 +265,7 @@ calls = 0
 def reward_func(queries, prompts, labels, **unused):
     global calls
     calls += 1
-    if calls > 128:
+    if calls > 192:
         time.sleep(3600)
     return {"rewards": float(calls % 2), "scores": float(calls % 2)}
 """
@@ -273,7 +273,7 @@ def reward_func(queries, prompts, labels, **unused):
 
 @pytest.mark.slow
 def test_a_generator_that_hangs_is_ended(small_model, tmp_path):
-    """After two batches; the training actor logs nothing meanwhile."""
+    """With its fourth batch; the training actor has trained the third, and waits for the engine to take its weights."""
     recipe, run_dir = write_recipe(tmp_path, small_model)
     reward = tmp_path / "reward.py"
     reward.write_text(HANGING_REWARD)
