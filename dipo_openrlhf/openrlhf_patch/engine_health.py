@@ -1,7 +1,7 @@
 """End the trainer when a rollout engine has died, wherever the run stands.
 
-An engine that dies while it generates is an error at once. One that dies while weights are sent to it is not: the actor
-waits for it in the collective for ever (ppo_actor.py:430), and the trainer for the actor.
+An engine that dies while it generates is an error at once. One that dies while weights are sent to it, or before it has
+joined the actor's group, is not: the actor waits for it for ever (ppo_actor.py:430), and others for the actor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError
 
 from dipo_openrlhf.openrlhf_patch.health import watch_for_death
 
@@ -29,9 +29,9 @@ def dead_engine(engines: Sequence[Any], patience: float = POLL_SECONDS) -> int |
     for reference in ready:
         try:
             ray.get(reference)
-        except RayActorError:
+        except ActorDiedError:
             return asked[reference]
-        except Exception:  # the engine's own answer, whatever it is: it lives
+        except Exception:  # the engine's own answer, or a connection that Ray is still mending: it may live
             continue
     return None
 
@@ -48,10 +48,8 @@ def watch_engines(
 
     def find_cause() -> str | None:
         dead = dead_engine(engines)
-        return (
-            None
-            if dead is None
-            else f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
-        )
+        if dead is None:
+            return None
+        return f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
 
     return watch_for_death("engine-health", find_cause, run_dir, poll, exit_now)

@@ -15,7 +15,8 @@ _DISK_FULL = re.compile(
 _OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|Cannot allocate memory", re.IGNORECASE)
 
 _DEAD_ACTOR = re.compile(
-    r"class_name: (?P<name>\S+).*?\bpid: (?P<pid>\d+).*?\bip: (?P<ip>\S+)\s+The actor (?P<how>[^.\n]+)",
+    r"class_name: (?P<name>\S+).*?\bpid: (?P<pid>\d+).*?\bip: (?P<ip>\S+)\s+The actor is dead because its worker "
+    r"process has died",
     re.DOTALL,
 )
 
@@ -47,7 +48,7 @@ def one_line(error: BaseException) -> str:
     if _OUT_OF_MEMORY.search(text):
         return "out of memory: lower train.micro_batch_size, rollout.micro_batch_size or data.max_len"
     if dead := _DEAD_ACTOR.search(text):
-        return f"{dead['name']} (pid {dead['pid']} on {dead['ip']}) {dead['how']}: killed, out of memory or crashed"
+        return f"{dead['name']} (pid {dead['pid']} on {dead['ip']}) died: killed, out of memory or crashed"
     cause = root_cause(error)
     message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
     name = type(cause).__name__

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 os.environ.setdefault("DIPO_CPU", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -57,6 +57,16 @@ def test_a_dead_actor_is_named():
         "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2."
     )
     assert one_line(RuntimeError(text)) == (
-        "DiPOPolicyActor (pid 20686 on 10.0.0.2) is dead because its worker process has died: killed, out of memory or "
-        "crashed"
+        "DiPOPolicyActor (pid 20686 on 10.0.0.2) died: killed, out of memory or crashed"
+    )
+
+
+def test_an_actor_that_never_ran_was_not_killed():
+    text = (
+        "The actor died unexpectedly before finishing this task.\n\tclass_name: DiPOTrainer\n\tactor_id: 86da91f9\n"
+        "\tpid: 1\n\tnamespace: 5f6027ed\n\tip: 10.0.0.2\nThe actor never ran - it was cancelled before it started "
+        "running."
+    )
+    assert one_line(RuntimeError(text)).endswith(
+        "The actor never ran - it was cancelled before it started running."
     )
