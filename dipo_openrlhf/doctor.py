@@ -9,10 +9,12 @@ from pathlib import Path
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
+from dipo_eval.grading.code import sandbox_here
 from dipo_openrlhf import rollout_replay
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import cpu, flash_attn_stand_in, version
@@ -82,8 +84,17 @@ def _machine(console: Console) -> bool:
     except UserError as error:
         ready = False
         table.add_row("OpenRLHF", f"[red]{error}[/red]")
+    table.add_row("code grading", _code_grading())
     console.print(table)
     return ready
+
+
+def _code_grading() -> str:
+    """Whether the suites humaneval+ and mbpp+ can be graded here; training needs none of it."""
+    try:
+        return sandbox_here()
+    except UserError as error:
+        return f"[yellow]{escape(str(error))}[/yellow]"
 
 
 def _seams(console: Console) -> None:

@@ -1,9 +1,10 @@
 """Run a function in a process that can neither harm the machine nor outlive its deadline.
 
-Zygote, supervisor and inmate: ``run_jailed`` forks a supervisor, which makes new user, mount, process, network
-and IPC namespaces and forks their first process; that one builds a file system of read-only folders and a small
-scratch space, becomes an unprivileged user, takes its limits and forks the inmate. When the first process of a
-process namespace ends, the kernel kills all others in it: nothing survives a deadline, whatever it forked.
+Zygote, supervisor and inmate: ``run_jailed`` forks a supervisor, which raises the walls and forks a first process;
+that one becomes an unprivileged user, takes its limits and forks the inmate, whose system calls are filtered
+(seccomp.py). Walls: namespaces of its own (namespaces.py), where the kernel kills all processes of a namespace with
+its first one; or Landlock (landlock.py), which needs no right; or none ("weak"). The filter allows no second process,
+so that nothing survives a deadline behind any of them.
 """
 
 from __future__ import annotations
@@ -15,28 +16,30 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from dipo_eval.code_runner import kernel
+from dipo_eval.code_runner import kernel, landlock, namespaces, seccomp
 
-Ended = Literal["done", "time", "size", "jail"]
+Ended = Literal["done", "died", "time", "size", "jail"]
+Walls = Literal["namespaces", "landlock", "weak"]
 
-READ_ONLY = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/nix/store")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 REAP_LIMIT_S = 10.0
-_FAILED = b"\0jail\0"
-_NAMESPACES = (
-    kernel.CLONE_NEWUSER | kernel.CLONE_NEWNS | kernel.CLONE_NEWPID
-    | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
-)  # fmt: skip
+END_LIMIT_S = 5.0
+_SPARE_USERS = 30_000  # at the end of the range of user ids
+_READY, _FAILED = b"R", b"F"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an inmate may use. ``processes`` includes threads, the inmate itself and its parent."""
+    """What an inmate may use.
+
+    ``cpu_s``: processor seconds, the deadline where None. ``processes`` includes threads, the inmate itself and its
+    parent; it holds where the inmate has a user of its own, since it counts by user: elsewhere no thread is allowed.
+    ``forks``: whether the inmate may start processes at all.
+    """
 
     memory_bytes: int = 2 * 1024**3
     file_bytes: int = 16 * 1024**2
@@ -45,54 +48,73 @@ class Limits:
     open_files: int = 64
     processes: int = 4
     output_bytes: int = 64 * 1024**2
+    cpu_s: int | None = None
+    forks: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jails are made: at which empty folder, behind which walls.
+
+    ``keep``: children of this process that are none of a jail's.
+    """
+
+    mount_point: str
+    walls: Walls = "namespaces"
+    keep: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the inmate wrote, and how it ended. ``detail`` says why there was no jail."""
+    """What the inmate wrote, and how it ended: ``done`` in order, ``died`` by a signal or with a status of its own.
+
+    ``detail`` says why there was no jail.
+    """
 
     output: bytes
     ended: Ended
     detail: str = ""
 
 
-def run_jailed(
-    inmate: Callable[[int], None],
-    seconds: float,
-    limits: Limits,
-    mount_point: str,
-    *,
-    namespaces: bool = True,
-) -> Outcome:
+def run_jailed(inmate: Callable[[int], None], seconds: float, limits: Limits, place: Place) -> Outcome:
     """Call ``inmate(descriptor)`` in a jail and return what it wrote to the descriptor.
 
-    At ``seconds`` (wall clock and processor time alike), or above ``limits.output_bytes``, everything in the
-    jail is killed. On return none of its processes is left. ``mount_point`` is an empty folder; nothing is
-    written to it. Without ``namespaces`` only the limits, and for root the change of user, hold.
+    At ``seconds`` by the clock, or above ``limits.output_bytes``, everything in the jail is killed. On return none
+    of its processes is left. Nothing is written to ``place.mount_point``.
     """
     kernel.adopt_orphans()
     readable, writable = os.pipe()
+    mapping = namespaces.Mapping() if place.walls == "namespaces" else None
     sys.stdout.flush()
     supervisor = os.fork()
     if supervisor == 0:
         os.close(readable)
-        _supervise(inmate, seconds, limits, mount_point, writable, namespaces)
+        _supervise(inmate, seconds, limits, place, mapping, writable)
     os.close(writable)
+    if mapping is not None:
+        mapping.write(supervisor, *_user_and_group(supervisor))
+    status: int | None = None
     try:
-        output, ended = _read(readable, seconds, limits.output_bytes)
+        output, ended = _read(readable, time.monotonic() + seconds, limits.output_bytes)
+        if ended == "done":
+            status = _exit_status(supervisor)
+            ended = "done" if status == 0 else "died"
     finally:
         os.close(readable)
-        os.kill(supervisor, signal.SIGKILL)
-        gone = _reap(inmate_user(supervisor) if os.getuid() == 0 and not namespaces else None)
-    if output.startswith(_FAILED):
-        return Outcome(b"", "jail", output.removeprefix(_FAILED).decode(errors="replace"))
+        if status is None:
+            os.kill(supervisor, signal.SIGKILL)
+            os.waitpid(supervisor, 0)
+        user = _user_and_group(supervisor)[0]
+        gone = _reap(user if user != os.getuid() and mapping is None else None, place.keep)
+    if not output.startswith(_READY):  # the first byte is written before the inmate runs
+        reason = output.removeprefix(_FAILED).decode(errors="replace")
+        return Outcome(b"", "jail", reason or f"it was not ready within {seconds:.0f} s")
     if not gone:
         return Outcome(b"", "jail", "processes of a solution could not be ended")
-    return Outcome(output, ended)
+    return Outcome(output[1:], ended)
 
 
-def _read(descriptor: int, seconds: float, most: int) -> tuple[bytes, Ended]:
-    deadline = time.monotonic() + seconds
+def _read(descriptor: int, deadline: float, most: int) -> tuple[bytes, Ended]:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN | select.POLLHUP)
     chunks: list[bytes] = []
@@ -110,112 +132,139 @@ def _read(descriptor: int, seconds: float, most: int) -> tuple[bytes, Ended]:
         chunks.append(chunk)
 
 
-def _reap(user: int | None) -> bool:
-    """Wait for every child; kill those that are still there. Whether none is left."""
+def _exit_status(supervisor: int) -> int | None:
+    """The supervisor's exit status, which is the inmate's, or None where it does not end soon.
+
+    To be asked when nobody can write any more: an inmate that has closed its descriptor may go on.
+    """
+    watched = os.pidfd_open(supervisor)
+    try:
+        poller = select.poll()
+        poller.register(watched, select.POLLIN)
+        if not poller.poll(END_LIMIT_S * 1000):
+            return None
+    finally:
+        os.close(watched)
+    return os.waitstatus_to_exitcode(os.waitpid(supervisor, 0)[1])
+
+
+def _reap(user: int | None, keep: frozenset[int]) -> bool:
+    """Kill and wait for every child but ``keep``: orphans of the inmate, which come here. Whether none is left."""
     deadline = time.monotonic() + REAP_LIMIT_S
     while time.monotonic() < deadline:
-        try:
-            if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                _kill_children(user)
-                time.sleep(0.002)
-        except ChildProcessError:
+        left = _children() - keep
+        if not left:
             return True
+        _kill_user(user)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.002)
     return False
 
 
-def _kill_children(user: int | None) -> None:
-    if (
-        user is not None and os.fork() == 0
-    ):  # all of that user's processes at once, so that none can fork again
+def _children() -> set[int]:
+    """Empty where the kernel keeps no such list: there a namespace ends what it held."""
+    try:
+        return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()))
+    except OSError:
+        return set()
+
+
+def _kill_user(user: int | None) -> None:
+    """All processes of an inmate's own user at once, so that none can fork again."""
+    if user is None:
+        return
+    pid = os.fork()
+    if pid == 0:
         try:
             os.setresuid(user, user, user)
             os.kill(-1, signal.SIGKILL)
         finally:
             os._exit(0)
-    with contextlib.suppress(OSError):  # a kernel without this list still ends what a namespace held
-        for pid in Path("/proc/self/task").joinpath(str(os.getpid()), "children").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
-def inmate_user(supervisor: int) -> int:
-    """A user id that nobody else has, for the inmates of one supervisor: process limits count by user."""
-    whole = Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
-    return 3_000_000_000 + supervisor if whole else 30_000 + supervisor % 30_000
+def _user_and_group(supervisor: int) -> tuple[int, int]:
+    """Whom an inmate runs as: for root a user that nobody else is, since process limits count by user.
+
+    Ourselves where we are not root, or root of a container without other users.
+    """
+    if os.getuid() == 0:
+        for line in Path("/proc/self/uid_map").read_text().splitlines():
+            first, _, count = map(int, line.split())
+            if count > _SPARE_USERS:
+                user = first + count - _SPARE_USERS + supervisor % (_SPARE_USERS - 1)
+                return user, user
+    return os.getuid(), os.getgid()
 
 
 def _supervise(
     inmate: Callable[[int], None],
     seconds: float,
     limits: Limits,
-    mount_point: str,
+    place: Place,
+    mapping: namespaces.Mapping | None,
     writable: int,
-    namespaces: bool,
 ) -> NoReturn:
     try:
         kernel.die_with_parent()
-        user = inmate_user(os.getpid()) if os.getuid() == 0 else os.getuid()
-        group = user if os.getuid() == 0 else os.getgid()
-        if namespaces:
-            _enter_namespaces(user, group)
+        user, group = _user_and_group(os.getpid())
+        own_user = user != os.getuid()
+        if mapping is not None:
+            mapping.enter()
         first = os.fork()
         if first:
             os.close(writable)
-            os.waitpid(first, 0)
-            os._exit(0)
+            os._exit(_exit_code(os.waitpid(first, 0)[1]))
         kernel.die_with_parent()
         os.setsid()
         _silence(keep=writable)
-        if namespaces:
-            _build_root(mount_point, limits)
+        if mapping is not None:
+            namespaces.build_root(place.mount_point, limits.scratch_bytes, limits.scratch_files)
         _become(user, group)
         kernel.die_with_parent()  # a change of user cancels it
-        _take_limits(limits, seconds)
-        _start(inmate, writable)
+        _take_limits(limits, seconds, count_processes=own_user)
+        if place.walls == "landlock":
+            landlock.restrict(namespaces.visible_folders(namespaces.READ_ONLY), namespaces.DEVICES)
+        _start(inmate, writable, seccomp.Rules(limits.forks, threads=own_user, modes=mapping is not None))
     except BaseException as error:
-        os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:500])
+        os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:1000])
     os._exit(1)
 
 
-def _start(inmate: Callable[[int], None], writable: int) -> NoReturn:
+def _start(inmate: Callable[[int], None], writable: int, rules: seccomp.Rules) -> NoReturn:
     pid = os.fork()
     if pid == 0:
-        try:
-            inmate(writable)
-        finally:
-            os._exit(0)
+        _be_inmate(inmate, writable, rules)
     os.close(writable)
-    while os.wait()[0] != pid:  # orphans of the inmate: the first process of a namespace inherits them
+    while (ended := os.wait())[
+        0
+    ] != pid:  # orphans of the inmate: the first process of a namespace inherits them
         pass
-    os._exit(0)  # and whatever it left running dies now
+    os._exit(_exit_code(ended[1]))  # and whatever it left running dies now
 
 
-def _enter_namespaces(user: int, group: int) -> None:
-    """unshare, with the id maps written from outside: root may only do that there."""
-    supervisor, root = os.getpid(), os.getuid() == 0
-    unshared, tell_unshared = os.pipe()
-    mapped, tell_mapped = os.pipe()
-    helper = os.fork()
-    if helper == 0:
-        try:
-            os.read(unshared, 1)
-            folder = Path("/proc") / str(supervisor)
-            if not root:
-                (folder / "setgroups").write_text("deny")
-            for name, number in (("uid_map", user), ("gid_map", group)):
-                (folder / name).write_text(("0 0 1\n" if root else "") + f"{number} {number} 1\n")
-            os.write(tell_mapped, b"1")
-        finally:
-            os._exit(0)
-    os.close(tell_mapped)
+def _be_inmate(inmate: Callable[[int], None], writable: int, rules: seccomp.Rules) -> NoReturn:
     try:
-        kernel.unshare(_NAMESPACES)
-        os.write(tell_unshared, b"1")
-        if not os.read(mapped, 1):
-            raise PermissionError("the user of a new namespace could not be set")
-    finally:
-        for descriptor in (unshared, tell_unshared, mapped):
-            os.close(descriptor)
-        os.waitpid(helper, 0)
+        kernel.die_with_parent()
+        seccomp.install(os.getpid(), rules)
+    except BaseException as error:
+        os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:1000])
+        os._exit(1)
+    os.write(writable, _READY)
+    try:
+        inmate(writable)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def _exit_code(status: int) -> int:
+    """0 where a process ended with status 0, else 1."""
+    return int(os.waitstatus_to_exitcode(status) != 0)
 
 
 def _silence(keep: int) -> None:
@@ -226,70 +275,22 @@ def _silence(keep: int) -> None:
     os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-def _build_root(mount_point: str, limits: Limits) -> None:
-    """A file system of its own: this Python and the system's libraries read-only, four devices, a small /tmp."""
-    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", mount_point, "tmpfs", kernel.MS_NOSUID, "size=1m,nr_inodes=512,mode=755")
-    for name in ("dev", "tmp", "proc"):
-        Path(mount_point, name).mkdir()
-    # The scratch space first: a Python that itself lies below /tmp is then bound into it, and not hidden by it.
-    size = f"size={limits.scratch_bytes},nr_inodes={limits.scratch_files},mode=1777"
-    kernel.mount("tmpfs", mount_point + "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
-    for folder in visible_folders(READ_ONLY):
-        inside = Path(mount_point + folder)
-        inside.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.islink(folder):
-            inside.symlink_to(os.readlink(folder))
-        elif not inside.exists():
-            inside.mkdir()
-            kernel.mount(folder, str(inside), None, kernel.MS_BIND | kernel.MS_REC)
-            kernel.make_read_only(str(inside))
-    for device in DEVICES:
-        Path(mount_point + device).touch()
-        kernel.mount(device, mount_point + device, None, kernel.MS_BIND)
-    _mount_proc(mount_point + "/proc")
-    kernel.mount("none", mount_point, None, kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID)
-    kernel.pivot_into(mount_point)
-    os.environ["TMPDIR"] = "/tmp"
-
-
-def _mount_proc(target: str) -> None:
-    """The namespace's own /proc where that is allowed, to forbid further user namespaces; else none."""
-    try:
-        kernel.mount("proc", target, "proc", kernel.MS_NOSUID | kernel.MS_NODEV)
-        Path(target, "sys/user/max_user_namespaces").write_text("0")
-        kernel.mount(
-            "none",
-            target,
-            None,
-            kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV,
-        )
-    except OSError:
-        return
-
-
-def visible_folders(system: Sequence[str]) -> list[str]:
-    """Absolute folders that an inmate may read: the system's and those of this Python, outer ones first."""
-    own = {sys.prefix, sys.base_prefix, os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)}
-    return sorted(path for path in {*system, *own} if os.path.isdir(path) and path != "/")
-
-
 def _become(user: int, group: int) -> None:
     kernel.forbid_new_privileges()
-    if os.getuid() == 0:
+    if user != os.getuid():
         os.setgroups([])
         os.setresgid(group, group, group)
         os.setresuid(user, user, user)
     kernel.drop_capabilities()
 
 
-def _take_limits(limits: Limits, seconds: float) -> None:
+def _take_limits(limits: Limits, seconds: float, *, count_processes: bool) -> None:
     for kind, value in (
-        (resource.RLIMIT_CPU, int(seconds) + 1),
+        (resource.RLIMIT_CPU, int(seconds) + 1 if limits.cpu_s is None else limits.cpu_s),
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_FSIZE, limits.file_bytes),
         (resource.RLIMIT_NOFILE, limits.open_files),
-        (resource.RLIMIT_NPROC, limits.processes),
+        *([(resource.RLIMIT_NPROC, limits.processes)] if count_processes else []),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),

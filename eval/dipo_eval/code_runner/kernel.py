@@ -107,3 +107,11 @@ def drop_capabilities() -> None:
     """Give up every capability of this process."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     _checked("capset", _libc.capset(ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)())))
+
+
+def has_capabilities() -> bool:
+    """Whether this process holds any, effective, permitted or inheritable."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    held = (ctypes.c_uint32 * 6)()
+    _checked("capget", _libc.capget(ctypes.byref(header), ctypes.byref(held)))
+    return any(held)

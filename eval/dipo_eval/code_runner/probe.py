@@ -3,75 +3,109 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import ctypes
 import json
+import mmap
 import os
 import resource
 import signal
 import socket
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+from dipo_eval.code_runner import kernel
 from dipo_eval.code_runner.jail import Limits
 
+# Numbers of calls that the filter refuses, x86_64 and aarch64, with arguments that any kernel takes.
+_REFUSED: dict[str, tuple[dict[str, int], tuple[int, ...]]] = {
+    "shmget": ({"x86_64": 29, "aarch64": 194}, (0, 4096, 0o1600)),
+    "memfd_create": ({"x86_64": 319, "aarch64": 279}, (0, 0)),
+    "userfaultfd": ({"x86_64": 323, "aarch64": 282}, (1,)),
+    "io_uring_setup": ({"x86_64": 425, "aarch64": 425}, (1, 0)),
+    "bpf": ({"x86_64": 321, "aarch64": 280}, (0, 0, 0)),
+    "perf_event_open": ({"x86_64": 298, "aarch64": 241}, (0, 0, -1, -1, 0)),
+    "keyctl": ({"x86_64": 250, "aarch64": 219}, (0, -3, 0)),
+    "unshare": ({"x86_64": 272, "aarch64": 97}, (0x10000000,)),
+    "ptrace": ({"x86_64": 101, "aarch64": 117}, (0, 0, 0, 0)),
+    "execve": ({"x86_64": 59, "aarch64": 221}, (0, 0, 0)),
+}  # fmt: skip
+_EPERM = 1
 
-def report(descriptor: int, limits: Limits, secret: str) -> None:
-    """Write the limits that hold as a JSON object of name and yes or no. ``secret``: a path that must be hidden."""
+
+def report(descriptor: int, limits: Limits, secret: str, *, is_root: bool) -> None:
+    """Write the limits that hold as a JSON object of name and yes or no.
+
+    ``secret``: a path that must be hidden. ``is_root``: whether user 0 is the machine's.
+    """
     found = {
-        "cpu time": resource.getrlimit(resource.RLIMIT_CPU)[1] != resource.RLIM_INFINITY,
-        "memory": 0 < resource.getrlimit(resource.RLIMIT_AS)[1] <= limits.memory_bytes,
-        "file size": 0 <= resource.getrlimit(resource.RLIMIT_FSIZE)[1] <= limits.file_bytes,
-        "open files": resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= limits.open_files,
-        "processes": _forks_are_refused(limits.processes),
-        "network": _network_is_unreachable(),
-        "files": not os.path.exists(secret)
-        and not os.access("/", os.W_OK)
-        and not os.access("/usr", os.W_OK),
-        "signals": os.getpid() < 100 and not Path(f"/proc/{os.getppid() + 1000}").exists(),
+        "cpu time": _cannot_be_raised(resource.RLIMIT_CPU),
+        "memory": _refused(lambda: mmap.mmap(-1, limits.memory_bytes)) and _call_is_refused("memfd_create"),
+        "shared memory": _call_is_refused("shmget"),
+        "file size": _cannot_be_raised(resource.RLIMIT_FSIZE),
+        "open files": _files_run_out(limits.open_files),
+        "processes": _refused(_fork) and _call_is_refused("execve"),
+        "network": all(
+            map(_has_no_sockets, (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_VSOCK))
+        ),
+        "files": all(map(_cannot_be_read, (secret, "/etc/passwd", "/etc/hosts")))
+        and _refused(lambda: Path("/usr/dipo-was-here").touch()),
+        "signals": _refused(lambda: os.kill(os.getppid(), signal.SIGCONT))
+        and _refused(lambda: os.kill(-1, 0)),
+        "system calls": all(map(_call_is_refused, _REFUSED)),
+        "user": not (is_root and os.getuid() == 0) and not kernel.has_capabilities(),
         "python": os.access(os.__file__, os.R_OK),
-        "user": os.getuid() != 0 and not _has_capabilities(),
     }
     os.write(descriptor, json.dumps(found).encode())
 
 
-def _forks_are_refused(most: int) -> bool:
-    """Fork sleepers, at most one more than the limit allows, and end them again."""
-    if resource.getrlimit(resource.RLIMIT_NPROC)[1] > most:
-        return False
-    children: list[int] = []
+def _refused(action: Callable[[], object]) -> bool:
+    """Whether the kernel refuses it."""
     try:
-        for _ in range(most + 1):
-            pid = os.fork()
-            if pid == 0:
-                time.sleep(5)
-                os._exit(0)
-            children.append(pid)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    finally:
-        for pid in children:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        action()
+    except (OSError, ValueError):
+        return True
     return False
 
 
-def _network_is_unreachable() -> bool:
-    """A datagram socket has no route to a documentation address (RFC 5737); nothing is sent."""
-    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+def _cannot_be_read(path: str) -> bool:
+    return _refused(lambda: os.close(os.open(path, os.O_RDONLY)))
+
+
+def _has_no_sockets(family: int) -> bool:
+    return _refused(lambda: socket.socket(family).close())
+
+
+def _call_is_refused(name: str) -> bool:
+    numbers, arguments = _REFUSED[name]
+    number = numbers.get(os.uname().machine)
+    if number is None:
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments))
+    return bool(result == -1 and ctypes.get_errno() == _EPERM)
+
+
+def _cannot_be_raised(kind: int) -> bool:
+    """Whether a limit is set, and for good."""
+    _, hard = resource.getrlimit(kind)
+    if hard == resource.RLIM_INFINITY:
+        return False
+    return _refused(lambda: resource.setrlimit(kind, (hard, hard + 1)))
+
+
+def _files_run_out(most: int) -> bool:
+    with contextlib.ExitStack() as held:
         try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError as error:
-            return error.errno == errno.ENETUNREACH and len(socket.if_nameindex()) <= 1
+            for _ in range(most + 1):
+                descriptor = os.open(os.devnull, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+        except OSError:
+            return True
     return False
 
 
-def _has_capabilities() -> bool:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return False
-    return any(
-        int(line.split()[1], 16)
-        for line in lines
-        if line.startswith(("CapEff", "CapPrm", "CapBnd", "CapInh"))
-    )
+def _fork() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import sys
 import tempfile
+import time
 import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
+from dipo_eval.code_runner import wire
+
 EVALPLUS_VERSION = "0.3.1"
+PARTS = ("base", "plus")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Of one test an element: the result, and the seconds that the reference took. ``read_s``: to read the results."""
+
+    results: list[Any]
+    seconds: list[float]
+    read_s: float
 
 
 class Problems:
@@ -21,28 +36,31 @@ class Problems:
         self.cache = Path(cache)
         self._problems: dict[str, dict[str, dict[str, Any]]] = {}
         self._hashes: dict[str, str] = {}
+        self._expected: tuple[str, dict[str, Expected]] = ("", {})
 
-    def get(self, dataset: str, task_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A problem and its oracle: expected results and seconds of the base and plus tests. KeyError: unknown.
+    def get(self, dataset: str, task_id: str) -> tuple[dict[str, Any], dict[str, Expected]]:
+        """A problem and the expected results of its base and plus tests. KeyError: unknown.
 
         evalplus computes expected results by running the reference solution, for all problems minutes; here
-        each is computed when first needed and kept. The reference solutions are the data set's own.
+        each is computed when first needed and kept, as plain data (wire.py). The reference solutions are the data
+        set's own. The last one stays in memory.
         """
         if dataset not in self._problems:
             self._load(dataset)
         problem = self._problems[dataset][task_id]
-        path = self.cache / f"{EVALPLUS_VERSION}-{self._hashes[dataset]}" / f"{task_id.replace('/', '_')}.pkl"
-        with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError):
-            return problem, pickle.loads(path.read_bytes())  # written below, by this user
-        oracle = _oracle(dataset, problem)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(path, pickle.dumps(oracle))
-        return problem, oracle
+        path = (
+            self.cache
+            / f"{EVALPLUS_VERSION}-{self._hashes[dataset]}"
+            / f"{task_id.replace('/', '_')}.msgpack"
+        )
+        if self._expected[0] != str(path):
+            self._expected = (str(path), _read(path) or _compute(dataset, problem, path))
+        return problem, self._expected[1]
 
-    def part(self, dataset: str, task_id: str, name: str) -> tuple[dict[str, Any], list[Any], list[float]]:
-        """(problem, expected results, seconds of the reference) of the "base" or the "plus" tests."""
-        problem, oracle = self.get(dataset, task_id)
-        return problem, oracle[name], oracle[f"{name}_time"]
+    def part(self, dataset: str, task_id: str, name: str) -> tuple[dict[str, Any], Expected]:
+        """The problem and what its "base" or its "plus" tests expect."""
+        problem, expected = self.get(dataset, task_id)
+        return problem, expected[name]
 
     def _load(self, dataset: str) -> None:
         stand_in_for_downloaders()
@@ -66,22 +84,44 @@ def stand_in_for_downloaders() -> None:
             sys.modules[name] = stand_in
 
 
-def _oracle(dataset: str, problem: dict[str, Any]) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Expected] | None:
+    """What ``_compute`` wrote; None where there is none, or a damaged one."""
+    try:
+        stored = msgpack.unpackb(path.read_bytes())
+        return {name: _expected(**stored[name]) for name in PARTS}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _expected(results: list[bytes], seconds: list[float]) -> Expected:
+    started = time.process_time()
+    read = [wire.load(result) for result in results]
+    return Expected(read, list(map(float, seconds)), time.process_time() - started)
+
+
+def _compute(dataset: str, problem: dict[str, Any], path: Path) -> dict[str, Expected]:
     from evalplus.eval._special_oracle import MBPP_OUTPUT_NOT_NONE_TASKS
     from evalplus.gen.util import trusted_exec
 
     not_none = dataset == "mbpp" and problem["entry_point"] in MBPP_OUTPUT_NOT_NONE_TASKS
-    oracle: dict[str, Any] = {}
-    for name in ("base", "plus"):
-        oracle[name], oracle[f"{name}_time"] = trusted_exec(
+    stored: dict[str, Any] = {}
+    for name in PARTS:
+        results, seconds = trusted_exec(
             problem["prompt"] + problem["canonical_solution"], problem[f"{name}_input"], problem["entry_point"],
             record_time=True, output_not_none=not_none,
         )  # fmt: skip
-    return oracle
+        stored[name] = {"results": list(map(wire.dump, results)), "seconds": seconds}
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(path, msgpack.packb(stored))
+    return {name: _expected(**stored[name]) for name in PARTS}
 
 
 def _write(path: Path, data: bytes) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    os.replace(name, path)
+    with contextlib.suppress(OSError):  # a full disk: it is computed again next time
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+        return
+    with contextlib.suppress(OSError):
+        os.unlink(name)

@@ -2,43 +2,44 @@
 
 evalplus compares results in the process that runs the solution, where a class with an ``__eq__`` of its own, or
 a look at the caller's variables, passes every test. Here its runner runs with the solution in a jail that knows
-no expected result; the results are compared in another process, again by evalplus's runner (judge.py).
+no expected result; the results cross as plain data (wire.py) and are compared in another jail (compare.py).
 """
 
 from __future__ import annotations
 
 import builtins
 import os
-import signal
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
-from dipo_eval.code_runner import values
+from dipo_eval.code_runner import wire
+from dipo_eval.code_runner.runner import Tests, run_tests, set_timers
 
 HEADER = struct.Struct(">cI")
 VALUE, RAISED, FINISHED = b"V", b"X", b"E"
-WALL_FACTOR = 5.0
-DUMP_S = 10.0
+EARLY = "the process ended early"
+DUMP_S = 30.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """One run: the solution and the inputs of the base or of the plus tests, with a time limit for each."""
+    """One run: the solution and the inputs (wire.dump) of the base or plus tests, with a time limit for each."""
 
     code: str
     entry_point: str
-    inputs: list[Any]
+    inputs: bytes
     time_limits: list[float]
     memory_bytes: int
 
 
 @dataclass(frozen=True)
 class Record:
-    """The pickled results in order, up to the first test that gave none, and why it gave none."""
+    """The results in order, as bytes, up to the first test that gave none, and why it gave none.
+
+    ``finished``: every test gave a result, the runner came to its end, and nothing was written after it.
+    """
 
     results: list[bytes]
     stopped: str
@@ -47,8 +48,6 @@ class Record:
 
 def record(part: Part, descriptor: int) -> None:
     """Run ``part`` and write a frame for every result. To be called in the jail: never returns a verdict."""
-    import evalplus.eval as runner
-
     write = _writer(descriptor)
 
     def execute(source: str, scope: dict[str, Any]) -> None:
@@ -64,42 +63,11 @@ def record(part: Part, descriptor: int) -> None:
             write(RAISED, describe(error))
             raise
 
-    runner.exec = execute
-    runner.time_limit = time_limit
-    runner.query_maximum_memory_bytes = lambda: part.memory_bytes
-    count = len(part.inputs)
-    progress, stat = SimpleNamespace(value=0), SimpleNamespace(value=3)
-    runner.unsafe_execute(
-        "", part.entry_point, part.code, part.inputs, [None] * count, part.time_limits, 0, True,
-        stat, [False] * count, progress,
-    )  # fmt: skip
-    if stat.value == 0:
+    inputs = wire.load(part.inputs)
+    count = len(inputs)
+    tests = Tests("", part.entry_point, inputs, [None] * count, part.time_limits, 0)
+    if run_tests(tests, part.code, execute, part.memory_bytes, stop_early=True) == [True] * count:
         write(FINISHED, b"")
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """evalplus's limit for one test, counted in processor time; five times as much by the clock.
-
-    evalplus counts by the clock alone, which makes a verdict depend on what else the machine does.
-    """
-    from evalplus.eval.utils import TimeoutException
-
-    def stop(number: int, frame: object) -> None:
-        raise TimeoutException("Timed out!")
-
-    signal.signal(signal.SIGPROF, stop)
-    signal.signal(signal.SIGALRM, stop)
-    _set_timers(seconds)
-    try:
-        yield
-    finally:
-        _set_timers(0)
-
-
-def _set_timers(seconds: float) -> None:
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * seconds)
 
 
 def _writer(descriptor: int) -> Callable[[bytes, bytes], None]:
@@ -119,8 +87,8 @@ def _recording(function: Callable[..., Any], write: Callable[[bytes, bytes], Non
     def recorded(*arguments: Any) -> None:
         try:
             result = function(*arguments)
-            _set_timers(DUMP_S)  # writing it down is not the solution's time
-            data = values.dump(result)
+            set_timers(DUMP_S)  # writing it down is not the solution's time
+            data = wire.dump(result)
         except BaseException as error:
             write(RAISED, describe(error))
             raise
@@ -142,7 +110,7 @@ def describe(error: BaseException) -> bytes:
 
 
 def parse(output: bytes) -> Record:
-    """The frames that a jail wrote. Damaged ones count as an early end."""
+    """The frames that a jail wrote. Damaged ones count as an early end, and so does anything after the end."""
     results: list[bytes] = []
     at = 0
     while at + HEADER.size <= len(output):
@@ -153,8 +121,9 @@ def parse(output: bytes) -> Record:
         if len(data) < length or tag not in (VALUE, RAISED, FINISHED):
             break
         if tag == FINISHED:
-            return Record(results, "", True)
+            whole = at == len(output) and not data
+            return Record(results, "" if whole else EARLY, whole)
         if tag == RAISED:
-            return Record(results, data.decode("ascii", "replace"), False)
+            return Record(results, data[:60].decode("ascii", "replace"), False)
         results.append(data)
-    return Record(results, "the process ended early", False)
+    return Record(results, EARLY, False)

@@ -1,84 +1,107 @@
-"""A process that holds no data and forks the jails, so that a solution finds no expected result in its memory."""
+"""A process that holds no data and forks the jails of solutions, so that these find no expected result in memory.
+
+It is started by exec: no address in it tells of the judge's, which compares.
+"""
 
 from __future__ import annotations
 
-import os
-import pickle
+import dataclasses
+import json
+import signal
 import socket
 import struct
-from dataclasses import dataclass
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-from dipo_eval.code_runner import jail, kernel, probe
+import msgpack
+
+from dipo_eval.code_runner import cgroup, jail, kernel
 from dipo_eval.code_runner.record import Part, record
 
 _LENGTH = struct.Struct(">Q")
-
-
-@dataclass(frozen=True)
-class Job:
-    """``part`` None: do not run anything but find out which limits hold."""
-
-    part: Part | None
-    seconds: float
+_COMMAND = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
+_ROOT = str(Path(__file__).resolve().parents[2])
+_END_S = 10.0
 
 
 class Zygote:
-    """The judge's end: ``run`` sends a job and waits for what the jail wrote."""
+    """The judge's end: ``run`` sends a part and waits for what the jail wrote."""
 
-    def __init__(self, limits: jail.Limits, folder: str, *, namespaces: bool) -> None:
-        mine, theirs = socket.socketpair()
-        if os.fork() == 0:
-            mine.close()
-            _serve(theirs, limits, folder, namespaces)
-        theirs.close()
-        self._socket = mine
+    def __init__(self, memory_bytes: int, folder: str, walls: jail.Walls) -> None:
+        self._socket, theirs = socket.socketpair()
+        settings = {
+            "memory_bytes": memory_bytes,
+            "folder": folder,
+            "walls": walls,
+            "channel": theirs.fileno(),
+        }
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-c", _COMMAND, _ROOT, json.dumps(settings)],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+        self.pid = self._process.pid
+        self.limits = _receive(self._socket) or {}
 
-    def run(self, job: Job) -> jail.Outcome:
+    def run(self, part: Part, seconds: float) -> jail.Outcome:
         """Raises EOFError where the zygote is gone."""
-        _send(self._socket, job)
+        _send(self._socket, {"part": dataclasses.asdict(part), "seconds": seconds})
         reply = _receive(self._socket)
-        if not isinstance(reply, jail.Outcome):
+        if reply is None:
             raise EOFError("the process that makes the jails is gone")
-        return reply
+        return jail.Outcome(**reply)
+
+    def close(self) -> None:
+        """It reads end-of-file and ends, its jails with it."""
+        self._socket.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
-def _serve(channel: socket.socket, limits: jail.Limits, folder: str, namespaces: bool) -> None:
-    """Serve jobs until the judge is gone. Its messages are its own: the one place where a pickle is trusted."""
+def main() -> None:
+    """Serve jobs until the judge is gone. argv[2]: JSON with memory_bytes, folder, walls and channel."""
+    kernel.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = json.loads(sys.argv[2])
+    channel = socket.socket(fileno=settings["channel"])
+    import evalplus.eval  # noqa: F401  (a jail starts with it loaded)
+
+    limits = jail.Limits(settings["memory_bytes"])
+    group = cgroup.create(limits.memory_bytes)
+    place = jail.Place(settings["folder"], settings["walls"])
     try:
-        kernel.die_with_parent()
+        if group is not None:
+            group.enter()  # once, and so with every jail: each move takes the kernel 20 ms
+        _send(channel, {"control group": group is not None})
         while (job := _receive(channel)) is not None:
-            _send(channel, _run(job, limits, folder, namespaces))
+            _send(channel, dataclasses.asdict(_run(Part(**job["part"]), job["seconds"], limits, place)))
     finally:
-        os._exit(0)
+        if group is not None:
+            group.leave()
 
 
-def _run(job: Job, limits: jail.Limits, folder: str, namespaces: bool) -> jail.Outcome:
-    part = job.part
-
-    def inmate(descriptor: int) -> None:
-        if part is None:
-            probe.report(descriptor, limits, __file__)
-        else:
-            record(part, descriptor)
-
+def _run(part: Part, seconds: float, limits: jail.Limits, place: jail.Place) -> jail.Outcome:
     try:
-        return jail.run_jailed(inmate, job.seconds, limits, folder, namespaces=namespaces)
+        return jail.run_jailed(lambda descriptor: record(part, descriptor), seconds, limits, place)
     except OSError as error:
         return jail.Outcome(b"", "jail", f"{type(error).__name__}: {error}")
 
 
-def _send(channel: socket.socket, message: Any) -> None:
-    data = pickle.dumps(message)
+def _send(channel: socket.socket, message: dict[str, Any]) -> None:
+    data = msgpack.packb(message)
     channel.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def _receive(channel: socket.socket) -> Any:
+def _receive(channel: socket.socket) -> dict[str, Any] | None:
+    """The next message, None at the end. Both ends are our own processes; what a jail wrote travels as bytes."""
     header = _exactly(channel, _LENGTH.size)
-    if header is None:
-        return None
-    data = _exactly(channel, _LENGTH.unpack(header)[0])
-    return None if data is None else pickle.loads(data)
+    data = None if header is None else _exactly(channel, _LENGTH.unpack(header)[0])
+    return None if data is None else msgpack.unpackb(data)
 
 
 def _exactly(channel: socket.socket, count: int) -> bytes | None:

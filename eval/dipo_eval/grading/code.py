@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -20,7 +19,14 @@ from typing import Any
 
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code_env import cache_dir, data_path, dataset_of, evalplus_python
+from dipo_eval.grading.code_env import (
+    SANDBOX_VARIABLE,
+    cache_dir,
+    data_path,
+    dataset_of,
+    evalplus_python,
+    sandbox_walls,
+)
 from dipo_eval.grading.code_extract import MAX_CODE_CHARS
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.grading.worker_process import LateError, LostError, WorkerProcess
@@ -31,8 +37,8 @@ MEMORY_BYTES = 2 * 1024**3
 GRACE_S = 15.0
 START_LIMIT_S = 120.0
 ORACLE_LIMIT_S = 300.0
-SANDBOX_VARIABLE = "DIPO_CODE_SANDBOX"
 _WORKER = "dipo_eval.code_runner.judge"
+_WALLS = "dipo_eval.code_runner.walls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class CodeGrader:
         self.workers = workers
         self.memory_bytes = memory_bytes
         self.data_dir = data_dir
-        self.namespaces = os.environ.get(SANDBOX_VARIABLE, "") != "weak"
+        self.walls = sandbox_walls()
         self._slots: queue.LifoQueue[WorkerProcess | None] = queue.LifoQueue()
         for _ in range(workers):
             self._slots.put(None)
@@ -167,7 +173,7 @@ class CodeGrader:
         settings = {
             "cache": str(cache_dir() / "evalplus"),
             "memory_bytes": self.memory_bytes,
-            "namespaces": self.namespaces,
+            "walls": self.walls,
         }
         worker = WorkerProcess(evalplus_python(), _WORKER, settings, self._data_variables())
         try:
@@ -179,12 +185,7 @@ class CodeGrader:
             ) from error
         if not message.get("ready"):
             worker.kill()
-            other = "allow user namespaces"
-            if self.namespaces:
-                other += f", or set {SANDBOX_VARIABLE}=weak to do without hidden files and a closed network"
-            raise UserError(
-                f"code grading: this machine cannot isolate code ({message.get('reason')}); {other}"
-            )
+            raise _no_isolation(message.get("reason", ""))
         self._limits = message["limits"]
         return worker
 
@@ -201,6 +202,32 @@ def _verdict(reply: dict[str, Any], solution: str) -> Verdict:
 
 def _both(verdict: Verdict) -> CodeVerdict:
     return CodeVerdict(verdict, verdict)
+
+
+def sandbox_here() -> str:
+    """What isolates code on this machine, in one line. Raises UserError where nothing does, or evalplus is missing."""
+    worker = WorkerProcess(evalplus_python(), _WALLS, {"walls": sandbox_walls()}, {})
+    try:
+        found = worker.read(START_LIMIT_S)
+    except (LateError, LostError) as error:
+        raise UserError(
+            f"code grading: the trial of its jail did not end ({error}); run `make evalplus` again"
+        ) from None
+    finally:
+        worker.kill()
+    if found["walls"] is None:
+        raise _no_isolation(found["reason"])
+    missing = [name for name, holds in found["limits"].items() if not holds]
+    return f"{found['walls']}: " + (
+        f"no limit on {', '.join(missing)}" if missing else "every limit was tried and holds"
+    )
+
+
+def _no_isolation(reason: str) -> UserError:
+    return UserError(
+        f"code grading: this machine cannot isolate code: {reason}; {SANDBOX_VARIABLE}=weak does without hidden files "
+        "(docs/security.md)"
+    )
 
 
 _shared: CodeGrader | None = None

@@ -15,6 +15,7 @@ from dipo_eval.results import write_atomic
 
 PYTHON_VARIABLE = "DIPO_EVALPLUS_PYTHON"
 CACHE_VARIABLE = "DIPO_CACHE_DIR"
+SANDBOX_VARIABLE = "DIPO_CODE_SANDBOX"
 EVALPLUS_VERSION = "0.3.1"
 
 # Data set: variable that evalplus reads, file of its release, md5 of the decompressed file (evalplus's own data hash).
@@ -48,7 +49,7 @@ def evalplus_python() -> Path:
 
 @lru_cache(maxsize=8)
 def _evalplus_of(python: Path) -> str:
-    ask = "from importlib.metadata import version; import numpy, psutil, appdirs; print(version('evalplus'))"
+    ask = "from importlib.metadata import version; import numpy, psutil, appdirs, msgpack; print(version('evalplus'))"
     try:
         done = subprocess.run(
             [python, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=False
@@ -56,6 +57,21 @@ def _evalplus_of(python: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
+
+
+def sandbox_walls() -> list[str]:
+    """The kinds of walls to try around code, in order: DIPO_CODE_SANDBOX names one; unset or auto, the strong ones.
+
+    Raises UserError for a name that is none.
+    """
+    named = os.environ.get(SANDBOX_VARIABLE) or "auto"
+    if named == "auto":
+        return ["namespaces", "landlock"]
+    if named not in ("namespaces", "landlock", "weak"):
+        raise UserError(
+            f"{SANDBOX_VARIABLE}={named!r}: must be auto, namespaces, landlock or weak (docs/security.md)"
+        )
+    return [named]
 
 
 def cache_dir() -> Path:

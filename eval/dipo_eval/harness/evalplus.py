@@ -5,14 +5,12 @@ All three run on what a model wrote, so they run in the jail of ``code_runner``,
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dipo_eval.asked_process import AskedProcess, Program
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code import SANDBOX_VARIABLE
 from dipo_eval.grading.code_env import (
     DATASETS,
     EVALPLUS_VERSION,
@@ -20,6 +18,7 @@ from dipo_eval.grading.code_env import (
     data_path,
     dataset_of,
     evalplus_python,
+    sandbox_walls,
 )
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
 
@@ -54,7 +53,7 @@ def _program(dataset: str) -> Program:
     settings = {
         "memory_bytes": _MEMORY_BYTES,
         "cache": str(cache_dir() / "evalplus"),
-        "namespaces": os.environ.get(SANDBOX_VARIABLE, "") != "weak",
+        "walls": sandbox_walls(),
     }
     variables = {DATASETS[dataset][0]: str(data_path(dataset))}
     missing = f"{NAME} cannot be loaded in its environment: run `make evalplus` again"

@@ -18,12 +18,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from dipo_eval.code_runner.jail import Limits, run_jailed
-from dipo_eval.code_runner.problems import Problems, stand_in_for_downloaders
+from dipo_eval.code_runner import seccomp
+from dipo_eval.code_runner.jail import Limits, Place, run_jailed
+from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in_for_downloaders
+from dipo_eval.code_runner.walls import choose
 from dipo_eval.worker_loop import Answer, serve
 
-PARTS = ("base", "plus")
-_JAIL = Limits(memory_bytes=4 * 1024**3)  # evalplus's own limit for a solution
+_JAIL = Limits(memory_bytes=4 * 1024**3, forks=True)  # evalplus's own limit for a solution, and its one fork
+_STATUSES = frozenset({"pass", "fail", "timeout"})
 _KS = (1, 10, 100)  # evalplus.evaluate's
 
 
@@ -44,48 +46,52 @@ def _load() -> Answer:
 
     multiprocessing.set_start_method("fork")
     settings = json.loads(sys.argv[2])
-    return partial(_answer, Problems(settings["cache"]), settings)
+    choice = choose(settings["walls"], Limits(), settings["folder"])
+    if choice.walls is None:
+        raise OSError(choice.reason)
+    return partial(_answer, Problems(settings["cache"]), Place(settings["folder"], choice.walls))
 
 
-def _answer(problems: Problems, settings: dict[str, Any], question: dict[str, Any]) -> dict[str, Any]:
+def _answer(problems: Problems, place: Place, question: dict[str, Any]) -> dict[str, Any]:
     if "total" in question:
         return {"metrics": _pass_at_k(question["total"], question["base"], question["plus"])}
-    problem, oracle = problems.get(question["dataset"], question["task_id"])
-    inmate = _checking(question["dataset"], problem, oracle, question["response"])
-    outcome = run_jailed(
-        inmate, question["limit_s"], _JAIL, settings["folder"], namespaces=settings["namespaces"]
-    )
-    if outcome.ended != "done":
+    problem, expected = problems.get(question["dataset"], question["task_id"])
+    inmate = _checking(question["dataset"], problem, expected, question["response"])
+    outcome = run_jailed(inmate, question["limit_s"], _JAIL, place)
+    if outcome.ended not in ("done", "died"):
         return {"status": "undecided", "reason": f"{outcome.ended} limit {outcome.detail}".strip()}
-    found = json.loads(outcome.output or b"{}")
-    if not found.keys() >= set(PARTS):
-        return {
-            "status": "undecided",
-            "reason": f"evalplus raises {found.get('raised', 'nothing, but ended')}",
-        }
-    return {"status": "scored", **{part: found[part] for part in PARTS}}
+    found = outcome.output[:100].decode("ascii", "replace").split(" ")
+    if len(found) != len(PARTS) or not set(found) <= _STATUSES:
+        return {"status": "undecided", "reason": "evalplus's check raised, or was ended by the solution"}
+    return {"status": "scored", **dict(zip(PARTS, found, strict=True))}
 
 
 def _checking(
-    dataset: str, problem: dict[str, Any], oracle: dict[str, Any], response: str
+    dataset: str, problem: dict[str, Any], expected: dict[str, Expected], response: str
 ) -> Callable[[int], None]:
     import evalplus.eval as runner
     from evalplus.evaluate import check_correctness
     from evalplus.sanitize import sanitize
 
+    oracle: dict[str, Any] = {}
+    for name, part in expected.items():
+        oracle |= {name: part.results, f"{name}_time": part.seconds}
+
     def inmate(descriptor: int) -> None:
-        os.register_at_fork(after_in_child=partial(os.close, descriptor))  # the verdict is not the solution's
+        os.register_at_fork(after_in_child=partial(_be_solution, descriptor))
         runner.Value = _shared_int
         runner.Array = _shared_bytes
-        try:
-            solution = sanitize(response, entrypoint=problem["entry_point"])
-            found = check_correctness(dataset, 0, problem, solution, oracle, fast_check=True)
-            reply = {part: found[part][0] for part in PARTS}
-        except Exception as error:
-            reply = {"raised": type(error).__name__}
-        os.write(descriptor, json.dumps(reply).encode("ascii"))
+        solution = sanitize(response, entrypoint=problem["entry_point"])
+        found = check_correctness(dataset, 0, problem, solution, oracle, fast_check=True)
+        os.write(descriptor, " ".join(str(found[part][0]) for part in PARTS).encode("ascii"))
 
     return inmate
+
+
+def _be_solution(descriptor: int) -> None:
+    """In evalplus's child: the verdict is not the solution's to write, and it starts no process of its own."""
+    os.close(descriptor)
+    seccomp.install(os.getpid(), seccomp.Rules())
 
 
 def _shared_int(code: str, value: int) -> ctypes.c_int:
