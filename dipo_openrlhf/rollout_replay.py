@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.algorithm.metrics import Metrics
 from dipo_openrlhf.fire_rate import FireRate, fire_rate
 from dipo_openrlhf.openrlhf_patch.run_log import METRICS
+from dipo_openrlhf.recipe_yaml import stored_settings
 
 _KEYS = ("step", "group", "correct", "rewards", "log_ppl")
 
@@ -120,7 +120,7 @@ def stored_config(rollouts: Path) -> DipoConfig:
     recipe = rollouts.parent / "recipe.yaml"
     if not recipe.is_file() or not (rollouts.parent / METRICS).is_file():
         return DipoConfig()
-    settings = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("settings", {})
+    settings = stored_settings(recipe)
     mine = {key.removeprefix("dipo."): value for key, value in settings.items() if key.startswith("dipo.")}
     try:
         return DipoConfig.from_dict({**mine, "method": "dipo", "normalizer": "shared"})

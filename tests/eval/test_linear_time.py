@@ -294,6 +294,7 @@ _NO_MODEL_TEXT = {
     "dipo_openrlhf/launchers/slurm.py": "names of runs, a user's options",
     "dipo_openrlhf/openrlhf_patch/checkpoints.py": "names of folders",
     "dipo_openrlhf/openrlhf_patch/failures.py": "messages of Ray and torch",
+    "dipo_eval/yaml_file.py": "a user's YAML",
     "dipo_openrlhf/recipe_values.py": "a user's paths",
 }
 _HARMLESS = {"ASCII", "DOTALL", "IGNORECASE", "MULTILINE", "VERBOSE", "Pattern", "Match", "escape"}
