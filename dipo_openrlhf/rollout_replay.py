@@ -7,7 +7,6 @@ replay cannot tell is how training would have gone on from there.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from dipo_eval.errors import UserError
+from dipo_eval.suites.data_file import parse_line
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.algorithm.metrics import Metrics
 from dipo_openrlhf.fire_rate import FireRate, fire_rate
@@ -62,11 +62,11 @@ def _row(line: str, place: str, last: bool) -> dict[str, Any] | None:
     if not line.strip():
         return None
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
+        row = parse_line(line, place)
+    except UserError:
         if last:
             return None
-        raise UserError(f"{place}: not valid JSON: {error.msg}") from None
+        raise
     missing = [key for key in _KEYS if not isinstance(row, dict) or key not in row]
     if missing:
         raise UserError(f"{place}: no key {missing[0]!r}; is this a rollouts.jsonl of `dipo train`?")
