@@ -19,6 +19,7 @@ from typing import Any, Protocol, cast
 import re2
 
 SHORT_CHARS = 200
+_MAX_MEMORY = 2 * 1024**2  # bytes that RE2 may use for one pattern; its own default is 8 MiB
 _SPACES = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _UNICODE = {"s": _SPACES, "d": r"\p{Nd}", "w": r"\p{L}\p{N}_"}
 _ASCII = {"s": r"\t-\r\x20", "d": "0-9", "w": "0-9A-Za-z_"}
@@ -77,6 +78,7 @@ class LinearPattern:
         if self._long is None:
             options = re2.Options()
             options.log_errors = False
+            options.max_mem = _MAX_MEMORY
             options.dot_nl = bool(self.flags & re.DOTALL)
             options.case_sensitive = not self.flags & re.IGNORECASE
             lines = "(?m)" if self.flags & re.MULTILINE else ""

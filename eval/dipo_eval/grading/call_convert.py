@@ -226,7 +226,7 @@ def _js_pairs(text: str) -> list[tuple[str, str]]:
     """The names and values of an object, as bfcl-eval's expression finds them:
     ``([^:]+):\\s*(.*?)(?:,\\s*(?=[^,]+:)|$)``, a value ending at a comma that has a colon before the next one.
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     at = 0
     while True:
         while text[at : at + 1] == ":":
