@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,7 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's booleans: true and false alone. PyYAML's `off` is false, but here `off` is a value of its own."""
-
-
-_BOOLEAN = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
+from dipo_eval.yaml_file import compose_yaml, parse_value, read_yaml, value_of
 
 
 @dataclass(frozen=True)
@@ -39,16 +27,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
     Raises UserError naming file and line: unreadable file, bad YAML, a key written twice.
     """
     name = shown or str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"recipe {name} cannot be read: {error.strerror or error}") from None
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{name}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    root = compose_yaml(path, name)
     if root is None:
         return {}
     if not isinstance(root, yaml.MappingNode):
@@ -58,8 +37,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
         where = f"{name}:{node.start_mark.line + 1}"
         if key in settings:
             raise UserError(f"{where}: {key} is set twice (first at {settings[key].where})")
-        loader = _Loader("")
-        settings[key] = Setting(loader.construct_object(node, deep=True), where)
+        settings[key] = Setting(value_of(node, name), where)
     return settings
 
 
@@ -74,6 +52,15 @@ def _leaves(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[tuple[st
             yield key, value_node
 
 
+def stored_settings(path: Path) -> dict[str, Any]:
+    """Dotted key -> value of a run's recipe.yaml, as it was used. Raises UserError where it is none."""
+    content = read_yaml(path)
+    settings = content.get("settings") if isinstance(content, dict) else None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: holds no `settings`; restore the file as the run wrote it")
+    return settings
+
+
 def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
     """`--section.key value ...` and `--section.key=value`; several values make a list, none means true."""
     settings: dict[str, Setting] = {}
@@ -82,7 +69,7 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
 
     def close() -> None:
         if key:
-            parsed = [yaml.load(value, _Loader) if value else "" for value in values]
+            parsed = [parse_value(value, f"--{key}") if value else "" for value in values]
             value = True if not parsed else parsed[0] if len(parsed) == 1 else parsed
             settings[key] = Setting(value, f"--{key}")
 

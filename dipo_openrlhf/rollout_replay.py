@@ -7,20 +7,20 @@ replay cannot tell is how training would have gone on from there.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from dipo_eval.errors import UserError
+from dipo_eval.suites.data_file import parse_line
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.algorithm.metrics import Metrics
 from dipo_openrlhf.fire_rate import FireRate, fire_rate
 from dipo_openrlhf.openrlhf_patch.run_log import METRICS
+from dipo_openrlhf.recipe_yaml import stored_settings
 
 _KEYS = ("step", "group", "correct", "rewards", "log_ppl")
 
@@ -62,11 +62,11 @@ def _row(line: str, place: str, last: bool) -> dict[str, Any] | None:
     if not line.strip():
         return None
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
+        row = parse_line(line, place)
+    except UserError:
         if last:
             return None
-        raise UserError(f"{place}: not valid JSON: {error.msg}") from None
+        raise
     missing = [key for key in _KEYS if not isinstance(row, dict) or key not in row]
     if missing:
         raise UserError(f"{place}: no key {missing[0]!r}; is this a rollouts.jsonl of `dipo train`?")
@@ -120,7 +120,7 @@ def stored_config(rollouts: Path) -> DipoConfig:
     recipe = rollouts.parent / "recipe.yaml"
     if not recipe.is_file() or not (rollouts.parent / METRICS).is_file():
         return DipoConfig()
-    settings = (yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("settings", {})
+    settings = stored_settings(recipe)
     mine = {key.removeprefix("dipo."): value for key, value in settings.items() if key.startswith("dipo.")}
     try:
         return DipoConfig.from_dict({**mine, "method": "dipo", "normalizer": "shared"})

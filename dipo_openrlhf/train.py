@@ -33,6 +33,7 @@ from dipo_openrlhf.prompts_hash import check_same_prompts, prompts_hash
 from dipo_openrlhf.recipe import Recipe
 from dipo_openrlhf.recipe_methods import on_cpu
 from dipo_openrlhf.recipe_values import portable
+from dipo_openrlhf.recipe_yaml import stored_settings
 from dipo_openrlhf.restarts import RunFailedError, failure_of, with_restarts
 from dipo_openrlhf.watching import waits_for_evaluation, watcher_beside
 
@@ -182,7 +183,7 @@ def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
     path = run_dir / RECIPE
     if not path.exists():
         return
-    before, now = yaml.safe_load(path.read_text(encoding="utf-8"))["settings"], _values(recipe)
+    before, now = stored_settings(path), _values(recipe)
     changed = [
         key
         for key in sorted(before.keys() | now.keys())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.suites.data_file import Record, find_file, parse_lines
+from dipo_eval.suites.data_file import Record, check_depth, find_file, parse_lines
 from dipo_eval.suites.hub import hub_records
 from dipo_openrlhf.data.base import Dataset
 
@@ -87,14 +87,16 @@ def _json_list(path: Path) -> Iterator[tuple[str, Record]]:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(
-            f"{path}: not valid JSON ({error}); mend it, or give one object a line as .jsonl"
+            f"{path}: not valid JSON ({reason}); mend it, or give one object a line as .jsonl"
         ) from None
     if not isinstance(found, list):
         raise UserError(f"{path}: is a JSON {type(found).__name__} and must be a list of objects")
     for number, record in enumerate(found, start=1):
         if not isinstance(record, dict):
             raise UserError(f"{path}: row {number} is a {type(record).__name__}, not an object")
+        check_depth(record, f"{path}: row {number}")
         yield f"{path}: row {number}", record
 
 

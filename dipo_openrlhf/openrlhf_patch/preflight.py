@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.suites.data_file import parse_line
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_parser
 
 _LOCAL_DATA = {".json", ".jsonl"}
@@ -43,7 +44,7 @@ def check_data_file(name: str, input_key: str, label_key: str | None) -> None:
     if path.suffix != ".jsonl":
         return
     rows = 0
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -53,11 +54,11 @@ def check_data_file(name: str, input_key: str, label_key: str | None) -> None:
         raise UserError(f"data.prompt_dataset: {name!r}: the file is empty; each line is one prompt as JSON")
 
 
-def _check_row(place: str, line: str, input_key: str, label_key: str | None) -> None:
+def _check_row(place: str, line: bytes, input_key: str, label_key: str | None) -> None:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place}: not valid JSON: {error.msg}") from None
+        row = parse_line(line.decode("utf-8"), place)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place}: is not UTF-8 (byte {error.start} of the line); save it as UTF-8") from None
     for setting, key in (("data.input_key", input_key), ("data.label_key", label_key)):
         if key and (not isinstance(row, dict) or key not in row):
             keys = ", ".join(row) if isinstance(row, dict) else "none"

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from dipo_eval.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -135,4 +135,4 @@ def _run_id(run_dir: Path) -> str:
 def _recipe_values(run_dir: Path) -> dict[str, Any]:
     """The recipe as it was used; it holds no secret, since recipe_checks.py refuses keys."""
     path = run_dir / "recipe.yaml"
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return dict(read_yaml(path)) if path.exists() else {}

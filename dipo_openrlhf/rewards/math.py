@@ -44,7 +44,7 @@ def gold_of(label: Any) -> str | list[str]:
     if isinstance(label, str) and label.strip().startswith("["):
         try:
             label = json.loads(label)
-        except ValueError:
+        except (ValueError, RecursionError):
             return label  # an interval such as [1, 2)
         if not (isinstance(label, list) and label and all(isinstance(one, str) for one in label)):
             return json.dumps(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.grading.verdict import Verdict
 
-_SPECIAL_TOKENS = re.compile(
+_SPECIAL_TOKENS = linear.compile(
     r"(?:\s{0,8}(?:<\|[^|<>\s]{1,40}\|>|<\uff5c[^\uff5c<>\s]{1,40}\uff5c>|</?s>|<eos>|<pad>|<unk>|<end_of_turn>|\[PAD\]|\[EOS\]))+"
     r"\s{0,8}\Z"
 )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dipo_eval.errors import UserError
 from dipo_eval.gate import Scores, SuiteGate, compare_suite, infrastructure
 from dipo_eval.results import iter_results, read_result, read_samples
+from dipo_eval.yaml_file import read_yaml
 
 # Settings that change what a model answers; a comparison across them would measure the settings.
 _MUST_AGREE = ("temperature", "top_p", "max_new_tokens", "prompt_form")
@@ -66,12 +66,7 @@ def read_config(path: Path | None) -> GateConfig:
     """The YAML, or the defaults without one. Raises UserError naming file and key."""
     if path is None:
         return GateConfig.model_validate({})
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    content = read_yaml(path)
     try:
         return GateConfig.model_validate(content or {})
     except ValidationError as error:

@@ -89,7 +89,7 @@ class GenerationCache:
 
 def records(path: Path) -> Iterator[tuple[str, list[Generation]]]:
     """(key, generations) of every whole line of a file, up to where it was cut off or damaged."""
-    unreadable = (OSError, zstandard.ZstdError, ValueError, KeyError, TypeError)
+    unreadable = (OSError, zstandard.ZstdError, ValueError, KeyError, TypeError, RecursionError)
     with contextlib.suppress(*unreadable), path.open("rb") as file:
         for line in io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file)):
             if not line.endswith(b"\n"):

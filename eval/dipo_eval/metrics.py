@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.statistics import clustered_mean, clustered_proportion, majority_at_k, pass_at_k, wilson
 
 Row = Mapping[str, Any]
 
 # Integers (with thousands separators or without), decimals and simple fractions; bounded, so that no vote
 # is slow.
-_PLAIN_NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}|/\d{1,30})?", re.ASCII)
+_PLAIN_NUMBER = linear.bounded(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}|/\d{1,30})?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from typing import Any
 
 from markupsafe import Markup
 
+from dipo_eval import linear
+
 # `<`, `>` and `&` could end the script element or start a comment in it; U+2028 and U+2029 end lines in old
 # JavaScript; a lone surrogate has no UTF-8; U+007F to U+009F, U+FFFE and U+FFFF are no text in HTML.
-_UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff\x7f-\x9f\ufeff\ufffe\uffff]")
+_UNSAFE = linear.bounded("[<>&\u2028\u2029\ud800-\udfff\x7f-\x9f\ufeff\ufffe\uffff]")
 
 
 def safe_json(data: Any) -> str:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dipo_eval.board.stored import number
 from dipo_eval.errors import UserError
+from dipo_eval.yaml_file import read_yaml
 
 MAX_POINTS = 240
 """A curve is at most this many points wide: more cannot be told apart at a phone's width."""
@@ -96,7 +95,9 @@ def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.is_file():
         return {}, []
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        return {}, [f"{run_dir.name}/recipe.yaml could not be read: {str(error).splitlines()[0]}"]
+        recipe = read_yaml(path)
+    except UserError as error:
+        return {}, [
+            f"{run_dir.name}/recipe.yaml could not be read: {str(error).replace(str(path), path.name)}"
+        ]
     return (recipe if isinstance(recipe, dict) else {}), []

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dipo_eval import linear
+
 MAX_CHARS = 1_000
 
 JAVA_TYPES: dict[str, type] = {
@@ -27,25 +29,24 @@ JAVASCRIPT_TYPES: dict[str, type] = {
 }  # fmt: skip
 
 _REAL = r"-?\d+(\.\d+)?([eE][+-]?\d+)?"
-_INTEGER = re.compile(r"-?\d+$")
-_LONG = re.compile(r"-?\d+[lL]$")
-_FLOAT = re.compile(_REAL + r"[fF]$")
-_DOUBLE = re.compile(_REAL + "$")
-_JS_FLOAT = re.compile(r"-?\d+(\.\d+)?$")
-_BIGINT = re.compile(r"-?\d+n$")
-_AS_LIST = re.compile(r"new\s+ArrayList<\w*>\(Arrays\.asList\((.+?)\)\)")
-_NEW_LIST = re.compile(r"new\s+ArrayList<\w*>\(\)")
-_LIST_BODY = re.compile(r"new\s+ArrayList<\w*>\(\)\s*\{\{(.+?)\}\}", re.DOTALL)
-_ADD = re.compile(r"add\((.+?)\)")
-_ARRAY = re.compile(r"new\s+\w+\[\]\s*\{(.*?)\}")
-_MAP_HEAD = re.compile(r"new\s+HashMap<.*?>\s*\(\)\s*\{", re.DOTALL)
-_MAP_EMPTY = re.compile(r"new\s+HashMap<.*?>\s*\(\)")
-_PUT = re.compile(r"put\(\"(.*?)\",\s*(.*?)\)")
-_JS_ROW = re.compile(r"\[(.*?)\]")
-_JS_NEW_ARRAY = re.compile(r"new\s+Array\((.*?)\)")
-_JS_ROWS_HEAD = re.compile(r"(?:new\s+Array\(|\[)\s*\[")
-_JS_OBJECT = re.compile(r"\{(.*?)\}")
-_JS_PAIR = re.compile(r"([^:]+):\s*(.*?)(?:,\s*(?=[^,]+:)|$)")
+_INTEGER = linear.compile(r"-?\d+\n?\Z")
+_LONG = linear.compile(r"-?\d+[lL]\n?\Z")
+_FLOAT = linear.compile(_REAL + r"[fF]\n?\Z")
+_DOUBLE = linear.compile(_REAL + r"\n?\Z")
+_JS_FLOAT = linear.compile(r"-?\d+(\.\d+)?\n?\Z")
+_BIGINT = linear.compile(r"-?\d+n\n?\Z")
+_AS_LIST = linear.compile(r"new\s+ArrayList<\w*>\(Arrays\.asList\((.+?)\)\)")
+_NEW_LIST = linear.compile(r"new\s+ArrayList<\w*>\(\)")
+_LIST_BODY = linear.compile(r"new\s+ArrayList<\w*>\(\)\s*\{\{(.+?)\}\}", re.DOTALL)
+_ADD = linear.compile(r"add\((.+?)\)")
+_ARRAY = linear.compile(r"new\s+\w+\[\]\s*\{(.*?)\}")
+_MAP_HEAD = linear.compile(r"new\s+HashMap<.*?>\s*\(\)\s*\{", re.DOTALL)
+_MAP_EMPTY = linear.compile(r"new\s+HashMap<.*?>\s*\(\)")
+_PUT = linear.compile(r"put\(\"(.*?)\",\s*(.*?)\)")
+_JS_ROW = linear.compile(r"\[(.*?)\]")
+_JS_NEW_ARRAY = linear.compile(r"new\s+Array\((.*?)\)")
+_JS_ROWS_HEAD = linear.compile(r"(?:new\s+Array\(|\[)\s*\[")
+_JS_OBJECT = linear.compile(r"\{(.*?)\}")
 
 
 def convert_java(text: str, declared: str, nested: str | None = None) -> Any:
@@ -214,11 +215,41 @@ def _js_object(code: str) -> Any:
     if code == "{}" or not found:
         return {} if code == "{}" else code
     made: dict[str, Any] = {}
-    for name, text in _JS_PAIR.findall(found[1]):
+    for name, text in _js_pairs(found[1]):
         value = text.strip()
         is_array = value.startswith("[") and value.endswith("]")
         made[name.strip().strip("'\"")] = _js_array(value, None) if is_array else js_value(value.strip("'\""))
     return made
+
+
+def _js_pairs(text: str) -> list[tuple[str, str]]:
+    """The names and values of an object, as bfcl-eval's expression finds them:
+    ``([^:]+):\\s*(.*?)(?:,\\s*(?=[^,]+:)|$)``, a value ending at a comma that has a colon before the next one.
+    """
+    pairs: list[tuple[str, str]] = []
+    at = 0
+    while True:
+        while text[at : at + 1] == ":":
+            at += 1
+        colon = text.find(":", at)
+        if colon < 0:
+            return pairs
+        start = _skip_space(text, colon + 1)
+        end, after = _js_value_end(text, start)
+        pairs.append((text[at:colon], text[start:end]))
+        at = after
+
+
+def _js_value_end(text: str, start: int) -> tuple[int, int]:
+    """Where a value ends, and where the next name begins."""
+    comma = text.find(",", start)
+    while comma >= 0:
+        following = text.find(",", comma + 1)
+        last_colon = text.rfind(":", comma + 2, following if following >= 0 else len(text))
+        if last_colon >= 0:
+            return comma, min(_skip_space(text, comma + 1), last_colon - 1)
+        comma = following
+    return len(text), len(text)
 
 
 def js_value(text: str) -> Any:

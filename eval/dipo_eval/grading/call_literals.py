@@ -11,29 +11,34 @@ import json
 import re
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.grading.call_text import Code
 
-MAX_CHARS = 20_000
+MAX_CHARS = 2_000
+"""The longest gold has 330. A text is read with a few dozen patterns at each of its marks."""
 MAX_DEPTH = 50
 
-_SPACE = re.compile(r"\s+")
 _DIGITS = r"[+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_JAVA_NUMBER = re.compile(_DIGITS + r"[lLfFdD]?(?![\w.])")
-_JS_NUMBER = re.compile(_DIGITS + r"n?(?![\w.])")
-_WORD = re.compile(r"(?:true|false|null|undefined)(?![\w.(\[$])")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`(?:[^`\\$]|\\.)*`', re.DOTALL)
-_KEY = re.compile(r"[A-Za-z_$][\w$]*")
+_JAVA_NUMBER = linear.compile(_DIGITS + r"[lLfFdD]?")
+_JS_NUMBER = linear.compile(_DIGITS + r"n?")
+_WORD = linear.bounded(r"(?:true|false|null|undefined)(?![\w.(\[$])")
+_STRING = linear.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`(?:[^`\\$]|\\.)*`', re.DOTALL)
+_KEY = linear.compile(r"[A-Za-z_$][\w$]*")
 _TYPE = r"[\w.]+(?:\s*<[\w\s.,<>\[\]?]*>)?"
-_JAVA_ARRAY = re.compile(rf"new\s+{_TYPE}\s*(?:\[\s*\]\s*)+\{{")
-_LIST_CALL = re.compile(r"(?:Arrays\.asList|List\.of|Set\.of|new\s+Array)\s*\(")
-_MAP_CALL = re.compile(r"Map\.of\s*\(")
-_LIST_NEW = re.compile(r"new\s+(?:\w*List|\w*Set|Vector|Stack)\s*(?:<[\w\s.,<>?]*>)?\s*\(")
-_MAP_NEW = re.compile(r"new\s+(?:\w*Map|Hashtable)\s*(?:<[\w\s.,<>?]*>)?\s*\(\s*\)")
-_ADD = re.compile(r"(?:this\.)?add\s*\(")
-_PUT = re.compile(r"(?:this\.)?put\s*\(")
-_MARK = re.compile(r"[()\[\]{},]")
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_JAVA_ARRAY = linear.compile(rf"new\s+{_TYPE}\s*(?:\[\s*\]\s*)+\{{")
+_LIST_CALL = linear.compile(r"(?:Arrays\.asList|List\.of|Set\.of|new\s+Array)\s*\(")
+_MAP_CALL = linear.compile(r"Map\.of\s*\(")
+_LIST_NEW = linear.compile(r"new\s+(?:\w*List|\w*Set|Vector|Stack)\s*(?:<[\w\s.,<>?]*>)?\s*\(")
+_MAP_NEW = linear.compile(r"new\s+(?:\w*Map|Hashtable)\s*(?:<[\w\s.,<>?]*>)?\s*\(\s*\)")
+_ADD = linear.compile(r"(?:this\.)?add\s*\(")
+_PUT = linear.compile(r"(?:this\.)?put\s*\(")
+_MARK = linear.bounded(r"[()\[\]{},]")
+_ESCAPE = linear.bounded(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
+
+
+_GO_ON = frozenset("_.")
+Pattern = linear.LinearPattern | re.Pattern[str]
 
 
 class _NoLiteralError(Exception):
@@ -62,23 +67,32 @@ def read_literal(text: str, *, is_java: bool) -> Any:
 class _Reader:
     """A recursive descent over one text, at most ``MAX_DEPTH`` deep."""
 
-    def __init__(self, text: str, number: re.Pattern[str]) -> None:
+    def __init__(self, text: str, number: Pattern) -> None:
         self.text = text
         self.number = number
         self.at = 0
 
     def skip(self) -> None:
-        space = _SPACE.match(self.text, self.at)
-        if space:
-            self.at = space.end()
+        while self.text[self.at : self.at + 1].isspace():
+            self.at += 1
 
-    def take(self, pattern: re.Pattern[str]) -> str | None:
+    def take(self, pattern: Pattern) -> str | None:
         self.skip()
-        found = pattern.match(self.text, self.at)
+        found = pattern.match(self.text[self.at :])
         if not found:
             return None
-        self.at = found.end()
-        return found[0]
+        self.at += found.end()
+        return str(found[0])
+
+    def take_number(self) -> str | None:
+        """A number that ends where a word or another number does."""
+        start = self.at
+        found = self.take(self.number)
+        following = self.text[self.at : self.at + 1]
+        if found is not None and (following.isalnum() or following in _GO_ON):
+            self.at = start
+            return None
+        return found
 
     def accept(self, mark: str) -> bool:
         self.skip()
@@ -100,7 +114,7 @@ class _Reader:
         word = self.take(_WORD)
         if word is not None:
             return {"true": True, "false": False}.get(word)
-        number = self.take(self.number)
+        number = self.take_number()
         if number is not None:
             return _number(number)
         if self.take(_JAVA_ARRAY):
@@ -139,7 +153,7 @@ class _Reader:
             raise _NoLiteralError
         return value
 
-    def body(self, method: re.Pattern[str], depth: int, *, pairs: bool) -> Any:
+    def body(self, method: Pattern, depth: int, *, pairs: bool) -> Any:
         """``{{ add(x); add(y); }}`` as a list, ``{{ put(k, v); }}`` as a dict; without a body, an empty one."""
         calls: list[list[Any]] = []
         if self.accept("{"):
@@ -177,13 +191,13 @@ class _Reader:
             self.at = start
         self.skip()
         start, open_brackets = self.at, 0
-        for mark in _MARK.finditer(self.text, start):
+        for mark in _MARK.finditer(self.text[start:]):
             if mark[0] in "([{":
                 open_brackets += 1
             elif open_brackets:
                 open_brackets -= mark[0] != ","
             else:
-                self.at = mark.start()
+                self.at = start + mark.start()
                 break
         if start == self.at:
             raise _NoLiteralError
@@ -200,7 +214,7 @@ def _unescaped(text: str) -> str:
     if "\\" not in text:
         return text
 
-    def replace(found: re.Match[str]) -> str:
+    def replace(found: linear.Match) -> str:
         mark = found[1]
         return str(json.loads(f'"\\{mark}"')) if len(mark) > 1 else _ESCAPES.get(mark, mark)
 

@@ -13,12 +13,12 @@ import copy
 import decimal
 import inspect
 import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpmath import mp
 
+from dipo_eval import linear
 from dipo_eval.grading.bfcl import environment_class
 from dipo_eval.grading.call_arithmetic import NotLiteralError, fold
 from dipo_eval.grading.call_text import MAX_CHARS, MAX_DEPTH
@@ -27,7 +27,7 @@ Method = Callable[..., Any]
 
 _NO_SCENARIO = frozenset({"MathAPI"})
 _BLOCKED = frozenset({"kill", "exit", "quit", "remove", "unlink", "popen", "Popen", "run"})
-_NAME = re.compile(r"\b([a-zA-Z_]\w*)\s*(?=\()")
+_NAME = linear.compile(r"(\w+)(\s*\()?")
 _INSTANCE = "instance_of_"
 
 
@@ -78,11 +78,13 @@ class World:
             raise PermissionError(f"Function call {name} is not allowed.")
         return self._value(tree.body, 0)
 
-    def _with_instance(self, found: re.Match[str]) -> str:
-        name = found[1]
+    def _with_instance(self, found: linear.Match) -> str:
+        name: str = found[1]
+        if not found[2] or not (name[0] == "_" or (name[0].isascii() and name[0].isalpha())):
+            return str(found[0])
         if name not in self.methods:
-            return name
-        return f"{_INSTANCE}{self.player}_{self.class_of[name]}.{name}"
+            return f"{name}("
+        return f"{_INSTANCE}{self.player}_{self.class_of[name]}.{name}("
 
     def _value(self, node: ast.expr, depth: int) -> Any:
         if depth > MAX_DEPTH:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.grading.call_language import Language
 from dipo_eval.grading.call_literals import read_literal
 from dipo_eval.grading.call_matching import largest_matching
@@ -17,9 +17,8 @@ _TEXT = frozenset({"string", "str", "String", "char"})
 _SIMPLE = frozenset({str, int, float, bool})
 _MAY_BE_EMPTY = _TEXT | {"any", ""}
 _TUPLES = frozenset({"tuple", "any", ""})
-_GAP = re.compile(r"[\s,]+")
-_FULL_STOP = re.compile(r"\.(?= |$)")
-_SPACE_AT_MARK = re.compile(r"(?<=\W) | (?=\W)")
+_FULL_STOP = linear.bounded(r"\.(?= |$)")
+_SPACE_AT_MARK = linear.bounded(r"(?<=\W) | (?=\W)")
 MAX_DEPTH = 50
 
 
@@ -231,5 +230,5 @@ def same_text(left: str, right: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    text = _GAP.sub(" ", text.lower().replace("'", '"')).strip()
+    text = " ".join(text.lower().replace("'", '"').replace(",", " ").split())
     return _SPACE_AT_MARK.sub("", _FULL_STOP.sub("", text))

@@ -6,9 +6,9 @@ A call is the mapping ``{name: {argument: value}}`` that BFCL works with.
 from __future__ import annotations
 
 import ast
-import re
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.grading.call_arithmetic import NotLiteralError, fold
 
 MAX_CHARS = 100_000
@@ -19,8 +19,8 @@ Call = dict[str, dict[str, Any]]
 
 _PARSE_ERRORS = (SyntaxError, ValueError, MemoryError, RecursionError)
 _VALUE_ERRORS = (NotLiteralError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError)
-_THINK_END = re.compile(r"</think(?:ing)?>")
-_FENCE_START = re.compile(r"```[\w+-]{0,20}[ \t]{0,20}\n")
+_THINK_ENDS = ("</think>", "</thinking>")
+_FENCE_START = linear.bounded(r"```[\w+-]{0,20}[ \t]{0,20}\n")
 
 
 class UnreadableError(Exception):
@@ -38,9 +38,9 @@ def answer_text(response: str) -> str:
 
     Empty where the reasoning never ends, as in a truncated response.
     """
-    ends = list(_THINK_END.finditer(response))
-    if ends:
-        response = response[ends[-1].end() :]
+    end = max((at + len(mark) for mark in _THINK_ENDS if (at := response.rfind(mark)) >= 0), default=0)
+    if end:
+        response = response[end:]
     elif response.lstrip().startswith(("<think>", "<thinking>")):
         return ""
     text = response.strip()

@@ -33,8 +33,10 @@ as a call inside arithmetic, this module does not: the response is unreadable.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
+from dipo_eval import linear
 from dipo_eval.errors import UserError
 from dipo_eval.grading import call_official, call_strict
 from dipo_eval.grading.call_json import as_call, looks_like_json, read_json
@@ -183,11 +185,14 @@ def _mentions_call(response: str, names: set[str]) -> bool:
         return True
     if len(text) > MAX_CHARS:
         return any(f"{name}(" in text for name in names)
-    return any(
-        re.search(rf"(?<![\w.]){re.escape(name)}\(\s*(?:\w+\s*=|\))", text) is not None
-        or re.search(rf'"name"\s*:\s*"{re.escape(name)}"', text) is not None
-        for name in names
-    )
+    return bool(names) and _call_of(tuple(sorted(names))).search(text) is not None
+
+
+@lru_cache(maxsize=64)
+def _call_of(names: tuple[str, ...]) -> linear.LinearPattern:
+    """``f(x=``, ``f()`` or ``"name": "f"`` of one of these functions."""
+    one = "|".join(map(re.escape, names))
+    return linear.compile(rf'''(?:\A|[^\w.])(?:{one})\(\s*(?:\w+\s*=|\))|"name"\s*:\s*"(?:{one})"''')
 
 
 def check_call_gold(gold: object, functions: object, category: str) -> None:

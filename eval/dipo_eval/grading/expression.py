@@ -11,6 +11,8 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from dipo_eval import linear
+
 Node = tuple[Any, ...]
 """("num", Fraction) | ("var", name) | ("const", name) | (operator or function name, Node, ...)."""
 
@@ -61,7 +63,7 @@ _GREEK = frozenset(
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
 _CLOSERS = {"(": ")", "{": "}", "[": "]", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
-_TOKEN = re.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=])", re.ASCII)
+_TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=])", re.ASCII)
 _WORDS = FUNCTIONS | {"pi"}
 
 
@@ -79,12 +81,9 @@ def parse_expression(text: str) -> Node:
 def _tokens(text: str) -> list[str]:
     tokens: list[str] = []
     position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if not match:
-            if text[position:].isspace():
-                break
-            raise Unsupported(f"symbol {text[position]!r}")
+    for match in _TOKEN.finditer(text):
+        if match.start() != position:
+            break
         token = match[1]
         position = match.end()
         if token.isalpha() and token not in _WORDS and len(token) > 1:
@@ -93,6 +92,8 @@ def _tokens(text: str) -> list[str]:
             tokens.extend(token)
         else:
             tokens.append(token)
+    if text[position:].strip():
+        raise Unsupported(f"symbol {text[position]!r}")
     return tokens
 
 

@@ -6,19 +6,21 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
+from dipo_eval import linear
+
 SEARCH_CHARS = 200_000
 """Only this many characters at the end of a response are searched: a 32k-token response has about 130,000."""
 _BOX_CHARS = 20_000
 _BOX_TRIES = 8
 _BARE_CHARS = 200
+_BOX, _FBOX = r"\boxed", r"\fbox"
 
-_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
-_BOX_START = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_UNBRACED_BOX = re.compile(r"\\boxed\s*([^\s{}$\\.,;]+)")
-_BETWEEN_BOXES = re.compile(
+_BRACES = linear.bounded(r"\\.|[{}]", re.DOTALL)
+_UNBRACED = linear.compile(r"[^\s{}$\\.,;]+")
+_BETWEEN_BOXES = linear.compile(
     r"[\s$,;.()]*(?:and|or|\\text\{\s*(?:and|or)\s*\})?[\s$,;()]*(?:[a-zA-Z]\s*=\s*)?\Z"
 )
-_STATED = re.compile(
+_STATED = linear.bounded(
     r"""
     \#\#\#\#\s{0,12}(?P<hash>\S)
     | \banswers?\b (?:\s{1,4}(?:to|for|of)\b[^.:=\n]{0,80}?)?
@@ -28,14 +30,14 @@ _STATED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*)|\n")
-_REASON = re.compile(
-    r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)\b|,\s+(?:and\s+)?(?:the|we|that|it)\b"
-    r"|\s+\("
+_SENTENCE_END = linear.bounded(r"[.!?](?=\s|$|\*)|\n")
+_REASON = linear.compile(  # where it starts counts, not where it ends
+    r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
+    r"|,\s+(?:and\s+)?(?:the|we|that|it)(?:\W|\Z)|\s+\("
 )
-_GOES_ON = re.compile(r"\s*(?:,|and|or)\s*(?:(?:and|or)\s*)?\$?\s*[\d\\(-]")
-_DOLLAR = re.compile(r"(?<!\\)\$")
-_PROSE = re.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
+_GOES_ON = linear.compile(r"\s*(?:,|and|or)\s*(?:(?:and|or)\s*)?\$?\s*[\d\\(-]")
+_DOLLAR = linear.bounded(r"(?<!\\)\$")
+_PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,9 @@ def extract_answer(response: str) -> Extraction:
     is seen as one. Work is bounded: the last ``SEARCH_CHARS`` characters are looked at.
     """
     tail = response[-SEARCH_CHARS:] if len(response) > SEARCH_CHARS else response
-    if r"\boxed" in tail or r"\fbox" in tail:
-        boxed = _last_box(tail)
-        if boxed is not None:
-            return Extraction(boxed, "boxed")
+    boxed = _last_box(tail)
+    if boxed is not None:
+        return Extraction(boxed, "boxed")
     stated = _last_stated(tail)
     if stated is not None:
         return Extraction(stated, "stated")
@@ -78,7 +79,7 @@ def _is_bare(text: str) -> bool:
 def _last_box(text: str) -> str | None:
     end = len(text)
     for _ in range(_BOX_TRIES):
-        start = max(text.rfind(r"\boxed", 0, end), text.rfind(r"\fbox", 0, end))
+        start = max(text.rfind(_BOX, 0, end), text.rfind(_FBOX, 0, end))
         if start < 0:
             return None
         content = _box_at(text, start)
@@ -90,11 +91,13 @@ def _last_box(text: str) -> str | None:
 
 def _box_at(text: str, start: int) -> str | None:
     """Content of the box that starts at ``start``; None where its braces never close."""
-    opening = _BOX_START.match(text, start)
-    if not opening:
-        unbraced = _UNBRACED_BOX.match(text, start)
-        return unbraced[1] if unbraced else None
-    first = opening.end()
+    first = _content_start(text, start)
+    if text[first - 1 : first] != "{":
+        unbraced = _UNBRACED.match(text[first : first + _BOX_CHARS]) if text.startswith(_BOX, start) else None
+        return unbraced[0] if unbraced else None
+    end = text.find("}", first, first + _BOX_CHARS)
+    if end >= 0 and text.find("{", first, end) < 0 and text[end - 1] != "\\":
+        return text[first:end]
     depth = 1
     for match in _BRACES.finditer(text, first, first + _BOX_CHARS):
         if match[0] == "{":
@@ -106,20 +109,30 @@ def _box_at(text: str, start: int) -> str | None:
     return None
 
 
+def _content_start(text: str, start: int) -> int:
+    """Where the content of the box at ``start`` begins: after its brace, or after white space where it has none."""
+    at = start + (len(_BOX) if text.startswith(_BOX, start) else len(_FBOX))
+    if text.startswith("{", at):
+        return at + 1
+    window = text[at : at + _BOX_CHARS]
+    at += len(window) - len(window.lstrip())
+    return at + text.startswith("{", at)
+
+
 def _with_joined_boxes(text: str, start: int, content: str) -> str:
     """``content`` preceded by the boxes that are joined to it: ``\\boxed{1}`` or ``\\boxed{2}`` reads ``1,
     2``.
     """
     parts = [content]
     while len(parts) < _BOX_TRIES:
-        before = max(text.rfind(r"\boxed", 0, start), text.rfind(r"\fbox", 0, start))
+        before = max(text.rfind(_BOX, 0, start), text.rfind(_FBOX, 0, start))
         if before < 0 or start - before > _BOX_CHARS:
             break
         earlier = _box_at(text, before)
-        opening = _BOX_START.match(text, before)
-        if earlier is None or opening is None:
+        first = _content_start(text, before)
+        if earlier is None or text[first - 1] != "{":
             break
-        gap = text[opening.end() + len(earlier) + 1 : start]
+        gap = text[first + len(earlier) + 1 : start]
         if len(gap) > 40 or not _BETWEEN_BOXES.match(gap) or not gap.strip(" $\n\t."):
             break
         parts.append(earlier)
@@ -136,7 +149,7 @@ def _last_stated(text: str) -> str | None:
     line = text[first : first + _BOX_CHARS]
     if line.startswith("$") and not line.startswith("$$"):
         closing = _DOLLAR.search(line, 1)
-        if closing and not _GOES_ON.match(line, closing.end()):
+        if closing and not _GOES_ON.match(line[closing.end() :]):
             return line[1 : closing.start()]
     line = line.lstrip("$ \n") if line.startswith("$$") else line
     cut = _SENTENCE_END.search(line)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from dipo_eval import linear
 from dipo_eval.grading.closed_form import (
     cached_tree,
     compare_equations,
@@ -27,17 +28,18 @@ ROUNDED_DIGITS = 6
 of;
 the same number that math-verify 0.9.0 rounds to (its ``float_rounding``)."""
 
-_WORDS = re.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
-_CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?\Z")
-_CHOICE_WITH_TEXT = re.compile(r"(?:option |choice )?\(?([A-Z])(?:\)|[.:]| *$)", re.IGNORECASE)
-_LABEL = re.compile(r"[A-Za-z\\][^+*/^=-]*\Z")
-_ARTICLES = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
-_LOG_TEN = re.compile(r"\\log\s*_\s*\{?\s*10(?!\d)")
-_BARE_LOG = re.compile(r"\\log(?![a-zA-Z])(?!\s*_)")  # base 10 where the gold answer says so, else natural
+_WORDS = linear.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
+_PROSE = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{4}")
+_CHOICE = linear.compile(r"\(?\s*([A-Z])\s*\)?\Z")
+_CHOICE_WITH_TEXT = linear.compile(r"(?:option |choice )?\(?([A-Z])(?:\)|[.:]| *\Z)", re.IGNORECASE)
+_LABEL = linear.compile(r"[A-Za-z\\][^+*/^=-]*\Z")
+_ARTICLES = linear.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
+_LOG_TEN = linear.compile(r"\\log\s*_\s*\{?\s*10(?:\D|\Z)")
+_LOG = linear.compile(r"\\log([a-zA-Z]|\s*_)?")  # base 10 where the gold answer says so, else natural
+_FOLDED_AWAY = linear.bounded(r"[\s'\u2019()-]")
 _RELATION_KINDS = {"<": "strict", ">": "strict", r"\le": "weak", r"\ge": "weak", r"\ne": "unequal"}
-_RELATION = re.compile(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
-_EQUALS = re.compile(r"(?<![<>!:])=")
+_RELATION = linear.bounded(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+_EQUALS = linear.bounded(r"(?<![<>!:])=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,7 @@ def _words(answer: str, gold: str) -> Outcome | None:
 
 
 def _folded(text: str) -> str:
-    return re.sub(r"[\s'\u2019()-]", "", _ARTICLES.sub("", text.strip("() "))).casefold()
+    return _FOLDED_AWAY.sub("", _ARTICLES.sub("", text.strip("() "))).casefold()
 
 
 def _closed_forms(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
@@ -161,8 +163,8 @@ def _closed_forms(answer: str, gold: str, tolerance: Fraction | None, strong: St
         return Outcome.EQUAL
     if tolerance is None and (_rounds(answer, gold) or _rounds(gold, answer)):
         return Outcome.EQUAL
-    if _BARE_LOG.search(answer) and _LOG_TEN.search(gold):
-        answer = _BARE_LOG.sub(r"\\log_{10} ", answer)
+    if r"\log" in answer and _LOG_TEN.search(gold):
+        answer = _LOG.sub(lambda match: match[0] if match[1] else r"\log_{10} ", answer)
     outcome = compare_expressions(answer, gold, tolerance)
     return strong(answer, gold, tolerance) if outcome is Outcome.UNKNOWN else outcome
 

@@ -15,6 +15,7 @@ from dipo_eval.grading.verdict import Status, Verdict
 LIMIT_S = 5.0
 """Seconds that the slow path may take for one answer."""
 
+_NOT_COMPARABLE = (RecursionError, ArithmeticError, ValueError, MemoryError)
 _DECIDED: dict[Outcome, tuple[Status, str]] = {
     Outcome.EQUAL: ("correct", "equal"),
     Outcome.DIFFERENT: ("wrong", "different"),
@@ -70,7 +71,7 @@ def _grade(
     exact = None if tolerance is None else Fraction(str(tolerance))
     try:
         outcome = compare_answers(answer, gold, exact)
-    except (RecursionError, ArithmeticError, ValueError, MemoryError) as error:
+    except _NOT_COMPARABLE as error:
         return Verdict("undecided", f"not comparable: {type(error).__name__}", answer)
     if outcome is Outcome.UNKNOWN:
         reply = (pool or shared_pool()).compare(answer, gold, exact, limit_s)
@@ -132,7 +133,13 @@ def _check_value(gold: str) -> None:
     # The gold against a value it cannot be, so that every number in it is evaluated.
     part = read_gold(gold)
     for item in part.items or (part,):
-        if item.kind == "leaf" and compare_answers("0.123456789123", item.text) is Outcome.TOO_LARGE:
+        try:
+            outcome = compare_answers("0.123456789123", item.text) if item.kind == "leaf" else Outcome.UNKNOWN
+        except _NOT_COMPARABLE as error:
+            raise UserError(
+                f"gold answer: {gold!r:.80} cannot be worked with ({type(error).__name__}); write it in a simpler form"
+            ) from None
+        if outcome is Outcome.TOO_LARGE:
             raise UserError(
                 f"gold answer: {gold!r:.80} is too large to evaluate; write it in a form that can be"
             )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+
+from dipo_eval import linear
 
 MAX_ANSWER_CHARS = 4000
 """An extracted answer longer than this is not worked on: no gold answer comes near it (the longest has
@@ -48,34 +51,32 @@ _UNICODE = {
     "\N{FULLWIDTH RIGHT PARENTHESIS}": ")",
     "\N{PRIME}": "'",
 }
-_UNICODE_RE = re.compile("|".join(map(re.escape, _UNICODE)))
+_UNICODE_RE = linear.bounded("|".join(map(re.escape, _UNICODE)))
 
-_NO_SPACE = re.compile(r"(?<!\\)\\!\s*")
-_SPACING = re.compile(
-    r"(?<!\\)\\(?:[,;:! ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|displaystyle|limits|phantom\{[^{}]*\})|~"
-)
-_SIZING = re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?")
-_TEXT = re.compile(
+_NO_SPACE = linear.compile(r"(\\+)!\s*")
+_PHANTOM = linear.compile(r"(\\+)phantom\{[^{}]*\}")
+_SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:! ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|displaystyle|limits)|~")
+_SIZING = linear.bounded(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?")
+_TEXT = linear.compile(
     r"\\(?:text|textbf|textit|textrm|texttt|mbox|mathrm|mathbf|mathit|mathsf|operatorname|hbox|emph)\s*\{([^{}]*)\}"
 )
 _RENAMED = (
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
-    (re.compile(r"\\(?:le|leq|leqslant)(?![a-zA-Z])"), r"\\le "),
-    (re.compile(r"\\(?:ge|geq|geqslant)(?![a-zA-Z])"), r"\\ge "),
-    (re.compile(r"\\(?:neq|ne)(?![a-zA-Z])"), r"\\ne "),
-    (re.compile(r"\{(?:[bp]|small)?matrix\}"), "{pmatrix}"),
-    (re.compile(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
-    (re.compile(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
-    (re.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z])(?![a-zA-Z])"), r"\\\1{\2}"),
-    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\emptyset "),
-    (re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degrees?(?![a-zA-Z])"), "°"),
+    (linear.bounded(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (linear.bounded(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
+    (linear.bounded(r"\\(?:le|leq|leqslant)(?![a-zA-Z])"), r"\\le "),
+    (linear.bounded(r"\\(?:ge|geq|geqslant)(?![a-zA-Z])"), r"\\ge "),
+    (linear.bounded(r"\\(?:neq|ne)(?![a-zA-Z])"), r"\\ne "),
+    (linear.bounded(r"\{(?:[bp]|small)?matrix\}"), "{pmatrix}"),
+    (linear.bounded(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
+    (linear.bounded(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
+    (linear.bounded(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\emptyset "),
+    (linear.bounded(r"\\degrees?(?![a-zA-Z])"), "°"),
 )
-_FRAC_BARE = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
-_SQRT_BARE = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
-_SCRIPT_BRACED = re.compile(r"([_^])\{([0-9a-zA-Z])\}")
-_SPACE = re.compile(r"\s+")
-_MACRO_SPACE = re.compile(r"(\\[a-zA-Z]+)\s+(?=[^a-zA-Z])")
+_ACCENT = linear.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z]+)")
+_DEGREE = linear.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
+_FRAC_BARE = linear.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
+_SQRT_BARE = linear.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_SCRIPT_BRACED = linear.bounded(r"([_^])\{([0-9a-zA-Z])\}")
 
 
 def clean(text: str) -> str:
@@ -86,19 +87,19 @@ def clean(text: str) -> str:
     """
     if not text.isascii():
         text = _UNICODE_RE.sub(lambda match: _UNICODE[match[0]], text)
-    text = text.strip()
     if "\\" in text:
-        text = _clean_latex(text)
+        text = _clean_latex(text.strip())
     text = text.replace("$", "").replace("**", "^") if "$" in text or "**" in text else text
-    text = _SPACE.sub(" ", text).strip()
-    return _strip_ends(text)
+    return _strip_ends(" ".join(text.split()))
 
 
 def _clean_latex(text: str) -> str:
     text = (
         text.replace("{,}", ",").replace(r"\(", "").replace(r"\)", "").replace(r"\[", "").replace(r"\]", "")
     )
-    text = _NO_SPACE.sub("", text.replace(r"\$", "").replace(r"\%", "%"))
+    text = text.replace(r"\$", "").replace(r"\%", "%")
+    if r"\!" in text:
+        text = _NO_SPACE.sub(_unless_escaped(""), text)
     text = _SIZING.sub("", text)
     for _ in range(3):  # texts are rarely nested, and never deeper than this in an answer
         replaced = _TEXT.sub(r" \1 ", text)
@@ -107,7 +108,22 @@ def _clean_latex(text: str) -> str:
         text = replaced
     for pattern, replacement in _RENAMED:
         text = pattern.sub(replacement, text)
+    text = _ACCENT.sub(_braced_accent, text)
+    if r"\circ" in text:
+        text = _DEGREE.sub(lambda match: match[0] if match[1] else "°", text)
+    if r"\phantom" in text:
+        text = _PHANTOM.sub(_unless_escaped(" "), text)
     return _SPACING.sub(" ", text)
+
+
+def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
+    """``replacement`` for a command, whose backslash has none before it; what follows a line break stays."""
+    return lambda match: replacement if len(match[1]) == 1 else str(match[0])
+
+
+def _braced_accent(match: linear.Match) -> str:
+    """``\\hat x`` as ``\\hat{x}``."""
+    return rf"\{match[1]}{{{match[2]}}}" if len(match[2]) == 1 else str(match[0])
 
 
 def _strip_ends(text: str) -> str:
@@ -117,7 +133,7 @@ def _strip_ends(text: str) -> str:
         text = text.rstrip(" .,;:*").lstrip(" *:") if text != "." else ""
         if text.endswith("\\"):
             text = text.rstrip("\\")
-        if text.startswith("{") and _closing(text, 0) == len(text) - 1:
+        if text.startswith("{") and text.endswith("}") and _closing(text, 0) == len(text) - 1:
             text = text[1:-1].strip()
         if text == before:
             break
@@ -140,7 +156,6 @@ def _closing(text: str, start: int) -> int:
 def key(cleaned: str) -> str:
     """A string that is equal for two cleaned answers that differ only in spelling."""
     if "\\" in cleaned:
-        cleaned = _MACRO_SPACE.sub(r"\1", cleaned)
         if r"\frac" in cleaned:
             cleaned = _FRAC_BARE.sub(_braced_fraction, cleaned)
         cleaned = _SQRT_BARE.sub(r"\\sqrt{\1}", cleaned)
@@ -148,7 +163,7 @@ def key(cleaned: str) -> str:
     return cleaned.replace(" ", "")
 
 
-def _braced_fraction(match: re.Match[str]) -> str:
+def _braced_fraction(match: linear.Match) -> str:
     top = match[1] if match[1] is not None else match[2]
     bottom = match[3] if match[3] is not None else match[4]
     return rf"\frac{{{top}}}{{{bottom}}}"

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from dipo_eval import linear
+
 _ALIASES = {
     "cm": "centimeter centimetre",
     "mm": "millimeter millimetre",
@@ -46,17 +48,18 @@ _NOT_UNITS = frozenset((
     "half", "squared", "cubed", "between", "pi", "sqrt", "but", "if", "i", "e", "either", "neither", "nor", "maybe",
     "possibly", "perhaps",
 ))  # fmt: skip
-_TRAILING_WORDS = re.compile(
-    r"(?P<value>.*?[\d)}\]!a-zA-Z])(?P<gap>\s*)(?P<words>(?<![A-Za-z\\{])[A-Za-z]+(?:[\s/]+[A-Za-z]+){0,5})"
+_TRAILING_WORDS = linear.compile(  # a word begins after white space or where a value cannot go on
+    r"(?P<value>.*?(?:[\d)}\]!]|[a-zA-Z]\s))\s*(?P<words>[A-Za-z]+(?:[\s/]+[A-Za-z]+){0,5})"
     r"(?P<power>\s*\^\s*\{?\s*-?[23]\s*\}?)?\Z"
 )
+_WORD = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _VALUE_STARTS = frozenset("0123456789.+-\\(")
-_BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]+(?:\.[0-9]+)?)\s*_\s*\{?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\Z")
+_BASE = linear.compile(r"(?P<digits>[0-9A-Fa-f]+(?:\.[0-9]+)?)\s*_\s*\{?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\Z")
 _BASE_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "eleven": 11, "twelve": 12, "sixteen": 16,
 }  # fmt: skip
-_LEADING = re.compile(
+_LEADING = linear.compile(
     r"(?:(?:approximately|about|roughly|exactly|simply|just|only|a total of|is|are|be)\s+"
     r"|\\approx\s*|=\s*|~\s*)+",
     re.IGNORECASE,
@@ -95,7 +98,7 @@ def parse_quantity(text: str, *, bare_letters: bool) -> Quantity:
     return _without_words(text, bare_letters)
 
 
-def _in_base(text: str, match: re.Match[str]) -> Quantity:
+def _in_base(text: str, match: linear.Match) -> Quantity:
     base = match["base"]
     value = int(base) if base.isdigit() else _BASE_WORDS.get(base, 0)
     if not 2 <= value <= 36:
@@ -113,7 +116,7 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
     match = _TRAILING_WORDS.match(text)
     if match is None:
         return Quantity(text)
-    words = re.split(r"[\s/]+", match["words"].strip())
+    words = match["words"].replace("/", " ").split()
     value = match["value"].strip()
     if not _is_value(value) or any(word.lower() in _NOT_UNITS for word in words):
         return Quantity(text)
@@ -124,14 +127,15 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
         return Quantity(value, scale=scale)
     if words[0].lower() in ("percent", "percentage"):
         return Quantity(value, percent=True, scale=scale)
-    if not all(_is_unit_word(word, bare_letters and bool(match["gap"])) for word in words):
+    after_gap = text[match.start(2) - 1].isspace()
+    if not all(_is_unit_word(word, bare_letters and after_gap) for word in words):
         return Quantity(text)
     return Quantity(value, _canonical(words, match["power"]), scale=scale)
 
 
 def _is_value(value: str) -> bool:
     """A unit follows a number: ``value`` must hold a digit and no word of its own."""
-    return any(char.isdigit() for char in value) and not re.search(r"(?<![\\A-Za-z])[A-Za-z]{2,}", value)
+    return any(char.isdigit() for char in value) and not _WORD.search(value)
 
 
 def _is_unit_word(word: str, single_letters: bool) -> bool:
@@ -146,7 +150,7 @@ def _canonical(words: list[str], power: str | None) -> str:
         lower = word if len(word) == 1 else word.lower()
         singular = lower[:-1] if lower.endswith("s") and len(lower) > 2 else lower
         names.append(_UNITS.get(lower) or _UNITS.get(singular) or singular)
-    exponent = re.sub(r"[^0-9-]", "", power or "")
+    exponent = "".join(char for char in power or "" if char in "-23")
     if names[0] in ("square", "sq") and len(names) > 1:
         names, exponent = names[1:], "2"
     if names[0] in ("cubic", "cu") and len(names) > 1:

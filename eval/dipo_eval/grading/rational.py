@@ -5,29 +5,30 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from dipo_eval import linear
+
 MAX_DIGITS = 2000
 MAX_POWER_OF_TEN = 400
 
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)\Z", re.ASCII)
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\Z", re.ASCII)
-_SPACED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?: \d{3})+\Z", re.ASCII)
+_DECIMAL = linear.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)\Z", re.ASCII)
+_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\Z", re.ASCII)
+_SPACED_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?: \d{3})+\Z", re.ASCII)
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)"
-_FRACTION = re.compile(
+_FRACTION = linear.compile(
     rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s*)?\\frac\s*"
     rf"(?:\{{\s*(?P<top>[+-]?\s*{_NUMBER})\s*\}}|(?P<top1>\d))\s*"
     rf"(?:\{{\s*(?P<bottom>[+-]?\s*{_NUMBER})\s*\}}|(?P<bottom1>\d))\Z",
     re.ASCII,
 )
-_SLASH = re.compile(
+_SLASH = linear.compile(
     rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+)?(?P<top>{_NUMBER})\s*/\s*(?P<bottom>[+-]?{_NUMBER})\Z",
     re.ASCII,
 )
-_SCIENTIFIC = re.compile(
+_SCIENTIFIC = linear.compile(
     rf"(?P<mantissa>[+-]?{_NUMBER})\s*(?:(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*)?|[eE])"
     r"(?P<exponent>[+-]?\d{1,4})\s*\}?\Z",
     re.ASCII,
 )
-_SIGN_SPACE = re.compile(r"^([+-])\s+")
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -40,7 +41,8 @@ def parse_number(text: str) -> Fraction | None:
         return None
     if text.isdecimal() and text.isascii():
         return Fraction(int(text))
-    text = _SIGN_SPACE.sub(r"\1", text)
+    if text[0] in "+-":
+        text = text[0] + text[1:].lstrip()
     if _DECIMAL.match(text):
         return Fraction(text.rstrip(".") if text.endswith(".") else text)
     if _THOUSANDS.match(text):

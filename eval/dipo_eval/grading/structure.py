@@ -6,19 +6,22 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from dipo_eval import linear
+
 Kind = Literal["leaf", "list", "tuple", "set", "union", "matrix"]
 
 MAX_NESTING = 20
-_PAIRS = re.compile(r"\\[{}]|\\[a-zA-Z]+|[()\[\]{},;]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
-_UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s*U\s*(?=[(\[\\])")
-_MATRIX = re.compile(
+_PAIRS = linear.bounded(r"\\[{}]|[()\[\]{},;]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+# In cleaned text white space is one blank: the 9 here are more than enough.
+_UNION = linear.bounded(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s{0,9}U\s{0,9}(?=[(\[\\])")
+_MATRIX = linear.compile(
     r"\\begin\{(?:pmatrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{(?:pmatrix|array)\}\Z", re.DOTALL
 )
-_MEMBER = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?=\D*\Z)", re.ASCII)
-_BETWEEN = re.compile(r"([^<>=,]+?)\s*(<|\\le)\s*[a-zA-Z]\s*(<|\\le)\s*([^<>=,]+)\Z")
-_BOUND = re.compile(r"[a-zA-Z]\s*(<|>|\\le|\\ge)\s*([^<>=,a-zA-Z]+|\\[^<>=,]+)\Z")
-_PLUS_MINUS = re.compile(r"\\(pm|mp)(?![a-zA-Z])")
+_MEMBER = linear.bounded(r"[a-zA-Z]\s{0,9}\\in(?![a-zA-Z])\s{0,9}")
+_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\D*\Z", re.ASCII)
+_BETWEEN = linear.compile(r"([^<>=,]+?)\s*(<|\\le)\s*[a-zA-Z]\s*(<|\\le)\s*([^<>=,]+)\Z")
+_BOUND = linear.compile(r"[a-zA-Z]\s*(<|>|\\le|\\ge)\s*([^<>=,a-zA-Z]+|\\[^<>=,]+)\Z")
+_PLUS_MINUS = linear.bounded(r"\\(pm|mp)(?![a-zA-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,14 @@ def parse_structure(text: str, *, as_list: bool = False) -> Part:
 
 def nesting(text: str) -> int:
     """The deepest bracket level of ``text``: what follows recurses once a level."""
-    depth = deepest = 0
+    depth = deepest = lowest = 0
     for char in text:
         if char in "([{":
             depth += 1
-            deepest = max(deepest, depth)
+            deepest = max(deepest, depth - lowest)
         elif char in ")]}":
             depth -= 1
+            lowest = min(lowest, depth)
     return deepest
 
 
@@ -168,7 +172,7 @@ def _is_closed(inner: str) -> bool:
 
 def _matrix(text: str, body: str) -> Part:
     rows = []
-    for row in re.split(r"\\\\", body):
+    for row in body.split(r"\\"):
         if row.strip():
             cells = tuple(Part("leaf", cell.strip()) for cell in row.split("&"))
             rows.append(Part("tuple", row.strip(), cells, "()"))

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 KILL_LIMIT_S = 15.0
+WRITE_LIMIT_S = 15.0
+"""For a task to be taken: an idle worker does so at once."""
 _ROOT = str(Path(__file__).resolve().parents[2])
 _COMMAND = "import sys; sys.path.append(sys.argv[1]); from {} import main; main()"
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR")
@@ -41,12 +43,19 @@ class PipedProcess:
         self.process = process
         self._input, self._output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
         self._buffer = b""
+        os.set_blocking(self._input.fileno(), False)
 
-    def write(self, task: Mapping[str, Any]) -> None:
-        """Send one task. LostError where the worker is gone."""
+    def write(self, task: Mapping[str, Any], seconds: float = WRITE_LIMIT_S) -> None:
+        """Send one task. LateError where the worker does not take it in time, LostError where it is gone."""
         left = memoryview(json.dumps(task).encode("ascii") + b"\n")
+        deadline = time.monotonic() + seconds
         try:
+            poller = select.poll()
+            poller.register(self._input.fileno(), select.POLLOUT)
             while left:
+                wait_s = deadline - time.monotonic()
+                if wait_s <= 0 or not poller.poll(wait_s * 1000):
+                    raise LateError("time limit")
                 left = left[self._input.write(left) or 0 :]
         except (OSError, ValueError) as error:  # ValueError: closed
             raise LostError(f"pipe: {error}") from None

@@ -12,6 +12,8 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.suites.hub import HubData, hub_records
 
+MAX_DEPTH = 100
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; mend or remove it"
 ACCEPT_VARIABLE = "DIPO_ACCEPT_DATA"
 Record = dict[str, Any]
 
@@ -92,6 +94,33 @@ def read_records(path: Path) -> list[tuple[int, Record]]:
     return parse_lines(path, _read(path))
 
 
+def parse_line(line: str, where: str) -> Any:
+    """The JSON value of one line of a user's file. UserError with the place where it is none, or nested too deeply."""
+    try:
+        value = json.loads(line)
+    except RecursionError:
+        raise UserError(f"{where}: {_TOO_DEEP}") from None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
+    if line.count("[") + line.count("{") > MAX_DEPTH:
+        check_depth(value, where)
+    return value
+
+
+def check_depth(value: Any, where: str) -> None:
+    """Raises UserError with the place for JSON nested deeper than what follows could write down or show."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise UserError(f"{where}: {_TOO_DEEP}")
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+        ]
+
+
 def parse_lines(path: Path, content: bytes) -> list[tuple[int, Record]]:
     """``read_records`` of a file that has been read; ``path`` is for the messages."""
     found = []
@@ -103,10 +132,7 @@ def parse_lines(path: Path, content: bytes) -> list[tuple[int, Record]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error}); mend or remove the line") from error
+        record = parse_line(line, f"{path}:{number}")
         if not isinstance(record, dict):
             raise UserError(
                 f"{path}:{number}: is a {type(record).__name__}, not a JSON object; mend the line"

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dipo_eval.errors import UserError
@@ -19,6 +18,7 @@ from dipo_eval.results import is_safe_name
 from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.data_file import read_records
 from dipo_eval.suites.math_file import BOXED, checked_gold, checked_text, grade_item, take
+from dipo_eval.yaml_file import read_yaml
 
 ENDINGS = (".py", ".yaml", ".yml")
 
@@ -118,16 +118,7 @@ def _from_yaml(path: Path) -> Suite:
 
 
 def _read(path: Path) -> SuiteFile:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(
-            f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
-        ) from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold keys such as name and file, and is a {type(content).__name__}")
     try:
