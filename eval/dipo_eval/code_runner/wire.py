@@ -16,7 +16,6 @@ import contextlib
 import enum
 import itertools
 import numbers
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +31,8 @@ _COMPRESS_FROM = 1 << 16
 _PACKED, _AS_IS = b"z", b"-"
 _TABLE_FROM = 4096  # rows; below that, sharing equal strings saves nothing
 _TABLE_STRINGS = 256  # what a byte can point to
-_DTYPE = re.compile(r"[<>|](?:b1|[iu][1248]|f[248]|f16|c8|c16|c32)")
+_NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32")
+_DTYPES = frozenset(order + number for order in "<>|" for number in _NUMBERS)
 _LARGEST = 10**300
 _COMPLEX = struct.Struct(">dd")
 _PLAIN: tuple[type, ...] = (
@@ -147,7 +147,7 @@ def _plain_number(value: Any) -> Any:
 
 def _numbers(value: Any) -> msgpack.ExtType:
     """A numpy array or scalar of numbers, its items as they lie in memory."""
-    if not _DTYPE.fullmatch(value.dtype.str):
+    if value.dtype.str not in _DTYPES:
         return msgpack.ExtType(Code.OPAQUE, b"")
     shape = list(value.shape)
     return _extend(Code.ARRAY if shape else Code.SCALAR, [value.dtype.str, shape, value.tobytes()])
@@ -208,7 +208,7 @@ def _container(code: Code, content: Any) -> Any:
 def _read_numbers(dtype: str, shape: list[int], items: bytes) -> Any:
     import numpy
 
-    if not _DTYPE.fullmatch(dtype):
+    if dtype not in _DTYPES:
         raise ValueError("not an array of numbers")
     made = numpy.frombuffer(items, numpy.dtype(dtype)).reshape(shape).copy()
     return made if made.shape else made[()]
