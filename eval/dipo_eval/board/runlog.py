@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from dipo_eval.board.stored import number
-from dipo_eval.errors import UserError
+from dipo_eval.board.stored import number, whole
+from dipo_eval.errors import UserError, one_line
+from dipo_eval.not_finite import sentence
+from dipo_eval.stored_checks import LONGEST_NAME
 
 MAX_POINTS = 240
 """A curve is at most this many points wide: more cannot be told apart at a phone's width."""
@@ -53,8 +55,11 @@ def read_run_log(run_dir: Path) -> RunLog:
             "object with a step and are left out"
         )
     recipe, recipe_problems = _read_recipe(run_dir)
-    name = str(recipe.get("name") or run_dir.resolve().name)
-    return RunLog(name, drop_superseded(rows), recipe, tuple(problems + recipe_problems))
+    name = str(recipe.get("name") or run_dir.resolve().name)[:LONGEST_NAME]
+    rows = drop_superseded(rows)
+    broken = sentence(rows)
+    problems += [f"{run_dir.name}/metrics.jsonl: {broken}"] if broken else []
+    return RunLog(name, rows, recipe, tuple(problems + recipe_problems))
 
 
 def drop_superseded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -87,8 +92,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    step = number(row.get("step")) if isinstance(row, dict) else None
-    return None if step is None else {**row, "step": int(step)}
+    step = whole(row.get("step")) if isinstance(row, dict) else None
+    return None if step is None else {**row, "step": step}
 
 
 def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:
@@ -97,6 +102,6 @@ def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        return {}, [f"{run_dir.name}/recipe.yaml could not be read: {str(error).splitlines()[0]}"]
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        return {}, [f"{run_dir.name}/recipe.yaml could not be read: {one_line(error)}"]
     return (recipe if isinstance(recipe, dict) else {}), []
