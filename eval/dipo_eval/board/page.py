@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dipo_eval.board import marks, numbers
 from dipo_eval.board.charts import render
-from dipo_eval.board.comparison import choose_baseline
+from dipo_eval.board.comparison import apart, choose_baseline
 from dipo_eval.board.embed import csp_hash, json_script
 from dipo_eval.board.eval_charts import accuracy_charts
 from dipo_eval.board.facts import collect_facts
@@ -33,10 +33,14 @@ from dipo_eval.board.runlog import RunLog
 from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
 from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence, without_secrets
+from dipo_eval.comparable import Made
 from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
 
 HERE = Path(__file__).parent
+MAX_APART = 30
+"""Above so many ways of making results the page says that two are apart, and only the settings say how."""
+
 SHOWN_ROWS = 100
 """Rows of the leaderboard that are drawn before the reader asks for all: 500 take a second to lay out."""
 
@@ -228,9 +232,15 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
         for (i, j), found in data.differences.items()
         if found and (i < j or (j, i) not in data.differences)
     }
-    bases = {j for _, j in data.differences}
+    made, words = _apart(data.results)
+    mixed = {
+        r.suite for i, r in enumerate(data.results) if len(made) <= MAX_APART and _others(data.results, i)
+    }
+    bases = {j for _, j in data.differences} | {j for j, r in enumerate(data.results) if r.suite in mixed}
     return {
         "pairs": pairs,
+        "made": made,
+        "apart": words,
         "baselines": [
             {
                 "run": run,
@@ -245,3 +255,19 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
             or any(data.results[j].model_key == (run, checkpoint) for j in bases)
         ],
     }
+
+
+def _others(results: Sequence[Result], i: int) -> bool:
+    """Whether another result of the same suite was made in another way."""
+    return any(other.suite == results[i].suite and other.made != results[i].made for other in results)
+
+
+def _apart(results: Sequence[Result]) -> tuple[list[int], dict[str, str]]:
+    """A number for each result, alike where they can be compared; and "a,b" -> why a cannot be compared with b."""
+    first: dict[Made, int] = {}
+    made = [first.setdefault(result.made, i) for i, result in enumerate(results)]
+    kinds = sorted(set(made))
+    if len(kinds) > MAX_APART:
+        return made, {}
+    pairs = [(a, b) for a in kinds for b in kinds if a != b]
+    return made, {f"{a},{b}": apart(results[a], results[b]) for a, b in pairs}
