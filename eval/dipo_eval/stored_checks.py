@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 SCHEMA = 1
 STATUSES = ("correct", "wrong", "undecided")
@@ -31,11 +31,11 @@ class StoredMetric(BaseModel):
     model_config = ConfigDict(strict=True)
 
     value: FiniteFloat
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
+    low: FiniteFloat
+    high: FiniteFloat
     stderr: FiniteFloat | None = None
-    n: int | None = Field(None, ge=0, le=MOST)
-    k: int | None = Field(None, ge=1, le=MOST)
+    n: int = Field(ge=0, le=MOST)
+    k: int = Field(ge=1, le=MOST)
     interval: str | None = None
 
 
@@ -57,6 +57,17 @@ class StoredHashes(BaseModel):
     samples_sha256: str
 
 
+class StoredCounts(BaseModel):
+    """`counts` of a results.json: samples."""
+
+    model_config = ConfigDict(strict=True)
+
+    correct: int = Field(ge=0, le=MOST)
+    wrong: int = Field(ge=0, le=MOST)
+    undecided: int = Field(ge=0, le=MOST)
+    truncated: int = Field(ge=0, le=MOST)
+
+
 class StoredResult(BaseModel):
     """The fields of a results.json on which something relies; others may stand beside them."""
 
@@ -73,10 +84,17 @@ class StoredResult(BaseModel):
     n_items: int = Field(ge=1, le=MOST)
     n_samples_per_item: int = Field(ge=1, le=MOST)
     metrics: dict[Annotated[str, Field(max_length=LONGEST_NAME)], StoredMetric]
-    counts: dict[str, int]
+    counts: StoredCounts
     versions: dict[str, str]
     seconds: dict[str, FiniteFloat]
     created: str
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_accuracy(cls, metrics: dict[str, StoredMetric]) -> dict[str, StoredMetric]:
+        if "accuracy" not in metrics:
+            raise ValueError("has no metric 'accuracy'")
+        return metrics
 
 
 # Fields of a row that need not be there, and what they are where they are.

@@ -146,6 +146,8 @@ BAD_RESULTS: dict[str, Any] = {
     "n_items is another": result_with(n_items=59),
     "n_samples_per_item is another": result_with(n_samples_per_item=3),
     "counts is null": result_with(counts=None),
+    "no accuracy": result_with(metrics={"pass@8": result_of(ROWS, "run", "new", "gsm8k")["metrics"]["accuracy"]}),
+    "a metric without interval": result_with(metrics={"accuracy": {"value": 0.5, "n": 1, "k": 1}}),
     "schema 2": result_with(schema=2),
     "a setting is NaN": result_with(settings={"temperature": float("nan")}),
     "a list": [1],

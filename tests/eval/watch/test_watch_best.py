@@ -28,8 +28,8 @@ def result(options: WatchOptions, weights_hash: str, accuracy: float) -> dict[st
         "hashes": {"suite_hash": options.plan.suites[SUITE], "items_sha256": "i"},
         "run": "r", "checkpoint": "c", "suite": SUITE, "n_items": 2, "n_samples_per_item": 1,
         "versions": {}, "seconds": {}, "created": "2026-05-04T09:30:00+00:00",
-        "metrics": {"accuracy": metric, "pass@4": {"value": 0.9}},
-        "counts": {"correct": 1, "truncated": 0},
+        "metrics": {"accuracy": metric, "pass@4": {**metric, "value": 0.9}},
+        "counts": {"correct": 1, "wrong": 0, "undecided": 0, "truncated": 0},
     }  # fmt: skip
 
 
