@@ -209,8 +209,13 @@ def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | N
 
 def _outdated(old: dict[str, Any], task: Task) -> str:
     """Why a stored result is of another model or question, in words; empty where at most the grader is another."""
-    if old["model"]["weights_hash"] != task.header["model"]["weights_hash"]:
-        return "it is of other weights"
+    others = [
+        name
+        for name, value in task.header["model"].items()
+        if name != "path" and old["model"].get(name) != value
+    ]
+    if others:
+        return f"it is of another model ({', '.join(others)})"
     found = differences(made_with(old), made_with(task.header))
     if (
         old["settings"] == task.header["settings"]

@@ -175,7 +175,7 @@ def test_a_result_that_is_replaced_is_said_and_other_settings_are_refused(
     shutil.copytree(models / "global_step10_hf", model, dirs_exist_ok=True)
     (other,), said = run_hf(model, tmp_path, data)
     assert (other.origin, said) == (
-        "generated", [f"{first.folder}: its result is replaced, since it is of other weights"]
+        "generated", [f"{first.folder}: its result is replaced, since it is of another model (weights_hash)"]
     )  # fmt: skip
     rows = (data / "gsm8k_test.jsonl").read_text().replace('"8"', '"9"')
     (data / "gsm8k_test.jsonl").write_text(rows)

@@ -126,7 +126,8 @@ def test_any_response_stays_on_its_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", ["truncate", "edit", "drop_samples", "drop_results", "half_json", "schema", "list"]
+    "harm",
+    ["truncate", "edit", "drop_samples", "drop_results", "half_json", "schema", "list", "bare", "deep"],
 )
 def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> None:
     folder = write_example(tmp_path)
@@ -144,8 +145,12 @@ def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> N
     elif harm == "schema":
         results.write_text(results.read_text().replace('"schema": 1', '"schema": 2'))
     else:
-        results.write_text("[]")
+        texts = {"list": "[]", "bare": '{"schema": 1}', "deep": "[" * 200_000}
+        results.write_text(texts[harm])
     assert read_result(folder) is None
+    said: list[str] = []
+    assert list(iter_results(tmp_path, verify=True, left_out=said.append)) == []
+    assert [str(folder) in line and "\n" not in line for line in said] == [True] * (harm != "drop_results")
 
 
 def test_a_failing_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def tail(base: Path) -> Tail:
             continue
         try:
             content = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = {}
         last = Tail(number, path, content if isinstance(content, dict) else {}, (raw, changed))
     return last
