@@ -38,8 +38,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
 
 HERE = Path(__file__).parent
-MAX_APART = 30
-"""Above so many ways of making results the page says that two are apart, and only the settings say how."""
+MAX_APART = 1000
+"""Above so many pairs that cannot be compared the page says only that, and its settings say why."""
 
 SHOWN_ROWS = 100
 """Rows of the leaderboard that are drawn before the reader asks for all: 500 take a second to lay out."""
@@ -233,10 +233,8 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
         if found and (i < j or (j, i) not in data.differences)
     }
     made, words = _apart(data.results)
-    mixed = {
-        r.suite for i, r in enumerate(data.results) if len(made) <= MAX_APART and _others(data.results, i)
-    }
-    bases = {j for _, j in data.differences} | {j for j, r in enumerate(data.results) if r.suite in mixed}
+    told = {int(number) for pair in words for number in pair.split(",")}
+    bases = {j for _, j in data.differences} | {j for j, number in enumerate(made) if number in told}
     return {
         "pairs": pairs,
         "made": made,
@@ -257,17 +255,16 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
     }
 
 
-def _others(results: Sequence[Result], i: int) -> bool:
-    """Whether another result of the same suite was made in another way."""
-    return any(other.suite == results[i].suite and other.made != results[i].made for other in results)
-
-
 def _apart(results: Sequence[Result]) -> tuple[list[int], dict[str, str]]:
     """A number for each result, alike where they can be compared; and "a,b" -> why a cannot be compared with b."""
-    first: dict[Made, int] = {}
-    made = [first.setdefault(result.made, i) for i, result in enumerate(results)]
-    kinds = sorted(set(made))
-    if len(kinds) > MAX_APART:
+    first: dict[tuple[str, Made], int] = {}
+    made = [first.setdefault((result.suite, result.made), i) for i, result in enumerate(results)]
+    pairs = [
+        (a, b)
+        for a in first.values()
+        for b in first.values()
+        if a != b and results[a].suite == results[b].suite
+    ]
+    if len(pairs) > MAX_APART:
         return made, {}
-    pairs = [(a, b) for a in kinds for b in kinds if a != b]
     return made, {f"{a},{b}": apart(results[a], results[b]) for a, b in pairs}

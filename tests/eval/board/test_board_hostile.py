@@ -182,7 +182,12 @@ Writer = Callable[..., Path]
 @given(
     result=mutated(result_of(AFTER[:6], "run", "new", "gsm8k", step=1)),
     samples=mutated(AFTER[:6]),
-    log=st.lists(mutated(ROW) | st.just(ROW) | st.just({**ROW, "step": 9, "policy_loss": -1e99}), max_size=4),
+    log=st.lists(
+        mutated(ROW)
+        | st.just(ROW)
+        | st.just({**ROW, "step": 9, "policy_loss": -1e99, "rollout/accuracy": 2}),
+        max_size=4,
+    ),
 )
 def test_whatever_the_files_hold_there_is_a_page(tmp_path: Path, result: Any, samples: Any, log: Any) -> None:
     store(tmp_path, "old", BEFORE[:6], step=0)
