@@ -83,6 +83,12 @@ python=$(dirname "$(command -v "$dipo")")/python
 "$dipo" gate --results "$results" --candidate "candidate/$candidate" --baseline "$baseline" \
     --config "$config" --junit "$out/gate.xml" --markdown "$out/gate.md" --json "$out/gate.json"
 status=$?
+# 1 and 3 are verdicts only where the report says so: a killed or broken command has judged nothing.
+case $status in
+0 | 2) ;;
+1 | 3) grep -q "\"exit_code\": $status\\b" "$out/gate.json" 2>/dev/null || status=2 ;;
+*) status=2 ;;
+esac
 # The board never changes the verdict.
 "$dipo" board --results "$results" --baseline "$baseline" --out "$out/board.html" ||
     echo "the board could not be written" >&2

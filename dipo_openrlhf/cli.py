@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from dipo_eval.cpu_env import set_process_env
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, one_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -145,18 +148,33 @@ _register()
 def main() -> None:
     """Entry point: a UserError is one line and status 2, Ctrl-C is status 130.
 
-    SIGTERM, with which a cluster's scheduler ends a job, is taken as Ctrl-C: what was started is ended first.
+    Status 1 is only ever what a command means to say (a regression, a changed verdict): an error that nobody foresaw is
+    one line and status 2, with DIPO_TRACEBACK=1 and its traceback. SIGTERM, with which a cluster's scheduler ends a
+    job, is taken as Ctrl-C: what was started is ended first.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     set_process_env()
     try:
         app()
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(130 if str(error).startswith("interrupted") else 2)
+        _end(f"error: {error}", 130 if str(error).startswith("interrupted") else 2)
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
+        _end("interrupted", 130)
+    except SystemExit as end:
+        # typer's own 1 (a closed pipe, no input) is none of a command's: that one comes from typer.Exit.
+        if end.code == 1 and not isinstance(end.__context__, typer.Exit):
+            sys.exit(2)
+        raise
+    except Exception as error:
+        if os.environ.get("DIPO_TRACEBACK"):
+            traceback.print_exc()
+        _end(f"error: {one_line(error)}; DIPO_TRACEBACK=1 shows where", 2)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        typer.echo(message, err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

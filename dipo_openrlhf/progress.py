@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from dipo_eval.not_finite import not_finite, sentence
 from dipo_openrlhf.events import read_events
 from dipo_openrlhf.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
@@ -48,6 +49,7 @@ def step_line(row: dict[str, Any], acts: bool = True) -> str:
         )
     if (seconds := row.get("timing/step_total")) is not None:
         parts.append(f"{seconds:.1f} s")
+    parts += [f"{name} {word}" for name, word in not_finite(row).items()]
     return "  ".join(parts)
 
 
@@ -83,7 +85,9 @@ def show_progress(
     acts: whether DiPO is on (another method, or alpha 0); then a warning says when it hardly ever acts.
     """
     console = Console()
-    shown_steps = len(read_metrics(run_dir))
+    earlier = read_metrics(run_dir)
+    shown_steps = len(earlier)
+    broken = sentence(earlier) or ""  # said once
     shown_stages = 0
     stage = "starting"
     own_limit: float | None = None
@@ -111,6 +115,8 @@ def show_progress(
                 last_change = time.monotonic()
                 if acts and number % WINDOW_STEPS == 0 and (warning := fire_warning(rows[:number])):
                     progress.console.print(warning, style="yellow", highlight=False, soft_wrap=True)
+                if not broken and (broken := sentence([row]) or ""):
+                    progress.console.print(broken, style="red", highlight=False, soft_wrap=True, markup=False)
                 progress.update(task, completed=row["step"], figures=step_line(row, acts))
                 if not console.is_terminal:
                     console.print(

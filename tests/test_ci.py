@@ -113,13 +113,13 @@ def test_baseline_is_graded_again_by_todays_grader(tmp_path: Path) -> None:
     assert regrade(folder, None) == "arithmetic-control: graded by this grader already"
 
 
-def fake_dipo(folder: Path, eval_status: int, gate_status: int) -> Path:
+def fake_dipo(folder: Path, eval_status: int, gate_status: int, judged: int) -> Path:
     """Stands for the command alone: the script's options and statuses are tested here, the real run is slow."""
     script = folder / "dipo"
     script.write_text(
         f'#!/bin/sh\necho "$@" >>{folder}/calls\n'
         f"case $1 in eval) mkdir -p {folder}/out/results/candidate/global_step20; exit {eval_status};;"
-        f" gate) exit {gate_status};; esac\n"
+        f' gate) echo \'{{"exit_code": {judged}, "verdict": ""}}\' >{folder}/out/gate.json; exit {gate_status};; esac\n'
     )
     script.chmod(0o755)
     return script
@@ -133,12 +133,22 @@ def gate(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize(
-    ("eval_status", "gate_status", "status"), [(0, 0, 0), (0, 1, 1), (0, 3, 3), (0, 2, 2), (1, 0, 2)]
+    ("eval_status", "gate_status", "judged", "status"),
+    [
+        (0, 0, 0, 0),
+        (0, 1, 1, 1),
+        (0, 3, 3, 3),
+        (0, 2, 2, 2),
+        (1, 0, 0, 2),
+        (0, 1, 0, 2),
+        (0, 3, 13, 2),
+        (0, 137, 1, 2),
+    ],
 )
-def test_gate_script_passes_the_status_on(
-    tmp_path: Path, eval_status: int, gate_status: int, status: int
+def test_gate_script_passes_the_status_on_where_the_report_bears_it_out(
+    tmp_path: Path, eval_status: int, gate_status: int, judged: int, status: int
 ) -> None:
-    dipo = fake_dipo(tmp_path, eval_status, gate_status)
+    dipo = fake_dipo(tmp_path, eval_status, gate_status, judged)
     (tmp_path / "ckpt" / "global_step20_hf").mkdir(parents=True)
     done = gate(
         tmp_path / "ckpt" / "global_step20_hf", "--out", tmp_path / "out", DIPO=str(dipo), DIPO_SUITES="s1"

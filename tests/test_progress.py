@@ -46,3 +46,22 @@ def test_a_driver_that_says_nothing_is_told_from_one_that_failed(
 def test_a_driver_that_ended_is_followed_no_longer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         assert progress.show_progress(process, tmp_path, 50, 50, verbose=False) is None
+
+
+def test_a_loss_that_is_no_number_is_said_once_at_its_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = [0.5, float("nan"), float("nan")]
+    script = (
+        "import sys, time; from pathlib import Path; from dipo_openrlhf.openrlhf_patch.run_log import append_metrics\n"
+        f"for step, loss in enumerate({[str(one) for one in losses]}, 1):\n"
+        "    append_metrics(Path(sys.argv[1]), step, {'policy_loss': float(loss), 'dipo/threshold_ppl': float('nan')})"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:
+        assert progress.show_progress(process, tmp_path, 100, 50, verbose=False) is None
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = [line for line in lines if line.startswith("not a number: ")]
+    assert said.startswith("not a number: policy_loss at step 2 (NaN): the model may be broken")
+    assert [line.split()[1:] for line in lines if line.startswith("step ")] == [
+        ["1"], ["2", "policy_loss", "NaN"], ["3", "policy_loss", "NaN"],
+    ]  # fmt: skip

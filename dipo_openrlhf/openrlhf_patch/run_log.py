@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from dipo_eval import not_finite
+
 METRICS = "metrics.jsonl"
 ROLLOUTS = "rollouts.jsonl"
 _LONGEST_LINE = 1 << 20  # bytes looked back for the end of a line
@@ -35,19 +37,28 @@ class Rollouts:
 
 def plain(value: Any) -> Any:
     """A JSON value: tensors become numbers, NaN and infinity become null, other objects are left out."""
-    if isinstance(value, torch.Tensor):
-        if value.numel() != 1:
-            return None
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
+    value = _scalar(value)
+    if not_finite.kind(value):
         return None
     return value if isinstance(value, bool | int | float | str) or value is None else None
 
 
+def _scalar(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.item() if value.numel() == 1 else None
+    return value
+
+
 def append_metrics(run_dir: Path, step: int, status: dict[str, Any]) -> None:
-    """Append one step. The line is flushed whole, so a reader never sees half of it for long."""
-    row = {"step": step, "time": round(time.time(), 3)}
+    """Append one step. The line is flushed whole, so a reader never sees half of it for long.
+
+    What was not a number is null, and named under dipo_eval.not_finite.KEY.
+    """
+    row: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
     row.update({key: plain(value) for key, value in sorted(status.items()) if key != "generated_samples"})
+    kinds = {key: kind for key, value in sorted(status.items()) if (kind := not_finite.kind(_scalar(value)))}
+    if kinds:
+        row[not_finite.KEY] = kinds
     _append(run_dir / METRICS, [json.dumps(row)])
 
 
@@ -93,11 +104,13 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows: dict[int, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue  # the last line of a killed run
+        if not isinstance(row, dict) or type(row.get("step")) is not int:
+            continue
         if rows and row["step"] <= max(rows):
             rows = {step: old for step, old in rows.items() if step < row["step"]}
         rows[row["step"]] = row

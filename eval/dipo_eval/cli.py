@@ -152,6 +152,7 @@ def eval_command(
             data_dir=data_dir,
             force=force,
             progress=console.is_terminal,
+            say=lambda line: typer.echo(line, err=True),
         )
         console.print(results_table(found))
         show_official(found, harnesses, console)
@@ -184,7 +185,7 @@ def results_table(results: list[SuiteResult]) -> Table:
             str(accuracy["k"]),
             str(counts["truncated"]),
             str(counts["undecided"]),
-            f"{item.result['seconds']['generate'] + item.result['seconds']['grade']:.1f}",
+            f"{sum(item.result['seconds'].get(part, 0.0) for part in ('generate', 'grade')):.1f}",
         )
     notes = [
         f"{count} of {len(results)} {words}"

@@ -20,6 +20,7 @@ from typing import Literal
 
 import numpy as np
 
+from dipo_eval.comparable import Difference
 from dipo_eval.statistics import holm, minimum_detectable_effect, paired_difference
 
 GateVerdict = Literal["pass", "regression", "inconclusive", "infrastructure"]
@@ -38,7 +39,8 @@ class SuiteGate:
     p_drop: one-sided p-value against "not worse"; p_adjusted: after Holm. detectable: the smallest true drop that
     these samples find with 80% power. items_needed, samples_needed: items at this number of samples, or samples
     of each of these items, that would show non-inferiority with 80% power were there no difference; None where
-    it is shown, or where no number of samples is enough.
+    it is shown, or where no number of samples is enough. differing: settings that were allowed to differ, and
+    versions of packages that do.
     """
 
     suite: str
@@ -57,6 +59,7 @@ class SuiteGate:
     detectable: float = math.nan
     items_needed: int | None = None
     samples_needed: int | None = None
+    differing: tuple[Difference, ...] = ()
 
 
 def infrastructure(suite: str, reason: str, margin: float) -> SuiteGate:

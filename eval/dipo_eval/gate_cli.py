@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich import box
@@ -15,6 +16,7 @@ from dipo_eval import gate_report
 from dipo_eval.errors import UserError
 from dipo_eval.gate import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
 from dipo_eval.gate_inputs import GateConfig, compare_checkpoints, find_checkpoint, read_config
+from dipo_eval.visible import visible
 
 _COLOURS: dict[GateVerdict, str] = {
     "pass": "green",
@@ -22,6 +24,14 @@ _COLOURS: dict[GateVerdict, str] = {
     "inconclusive": "yellow",
     "infrastructure": "magenta",
 }
+
+
+class _Console(Console):
+    """A reader that has seen enough (`| head -1`) ends the printing, and changes neither the reports nor the status."""
+
+    def on_broken_pipe(self) -> None:
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
 
 
 def gate_command(
@@ -44,7 +54,9 @@ def gate_command(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="YAML with margin, confidence, max_undecided and suites.NAME.margin."),
+        typer.Option(
+            "--config", help="YAML with margin, confidence, max_undecided, may_differ and suites.NAME.margin."
+        ),
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
     markdown: Annotated[
@@ -68,10 +80,7 @@ def gate_command(
     _print(ours.name, theirs.name, suites, verdict)
     _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
     _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
-    if markdown is not None:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        with markdown.open("a", encoding="utf-8") as file:
-            file.write(gate_report.to_markdown(ours.name, theirs.name, suites))
+    _write(markdown, gate_report.to_markdown(ours.name, theirs.name, suites), mode="a")
     raise typer.Exit(EXIT_CODES[verdict])
 
 
@@ -85,9 +94,9 @@ def _limits(config: Path | None, margin: float | None) -> GateConfig:
 
 
 def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict) -> None:
-    console = Console()
+    console = _Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = _Console(width=160)
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -111,13 +120,29 @@ def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: Gate
             Text(gate.suite),
             Text(gate.verdict, _COLOURS[gate.verdict]),
             *gate_report.figures(gate),
-            Text(gate.reason),
+            Text("see below" if gate.verdict == "infrastructure" else gate.reason),
         )
     console.print(table)
+    # Whole lines: a path that a table has folded can be neither searched for nor copied.
+    for gate in suites:
+        if gate.verdict == "infrastructure":
+            _line(console, f"not judged: {gate.suite}: {gate.reason}")
+        elif gate.differing:
+            _line(console, f"not alike: {gate.suite}: {gate_report.differing(gate)}")
     console.print(Text(f"gate: {verdict} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
 
 
-def _write(path: Path | None, text: str) -> None:
-    if path is not None:
+def _line(console: Console, text: str) -> None:
+    console.print(Text(visible(text, 2000)), soft_wrap=True)
+
+
+def _write(path: Path | None, text: str, mode: Literal["w", "a"] = "w") -> None:
+    """Raises UserError where the report cannot be written: a gate without its report has not done what it was told."""
+    if path is None:
+        return
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{path}: the report cannot be written ({error.strerror})") from None

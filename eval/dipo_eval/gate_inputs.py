@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dipo_eval.comparable import check_may_differ, differences, made_with, refusal, version_differences
 from dipo_eval.errors import UserError
 from dipo_eval.gate import Scores, SuiteGate, compare_suite, infrastructure
-from dipo_eval.results import iter_results, read_result, read_samples
+from dipo_eval.results import is_safe_name, load_complete
+from dipo_eval.stored_checks import shown
 from dipo_eval.yaml_file import read_yaml
 
-# Settings that change what a model answers; a comparison across them would measure the settings.
-_MUST_AGREE = ("temperature", "top_p", "max_new_tokens", "prompt_form")
+_UNLESS = ", or name what may differ under may_differ in the gate's YAML (--config)"
 
 
 class SuiteLimits(BaseModel):
@@ -39,6 +40,9 @@ class GateConfig(BaseModel):
         0.05, ge=0, le=1, description="Share of undecided verdicts above which a suite cannot be judged."
     )
     suites: dict[str, SuiteLimits] = Field(default_factory=dict, description="Suite -> its own limits.")
+    may_differ: list[str] = Field(
+        default_factory=list, description="Settings that need not agree, such as engine; they are shown."
+    )
 
     def margin_of(self, suite: str) -> float:
         """The suite's own margin, else the general one."""
@@ -68,25 +72,37 @@ def read_config(path: Path | None) -> GateConfig:
         return GateConfig.model_validate({})
     content = read_yaml(path)
     try:
-        return GateConfig.model_validate(content or {})
+        config = GateConfig.model_validate({} if content is None else content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {key}: {first.get('input')!r}: {first['msg']}") from None
+        raise UserError(f"{path}: {key}: {shown(first.get('input'))}: {first['msg']}") from None
+    try:
+        check_may_differ(config.may_differ)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    for name in config.suites:
+        if not is_safe_name(name):
+            raise UserError(f"{path}: suites.{shown(name)}: is no name of a suite")
+    return config
 
 
 def find_checkpoint(results: Path, name: str) -> CheckpointRef:
-    """RUN/CHECKPOINT, or CHECKPOINT where only one run has it. Raises UserError naming what there is."""
+    """RUN/CHECKPOINT, or CHECKPOINT where only one run has it. Raises UserError naming what there is.
+
+    Folders count, whatever is in them: a result that cannot be read is then named, not overlooked.
+    """
     if not results.is_dir():
-        raise UserError(f"{results}: no such folder; `dipo eval ... --results {results}` writes one")
-    known = list(dict.fromkeys((r["run"], r["checkpoint"]) for _, r in iter_results(results)))
+        kind = "is a file; name the folder of the results" if results.exists() else "no such folder"
+        raise UserError(f"{results}: {kind}; `dipo eval ... --results FOLDER` writes one")
+    known = [path.parts[-2:] for path in sorted(results.glob("*/*/")) if not path.parent.name.startswith(".")]
     found = [pair for pair in known if name in ("/".join(pair), pair[1])]
     if len(found) == 1:
         return CheckpointRef(results, *found[0])
-    shown = ", ".join("/".join(pair) for pair in (found or known)[:8]) or "none"
+    listed = ", ".join("/".join(pair) for pair in (found or known)[:8]) or "none"
     if found:
-        raise UserError(f"{results}: {name!r} is in several runs: give one of {shown}")
-    raise UserError(f"{results}: no evaluated checkpoint {name!r}; there is: {shown}")
+        raise UserError(f"{results}: {name!r} is in several runs: give one of {listed}")
+    raise UserError(f"{results}: no evaluated checkpoint {name!r}; there is: {listed}")
 
 
 def compare_checkpoints(
@@ -99,7 +115,10 @@ def compare_checkpoints(
 
 def _suites(checkpoint: CheckpointRef) -> list[str]:
     folder = checkpoint.results / checkpoint.run / checkpoint.checkpoint
-    return [path.name for path in folder.iterdir() if path.is_dir()]
+    try:
+        return [path.name for path in folder.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
 def _compare(suite: str, candidate: CheckpointRef, baseline: CheckpointRef, config: GateConfig) -> SuiteGate:
@@ -107,27 +126,27 @@ def _compare(suite: str, candidate: CheckpointRef, baseline: CheckpointRef, conf
     results: list[dict[str, Any]] = []
     scores: list[Scores] = []
     for who, ref in (("candidate", candidate), ("baseline", baseline)):
-        folder = ref.suite(suite)
-        result = read_result(folder)
-        if result is None:
-            return infrastructure(suite, f"the {who} {ref.name} has no whole result for this suite", margin)
         try:
-            rows = read_samples(folder)
+            result, rows = load_complete(ref.suite(suite))
         except UserError as error:
-            return infrastructure(suite, str(error), margin)
+            return infrastructure(suite, f"the {who} {ref.name} has no whole result: {error}", margin)
         undecided = sum(row["status"] == "undecided" for row in rows) / len(rows)
         if undecided > config.max_undecided:
             reason = f"the grader left {undecided:.1%} of the {who}'s samples undecided: grade them again"
             return infrastructure(suite, reason, margin)
         results.append(result)
         scores.append(_scores(rows))
-    problem = _incomparable(*results)
+    found = differences(made_with(results[0]), made_with(results[1]))
+    problem = refusal(
+        found, config.may_differ, sides=("for the candidate", "for the baseline"), unless=_UNLESS
+    )
     if problem:
         return infrastructure(suite, problem, margin)
     try:
-        return compare_suite(suite, scores[0], scores[1], margin, config.confidence)
+        gate = compare_suite(suite, scores[0], scores[1], margin, config.confidence)
     except ValueError as error:
         return infrastructure(suite, str(error), margin)
+    return replace(gate, differing=(*found, *version_differences(results[0], results[1])))
 
 
 def _scores(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
@@ -135,16 +154,3 @@ def _scores(rows: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     for row in rows:
         scores.setdefault(row["item_id"], []).append(float(row["status"] == "correct"))
     return scores
-
-
-def _incomparable(candidate: dict[str, Any], baseline: dict[str, Any]) -> str | None:
-    """Why two results do not measure the same thing, or None."""
-    if candidate["hashes"]["items_sha256"] != baseline["hashes"]["items_sha256"]:
-        return "candidate and baseline were given other items (limit, seed or data): evaluate them alike"
-    if candidate["hashes"]["suite_hash"] != baseline["hashes"]["suite_hash"]:
-        return "candidate and baseline were graded by other versions of the grader: run `dipo eval` on both again"
-    for key in _MUST_AGREE:
-        ours, theirs = candidate["settings"].get(key), baseline["settings"].get(key)
-        if ours != theirs:
-            return f"{key} is {ours!r} for the candidate and {theirs!r} for the baseline: evaluate them alike"
-    return None

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dipo_eval.gate import EXIT_CODES, GateVerdict, SuiteGate, overall
+from dipo_eval.visible import shows
 
 _WORDS: dict[GateVerdict, str] = {
     "pass": "PASS",
@@ -48,7 +49,13 @@ def to_markdown(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> s
         lines.append(
             "| " + " | ".join([f"`{_code(gate.suite)}`", _WORDS[gate.verdict], *_figures(gate)]) + " |"
         )
+    lines += [f"- `{_code(gate.suite)}`: {_escaped(words)}" for gate in suites if (words := differing(gate))]
     return "\n".join([*lines, ""])
+
+
+def differing(gate: SuiteGate) -> str:
+    """What was not alike and yet compared, with both values; empty where all was alike."""
+    return "; ".join(one.words("for the candidate", "for the baseline") for one in gate.differing)
 
 
 def figures(gate: SuiteGate) -> list[str]:
@@ -82,14 +89,24 @@ def to_junit(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
     for gate in suites:
         case = ElementTree.SubElement(root, "testcase", classname="dipo.gate", name=gate.suite)
         if gate.verdict in kinds:
-            ElementTree.SubElement(case, kinds[gate.verdict], message=gate.reason)
+            ElementTree.SubElement(case, kinds[gate.verdict], message=_xml(gate.reason))
         output = ElementTree.SubElement(case, "system-out")
-        output.text = "; ".join(part for part in (*figures(gate), gate.reason) if part)
+        parts = (*figures(gate), gate.reason, differing(gate))
+        output.text = _xml("; ".join(part for part in parts if part))
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _figures(gate: SuiteGate) -> list[str]:
-    return [*figures(gate), gate.reason.replace("|", "\\|")]
+    return [*figures(gate), _escaped(gate.reason)]
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _xml(text: str) -> str:
+    """Without what XML 1.0 cannot hold at all: control characters and lone surrogates are spelled out."""
+    return "".join(char if char in "\t\n" or shows(char) else f"\\u{ord(char):04x}" for char in text)
 
 
 def _code(text: str) -> str:

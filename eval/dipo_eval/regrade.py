@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
 from dipo_eval.results import RESULTS, SAMPLES, open_samples, samples_file
 from dipo_eval.second_grader import SecondGrader
+from dipo_eval.stored_checks import parse_json, parse_row
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.base import Suite
 from dipo_eval.suites.math_file import grade_item
-
-STATUSES = ("correct", "wrong", "undecided")
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,7 @@ class StoredRow:
 
     @property
     def status(self) -> str | None:
-        status = self.row.get("status")
-        return status if isinstance(status, str) else None
+        return self.row.get("status")
 
 
 @dataclass(frozen=True)
@@ -80,44 +77,32 @@ def find_samples(path: Path) -> Path:
 def read_stored(path: Path) -> list[StoredRow]:
     """The rows of a JSON-lines file, zstd-packed if it ends in .zst.
 
-    Raises UserError that names file and line: no JSON object, no item_id, response or gold, an unknown status;
-    and for a file that is empty, damaged or not UTF-8.
+    Raises UserError that names file and line: what is no row, has no response or gold; and for a file that is empty,
+    damaged or not UTF-8.
     """
     rows = []
     number = 0
     try:
-        for number, line in enumerate(_lines(path), start=1):
-            if line.strip():
-                rows.append(_checked(line, f"{path}:{number}", number))
-    except (OSError, UnicodeDecodeError) as error:
+        with open_samples(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    rows.append(_checked(line, f"{path}:{number}", number))
+    except OSError as error:
         raise UserError(f"{path}:{number + 1}: cannot be read ({error}); get the file again") from error
     if not rows:
         raise UserError(f"{path}: holds no samples")
     return rows
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with open_samples(path) as lines:
-        for line in lines:
-            yield line.decode("utf-8")
-
-
-def _checked(line: str, where: str, number: int) -> StoredRow:
+def _checked(line: bytes, where: str, number: int) -> StoredRow:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: is a {type(row).__name__}, not a JSON object; mend the line")
-    for key in ("item_id", "response"):
-        if not isinstance(row.get(key), str):
-            raise UserError(f"{where}: field {key!r} must be a text, got {row.get(key)!r:.80}; mend the line")
+        row = parse_row(line, graded=False)
+        if "response" not in row:
+            raise ValueError("has no field 'response'")
+    except ValueError as error:
+        raise UserError(f"{where}: {error}; mend or remove the line") from None
     if row.get("gold") is None:
         raise UserError(f"{where}: has no field 'gold'; only samples with their right answer can be graded")
-    if row.get("status") not in (*STATUSES, None):
-        raise UserError(
-            f"{where}: status {row['status']!r:.80} is none of {', '.join(STATUSES)}; mend the line"
-        )
     return StoredRow(number, row)
 
 
@@ -126,7 +111,7 @@ def suite_of(path: Path, named: str | None) -> Suite | None:
     if named:
         return get_suites([named])[0]
     try:
-        found = json.loads((path.parent / RESULTS).read_text(encoding="utf-8"))["suite"]
+        found = parse_json((path.parent / RESULTS).read_bytes())["suite"]
         return get_suites([found])[0]
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None

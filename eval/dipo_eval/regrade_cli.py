@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.regrade import STATUSES, Regraded, find_samples, read_stored, regrade, suite_of
+from dipo_eval.regrade import Regraded, find_samples, read_stored, regrade, suite_of
+from dipo_eval.stored_checks import STATUSES
 from dipo_eval.visible import visible
 
 _TOP_REASONS = 12

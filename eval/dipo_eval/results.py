@@ -5,30 +5,32 @@
 
 A folder counts only with a results.json whose samples_sha256 is that of the samples beside it (unpacked), so a
 killed evaluation leaves nothing that anybody takes for a result. All writes go to a temporary file that is
-synced and renamed.
+synced and renamed. All that is read is checked (stored_checks.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
 from dipo_eval.errors import UserError
+from dipo_eval.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
 
-SCHEMA = 1
 SAMPLES = "samples.jsonl"
 PACKED = "samples.jsonl.zst"
 RESULTS = "results.json"
+_AGAIN = "evaluate this checkpoint again"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+@=-]{0,199}")
 
 
@@ -80,26 +82,44 @@ def write_suite(
 
 
 def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
-    """results.json of a folder, or None where there is no whole result.
-
-    With `verify` the samples are hashed and compared; without, only their presence is checked (for listings).
-    """
+    """results.json of a folder as load_result gives it, or None where there is no whole result."""
     try:
-        result = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        if not isinstance(result, dict) or result.get("schema") != SCHEMA:
-            return None
-        path = samples_file(folder)
-        if path is None or not verify:
-            return None if path is None else result
-        with open_samples(path) as samples:
-            digest = hashlib.file_digest(samples, "sha256").hexdigest()
-        return result if result["hashes"]["samples_sha256"] == digest else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return load_result(folder, verify=verify)
+    except UserError:
         return None
 
 
+def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
+    """results.json of a folder, checked. Raises UserError naming the file and what keeps it from being a whole result.
+
+    With `verify` the samples are hashed and compared; without, only their presence is checked (for listings).
+    """
+    path = folder / RESULTS
+    try:
+        result = check_result(parse_json(path.read_bytes()))
+        samples = samples_file(folder)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; {_AGAIN}") from None
+    if samples is None:
+        raise UserError(f"{folder / SAMPLES}: cannot be read (no such file); {_AGAIN}")
+    if verify and samples_sha256(samples) != result["hashes"]["samples_sha256"]:
+        raise UserError(f"{samples}: not the samples that its results.json was made from; {_AGAIN}")
+    return result
+
+
+def samples_sha256(path: Path) -> str:
+    """sha256 of a samples file, unpacked. Raises UserError where it cannot be read."""
+    try:
+        with open_samples(path) as samples:
+            return hashlib.file_digest(samples, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+
+
 def samples_file(folder: Path) -> Path | None:
-    """The samples of a folder, plain or packed; None where there are none."""
+    """The samples of a folder, plain or packed; None where there are none. Raises OSError for a folder that is closed."""
     return next((path for name in (SAMPLES, PACKED) if (path := folder / name).is_file()), None)
 
 
@@ -126,32 +146,62 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a folder's samples. Raises UserError naming the file and line that is not a JSON object."""
-    path = samples_file(folder)
-    if path is None:
-        raise UserError(f"{folder / SAMPLES}: cannot be read (no such file); evaluate this checkpoint again")
-    rows = []
+    """Rows of a folder's samples, checked, at least one. Raises UserError naming the file and the line that is wrong."""
+    path = None
     try:
+        path = samples_file(folder)
+        if path is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file")
         with open_samples(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    row = None
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}:{number}: not a JSON object; evaluate this checkpoint again")
-                rows.append(row)
+            return _rows(path, lines)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}); evaluate this checkpoint again") from error
+        where = path or folder / SAMPLES
+        raise UserError(f"{where}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+
+
+def _rows(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    seen: dict[tuple[str, int], int] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = parse_row(line)
+            first = seen.setdefault((row["item_id"], row["sample"]), number)
+            if first != number:
+                raise ValueError(
+                    f"item {row['item_id']!r:.60} has sample {row['sample']} twice, first in line {first}"
+                )
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error}; {_AGAIN}") from None
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{path}: holds no samples; {_AGAIN}")
     return rows
 
 
-def iter_results(results_dir: Path, *, verify: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, results.json) of every whole result under `results_dir`, sorted by path."""
+def load_complete(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """results.json and its samples, each checked and the one against the other. Raises UserError naming the file."""
+    result, rows = load_result(folder), read_samples(folder)
+    try:
+        check_complete(result, rows)
+    except ValueError as error:
+        raise UserError(f"{samples_file(folder)}: {error}; {_AGAIN}") from None
+    return result, rows
+
+
+def iter_results(
+    results_dir: Path, *, verify: bool = False, left_out: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(folder, results.json) of every whole result under `results_dir`, sorted by path.
+
+    `left_out` is told in one line of each results.json that is none.
+    """
     for path in sorted(results_dir.glob(f"*/*/*/{RESULTS}")):
-        result = read_result(path.parent, verify=verify)
-        if result is not None:
-            yield path.parent, result
+        try:
+            result = load_result(path.parent, verify=verify)
+        except UserError as error:
+            left_out(str(error))
+            continue
+        yield path.parent, result
 
 
 def write_atomic(path: Path, data: bytes) -> None:

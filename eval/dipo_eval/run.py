@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dipo_eval.checkpoints import Checkpoint, served_hash, weights_hash
+from dipo_eval.claim import claimed, fingerprint
+from dipo_eval.comparable import differences, made_with
 from dipo_eval.cpu_env import has_gpu
 from dipo_eval.engine import DTYPES, ENGINES, Sampling, open_engine
 from dipo_eval.errors import UserError
@@ -52,6 +57,7 @@ def evaluate(
     data_dir: Path | None = None,
     force: bool = False,
     progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[SuiteResult]:
     """Evaluate every checkpoint on every suite; the results come in the order given, checkpoints outermost.
 
@@ -65,14 +71,15 @@ def evaluate(
     (`max_model_len`, None: what the longest prompt needs, up to the model's own). `dtype` "auto" is float32 on
     CPU and the model's own on a GPU. `stop`: texts that end a response, beside the model's own end and the
     suite's. `thinking`: the chat template's thinking mode, None as the template has it. `base_url`: the server
-    of engine "openai".
+    of engine "openai". `say` is told in one line what the user should know: a result that is replaced, a file that is
+    left out.
 
     Raises UserError for bad data, options or models; results of other settings under the same names are not
-    overwritten without `force`.
+    overwritten without `force`, and a folder that another process is evaluating is left to it.
     """
     options = Options(
         Path(results_dir), run, engine, Sampling(temperature, top_p), samples, limit, max_new_tokens,
-        max_model_len, _resolve_dtype(dtype, engine), seed, force, tuple(stop), thinking, base_url,
+        max_model_len, _resolve_dtype(dtype, engine), seed, force, tuple(stop), thinking, base_url, say,
     )  # fmt: skip
     _check_options(options, checkpoints)
     loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
@@ -87,9 +94,18 @@ def evaluate(
             for checkpoint, digest in zip(checkpoints, hashes, strict=True):
                 results += _evaluate_checkpoint(checkpoint, digest, loaded, options, report)
         finally:
-            if results:
-                rebuild_index(options.results_dir)
+            _index(results, options)
     return results
+
+
+def _index(results: Sequence[SuiteResult], options: Options) -> None:
+    """The index of all results, where there are new ones; it is derived, so that failing to write it costs no result."""
+    if all(result.origin == "found" for result in results):
+        return
+    try:
+        rebuild_index(options.results_dir, lambda line: options.say(f"left out of the index: {line}"))
+    except OSError as error:
+        options.say(f"{options.results_dir}: the index could not be written ({error.strerror or error})")
 
 
 def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
@@ -151,16 +167,23 @@ def _evaluate_checkpoint(
     for suite, items in loaded:
         folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
         header = make_header(checkpoint, digest, suite, items, renderer, options)
-        task = Task(suite, items, make_prompts(suite, items, renderer), folder, header)
+        prompts = make_prompts(suite, items, renderer)
+        task = Task(suite, items, prompts, folder, header, seen=fingerprint(folder))
         found = _existing(task, options, report)
         if found:
             done[suite.name] = found
         else:
             tasks.append(task)
-    if tasks:
+    with contextlib.ExitStack() as claims:
+        tasks = [_claim(task, options, claims) for task in tasks]
         for name, result in _run_tasks(checkpoint, digest, tasks, renderer, options, report):
             done[name] = result
     return [done[suite.name] for suite, _ in loaded]
+
+
+def _claim(task: Task, options: Options, claims: contextlib.ExitStack) -> Task:
+    claim = claimed(options.results_dir, task.folder, task.seen, task.header["settings"], options.say)
+    return replace(task, claim=claims.enter_context(claim))
 
 
 def _renderer(checkpoint: Checkpoint, options: Options) -> Renderer:
@@ -172,15 +195,37 @@ def _renderer(checkpoint: Checkpoint, options: Options) -> Renderer:
 def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | None:
     """The stored result where it answers this task, graded again if only the grader has changed."""
     old = None if options.force else read_result(task.folder)
-    if old is None or old["model"]["weights_hash"] != task.header["model"]["weights_hash"]:
+    if old is None:
         return None
-    if old["settings"] != task.header["settings"]:  # another chat template: the rest was checked before
+    reason = _outdated(old, task)
+    if reason:
+        options.say(f"{task.folder}: its result is replaced, since {reason}")
         return None
     if old["hashes"]["suite_hash"] == task.header["hashes"]["suite_hash"]:
         return SuiteResult(task.folder, old, "found")
-    if old["hashes"]["items_sha256"] != task.header["hashes"]["items_sha256"]:
-        return None
-    return regrade_task(task, old, report)
+    with contextlib.ExitStack() as claims:
+        return regrade_task(_claim(task, options, claims), old, report)
+
+
+def _outdated(old: dict[str, Any], task: Task) -> str:
+    """Why a stored result is of another model or question, in words; empty where at most the grader is another."""
+    others = [
+        name
+        for name, value in task.header["model"].items()
+        if name != "path" and old["model"].get(name) != value
+    ]
+    if others:
+        return f"it is of another model ({', '.join(others)})"
+    found = differences(made_with(old), made_with(task.header))
+    if (
+        old["settings"] == task.header["settings"]
+    ):  # the options were checked before: this is the model's own part
+        found = [one for one in found if one.name == "items_sha256"]
+        return "its items are others" if found else ""
+    return (
+        ", ".join(one.words("there", "now") for one in found if one.name != "suite_hash")
+        or "its settings are others"
+    )
 
 
 def _run_tasks(
@@ -192,6 +237,8 @@ def _run_tasks(
     report: Reporter,
 ) -> list[tuple[str, SuiteResult]]:
     """Generate for all tasks with one load of the model at most, then grade each and store it."""
+    if not tasks:
+        return []
     context = _context_length(checkpoint, tasks, options)
     limits = Limits(options.max_new_tokens, context)
     slots = {task.suite.name: make_slots(task, options) for task in tasks}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.checkpoints import Checkpoint
+from dipo_eval.claim import Claim
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.engine import TOO_LONG, Prompt, Sampling
 from dipo_eval.grading import Verdict
@@ -52,6 +53,7 @@ class Options:
     stop: tuple[str, ...] = ()
     thinking: bool | None = None
     base_url: str | None = None
+    say: Callable[[str], None] = lambda line: None  # one line that the user should know
 
     def settings(self) -> dict[str, Any]:
         """The settings of results.json, without the prompt's form, which is the model's."""
@@ -80,6 +82,8 @@ class Task:
     prompts: list[Prompt]
     folder: Path
     header: dict[str, Any]  # results.json without metrics, counts, samples hash and times
+    seen: str = ""  # claim.fingerprint of the folder before anybody asked whether it has to be evaluated
+    claim: Claim | None = None  # set while the task is carried out
 
 
 def make_header(
@@ -227,6 +231,8 @@ def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) ->
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+    if task.claim is not None:
+        task.claim.check()
     return write_suite(task.folder, rows, result)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,8 +16,10 @@ from dipo_eval import gate_report
 from dipo_eval.errors import UserError
 from dipo_eval.gate import SuiteGate, compare_suite, decide, infrastructure, overall
 from dipo_eval.gate_inputs import read_config
-from dipo_eval.results import write_suite
 from dipo_openrlhf.cli import app
+
+# Loaded by path: the tests are no package, so that no installed `tests` can be taken for them.
+STORED = runpy.run_path(str(Path(__file__).with_name("stored_results.py")))
 
 
 def scores(*columns: list[float]) -> dict[str, list[float]]:
@@ -163,20 +166,10 @@ def test_false_alarms_and_power_by_long_simulation(n, k):
 
 
 def store(results: Path, checkpoint: str, given: dict, suite: str = "gsm8k", **changes) -> None:
-    rows = [
-        {"item_id": item, "sample": i, "status": "correct" if score else changes.get("wrong", "wrong")}
-        for item, samples in given.items()
-        for i, score in enumerate(samples)
-    ]
-    settings = {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 64, "prompt_form": "chat"}
-    result = {
-        "run": "run",
-        "checkpoint": checkpoint,
-        "suite": suite,
-        "settings": settings | changes.get("settings", {}),
-        "hashes": {"items_sha256": changes.get("items", "i"), "suite_hash": changes.get("grader", "g")},
-    }
-    write_suite(results / "run" / checkpoint / suite, rows, result)
+    rows = STORED["rows_of"](given, changes.get("wrong", "wrong"))
+    hashes = {"items_sha256": changes.get("items", "i"), "suite_hash": changes.get("grader", "g")}
+    more = {"settings": changes.get("settings", {}), "hashes": hashes, **changes.get("result", {})}
+    STORED["store"](results, checkpoint, rows, suite, **more)
 
 
 def gate(results: Path, *arguments: str):
@@ -212,7 +205,7 @@ def test_the_exit_status_is_the_verdict(tmp_path, lost, gained, status, word):
     [
         ({"items": "other"}, "other items"),
         ({"grader": "other"}, "other versions of the grader"),
-        ({"settings": {"temperature": 1.0}}, "temperature is 1.0 for the candidate and 0.0"),
+        ({"settings": {"temperature": 1.0}}, "temperature is 1 for the candidate and 0"),
         ({"wrong": "undecided"}, "undecided"),
     ],
 )

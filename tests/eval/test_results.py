@@ -51,7 +51,10 @@ def make_result(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         "step": 1,
         "suite": "gsm8k",
         "model": {"path": "m", "weights_hash": "w"},
-        "hashes": {"suite_hash": "s"},
+        "settings": {"temperature": 0.0},
+        "hashes": {"items_sha256": "i", "suite_hash": "s"},
+        "versions": {},
+        "seconds": {},
         "n_items": len(rows),
         "n_samples_per_item": 1,
         "created": "2026-01-01T00:00:00+00:00",
@@ -123,7 +126,8 @@ def test_any_response_stays_on_its_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", ["truncate", "edit", "drop_samples", "drop_results", "half_json", "schema", "list"]
+    "harm",
+    ["truncate", "edit", "drop_samples", "drop_results", "half_json", "schema", "list", "bare", "deep"],
 )
 def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> None:
     folder = write_example(tmp_path)
@@ -141,8 +145,12 @@ def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> N
     elif harm == "schema":
         results.write_text(results.read_text().replace('"schema": 1', '"schema": 2'))
     else:
-        results.write_text("[]")
+        texts = {"list": "[]", "bare": '{"schema": 1}', "deep": "[" * 200_000}
+        results.write_text(texts[harm])
     assert read_result(folder) is None
+    said: list[str] = []
+    assert list(iter_results(tmp_path, verify=True, left_out=said.append)) == []
+    assert [str(folder) in line and "\n" not in line for line in said] == [True] * (harm != "drop_results")
 
 
 def test_a_failing_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path) -> None:
@@ -164,17 +172,20 @@ def test_a_number_that_json_does_not_know_is_refused_before_anything_is_written(
 def test_a_killed_writer_never_leaves_a_mixed_result(tmp_path: Path) -> None:
     """A process that rewrites one result again and again is killed at some point: whole, or no result."""
     script = textwrap.dedent("""
-        import sys
+        import json, sys
         from pathlib import Path
         from dipo_eval.results import write_suite
+        result = json.loads(sys.argv[2])
         print("ready", flush=True)
         for i in range(10**9):
-            rows = [{"item_id": str(j), "turn": i} for j in range(200)]
-            write_suite(Path(sys.argv[1]), rows, {"turn": i})
+            row = {"sample": 0, "status": "wrong", "turn": i}
+            write_suite(Path(sys.argv[1]), [{"item_id": str(j), **row} for j in range(200)], {**result, "turn": i})
     """)
     folder = tmp_path / "r" / "c" / "s"
+    command = [sys.executable, "-c", script, str(folder), json.dumps(make_result([make_row("a")]))]
+    found = 0
     for wait in (0.05, 0.11, 0.17):
-        process = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
@@ -185,7 +196,9 @@ def test_a_killed_writer_never_leaves_a_mixed_result(tmp_path: Path) -> None:
             process.stdout.close()
         result = read_result(folder)
         if result is not None:
+            found += 1
             assert {row["turn"] for row in read_samples(folder)} == {result["turn"]}
+    assert found > 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from dipo_eval import not_finite
 from dipo_openrlhf.openrlhf_patch import run_log
 
 
@@ -26,6 +27,39 @@ def test_metrics_are_plain_json(tmp_path):
         3, 1.5, None, None, "words", None, True,
     )  # fmt: skip
     assert "generated_samples" not in row
+    assert row["not_finite"] == {"b": "nan"}
+
+
+def test_losses_that_are_no_numbers_are_told_apart_from_figures_that_are_missing(tmp_path):
+    status = {
+        "policy_loss": torch.tensor(float("nan")), "actor_grad_norm": float("inf"), "vllm_kl": float("-inf"),
+        "entropy_loss": 0.5, "kl": None, "dipo/threshold_ppl": float("nan"), "dipo/delta": None,
+    }  # fmt: skip
+    run_log.append_metrics(tmp_path, 1, {"policy_loss": 0.25, "dipo/threshold_ppl": None})
+    run_log.append_metrics(tmp_path, 2, status)
+    first, second = run_log.read_metrics(tmp_path)
+    assert "not_finite" not in first
+    assert second["policy_loss"] is None
+    assert not_finite.not_finite(first) == {}
+    assert not_finite.not_finite(second) == {
+        "policy_loss": "NaN", "actor_grad_norm": "infinite", "vllm_kl": "minus infinity",
+    }  # fmt: skip
+    assert not_finite.sentence([first]) is None
+    said = not_finite.sentence([first, second])
+    assert said is not None
+    assert said.startswith(
+        "not a number: actor_grad_norm at step 2 (infinite); policy_loss at step 2 (NaN); "
+    )
+    # A log from before the kinds were written: a loss is never missing.
+    assert not_finite.not_finite({"step": 1, "policy_loss": None, "kl": None}) == {
+        "policy_loss": "not a number"
+    }
+
+
+def test_lines_that_are_no_steps_are_skipped(tmp_path):
+    lines = [b"[1]", b'{"x": 1}', b'{"step": "2"}', b"\xff", b"[" * 100_000, b'{"step": 4}']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert run_log.read_metrics(tmp_path) == [{"step": 4}]
 
 
 def test_a_repeated_step_counts_once_and_a_broken_line_not_at_all(tmp_path):

@@ -9,6 +9,7 @@ function el(tag, className, text) {
 }
 const byId = (id) => document.getElementById(id);
 const data = (id) => JSON.parse(byId(id).textContent);
+const comparisons = byId("comparisons") && data("comparisons");
 const number = (n) => n.toLocaleString("en-US");
 const plural = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
 
@@ -147,8 +148,15 @@ function setupTable(table) {
   showRows();
 }
 
+// Why result `now` cannot be compared with result `before`; "" where it can.
+function whyApart(now, before) {
+  const { made, apart } = comparisons;
+  if (before === undefined || made[now] === made[before]) return "";
+  return apart[`${made[now]},${made[before]}`] ?? "made with other settings";
+}
+
 function setupBaseline() {
-  const { pairs, baselines } = data("comparisons");
+  const { pairs, baselines } = comparisons;
   const select = byId("baseline");
   baselines.forEach((base, i) => {
     const option = el("option", "", `${base.run}/${base.checkpoint}`);
@@ -168,7 +176,8 @@ function setupBaseline() {
       const other = base.results[row.dataset.suite];
       const own = String(other) === row.dataset.index;
       row.classList.toggle("baseline", own);
-      fillDifference(row.querySelector(".difference"), own, pair(row.dataset.index, other));
+      const found = pair(row.dataset.index, other);
+      fillDifference(row.querySelector(".difference"), own, found, whyApart(row.dataset.index, other));
     }
   });
 }
@@ -183,8 +192,12 @@ function pValue(scaled) {
   return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`;
 }
 
-function fillDifference(cell, own, found) {
+function fillDifference(cell, own, found, why) {
   cell.dataset.v = found ? found[0] : "";
+  if (why && !own) {
+    cell.replaceChildren(el("span", "none", "not comparable"), el("span", "sub apart", visible(why)));
+    return;
+  }
   if (own || !found) {
     cell.replaceChildren(el("span", "none", own ? "baseline" : "no common items"));
     return;
@@ -233,7 +246,7 @@ function setupSamples({ strings, suites, sets }) {
     const options = () => members.map(([set, i]) => option(name(set), i));
     ui.set.replaceChildren(...options());
     ui.other.replaceChildren(...options(), option("nothing", ""));
-    const base = data("comparisons").baselines.find((b) => b.chosen);
+    const base = comparisons.baselines.find((b) => b.chosen);
     const before = members.find(([set]) => base && name(set) === name(base)) ?? members[0];
     const now = members.filter((member) => member !== before).at(-1) ?? before;
     ui.set.value = now[1];
@@ -241,7 +254,7 @@ function setupSamples({ strings, suites, sets }) {
   }
   // "lost", "gained" or "" for one item between the compared checkpoint and the shown one.
   function change(item, set, other) {
-    if (!other || set.items[item] === "-" || other.items[item] === "-") return "";
+    if (!other || whyApart(set.index, other.index) || set.items[item] === "-" || other.items[item] === "-") return "";
     const [now, before] = [set.items[item] === "R", other.items[item] === "R"];
     return now === before ? "" : now ? "gained" : "lost";
   }
@@ -258,7 +271,9 @@ function setupSamples({ strings, suites, sets }) {
     const [set, other] = [chosen(ui.set), compared()];
     found = set.rows.filter((row) => matches(row, set, other));
     let text = `${plural(found.length, "sample")} match; this page holds ${number(set.rows.length)} of the checkpoint's ${number(set.total)}.`;
-    if (other) {
+    const why = other && whyApart(set.index, other.index);
+    if (why) text += ` Not comparable with ${name(other)}: ${visible(why)}.`;
+    else if (other) {
       const changes = Array.from(set.items, (_, item) => change(item, set, other));
       const tally = (kind) => changes.filter((c) => c === kind).length;
       text += ` Against ${name(other)}: ${plural(tally("lost"), "item")} went from right to wrong, ${number(tally("gained"))} from wrong to right.`;

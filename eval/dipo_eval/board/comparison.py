@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import numpy as np
 from scipy import stats
 
 from dipo_eval.board.load import Result
+from dipo_eval.comparable import differences as settings_apart
+from dipo_eval.comparable import refusal
 from dipo_eval.statistics import carrying_degrees, paired_difference
 
 Flips = dict[str, str]
@@ -33,11 +36,20 @@ class Difference:
         return "worse" if self.high < 0 else "not settled"
 
 
+def apart(candidate: Result, baseline: Result) -> str:
+    """Why two results cannot be compared, in words (dipo_eval.comparable); empty where they can."""
+    if candidate.made == baseline.made:
+        return ""
+    return refusal(settings_apart(candidate.made, baseline.made))
+
+
 def difference(candidate: Result, baseline: Result) -> Difference | None:
-    """The paired difference of per-item accuracy; None with fewer than two items in common.
+    """The paired difference of per-item accuracy; None with fewer than two items in common, or where apart says why.
 
     Each item is one cluster: its samples are averaged first, so several samples of an item count once.
     """
+    if apart(candidate, baseline):
+        return None
     ours, theirs = candidate.item_scores, baseline.item_scores
     items = [item for item in ours if item in theirs]
     if len(items) < 2:
@@ -51,16 +63,17 @@ def difference(candidate: Result, baseline: Result) -> Difference | None:
 def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Difference]:
     """`difference` of every ordered pair of results, in one pass over arrays: what 2,450 pairs a suite need.
 
-    Pairs with fewer than two items in common are left out.
+    Pairs with fewer than two items in common, and those that are apart, are left out.
     """
     items = {item: i for i, item in enumerate(dict.fromkeys(item for r in results for item in r.item_scores))}
     scores = np.full((len(results), len(items)), np.nan)
     for i, result in enumerate(results):
         scores[i, [items[item] for item in result.item_scores]] = list(result.item_scores.values())
     found: dict[tuple[int, int], Difference] = {}
+    alike = functools.cache(lambda ours, theirs: not refusal(settings_apart(ours, theirs)))
     for i in range(len(results)):
         for j, shift in enumerate(_against_others(scores, i, results), start=i + 1):
-            if shift is not None:
+            if shift is not None and alike(results[i].made, results[j].made):
                 found[i, j] = shift
                 found[j, i] = Difference(-shift.mean, -shift.high, -shift.low, shift.p_value, shift.n_items)
     return found
@@ -94,8 +107,11 @@ def _against_others(
 def flips(candidate: Result, baseline: Result) -> Flips:
     """The items that are right in one and not in the other.
 
-    An item is right when more than half of its samples are correct: with one sample, when that one is.
+    An item is right when more than half of its samples are correct: with one sample, when that one is. None where the
+    two are apart.
     """
+    if apart(candidate, baseline):
+        return {}
     ours, theirs = candidate.item_scores, baseline.item_scores
     changed: Flips = {}
     for item, score in ours.items():

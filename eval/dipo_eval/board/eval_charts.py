@@ -8,6 +8,7 @@ from dipo_eval.board import numbers
 from dipo_eval.board.charts import Chart, Series
 from dipo_eval.board.load import Metric, Result
 
+UNLIKE = "Not all points were made alike: settings, items or graders differ, and so do not compare."
 RUN_COLOURS = ("blue", "orange", "green", "purple", "sky", "red")
 
 
@@ -35,11 +36,17 @@ def accuracy_charts(results: Sequence[Result], baseline: tuple[str, str] | None 
                 xs=[float(step) for step in steps],
                 series=[s for s in series if any(v is not None for v in s.values)],
                 fmt=numbers.percent,
-                note=f"{numbers.plural(n, 'item')}; bands are 95% intervals." if n else "",
+                note=(f"{numbers.plural(n, 'item')}; bands are 95% intervals." if n else "")
+                + _unlike(of_suite),
                 cap=1.0,
             )
         )
     return charts
+
+
+def _unlike(results: Sequence[Result]) -> str:
+    """A warning where the points of a chart were not made alike."""
+    return "" if len({result.made for result in results}) < 2 else f" {UNLIKE}"
 
 
 def _baseline_line(

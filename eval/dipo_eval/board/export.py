@@ -14,7 +14,7 @@ from dipo_eval.board.load import Metric
 CSV_COLUMNS = (
     "run", "checkpoint", "step", "suite", "accuracy", "low", "high", "difference", "difference_low",
     "difference_high", "p_value", "common_items", "n_items", "n_samples_per_item", "truncated", "undecided",
-    "pass_at_k", "maj_at_k", "official",
+    "pass_at_k", "maj_at_k", "official", "not_comparable",
 )  # fmt: skip
 
 
@@ -31,7 +31,13 @@ def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
     for row in table:
         shift, detail, verdict = difference_words(row.difference)
         difference = (
-            "baseline" if row.is_baseline else f"{shift} ({detail}): {verdict}" if shift else numbers.DASH
+            "baseline"
+            if row.is_baseline
+            else f"{shift} ({detail}): {verdict}"
+            if shift
+            else cell(f"not comparable: {row.apart}")
+            if row.apart
+            else numbers.DASH
         )
         accuracy = numbers.DASH
         if row.accuracy:
@@ -71,7 +77,7 @@ def _csv_cells(row: Row) -> list[object]:
     change = [shift.mean, shift.low, shift.high, shift.p_value, shift.n_items] if shift else [None] * 5
     counts = [row.n_items, row.n_samples, result.counts.get("truncated"), result.counts.get("undecided")]
     over_k = [metric.value if metric else None for metric in (result.highest("pass"), result.highest("maj"))]
-    return [*names, *level, *change, *counts, *over_k, _text(_official(row))]
+    return [*names, *level, *change, *counts, *over_k, _text(_official(row)), _text(row.apart)]
 
 
 def _share(metric: Metric | None) -> str:

@@ -9,6 +9,9 @@ from typing import Any
 
 from dipo_eval.board.load import Result
 
+LONGEST = 2000
+"""Characters of a value."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -33,9 +36,14 @@ def _flat(result: Result) -> dict[str, str]:
         f"{group}: {name}": _text(value)
         for group, table in result.details.items()
         for name, value in table.items()
+        if len(name) <= LONGEST
     }
     return {**facts, "created": result.created or "not stated"}
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        return "nested too deeply to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... ({len(text):,} characters)"

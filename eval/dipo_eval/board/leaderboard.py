@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipo_eval.board import numbers
-from dipo_eval.board.comparison import Difference, difference, differences_among
+from dipo_eval.board.comparison import Difference, apart, difference, differences_among
 from dipo_eval.board.load import Metric, Result
 
 MAX_PAIRS = 60_000
@@ -20,13 +20,14 @@ Differences = dict[tuple[int, int], Difference | None]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the leaderboard. `baseline` is the baseline's own line."""
+    """One line of the leaderboard. `apart`: why it cannot be compared with the baseline, empty where it can."""
 
     index: int
     result: Result
     accuracy: Metric | None
     difference: Difference | None
     is_baseline: bool
+    apart: str = ""
 
     @property
     def n_items(self) -> int | None:
@@ -49,16 +50,18 @@ class Headline:
     accuracy: Metric
     difference: Difference | None
     baseline: str | None
+    apart: str = ""
 
 
 @dataclass(frozen=True)
 class Duel:
-    """The last checkpoints of two runs on one suite: `ours` minus `theirs`."""
+    """The last checkpoints of two runs on one suite: `ours` minus `theirs`, or why they are `apart`."""
 
     suite: str
     ours: str
     theirs: str
-    difference: Difference
+    difference: Difference | None
+    apart: str = ""
 
 
 def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None) -> Differences:
@@ -89,6 +92,7 @@ def rows(
             accuracy=result.accuracy,
             difference=differences.get((i, at_baseline.get(result.suite, -1))),
             is_baseline=result.model_key == baseline,
+            apart=apart(result, results[at_baseline[result.suite]]) if result.suite in at_baseline else "",
         )
         for i, result in enumerate(results)
     ]
@@ -108,6 +112,7 @@ def headlines(table: Sequence[Row], baseline: tuple[str, str] | None) -> list[He
             accuracy=row.accuracy,
             difference=row.difference,
             baseline=None if row.is_baseline or baseline is None else "/".join(baseline),
+            apart=row.apart,
         )
         for row in last.values()
         if row.accuracy is not None and (not row.is_baseline or len(last) == 1)
@@ -123,9 +128,9 @@ def duels(table: Sequence[Row]) -> list[Duel]:
     for suite in dict.fromkeys(suite for suite, _ in last):
         first, *others = [result for (of, _), result in last.items() if of == suite]
         for other in others:
-            shift = difference(other, first)
-            if shift is not None:
-                found.append(Duel(suite, "/".join(other.model_key), "/".join(first.model_key), shift))
+            shift, why = difference(other, first), apart(other, first)
+            if shift is not None or why:
+                found.append(Duel(suite, "/".join(other.model_key), "/".join(first.model_key), shift, why))
     return found[:MAX_DUELS]
 
 

@@ -6,7 +6,6 @@ evaluation must not hide forty good ones.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any
 
 from dipo_eval.board.official import Official, read_official
 from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
-
-SCHEMA = 1
+from dipo_eval.comparable import Made, made_with
+from dipo_eval.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,21 @@ class Result:
             hits.setdefault(item, []).append(status == "correct")
         return {item: sum(of_item) / len(of_item) for item, of_item in hits.items()}
 
+    @cached_property
+    def made(self) -> Made:
+        """What has to be alike in two results that are compared."""
+        return made_with(self.details)
+
     def highest(self, prefix: str) -> Metric | None:
         """The metric `prefix`@k of the largest k, such as pass@8; None where there is none."""
-        ks = [name.removeprefix(f"{prefix}@") for name in self.metrics if name.startswith(f"{prefix}@")]
-        largest = max((int(k) for k in ks if k.isdecimal()), default=None)
-        return None if largest is None else self.metrics.get(f"{prefix}@{largest}")
+        found = {k: metric for name, metric in self.metrics.items() if (k := _k_of(name, prefix))}
+        return found[max(found)] if found else None
+
+
+def _k_of(name: str, prefix: str) -> int | None:
+    """8 of pass@8; None for another metric, and for what is no number of samples."""
+    head, _, k = name.partition("@")
+    return int(k) if head == prefix and k.isascii() and k.isdecimal() and len(k) <= 9 else None
 
 
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -98,7 +107,7 @@ def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Re
             files = signature(path.parent)
             if path.parent not in known or known[path.parent][0] != files:
                 known[path.parent] = (files, *_read(path, names))
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             known.pop(path.parent, None)
             problems.append(f"{where} could not be read and is left out: {error}")
             continue
@@ -121,19 +130,34 @@ def signature(folder: Path) -> Signature:
 
 def _read(path: Path, names: dict[SampleKey, SampleKey]) -> tuple[Result, list[str]]:
     """The result of one results.json, and what is wrong with the files beside it; ValueError where it is none."""
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = parse_json(path.read_bytes())
     result = parse_result(data, path.parent)
     samples = scan(path.parent, names)
     stated = result.details["hashes"].get("samples_sha256")
     official, problems = read_official(path.parent, samples.sha256)
     result = replace(result, statuses=samples.statuses, offsets=samples.offsets, official=official)
-    return result, _sample_problems(samples, stated) + _disagreement(result) + problems
+    return result, _left_out(data) + _sample_problems(samples, stated) + _disagreement(result) + problems
+
+
+def _left_out(data: dict[str, Any]) -> list[str]:
+    """What a results.json of this schema lacks, and which of its metrics cannot be shown."""
+    missing = [
+        name for name in ("settings", "hashes", "metrics", "model") if not isinstance(data.get(name), dict)
+    ]
+    problems = [f"has no {' and no '.join(missing)}"] if missing else []
+    names = [name for name in _table(data.get("metrics")) if name not in _metrics(data.get("metrics"))]
+    if names:
+        listed = ", ".join(shown(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+        problems.append(f"metrics without a number or with too long a name are left out: {listed}")
+    return problems
 
 
 def _sample_problems(samples: Samples, stated: object) -> list[str]:
     problems = [f"its samples could not be read to the end: {samples.error}"] if samples.error else []
     if samples.broken:
-        problems.append(f"{samples.broken} of its sample rows could not be read and are left out")
+        problems.append(
+            f"{samples.broken} of its sample rows could not be read and are left out ({samples.first})"
+        )
     if stated and samples.sha256 and not problems and stated != samples.sha256:
         problems.append(
             "its stored samples are not those that it was made from: evaluate this checkpoint again"
@@ -154,9 +178,9 @@ def parse_result(data: Any, folder: Path) -> Result:
         raise ValueError(f"schema is {data.get('schema')!r}, this version reads {SCHEMA}")
     checkpoint_dir = folder.parent
     return Result(
-        run=str(data.get("run") or checkpoint_dir.parent.name),
-        checkpoint=str(data.get("checkpoint") or checkpoint_dir.name),
-        suite=str(data.get("suite") or folder.name),
+        run=_name(data.get("run"), checkpoint_dir.parent.name),
+        checkpoint=_name(data.get("checkpoint"), checkpoint_dir.name),
+        suite=_name(data.get("suite"), folder.name),
         step=whole(data.get("step")),
         n_items=whole(data.get("n_items")),
         n_samples_per_item=whole(data.get("n_samples_per_item")),
@@ -165,9 +189,14 @@ def parse_result(data: Any, folder: Path) -> Result:
         details={
             name: _table(data.get(name)) for name in ("model", "settings", "hashes", "versions", "seconds")
         },
-        created=str(data.get("created") or ""),
+        created=_name(data.get("created"), ""),
         folder=folder,
     )
+
+
+def _name(value: Any, otherwise: str) -> str:
+    """A text that fits into a heading, else what the folder is called."""
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else otherwise
 
 
 def _disagreement(result: Result) -> list[str]:
@@ -186,17 +215,22 @@ def _metrics(value: Any) -> dict[str, Metric]:
     for name, raw in _table(value).items():
         fields = raw if isinstance(raw, dict) else {"value": raw}
         central = number(fields.get("value"))
-        if central is None:
+        if central is None or len(name) > LONGEST_NAME:
             continue
         found[name] = Metric(
             value=central,
             low=number(fields.get("low")),
             high=number(fields.get("high")),
-            n=whole(fields.get("n")),
-            k=whole(fields.get("k")),
-            interval=str(fields["interval"]) if fields.get("interval") else None,
+            n=_at_least(0, fields.get("n")),
+            k=_at_least(1, fields.get("k")),
+            interval=_name(fields.get("interval"), "") or None,
         )
     return found
+
+
+def _at_least(least: int, value: Any) -> int | None:
+    count = whole(value)
+    return None if count is None or count < least else count
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.board import numbers
 from dipo_eval.board.stored import SampleKey, number, row_key, whole
+from dipo_eval.stored_checks import LONGEST_NAME, parse_json
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], li
     problems: list[str] = []
     for path in sorted(folder.glob("official_*.json")):
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_bytes())
             if not isinstance(data, dict) or data.get("schema") != 1:
                 raise ValueError("not of schema 1")
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             problems.append(f"{path.name} could not be read and is left out: {error}")
             continue
         if data.get("samples_sha256") != samples_sha256:
@@ -62,14 +62,16 @@ def _parse(data: dict[str, Any]) -> Official:
         if isinstance(row, dict):
             disagreements.setdefault(row_key(row), []).append((str(row.get("metric")), _said(row)))
     return Official(
-        harness=str(data.get("harness")),
-        version=str(data.get("version")),
+        harness=str(data.get("harness"))[:LONGEST_NAME],
+        version=str(data.get("version"))[:LONGEST_NAME],
         metrics={
             str(name): OfficialMetric(
                 value, whole(raw.get("n")), number(raw.get("ours")), whole(raw.get("disagreements"))
             )
             for name, raw in (metrics.items() if isinstance(metrics, dict) else ())
-            if isinstance(raw, dict) and (value := number(raw.get("value"))) is not None
+            if len(name) <= LONGEST_NAME
+            and isinstance(raw, dict)
+            and (value := number(raw.get("value"))) is not None
         },
         disagreements=disagreements,
     )

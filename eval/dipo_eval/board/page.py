@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from dipo_eval.board import marks, numbers
 from dipo_eval.board.charts import render
-from dipo_eval.board.comparison import choose_baseline
+from dipo_eval.board.comparison import apart, choose_baseline
 from dipo_eval.board.embed import csp_hash, json_script
 from dipo_eval.board.eval_charts import accuracy_charts
 from dipo_eval.board.facts import collect_facts
@@ -33,10 +33,14 @@ from dipo_eval.board.runlog import RunLog
 from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
 from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence, without_secrets
+from dipo_eval.comparable import Made
 from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
 
 HERE = Path(__file__).parent
+MAX_APART = 1000
+"""Above so many pairs that cannot be compared the page says only that, and its settings say why."""
+
 SHOWN_ROWS = 100
 """Rows of the leaderboard that are drawn before the reader asks for all: 500 take a second to lay out."""
 
@@ -228,9 +232,13 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
         for (i, j), found in data.differences.items()
         if found and (i < j or (j, i) not in data.differences)
     }
-    bases = {j for _, j in data.differences}
+    made, words = _apart(data.results)
+    told = {int(number) for pair in words for number in pair.split(",")}
+    bases = {j for _, j in data.differences} | {j for j, number in enumerate(made) if number in told}
     return {
         "pairs": pairs,
+        "made": made,
+        "apart": words,
         "baselines": [
             {
                 "run": run,
@@ -245,3 +253,18 @@ def _comparisons(data: BoardData) -> dict[str, Any]:
             or any(data.results[j].model_key == (run, checkpoint) for j in bases)
         ],
     }
+
+
+def _apart(results: Sequence[Result]) -> tuple[list[int], dict[str, str]]:
+    """A number for each result, alike where they can be compared; and "a,b" -> why a cannot be compared with b."""
+    first: dict[tuple[str, Made], int] = {}
+    made = [first.setdefault((result.suite, result.made), i) for i, result in enumerate(results)]
+    pairs = [
+        (a, b)
+        for a in first.values()
+        for b in first.values()
+        if a != b and results[a].suite == results[b].suite
+    ]
+    if len(pairs) > MAX_APART:
+        return made, {}
+    return made, {f"{a},{b}": apart(results[a], results[b]) for a, b in pairs}

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.board.stored import number
+from dipo_eval.board.stored import number, whole
 from dipo_eval.errors import UserError
+from dipo_eval.not_finite import sentence
+from dipo_eval.stored_checks import LONGEST_NAME
 from dipo_eval.yaml_file import read_yaml
 
 MAX_POINTS = 240
@@ -52,8 +54,11 @@ def read_run_log(run_dir: Path) -> RunLog:
             "object with a step and are left out"
         )
     recipe, recipe_problems = _read_recipe(run_dir)
-    name = str(recipe.get("name") or run_dir.resolve().name)
-    return RunLog(name, drop_superseded(rows), recipe, tuple(problems + recipe_problems))
+    name = str(recipe.get("name") or run_dir.resolve().name)[:LONGEST_NAME]
+    rows = drop_superseded(rows)
+    broken = sentence(rows)
+    problems += [f"{run_dir.name}/metrics.jsonl: {broken}"] if broken else []
+    return RunLog(name, rows, recipe, tuple(problems + recipe_problems))
 
 
 def drop_superseded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -86,8 +91,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    step = number(row.get("step")) if isinstance(row, dict) else None
-    return None if step is None else {**row, "step": int(step)}
+    step = whole(row.get("step")) if isinstance(row, dict) else None
+    return None if step is None else {**row, "step": step}
 
 
 def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:

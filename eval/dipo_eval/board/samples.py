@@ -87,7 +87,12 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, list) and value and all(_is_message(part) for part in value):
         return "\n\n".join(f"[{part['role']}]\n{part['content']}" for part in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
+    try:
+        return (
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
+        )
+    except RecursionError:
+        return "(nested too deeply to show)"
 
 
 def _is_message(value: Any) -> bool:
@@ -186,6 +191,7 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
                 row["official"] = said
         sets.append(
             {
+                "index": i,
                 "run": result.run,
                 "checkpoint": result.checkpoint,
                 "suite": result.suite,

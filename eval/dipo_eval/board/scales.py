@@ -56,7 +56,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = None) -> tuple[float, float]:
-    """[low, high] widened to round numbers, to 0 where asked or near; `cap` limits the top."""
+    """[low, high] widened to round numbers, to 0 where asked or near; `cap` limits the top, but never below the data."""
+    top = high
     if low >= 0 and (from_zero or low < 0.3 * high):
         low = 0.0
     if high - low <= 1e-9 * abs(high):  # one value, but for rounding
@@ -64,7 +65,7 @@ def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = 
         low, high = (low if low == 0 else low - room), high + room
     step = nice_step(high - low, 5)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    return (low, high if cap is None else min(high, cap))
+    return (low, high if cap is None or top > cap else min(high, cap))
 
 
 def runs_of_points(points: Sequence[Point | None]) -> list[list[Point]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.results import open_samples, samples_file
+from dipo_eval.stored_checks import MOST, STATUSES, parse_row
 
-STATUSES = ("correct", "wrong", "undecided")
+LARGEST = 1e100
+"""A number above this is none that can be drawn: sums and squares of it would be infinite."""
+
 SampleKey = tuple[str, int]
 """(item id, index of the sample among that item's samples)."""
 
@@ -21,7 +23,7 @@ _STATUS = {status: status for status in STATUSES}
 
 @dataclass
 class Samples:
-    """Verdict and place (in bytes of the unpacked file) of each row; `broken` counts rows that are none.
+    """Verdict and place (in bytes of the unpacked file) of each row; `broken` counts rows that are none, `first` is one.
 
     `sha256` is that of the unpacked file, empty where there is none; `error` says why reading ended early.
     """
@@ -29,6 +31,7 @@ class Samples:
     statuses: dict[SampleKey, str] = field(default_factory=dict)
     offsets: dict[SampleKey, int] = field(default_factory=dict)
     broken: int = 0
+    first: str = ""
     sha256: str = ""
     error: str = ""
 
@@ -36,16 +39,17 @@ class Samples:
 def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
     """The samples of a folder. `names` shares equal keys between checkpoints: most of the memory is theirs."""
     found = Samples()
-    path = samples_file(folder)
-    if path is None:
-        return found
     digest = hashlib.sha256()
     place = 0
     try:
+        path = samples_file(folder)
+        if path is None:
+            return found
         with open_samples(path) as lines:
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 digest.update(line)
-                _add(found, line, place, names)
+                if line.strip():
+                    _add(found, line, number, place, names)
                 place += len(line)
         found.sha256 = digest.hexdigest()
     except OSError as error:
@@ -53,31 +57,35 @@ def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
     return found
 
 
-def _add(found: Samples, line: bytes, place: int, names: dict[SampleKey, SampleKey]) -> None:
-    if not line.strip():
-        return
-    row = _parse(line)
-    status = _STATUS.get(row["status"]) if row is not None and isinstance(row.get("status"), str) else None
-    if row is None or status is None or "item_id" not in row:
+def _add(found: Samples, line: bytes, number: int, place: int, names: dict[SampleKey, SampleKey]) -> None:
+    try:
+        row = parse_row(line)
+        key = row_key(row)
+        if key in found.statuses:
+            raise ValueError("its item and sample are there twice")
+    except ValueError as error:
         found.broken += 1
+        found.first = found.first or f"line {number}: {error}"
         return
-    key = row_key(row)
     key = names.setdefault(key, key)
-    found.statuses[key] = status
+    found.statuses[key] = _STATUS[row["status"]]
     found.offsets[key] = place
 
 
 def rows_at(folder: Path, offsets: Mapping[SampleKey, int]) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
     """The rows at these places, in the order of the file; one that has changed meanwhile is left out."""
-    path = samples_file(folder) if offsets else None
-    if path is None:
-        return
     try:
+        path = samples_file(folder) if offsets else None
+        if path is None:
+            return
         with open_samples(path) as lines:
             for key, place in sorted(offsets.items(), key=lambda pair: pair[1]):
                 lines.seek(place)
-                row = _parse(lines.readline())
-                if row is not None and row.get("status") in STATUSES and row_key(row) == key:
+                try:
+                    row = parse_row(lines.readline())
+                except ValueError:
+                    continue
+                if row_key(row) == key:
                     yield key, row
     except OSError:
         return
@@ -89,25 +97,17 @@ def row_key(row: Mapping[str, Any]) -> SampleKey:
 
 
 def number(value: Any) -> float | None:
-    """`value` as a finite float, else None (bool, text, NaN and infinity are no numbers here)."""
+    """`value` as a float, else None (bool, text, NaN, infinity and what is beyond LARGEST are no numbers here)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         as_float = float(value)
     except OverflowError:
         return None
-    return as_float if math.isfinite(as_float) else None
+    return as_float if math.isfinite(as_float) and abs(as_float) <= LARGEST else None
 
 
 def whole(value: Any) -> int | None:
-    """`value` as an int, else None."""
+    """`value` as an int of a size that can be counted, else None."""
     as_float = number(value)
-    return None if as_float is None else int(as_float)
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line.decode("utf-8", errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return row if isinstance(row, dict) else None
+    return None if as_float is None or abs(as_float) > MOST else int(as_float)

@@ -43,7 +43,7 @@ def export_command(
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         raise UserError(f"--format {unknown[0] if unknown else formats!r}: choose from {', '.join(FORMATS)}")
-    found = find_evaluated(results, run, checkpoint)
+    found = find_evaluated(results, run, checkpoint, lambda line: typer.echo(f"left out: {line}", err=True))
     if model_id and len(found) > 1:
         raise UserError(
             f"--model-id names one model, and there are {len(found)} checkpoints; add --run, --checkpoint"

@@ -121,7 +121,7 @@ def _metric(one: SuiteSamples, identifier: str, name: str) -> dict[str, Any]:
             "metric_kind": kind.partition("/")[0],
             "metric_unit": "proportion",
             "metric_parameters": {"samples_per_item": metric["k"]}
-            | ({"k": int(parameter)} if parameter else {}),
+            | ({"k": int(parameter)} if parameter.isascii() and parameter.isdecimal() else {}),
             "lower_is_better": False,
             "score_type": "continuous",
             "min_score": 0,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.results import iter_results, read_samples, write_atomic
+from dipo_eval.results import RESULTS, iter_results, load_complete, write_atomic
 from dipo_eval.suites import all_suites
 from dipo_eval.suites.base import Suite
 
 Row = dict[str, Any]
+SETTINGS = ("engine", "dtype", "temperature", "top_p", "max_new_tokens", "max_model_len", "limit", "seed")
+FIELDS = ("prompt", "response", "gold", "extracted", "reason", "prompt_tokens", "response_tokens")
 
 
 @dataclass(frozen=True)
@@ -66,27 +68,49 @@ class Identity:
         return self.model_id or f"{evaluated.run}/{evaluated.checkpoint}"
 
 
-def find_evaluated(results_dir: Path, run: str | None, checkpoint: str | None) -> list[Evaluated]:
-    """The checkpoints with whole results (hash compared). Raises UserError where there are none, naming what there is."""
+def find_evaluated(
+    results_dir: Path,
+    run: str | None,
+    checkpoint: str | None,
+    left_out: Callable[[str], None] = lambda line: None,
+) -> list[Evaluated]:
+    """The checkpoints with whole results. Raises UserError where there are none, naming what there is.
+
+    `left_out` is told in one line of each results.json that is none; one whose samples are not its own is a UserError.
+    """
     if not results_dir.is_dir():
         raise UserError(f"{results_dir}: no such folder; `dipo eval ... --results {results_dir}` writes one")
-    found: dict[tuple[str, str], list[tuple[Path, dict[str, Any]]]] = {}
+    found: dict[tuple[str, str], list[Path]] = {}
     seen: list[str] = []
-    for folder, result in iter_results(results_dir, verify=True):
+    for folder, _ in iter_results(results_dir, verify=True, left_out=left_out):
         key = (folder.parts[-3], folder.parts[-2])
         seen.append("/".join(key))
         if run in (None, key[0]) and checkpoint in (None, key[1]):
-            found.setdefault(key, []).append((folder, result))
+            found.setdefault(key, []).append(folder)
     if not found:
         wanted = "/".join(part or "*" for part in (run, checkpoint))
         known = ", ".join(list(dict.fromkeys(seen))[:8]) or "none"
         raise UserError(f"{results_dir}: no whole results of {wanted}; there is: {known}")
     suites = all_suites()
-    return [Evaluated(*key, tuple(_read(*pair, suites) for pair in pairs)) for key, pairs in found.items()]
+    return [
+        Evaluated(*key, tuple(_read(folder, suites) for folder in folders)) for key, folders in found.items()
+    ]
 
 
-def _read(folder: Path, result: dict[str, Any], suites: dict[str, Suite]) -> SuiteSamples:
-    return SuiteSamples(folder, result, read_samples(folder), suites.get(result["suite"]))
+def _read(folder: Path, suites: dict[str, Suite]) -> SuiteSamples:
+    result, rows = load_complete(folder)
+    _need(result["settings"], SETTINGS, f"{folder / RESULTS}: settings")
+    for number, row in enumerate(rows, start=1):
+        _need(row, FIELDS, f"{folder}: row {number} of the samples")
+    return SuiteSamples(folder, result, rows, suites.get(result["suite"]))
+
+
+def _need(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    missing = next((name for name in names if name not in table), None)
+    if missing:
+        raise UserError(
+            f"{where}: has no field {missing!r}, without which nothing can be exported; evaluate again"
+        )
 
 
 def by_item(rows: Sequence[Row]) -> dict[str, list[Row]]:

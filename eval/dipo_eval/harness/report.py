@@ -17,6 +17,7 @@ from typing import Any
 
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore, mean
 from dipo_eval.results import read_samples, write_atomic
+from dipo_eval.stored_checks import parse_json
 
 SCHEMA = 1
 _Key = tuple[str, int]
@@ -124,7 +125,7 @@ def _key_of(one: SampleScore) -> _Key:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="ascii"))
+        found = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -70,6 +70,17 @@ class Tail:
         """The owner in words."""
         return f"{self.content.get('host', 'an unknown host')}, process {self.content.get('pid', 'unknown')}"
 
+    @property
+    def note(self) -> str:
+        """What the owner has said of its work; "" where it has said nothing."""
+        return str(self.content.get("note", ""))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the owner is a process that certainly lives, on this machine."""
+        identity = str(self.content.get("process", ""))
+        return _is_ours(identity) and not is_gone(identity)
+
 
 class Lease:
     """A lease that is held; see acquire."""
@@ -132,7 +143,7 @@ def tail(base: Path) -> Tail:
             continue
         try:
             content = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = {}
         last = Tail(number, path, content if isinstance(content, dict) else {}, (raw, changed))
     return last
@@ -145,8 +156,10 @@ def is_held(last: Tail, sightings: Sightings, stale_after: float) -> bool:
     return sightings.unchanged_for(last.path, last.value) < stale_after
 
 
-def acquire(base: Path, sightings: Sightings, stale_after: float = STALE_AFTER) -> Lease | None:
-    """Lease what `base` stands for, or None where another holds it or was quicker.
+def acquire(
+    base: Path, sightings: Sightings, stale_after: float = STALE_AFTER, note: str = ""
+) -> Lease | None:
+    """Lease what `base` stands for, or None where another holds it or was quicker. `note`: a few words on the work.
 
     Raises OSError where the folder is gone or cannot be written to.
     """
@@ -160,6 +173,7 @@ def acquire(base: Path, sightings: Sightings, stale_after: float = STALE_AFTER) 
         "process": process_identity(os.getpid()),
         "beat": 0,
         "state": "held",
+        **({"note": note} if note else {}),
     }
     if not _create(numbered(base, last.number + 1), _encoded(content)):
         return None
@@ -201,15 +215,21 @@ def process_identity(pid: int) -> str:
 
 def is_gone(identity: str) -> bool:
     """Whether the process certainly ended: of this kernel and namespace, and no such process is there."""
+    if not _is_ours(identity):
+        return False
     try:
-        boot, namespace, pid, started = identity.split("/")
-        if process_identity(os.getpid()).split("/")[:2] != [boot, namespace]:
-            return False
+        _, _, pid, started = identity.split("/")
         return _start_time(int(pid)) != started
     except FileNotFoundError:
         return True
     except (OSError, ValueError, IndexError, AttributeError):
         return False
+
+
+def _is_ours(identity: str) -> bool:
+    """Whether an identity is of this kernel and process namespace, where it can be looked up."""
+    here = process_identity(os.getpid()).split("/")[:2]
+    return len(here) == 2 and identity.split("/")[:2] == here
 
 
 def _start_time(pid: int) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.results import write_atomic
+from dipo_eval.stored_checks import parse_json
 
 MARKER = "COMPLETE.json"
 LEASE = "EVALUATING"
@@ -53,7 +54,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is none that can be read."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

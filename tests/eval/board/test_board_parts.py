@@ -98,10 +98,10 @@ def test_ticks_are_round_and_inside() -> None:
     assert log_ticks(1, 1e5) == [1, 10, 100, 1000, 10_000, 100_000]
 
 
-@given(finite, finite, st.booleans())
-def test_rounded_range_holds_its_data(a: float, b: float, from_zero: bool) -> None:
+@given(finite, finite, st.booleans(), st.none() | st.just(1.0))
+def test_rounded_range_holds_its_data(a: float, b: float, from_zero: bool, cap: float | None) -> None:
     low, high = min(a, b), max(a, b)
-    start, end = rounded_range(low, high, from_zero)
+    start, end = rounded_range(low, high, from_zero, cap)
     slack = 1e-6 * max(1.0, abs(low), abs(high))
     assert start - slack <= low
     assert high <= end + slack

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dipo_eval.results import suite_folder, write_suite
+from dipo_eval.results import load_result, suite_folder, write_suite
 from dipo_eval.watch.best import BestRule, mark_best
 from dipo_eval.watch.loop import WatchOptions
 from dipo_eval.watch.marker import BEST, MARKER, read_json
@@ -25,10 +25,12 @@ def result(options: WatchOptions, weights_hash: str, accuracy: float) -> dict[st
     return {
         "model": {"weights_hash": weights_hash},
         "settings": options.plan.options.settings(),
-        "hashes": {"suite_hash": options.plan.suites[SUITE]},
-        "metrics": {"accuracy": metric, "pass@4": {"value": 0.9}},
-        "counts": {"correct": 1, "truncated": 0},
-    }
+        "hashes": {"suite_hash": options.plan.suites[SUITE], "items_sha256": "i"},
+        "run": "r", "checkpoint": "c", "suite": SUITE, "n_items": 2, "n_samples_per_item": 1,
+        "versions": {}, "seconds": {}, "created": "2026-05-04T09:30:00+00:00",
+        "metrics": {"accuracy": metric, "pass@4": {**metric, "value": 0.9}},
+        "counts": {"correct": 1, "wrong": 0, "undecided": 0, "truncated": 0},
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -67,6 +69,23 @@ def test_one_mark_and_it_moves(
     assert mark_best(ckpt, made.plan, BestRule(SUITE)) == 3
     assert mark_best(ckpt, made.plan, BestRule(SUITE, "pass@4")) == 1
     assert mark_best(ckpt, made.plan, BestRule(SUITE, "no_such_metric")) is None
+
+
+def test_the_best_is_one_of_those_that_compare_with_the_newest(
+    scored: Callable[..., Path], options: Callable[..., WatchOptions], ckpt: Path
+) -> None:
+    """The first was asked with another chat template: better or not, it says nothing about the others."""
+    made = options()
+    first = scored(1, 0.9)
+    where = suite_folder(made.plan.results_dir, "r", "global_step1", SUITE)
+    stored = load_result(where)
+    stored["settings"]["chat_template_hash"] = "another"
+    write_suite(where, [{"item_id": "a"}], stored)
+    assert mark_best(ckpt, made.plan, BestRule(SUITE)) == 1
+    scored(2, 0.4)
+    scored(3, 0.3)
+    assert mark_best(ckpt, made.plan, BestRule(SUITE)) == 2
+    assert not (first / BEST).exists()
 
 
 def test_a_result_of_other_weights_marks_nothing(
