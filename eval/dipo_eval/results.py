@@ -24,6 +24,7 @@ from typing import Any
 import zstandard
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_values
 
 SCHEMA = 1
 SAMPLES = "samples.jsonl"
@@ -89,6 +90,8 @@ def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
         if not isinstance(result, dict) or result.get("schema") != SCHEMA:
             return None
         path = samples_file(folder)
+        for part in result.keys() & {"settings", "model"}:  # older versions kept credentials in addresses
+            result[part] = mask_values(result[part])
         if path is None or not verify:
             return None if path is None else result
         with open_samples(path) as samples:
@@ -154,8 +157,11 @@ def iter_results(results_dir: Path, *, verify: bool = False) -> Iterator[tuple[P
             yield path.parent, result
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine."""
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine.
+
+    `private`: for its owner alone (mode 600), else as the umask has it.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -163,8 +169,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are meant to be read by others as far as the umask allows.
-        temporary.chmod(0o666 & ~_umask())
+        if not private:  # as mkstemp makes them; results are meant to be read by others
+            temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from dipo_eval.board.official import Official, read_official
 from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
+from dipo_eval.secrets.masking import mask_values
 
 SCHEMA = 1
 
@@ -163,7 +164,8 @@ def parse_result(data: Any, folder: Path) -> Result:
         metrics=_metrics(data.get("metrics")),
         counts={str(k): n for k, v in _table(data.get("counts")).items() if (n := whole(v)) is not None},
         details={
-            name: _table(data.get(name)) for name in ("model", "settings", "hashes", "versions", "seconds")
+            name: mask_values(_table(data.get(name)))
+            for name in ("model", "settings", "hashes", "versions", "seconds")
         },
         created=str(data.get("created") or ""),
         folder=folder,
