@@ -11,6 +11,7 @@ import typer
 
 from dipo_eval.cpu_env import set_process_env
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +50,7 @@ def train_command(
 
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
-    from dipo_openrlhf.api_keys import load_secrets
+    from dipo_eval.secrets.file import load_secrets
     from dipo_openrlhf.recipe import load_recipe
     from dipo_openrlhf.recipe_yaml import parse_overrides
     from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
@@ -157,6 +158,11 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         sys.exit(130)
+    except Exception:  # a fault of ours: its traceback, without what it may hold of this environment's keys
+        import traceback
+
+        typer.echo(mask_text(traceback.format_exc()), err=True, nl=False)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
+from dipo_eval.errors import one_line
+from dipo_eval.secrets.masking import mask_values
+
 logger = logging.getLogger(__name__)
 
 WandbSwitch = Literal["auto", "on", "off"]
@@ -52,7 +55,8 @@ class WandbTracker:
             id=_run_id(run_dir),
             resume="allow",
             config=_recipe_values(run_dir),
-            settings=wandb.Settings(console="off"),
+            # No patch of uncommitted changes, no remote with its user's name, no copy of the script.
+            settings=wandb.Settings(console="off", disable_git=True, save_code=False),
         )
         for section in ("train", "eval"):
             self.run.define_metric(f"{section}/global_step")
@@ -121,7 +125,7 @@ def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
     try:
         return WandbTracker(run_dir, args)
     except Exception as error:  # a service's failure is no reason to end a training
-        logger.warning("wandb could not start (%s: %s): training goes on", type(error).__name__, error)
+        logger.warning("wandb could not start (%s): training goes on", one_line(error))
         return None
 
 
@@ -133,6 +137,6 @@ def _run_id(run_dir: Path) -> str:
 
 
 def _recipe_values(run_dir: Path) -> dict[str, Any]:
-    """The recipe as it was used; it holds no secret, since recipe_checks.py refuses keys."""
+    """The recipe as it was used; masked for runs of versions that refused fewer keys (recipe_secrets.py)."""
     path = run_dir / "recipe.yaml"
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return dict(mask_values(yaml.safe_load(path.read_text(encoding="utf-8")))) if path.exists() else {}
