@@ -14,6 +14,7 @@ import typer
 
 from dipo_eval.cpu_env import set_process_env
 from dipo_eval.errors import UserError, one_line
+from dipo_eval.secrets.masking import mask_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,7 +53,7 @@ def train_command(
 
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
-    from dipo_openrlhf.api_keys import load_secrets
+    from dipo_eval.secrets.file import load_secrets
     from dipo_openrlhf.recipe import load_recipe
     from dipo_openrlhf.recipe_yaml import parse_overrides
     from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
@@ -166,8 +167,8 @@ def main() -> None:
             sys.exit(2)
         raise
     except Exception as error:
-        if os.environ.get("DIPO_TRACEBACK"):
-            traceback.print_exc()
+        if os.environ.get("DIPO_TRACEBACK"):  # without what it may hold of this environment's keys
+            typer.echo(mask_text(traceback.format_exc()), err=True, nl=False)
         _end(f"error: {one_line(error)}; DIPO_TRACEBACK=1 shows where", 2)
 
 

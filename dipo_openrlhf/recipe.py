@@ -22,6 +22,7 @@ from dipo_openrlhf import recipe_cluster, recipe_methods
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.arguments import openrlhf_actions
 from dipo_openrlhf.recipe_files import display_name, merged_settings
+from dipo_openrlhf.recipe_secrets import check_no_secrets
 from dipo_openrlhf.recipe_values import argv_of, checked_value, portable
 from dipo_openrlhf.recipe_watch import WatchSection
 from dipo_openrlhf.recipe_yaml import Setting
@@ -165,6 +166,7 @@ def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
     """Validate merged settings. See load_recipe."""
     from dipo_openrlhf.recipe_checks import check_combinations
 
+    check_no_secrets(settings)
     run = _own_section(RunSection, "run", settings)
     evaluate = _own_section(EvaluateSection, "evaluate", settings)
     watch = _own_section(WatchSection, "watch", settings)

@@ -16,7 +16,6 @@ from dipo_openrlhf.recipe_cluster import check_cluster
 def check_combinations(recipe: Recipe, cpu: bool) -> None:
     """Raise UserError on the first impossible combination."""
     _check_required(recipe)
-    _check_secrets(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
     if problem := async_problem(recipe):
@@ -42,14 +41,6 @@ def _check_required(recipe: Recipe) -> None:
             raise UserError(f"{recipe.source}: {key} is missing: set it to {what}")
     if not recipe.get("vllm.num_engines"):
         raise _refuse(recipe, "vllm.num_engines", "rollouts need at least one vLLM engine")
-
-
-def _check_secrets(recipe: Recipe) -> None:
-    if recipe.get("logger.wandb.key"):
-        raise UserError(
-            f"{recipe.where['logger.wandb.key']}: logger.wandb.key: a key in an argument is printed and uploaded; "
-            "set the environment variable WANDB_API_KEY instead"
-        )
 
 
 def _check_method(recipe: Recipe) -> None:

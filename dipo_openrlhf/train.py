@@ -205,7 +205,7 @@ def _write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
         "data_sha256": plan.settings["data_sha256"],
         "settings": _values(recipe),
     }
-    write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode())
+    write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode(), private=True)
 
 
 def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> None:

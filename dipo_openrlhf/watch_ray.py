@@ -20,8 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.errors import one_line
+from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
 from dipo_eval.watch.parent import end_with_parent
-from dipo_openrlhf.api_keys import SECRETS_FILE, load_secrets
 from dipo_openrlhf.events import read_events
 
 _READY = "training"
@@ -99,7 +100,7 @@ def main(path: str) -> int:
         return 130
     except Exception as error:
         # No cluster, or one that went away with the training: `dipo train` evaluates the rest.
-        print(f"Ray: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", flush=True)
+        print(f"Ray: {one_line(error)}", flush=True)
         return _NO_CLUSTER
 
 

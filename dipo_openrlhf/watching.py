@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dipo_eval.results import safe_name
+from dipo_eval.results import safe_name, write_atomic
 from dipo_eval.watch.marker import EVALUATED, whole_checkpoints
 from dipo_openrlhf.processes import RUN_ID, end_processes
 from dipo_openrlhf.recipe import Recipe, load_recipe
@@ -142,7 +142,7 @@ class _Watcher:
                 "num_cpus": self.recipe.watch.num_cpus,
             }
             path = self.run_dir / "watch.json"
-            path.write_text(json.dumps(task, indent=2) + "\n", encoding="utf-8")
+            write_atomic(path, (json.dumps(task, indent=2) + "\n").encode(), private=True)
             command = [sys.executable, "-m", "dipo_openrlhf.watch_ray", str(path)]
         else:
             command += ["--nice", str(self.recipe.watch.nice)]

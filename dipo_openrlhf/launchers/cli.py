@@ -35,6 +35,12 @@ def submit_command(
     exclude: Annotated[
         list[str] | None, typer.Option(help="ray: leave files out of the upload; a .gitignore pattern.")
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ray: send more than code, configuration and what the recipe names; a .gitignore pattern."
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(help="ray, slurm, kuberay: NAME of a variable set here that the job gets; no keys."),
@@ -102,6 +108,7 @@ def submit_command(
         follow=follow,
         resume=resume,
         exclude=exclude or [],
+        include=include or [],
         env=env or [],
         secrets_file=secrets_file,
         gpus_per_node=gpus_per_node,

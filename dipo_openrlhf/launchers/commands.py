@@ -9,10 +9,12 @@ from typing import Any
 import typer
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_text
+from dipo_eval.secrets.urls import url_secrets
 from dipo_openrlhf.launchers import kuberay, local, ray_jobs, slurm
 from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE
 from dipo_openrlhf.launchers.request import Request, job_variables, make_request
-from dipo_openrlhf.launchers.show import job_text, size_text
+from dipo_openrlhf.launchers.show import job_text, left_out_text, size_text
 
 _EXIT = {"SUCCEEDED": 0, "STOPPED": 130}
 
@@ -27,6 +29,7 @@ class Options:
     follow: bool = True
     resume: bool = False
     exclude: list[str] = field(default_factory=list)
+    include: list[str] = field(default_factory=list)
     env: list[str] = field(default_factory=list)
     secrets_file: str | None = None
     gpus_per_node: int = GPUS_OF_A_NODE
@@ -40,7 +43,7 @@ class Options:
 
 
 _OF = {
-    "ray": ("address", "follow", "exclude", "env", "secrets_file"),
+    "ray": ("address", "follow", "exclude", "include", "env", "secrets_file"),
     "slurm": ("env", "secrets_file", "gpus_per_node", "time_limit", "sbatch"),
     "kuberay": ("env", "gpus_per_node", "image", "claim", "secret", "cpus", "memory"),
     "local": (),
@@ -109,7 +112,12 @@ def _to_local(request: Request, options: Options) -> int:
 def submit_to_ray(request: Request, options: Options) -> int:
     """See submit."""
     plan = ray_jobs.plan_job(
-        request, ray_jobs.server_address(options.address), options.exclude, options.env, options.secrets_file
+        request,
+        ray_jobs.server_address(options.address),
+        exclude=options.exclude,
+        include=options.include,
+        env=options.env,
+        secrets_file=options.secrets_file,
     )
     if options.dry_run:
         typer.echo(job_text(plan, request))
@@ -120,6 +128,8 @@ def submit_to_ray(request: Request, options: Options) -> int:
             "or of --secrets-file (docs/submit.md)",
             err=True,
         )
+    for line in left_out_text(plan.uploads[0].left_out):
+        typer.echo(line)
     client = ray_jobs.client_of(plan.address)
     sizes = [sum(part.size for part in plan.uploads), sum(len(part.files) for part in plan.uploads)]
     typer.echo(
@@ -127,7 +137,7 @@ def submit_to_ray(request: Request, options: Options) -> int:
     )
     job = ray_jobs.submit(client, plan)
     typer.echo(f"submitted: {job}")
-    typer.echo(f"stop it:   dipo submit --stop {job} --address {plan.address}")
+    typer.echo(f"stop it:   dipo submit --stop {job}{_address_option(plan.address)}")
     if not options.follow:
         return 0
     return _follow(client, job, plan.address)
@@ -145,10 +155,15 @@ def existing_job(action: str, job: str, address: str | None) -> int:
         ray_jobs.info(client, job)
         return _follow(client, job, address)
     details = ray_jobs.info(client, job)
-    typer.echo(f"{job}: {details.status.value}: {why(details.message)}")
+    typer.echo(f"{job}: {details.status.value}: {mask_text(why(details.message))}")
     for name, value in sorted((details.metadata or {}).items()):
-        typer.echo(f"  {name}: {value}")
+        typer.echo(f"  {name}: {mask_text(str(value))}")
     return 0
+
+
+def _address_option(address: str) -> str:
+    """For a command that can be repeated; an address with a password is in the environment, and stays there."""
+    return "" if url_secrets(address) else f" --address {address}"
 
 
 def _follow(client: Any, job: str, address: str) -> int:
@@ -160,8 +175,8 @@ def _follow(client: Any, job: str, address: str) -> int:
         details = ray_jobs.follow(client, job, write)
     except KeyboardInterrupt:
         raise UserError(
-            f"interrupted: no longer following; the job goes on: dipo submit --logs {job} --address {address}, "
-            f"dipo submit --stop {job} --address {address}"
+            f"interrupted: no longer following; the job goes on: dipo submit --logs {job}{_address_option(address)}, "
+            f"dipo submit --stop {job}{_address_option(address)}"
         ) from None
     status = details.status.value
     if status == "FAILED":

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.api_keys import refuse_secrets
+from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_openrlhf.launchers.ray_jobs import STOP_WAIT
 from dipo_openrlhf.launchers.request import Request
 
@@ -76,7 +76,7 @@ def _claim(text: str) -> tuple[str, str]:
 
 
 def _check_paths(request: Request, mount: str) -> None:
-    for key, value in {**request.paths, "run.dir": str(request.recipe.run_dir)}.items():
+    for key, value in (*request.paths, ("run.dir", str(request.recipe.run_dir))):
         if not value.startswith("/"):
             if Path(value).exists() or value.endswith((".json", ".jsonl", ".py")):
                 raise UserError(

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dipo_openrlhf.api_keys import refuse_secrets
+from dipo_eval.results import write_atomic
+from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render
 
@@ -30,6 +31,6 @@ def run_script(script: str, run_dir: Path) -> NoReturn:
     """Keep it in the run's folder and become it: signals reach the training directly, and its status is ours."""
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "run.sh"
-    path.write_text(script, encoding="utf-8")
-    path.chmod(0o755)
+    write_atomic(path, script.encode(), private=True)
+    path.chmod(0o700)
     os.execvp("bash", ["bash", str(path)])

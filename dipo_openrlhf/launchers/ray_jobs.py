@@ -9,13 +9,14 @@ import os
 import shlex
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
-from dipo_openrlhf.api_keys import refuse_secrets
+from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_eval.secrets.urls import mask_urls, url_secrets
 from dipo_openrlhf.launchers import upload
 from dipo_openrlhf.launchers.request import Request, job_variables
 
@@ -31,37 +32,57 @@ _POLL = 1.0
 class JobPlan:
     """Exactly what is sent."""
 
-    address: str
+    address: str  # may hold a password, from the environment: shown by address_shown alone
     submission_id: str
     entrypoint: str
-    runtime_env: dict[str, Any]
+    runtime_env: dict[str, Any]  # without the folders, which are made from `uploads` when it is sent
     metadata: dict[str, str]
     uploads: list[upload.Upload]
     not_sent: list[str]  # names of keys set here, which stay here
 
+    @property
+    def address_shown(self) -> str:
+        return mask_urls(self.address)
+
 
 def server_address(given: str | None) -> str:
-    """--address, else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS where that is a URL, else this machine's."""
+    """--address, else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS where that is a URL, else this machine's.
+
+    A password may be in a variable's address and not in the argument, which every user of this machine can read.
+    """
+    if given and url_secrets(given):
+        raise UserError(
+            "--address: holds a password or a key, and every user of this machine can read a command's arguments: leave "
+            "it out, and set the address with its password as the environment variable RAY_API_SERVER_ADDRESS"
+        )
     named = given or os.environ.get("RAY_API_SERVER_ADDRESS") or ""
     if not named and os.environ.get("RAY_ADDRESS", "").startswith(("http://", "https://")):
         named = os.environ["RAY_ADDRESS"]
     address = (named or DEFAULT_ADDRESS).rstrip("/")
     if not address.startswith(("http://", "https://")):
-        raise UserError(f"--address {address!r}: give the job server's URL, such as http://HEAD:8265")
+        raise UserError(
+            f"--address {mask_urls(address)!r}: give the job server's URL, such as http://HEAD:8265"
+        )
     return address
 
 
 def plan_job(
-    request: Request, address: str, excludes: list[str], env: list[str], secrets_file: str | None
+    request: Request,
+    address: str,
+    *,
+    exclude: Sequence[str] = (),
+    include: Sequence[str] = (),
+    env: Sequence[str] = (),
+    secrets_file: str | None = None,
 ) -> JobPlan:
     """Checked, with nothing sent yet. Raises UserError."""
-    root = Path.cwd()
-    patterns = (*upload.EXCLUDES, *excludes)
-    folder = upload.uploaded_files(root, patterns)
-    code = upload.uploaded_code(patterns)
-    recipe_files = {f"RECIPE {path.name}": os.path.relpath(path) for path in request.recipe_files}
-    upload.check_paths_travel({**recipe_files, **request.paths}, root, folder)
+    named = [(f"RECIPE {path.name}", os.path.relpath(path)) for path in request.recipe_files]
+    named += [(key, value) for key, value in request.paths if _is_here(value)]
+    folder = upload.chosen_files(Path.cwd(), named, exclude, include)
     upload.check_upload(folder, request.secrets)
+    code = upload.own_code()
+    for part in code:
+        upload.check_upload(part, request.secrets, is_ours=True)
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
     metadata = {
         "dipo_recipe": request.name,
@@ -69,9 +90,6 @@ def plan_job(
         "dipo_run_dir": str(request.recipe.run_dir),
     }
     runtime_env = {
-        "working_dir": str(root),
-        "excludes": list(patterns),
-        "py_modules": [str(part.root) for part in code],
         "env_vars": variables,
     }
     refuse_secrets("the runtime environment", repr((runtime_env, metadata)), request.secrets)
@@ -84,6 +102,11 @@ def plan_job(
         uploads=[folder, *code],
         not_sent=[] if secrets_file else sorted(request.secrets),
     )
+
+
+def _is_here(path: str) -> bool:
+    """A relative path of something that lies here; what starts with / or ~ is looked for on the cluster."""
+    return not Path(path).expanduser().is_absolute() and os.path.lexists(path)
 
 
 def _word(name: str) -> str:
@@ -104,24 +127,26 @@ def client_of(address: str) -> Any:
         return Client(address)
     except Exception as error:  # requests, Ray and versions each have their own
         raise UserError(
-            f"no Ray job server answers at {address}: {one_line(error)}; start the head with ray[default] and "
+            f"no Ray job server answers at {mask_urls(address)}: {one_line(error)}; start the head with ray[default] and "
             "--dashboard-host, or forward its port 8265"
         ) from None
 
 
 def submit(client: Any, plan: JobPlan) -> str:
     """Upload and start; the job's id. Raises UserError with the server's answer."""
-    try:
-        return str(
-            client.submit_job(
-                entrypoint=plan.entrypoint,
-                submission_id=plan.submission_id,
-                runtime_env=dict(plan.runtime_env),
-                metadata=dict(plan.metadata),
+    with upload.staged(plan.uploads) as (folder, *code):
+        modules = [str(one) for one in code]
+        try:
+            return str(
+                client.submit_job(
+                    entrypoint=plan.entrypoint,
+                    submission_id=plan.submission_id,
+                    runtime_env={**plan.runtime_env, "working_dir": str(folder), "py_modules": modules},
+                    metadata=dict(plan.metadata),
+                )
             )
-        )
-    except Exception as error:
-        raise UserError(f"{plan.address} did not take the job: {one_line(error)}") from None
+        except Exception as error:
+            raise UserError(f"{plan.address_shown} did not take the job: {one_line(error)}") from None
 
 
 def info(client: Any, job: str) -> Any:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.api_keys import SECRETS_FILE, is_secret_name, refuse_secrets, secrets_in
+from dipo_eval.secrets.file import SECRETS_FILE
+from dipo_eval.secrets.names import is_secret_name
+from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_eval.secrets.urls import url_secrets
+from dipo_eval.secrets.values import Secrets, secrets_in
 from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
+from dipo_openrlhf.launchers.paths import paths_of
 from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe import Recipe, load_recipe, recipe_settings
 from dipo_openrlhf.recipe_files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
 
 TARGETS = ("ray", "slurm", "kuberay", "local")
-_PATH_KEYS = ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url")
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Request:
     resume: bool
     settings: dict[str, Setting]  # all of the recipe as written, overrides included
     recipe_files: list[Path]  # of the user's own, with those that they extend
-    paths: dict[str, str]  # recipe key -> path as written, of what is read from disk
-    secrets: dict[str, str] = field(repr=False, default_factory=dict)
+    paths: tuple[tuple[str, str], ...]  # (recipe key, path as written) of what is read from disk
+    secrets: Secrets = field(repr=False, default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -71,7 +75,7 @@ def make_request(
         resume=resume,
         settings=settings,
         recipe_files=own_files(recipe),
-        paths=_paths(settings),
+        paths=paths_of(settings),
         secrets=secrets_in(os.environ),
     )
     refuse_secrets("the command", shlex.join(request.command), request.secrets)
@@ -79,7 +83,7 @@ def make_request(
         refuse_secrets(str(path), path.read_bytes(), request.secrets)
     if target != "local":
         _check_run_dir(loaded)
-    _check_inputs(loaded, request.paths)
+    _check_inputs(loaded, settings)
     return request
 
 
@@ -103,11 +107,6 @@ def _recipe_part(path: Path) -> str:
     return str(path.resolve().relative_to(Path.cwd().resolve())) if inside else str(path.resolve())
 
 
-def _paths(settings: dict[str, Setting]) -> dict[str, str]:
-    values: dict[str, Any] = {key: settings[key].value for key in _PATH_KEYS if key in settings}
-    return {key: value for key, value in values.items() if isinstance(value, str) and "," not in value}
-
-
 def _check_run_dir(recipe: Recipe) -> None:
     if not Path(recipe.run.dir).expanduser().is_absolute() or not recipe.run.dir:
         place = recipe.where.get("run.dir", recipe.source)
@@ -117,17 +116,21 @@ def _check_run_dir(recipe: Recipe) -> None:
         )
 
 
-def _check_inputs(recipe: Recipe, paths: dict[str, str]) -> None:
+def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
     """What lies on this machine is checked here; absolute paths may exist on the cluster alone."""
-    model = paths.get("actor.model_name_or_path", "")
+    model, data = (_text(settings, key) for key in ("actor.model_name_or_path", "data.prompt_dataset"))
     if model and (not Path(model).is_absolute() or Path(model).exists()):
         check_model(model)
-    data = paths.get("data.prompt_dataset", "")
-    if data and (not Path(data).is_absolute() or Path(data).exists()):
+    if data and "," not in data and (not Path(data).is_absolute() or Path(data).exists()):
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
 
 
-def job_variables(env: list[str], secrets_file: str | None) -> dict[str, str]:
+def _text(settings: dict[str, Setting], key: str) -> str:
+    value = settings[key].value if key in settings else ""
+    return value if isinstance(value, str) else ""
+
+
+def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str]:
     """Variables of the job, and where its keys are. What stores them shows them to others, so a key is refused."""
     variables = {}
     for name in env:
@@ -138,6 +141,11 @@ def job_variables(env: list[str], secrets_file: str | None) -> dict[str, str]:
             )
         if name not in os.environ:
             raise UserError(f"--env {name}: is not set here: export it first")
+        if url_secrets(os.environ[name]):
+            raise UserError(
+                f"--env {name}: its value is an address with a password, and a job's variables are shown to others: put "
+                "the line NAME=VALUE into the file of --secrets-file (kuberay: into the pods' own environment)"
+            )
         variables[name] = os.environ[name]
     if secrets_file:
         if not Path(secrets_file).is_absolute():

@@ -10,25 +10,40 @@ def job_text(plan: JobPlan, request: Request) -> str:
     """The whole of a Ray job."""
     needs = request.needs
     lines = [
-        f"to            {plan.address} (nothing is sent: --dry-run)",
+        f"to            {plan.address_shown} (nothing is sent: --dry-run)",
         f"job           {plan.submission_id}",
         f"entrypoint    {plan.entrypoint}",
         f"takes         {needs.gpus} {'pretended ' if needs.cpu else ''}GPUs of the cluster",
         f"metadata      {', '.join(f'{key}={value}' for key, value in sorted(plan.metadata.items()))}",
         f"variables     {', '.join(sorted(plan.runtime_env['env_vars']))} (names; values are not shown)",
         f"keys          {_keys(plan)}",
-        f"excludes      {' '.join(plan.runtime_env['excludes'])}",
     ]
     for number, upload in enumerate(plan.uploads):
         kind = "working_dir" if number == 0 else "py_modules"
         lines.append(f"{kind:<13} {upload.root}: {len(upload.files)} files, {size_text(upload.size)}")
         if number == 0:
             lines += [f"    {size_text(size):>10}  {name}" for name, size in upload.files.items()]
+            lines.append(
+                f"{'left out':<13} {len(upload.left_out)}; --include PATTERN adds what holds no keys"
+            )
+            lines += [f"    {name}: {why}" for name, why in upload.left_out.items()]
     total = sum(upload.size for upload in plan.uploads)
     lines.append(
         f"in all        {sum(len(u.files) for u in plan.uploads)} files, {size_text(total)} before compression"
     )
     return "\n".join(lines)
+
+
+def left_out_text(left_out: dict[str, str], first: int = 3) -> list[str]:
+    """What stays here, a line a reason: how many and the first names."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(name)
+    lines = []
+    for why, names in reasons.items():
+        more = f" and {len(names) - first} more" if len(names) > first else ""
+        lines.append(f"left out, {why}: {', '.join(names[:first])}{more}")
+    return lines
 
 
 def _keys(plan: JobPlan) -> str:

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.api_keys import refuse_secrets
+from dipo_eval.results import write_atomic
+from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render
 
@@ -33,6 +34,7 @@ def slurm_script(request: Request, variables: dict[str, str], time_limit: str, o
             raise UserError(
                 f"--sbatch {option!r}: give one option of sbatch, such as --sbatch=--partition=gpu"
             )
+        refuse_url_secrets("--sbatch", option, "Slurm keeps and shows what a job was asked for")
     for folder in (Path.cwd(), request.recipe.run_dir):
         # Slurm reads #SBATCH lines itself, without a shell's quoting.
         if re.search(r"\s", str(folder)):
@@ -73,7 +75,7 @@ def sbatch(script: str, run_dir: Path) -> str:
     """Keep the script in the run's folder and hand it to sbatch; what sbatch says. Raises UserError."""
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "slurm.sbatch"
-    path.write_text(script, encoding="utf-8")
+    write_atomic(path, script.encode(), private=True)
     try:
         result = subprocess.run(
             ["sbatch", str(path)], capture_output=True, text=True, timeout=SBATCH_TIMEOUT, check=False

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
-from dipo_openrlhf.api_keys import SECRETS_FILE, load_secrets
+from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
 from dipo_openrlhf.events import write_event
 from dipo_openrlhf.openrlhf_patch import cpu
 from dipo_openrlhf.processes import RUN_ID

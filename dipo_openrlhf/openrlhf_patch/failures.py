@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_text
 
 # What a full disk looks like from torch, safetensors, Ray and the system.
 _DISK_FULL = re.compile(
@@ -53,5 +54,5 @@ def one_line(error: BaseException) -> str:
     message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
     name = type(cause).__name__
     if name == UserError.__name__:  # by name: Ray makes a class of its own from it
-        return message[:500]
-    return f"{name}: {message}"[:500] if message else name
+        return mask_text(message)[:500]
+    return mask_text(f"{name}: {message}")[:500] if message else name

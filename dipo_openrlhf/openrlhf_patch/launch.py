@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.results import write_atomic
+from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, baselines
 from dipo_openrlhf.events import write_event
@@ -49,7 +51,7 @@ class LaunchPlan:
     cluster: bool = False  # join the running Ray cluster; else a Ray of the run's own
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode(), private=True)
 
     @classmethod
     def read(cls, path: Path) -> LaunchPlan:
@@ -220,7 +222,7 @@ def main(path: str) -> int:
         return 1
     except (Exception, SystemExit) as error:
         stopping.set()  # the cause is told here
-        traceback.print_exc()
+        print(mask_text(traceback.format_exc()), file=sys.stderr)
         lost = nodes() if plan.cluster else None  # what Ray says of a lost actor seldom names its node
         write_event(
             run_dir, "failed", error=lost or one_line(error), may_restart=bool(lost) or may_restart(error)

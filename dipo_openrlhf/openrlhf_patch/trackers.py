@@ -13,6 +13,8 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+from dipo_eval.errors import one_line
+from dipo_eval.secrets.masking import mask_values
 from dipo_eval.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ class WandbTracker:
             id=_run_id(run_dir),
             resume="allow",
             config=_recipe_values(run_dir),
-            settings=wandb.Settings(console="off"),
+            # No patch of uncommitted changes, no remote with its user's name, no copy of the script.
+            settings=wandb.Settings(console="off", disable_git=True, save_code=False),
         )
         for section in ("train", "eval"):
             self.run.define_metric(f"{section}/global_step")
@@ -121,7 +124,7 @@ def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
     try:
         return WandbTracker(run_dir, args)
     except Exception as error:  # a service's failure is no reason to end a training
-        logger.warning("wandb could not start (%s: %s): training goes on", type(error).__name__, error)
+        logger.warning("wandb could not start (%s): training goes on", one_line(error))
         return None
 
 
@@ -133,6 +136,6 @@ def _run_id(run_dir: Path) -> str:
 
 
 def _recipe_values(run_dir: Path) -> dict[str, Any]:
-    """The recipe as it was used; it holds no secret, since recipe_checks.py refuses keys."""
+    """The recipe as it was used; masked for runs of versions that refused fewer keys (recipe_secrets.py)."""
     path = run_dir / "recipe.yaml"
-    return dict(read_yaml(path)) if path.exists() else {}
+    return dict(mask_values(read_yaml(path))) if path.exists() else {}

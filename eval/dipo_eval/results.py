@@ -25,6 +25,7 @@ from typing import Any
 import zstandard
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_values
 from dipo_eval.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
 
 SAMPLES = "samples.jsonl"
@@ -97,6 +98,8 @@ def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     path = folder / RESULTS
     try:
         result = check_result(parse_json(path.read_bytes()))
+        for part in result.keys() & {"settings", "model"}:  # older versions kept credentials in addresses
+            result[part] = mask_values(result[part])
         samples = samples_file(folder)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
@@ -204,8 +207,11 @@ def iter_results(
         yield path.parent, result
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine."""
+def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine.
+
+    `private`: for its owner alone (mode 600), else as the umask has it.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -213,8 +219,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; results are meant to be read by others as far as the umask allows.
-        temporary.chmod(0o666 & ~_umask())
+        if not private:  # as mkstemp makes them; results are meant to be read by others
+            temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from dipo_eval.progress import Reporter, reporter
 from dipo_eval.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.request_queue import Limits, Queue
 from dipo_eval.results import read_result, suite_folder
+from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
+from dipo_eval.secrets.values import secrets_in
 from dipo_eval.suites import Item, Suite, get_suites
 from dipo_eval.task import (
     Options,
@@ -133,6 +136,10 @@ def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
         raise UserError(
             "a server has its own chat template: set its thinking mode there, not with --thinking"
         )
+    if options.base_url is not None:
+        refuse_url_secrets("--base-url", options.base_url, "set the environment variable OPENAI_API_KEY")
+    written = [str(options.settings()), *(str(checkpoint.path) for checkpoint in checkpoints)]
+    refuse_secrets("the evaluation's settings", "\n".join(written), secrets_in(os.environ))
     for checkpoint in checkpoints:
         suite_folder(options.results_dir, options.run, checkpoint.name, "suite")
 

@@ -4,62 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import zipfile
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-import ray
 from typer.testing import CliRunner
 
 from dipo_openrlhf.cli import app
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
-
-
-class Kept:
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, str, str, bytes]] = []  # method, path, headers, body
-        self.address = ""
-
-    def bodies(self, method: str, path: str) -> list[bytes]:
-        return [body for verb, where, _, body in self.requests if verb == method and where.startswith(path)]
-
-
-@pytest.fixture
-def server() -> Iterator[Kept]:
-    kept = Kept()
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            kept.requests.append((self.command, self.path, str(self.headers), body))
-            status, value = 200, {}
-            if self.path == "/api/version":
-                value = {"version": "4", "ray_version": ray.__version__, "ray_commit": "x"}
-            elif self.command == "GET":
-                status = 404  # no package is there yet
-            elif self.path == "/api/jobs/":
-                value = dict.fromkeys(("job_id", "submission_id"), json.loads(body)["submission_id"])
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(value).encode())
-
-        do_GET = do_POST = do_PUT = answer  # noqa: N815
-
-        def log_message(self, *unused: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    kept.address = f"http://127.0.0.1:{http.server_address[1]}"
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    yield kept
-    http.shutdown()
-    http.server_close()
-    thread.join(10)
 
 
 def test_nothing_that_is_sent_or_printed_holds_the_key(project, server):

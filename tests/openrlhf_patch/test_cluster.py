@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.api_keys import SECRETS_FILE
+from dipo_eval.secrets.file import SECRETS_FILE
 from dipo_openrlhf.events import read_events
 from dipo_openrlhf.openrlhf_patch import cluster, launch
 from dipo_openrlhf.processes import RUN_ID

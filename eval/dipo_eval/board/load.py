@@ -14,6 +14,7 @@ from typing import Any
 from dipo_eval.board.official import Official, read_official
 from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
 from dipo_eval.comparable import Made, made_with
+from dipo_eval.secrets.masking import mask_values
 from dipo_eval.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
 
 
@@ -187,7 +188,8 @@ def parse_result(data: Any, folder: Path) -> Result:
         metrics=_metrics(data.get("metrics")),
         counts={str(k): n for k, v in _table(data.get("counts")).items() if (n := whole(v)) is not None},
         details={
-            name: _table(data.get(name)) for name in ("model", "settings", "hashes", "versions", "seconds")
+            name: mask_values(_table(data.get(name)))
+            for name in ("model", "settings", "hashes", "versions", "seconds")
         },
         created=_name(data.get("created"), ""),
         folder=folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ from dipo_eval.board.load import Cache, Result, load_results
 from dipo_eval.board.runlog import RunLog
 from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
-from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence, without_secrets
+from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.comparable import Made
 from dipo_eval.errors import UserError
 from dipo_eval.results import write_atomic
+from dipo_eval.secrets.masking import mask_values
 
 HERE = Path(__file__).parent
 MAX_APART = 1000
@@ -117,6 +118,7 @@ def render_page(
 
     With `version` the page asks its own server whether that has changed; without it can reach nothing at all.
     """
+    runs = [replace(run, recipe=mask_values(run.recipe)) for run in runs]  # the page is made to be passed on
     live = _asset("live.js") if version else ""
     has_k = any((row.n_samples or 1) > 1 for row in data.table)
     has_official = any(result.official for result in data.results)
@@ -212,9 +214,7 @@ def _run_view(run: RunLog) -> dict[str, Any]:
         "feasible": feasible_sentence(run),
         "charts": training_charts(run),
         "health": health_charts(run),
-        "recipe": yaml.safe_dump(without_secrets(run.recipe), sort_keys=False, allow_unicode=True)
-        if run.recipe
-        else "",
+        "recipe": yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True) if run.recipe else "",
     }
 
 

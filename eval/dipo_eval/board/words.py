@@ -110,23 +110,6 @@ def short_name(value: Any) -> str:
     return "/".join(parts[-2:] if generic else parts[-1:])
 
 
-def without_secrets(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe with passwords and access keys masked: the page is made to be passed on."""
-    return {
-        key: without_secrets(value)
-        if isinstance(value, dict)
-        else "***"
-        if value and _is_secret(key)
-        else value
-        for key, value in recipe.items()
-    }
-
-
-def _is_secret(key: str) -> bool:
-    last = str(key).rsplit(".", 1)[-1].lower()
-    return last in ("key", "token", "password", "secret") or last.endswith(("api_key", "_token", "_secret"))
-
-
 def _flag(row: dict[str, Any]) -> bool | None:
     value = row.get("dipo/feasible")
     if isinstance(value, bool):

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch.marker import read_json, write_json
 from dipo_eval.watch.plan import Plan
 
@@ -146,9 +147,9 @@ def main() -> int:
     except Exception as problem:  # whatever it was: it is recorded, and the other checkpoints go on
         import traceback
 
-        traceback.print_exc()
+        print(mask_text(traceback.format_exc()), file=sys.stderr)
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-        error = (lines[0] if lines else type(problem).__name__)[:500]
+        error = mask_text(lines[0] if lines else type(problem).__name__)[:500]
     write_json(Path(task["outcome"]), {"error": error})
     sys.stdout.flush()
     return 0 if error is None else 1

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.secrets.masking import mask_text
+
 LIMIT_S = 180.0
 
 
@@ -71,7 +73,7 @@ def track(trackers: Trackers, step: int, row: dict[str, float]) -> str | None:
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return (lines[-1] if lines else f"status {done.returncode}")[:300]
+    return mask_text(lines[-1] if lines else f"status {done.returncode}")[:300]
 
 
 def _log_wandb(trackers: Trackers, step: int, row: dict[str, float]) -> None:
@@ -85,7 +87,7 @@ def _log_wandb(trackers: Trackers, step: int, row: dict[str, float]) -> None:
         name=trackers.wandb_name or None,
         group=trackers.wandb_group or None,
         dir=trackers.wandb_dir or None,
-        settings=wandb.Settings(console="off", init_timeout=60),
+        settings=wandb.Settings(console="off", init_timeout=60, disable_git=True, save_code=False),
     )
     run.define_metric("eval/step")
     for key in row:  # by name: exact names win over a pattern that the training's own logger has defined

@@ -1,4 +1,4 @@
-"""Keys: known by their names, read from an owner's file alone, never let through."""
+"""A file of keys: read from an owner's file alone, and no line of it in a message."""
 
 from __future__ import annotations
 
@@ -7,44 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.api_keys import (
-    SECRETS_FILE,
-    is_secret_name,
-    load_secrets,
-    read_secrets_file,
-    refuse_secrets,
-    secrets_in,
-)
+from dipo_eval.secrets.file import SECRETS_FILE, load_secrets, read_secrets_file
 
 KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "WANDB_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_APIKEY", "DB_PASSWORD",
-        "GOOGLE_CREDENTIALS", "my_token",
-    ],
-)  # fmt: skip
-def test_names_of_keys(name):
-    assert is_secret_name(name)
-
-
-@pytest.mark.parametrize("name", ["WANDB_MODE", "TOKENIZERS_PARALLELISM", "KEYBOARD", "PATH", "MONKEY"])
-def test_names_of_other_things(name):
-    assert not is_secret_name(name)
-
-
-def test_what_counts_as_a_secret(tmp_path):
-    found = secrets_in({"HF_TOKEN": KEY, "SHORT_KEY": "1", "GIT_KEY": str(tmp_path), "HOME": KEY})
-    assert found == {"HF_TOKEN": KEY}
-
-
-def test_a_key_is_refused_without_being_shown():
-    with pytest.raises(UserError, match="the script holds the value of HF_TOKEN") as raised:
-        refuse_secrets("the script", f"a {KEY} b", {"HF_TOKEN": KEY})
-    assert KEY not in str(raised.value)
-    refuse_secrets("the script", b"nothing", {"HF_TOKEN": KEY})
 
 
 def _file(tmp_path, text, mode=0o600):

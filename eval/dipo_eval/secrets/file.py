@@ -1,4 +1,4 @@
-"""Keys and tokens: read from the environment or from a file that only its owner can read, and sent nowhere.
+"""A file of keys that only its owner can read (DIPO_SECRETS_FILE): how the processes of a job get what is sent nowhere.
 
 Ray shows a job's environment variables to everyone who can open its dashboard, Kubernetes stores a manifest, Slurm
 keeps a copy of the script: so a value goes into none of them. Where the processes of a run do not inherit the variable,
@@ -10,42 +10,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 
 from dipo_eval.errors import UserError
 
 SECRETS_FILE = "DIPO_SECRETS_FILE"
-_SECRET_NAME = re.compile(
-    r"(^|_)(API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)"
-)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SHORTEST = 8  # characters; a shorter value occurs in ordinary text by chance
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a variable's name says that its value is a key, a token or a password."""
-    return bool(_SECRET_NAME.search(name.upper()))
-
-
-def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables whose values must not leave this process."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if is_secret_name(name) and len(value) >= _SHORTEST and not Path(value).exists()
-    }
-
-
-def refuse_secrets(what: str, content: str | bytes, secrets: Mapping[str, str]) -> None:
-    """Raise UserError, naming the variable and not its value, where `content` holds a secret."""
-    data = content.encode() if isinstance(content, str) else content
-    for name, value in secrets.items():
-        if value.encode() in data:
-            raise UserError(
-                f"{what} holds the value of {name}: a key must not be sent; take it out and see docs/submit.md, "
-                '"Keys and tokens"'
-            )
 
 
 def read_secrets_file(path: Path) -> dict[str, str]:

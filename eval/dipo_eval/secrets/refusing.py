@@ -1,0 +1,33 @@
+"""Stop what is about to be sent or written while it holds a secret. Messages name a place, never a value."""
+
+from __future__ import annotations
+
+from dipo_eval.errors import UserError
+from dipo_eval.secrets.urls import url_secrets
+from dipo_eval.secrets.values import Secrets, encoded, forms
+
+
+def held_secret(content: str | bytes, secrets: Secrets) -> str | None:
+    """The name of a variable whose value is in `content`, in whatever form it is written; else None."""
+    data = encoded(content) if isinstance(content, str) else content
+    for name, values in secrets.items():
+        if any(form in data for value in values for form in forms(value)):
+            return name
+    return None
+
+
+def refuse_secrets(what: str, content: str | bytes, secrets: Secrets) -> None:
+    """Raise UserError, naming the variable and not its value, where `content` holds a secret."""
+    if name := held_secret(content, secrets):
+        raise UserError(
+            f"{what} holds the value of {name}: a key must not be sent; take it out and see docs/submit.md, "
+            '"Keys and tokens"'
+        )
+
+
+def refuse_url_secrets(what: str, value: str, remedy: str) -> None:
+    """Raise UserError where an address holds a user name with a password, or a parameter such as token=."""
+    if url_secrets(value):
+        raise UserError(
+            f"{what}: the address holds a password or a key, which would be printed and stored: take it out; {remedy}"
+        )

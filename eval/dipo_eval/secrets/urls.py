@@ -1,0 +1,78 @@
+"""Credentials in addresses: `scheme://user:password@host` and parameters such as `?token=` (RFC 3986, 3.2.1 and 3.4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from dipo_eval.secrets.names import is_secret_name
+
+MASK = "***"
+LONGEST = 4096  # characters of one user name and password, or of one parameter: the cost stays linear
+
+_USERINFO = re.compile(
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@]{{1,{LONGEST}}}(?:@[^\s/?#\"'<>@]+)*)@"
+)
+# A key of S3 may hold a slash, which ends the authority: user:part/of/key@bucket. A port is all digits.
+_WITH_SLASH = re.compile(
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{LONGEST}}})@"
+)
+_PARAMETER = re.compile(rf"(?<=[?&;#])([\w.%~-]{{1,64}})=([^\s&;#\"'<>]{{1,{LONGEST}}})")
+# A user alone is no secret where the protocol has its own keys, or is a data base's.
+_USER_ALONE = frozenset((
+    "ssh", "sftp", "scp", "rsync", "git", "git+ssh", "svn+ssh", "postgres", "postgresql", "mysql", "mariadb",
+    "mongodb", "redis", "rediss", "amqp", "ldap",
+))  # fmt: skip
+_PARAMETERS = frozenset((
+    "sig", "signature", "credential", "code", "jwt", "otp", "pin", "pw", "googleaccessid",
+))  # fmt: skip
+
+
+def url_secrets(text: str) -> list[str]:
+    """The secret parts of every address in `text`, as written and decoded; empty where there are none."""
+    found: dict[str, None] = {}
+    for secret in _secret_parts(text):
+        found[secret] = None
+        found[unquote(secret)] = None
+    return list(found)
+
+
+def _secret_parts(text: str) -> Iterator[str]:
+    if "://" not in text:
+        return
+    for match in _credentials(text):
+        user, _, password = match[2].partition(":")
+        yield password or user
+        yield match[2]
+    for match in _PARAMETER.finditer(text):
+        if _is_secret_parameter(match[1]) and match[2] != MASK:
+            yield match[2]
+
+
+def _credentials(text: str) -> Iterator[re.Match[str]]:
+    for pattern in (_USERINFO, _WITH_SLASH):
+        yield from (match for match in pattern.finditer(text) if _is_credential(match))
+
+
+def _is_credential(match: re.Match[str]) -> bool:
+    user, _, password = match[2].partition(":")
+    if MASK in (user, password):
+        return False
+    return bool(password or (user and match[1].lower() not in _USER_ALONE))
+
+
+def _is_secret_parameter(name: str) -> bool:
+    name = unquote(name)
+    last = re.split(r"[-_.]", name.lower())[-1]
+    return is_secret_name(name) or last in _PARAMETERS
+
+
+def mask_urls(text: str) -> str:
+    """`text` with the credentials of every address in it replaced by ***."""
+    if "://" in text:
+        for pattern in (_USERINFO, _WITH_SLASH):
+            text = pattern.sub(lambda m: f"{m[1]}://{MASK}@" if _is_credential(m) else m[0], text)
+    if "=" in text:
+        text = _PARAMETER.sub(lambda m: f"{m[1]}={MASK}" if _is_secret_parameter(m[1]) else m[0], text)
+    return text

@@ -1,0 +1,119 @@
+"""The secret values of an environment, in every form in which they could turn up in a text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+from dipo_eval.secrets.names import is_secret_name
+from dipo_eval.secrets.urls import url_secrets
+
+SHORTEST = 8  # characters; a shorter value occurs in ordinary text by chance
+_LONGEST_FILE = 2**20  # bytes of a file of keys
+_FRAME = "-----"  # of a PEM file's first and last line, which are the same in all
+_PLACES = ("_FILE", "_PATH")
+
+Secrets = Mapping[str, tuple[str, ...]]
+"""Name of a variable -> the texts that must not leave this process. Never shown, not even by repr."""
+
+
+def secrets_in(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The secrets of an environment by the names of their variables.
+
+    Values of variables with a secret's name; passwords in any value that is an address; and where a value is the path
+    of a file of keys (GOOGLE_APPLICATION_CREDENTIALS, DIPO_SECRETS_FILE), what the file holds and not its path.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in environment.items():
+        texts = [text for text in _secrets_of(name, value) if len(text) >= SHORTEST]
+        if texts:
+            found[name] = tuple(dict.fromkeys(texts))
+    return found
+
+
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    yield from url_secrets(value)
+    by_name = is_secret_name(name)
+    names_a_file = by_name or any(
+        name.endswith(place) and is_secret_name(name.removesuffix(place)) for place in _PLACES
+    )
+    if names_a_file and is_existing_path(value):
+        yield from _secrets_of_file(value)
+    elif by_name:
+        yield from _with_lines(value)
+
+
+def is_existing_path(value: str) -> bool:
+    """Whether something lies at this path. Never raises: an OSError of a value too long for a path holds the value."""
+    try:
+        os.stat(os.path.expanduser(value))
+    except (OSError, ValueError):  # ValueError: a NUL, or a character that no path can hold
+        return False
+    return "/" in value  # a password that happens to be a file's name is a password
+
+
+def _secrets_of_file(path: str) -> Iterator[str]:
+    """The content as a whole, the values of NAME=VALUE lines, and those under a secret's name in JSON."""
+    try:
+        file = Path(path).expanduser()
+        if not file.is_file() or file.stat().st_size > _LONGEST_FILE:
+            return
+        text = file.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError:
+        return
+    yield text.strip()
+    try:
+        yield from _named_leaves(json.loads(text), secret=False)
+    except (ValueError, RecursionError):
+        for line in text.splitlines():
+            name, separator, value = line.partition("=")
+            if separator and is_secret_name(name):
+                yield value.strip().strip("'\"")
+            elif _FRAME in text:
+                yield from _with_lines(line)
+            yield from url_secrets(line)
+
+
+def _named_leaves(value: Any, *, secret: bool) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _named_leaves(inner, secret=secret or is_secret_name(str(key)))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named_leaves(inner, secret=secret)
+    elif secret and isinstance(value, str):
+        yield from _with_lines(value)
+
+
+def _with_lines(value: str) -> Iterator[str]:
+    """The value and each of its longer lines: a page or a log may break it, indent it or quote one line."""
+    yield value.strip()
+    lines = [line.strip() for line in value.splitlines()]
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= 2 * SHORTEST and _FRAME not in line)
+
+
+@functools.lru_cache(maxsize=1024)
+def forms(value: str) -> list[bytes]:
+    """A value as it stands and as JSON, YAML, Python, a URL, HTML or base64 would write it, the longest first."""
+    texts = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    texts |= {html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value)}
+    raw = encoded(value)
+    texts |= {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    every = {encoded(text) for text in texts} | {raw, base64.b64encode(raw)}
+    return sorted((form for form in every if len(form) >= SHORTEST), key=len, reverse=True)
+
+
+def encoded(value: str) -> bytes:
+    """The bytes of a variable's value; of a text that no variable can hold, some bytes."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")

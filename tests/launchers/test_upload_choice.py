@@ -1,0 +1,166 @@
+"""Which files of a folder travel, which stay, and why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.launchers import upload_choice
+from dipo_openrlhf.launchers.upload_choice import choose
+
+TRAVEL = (
+    "reward.py", "deep/er/tool.py", "auth/login.py", "token.py", "recipe.yaml", "setup.cfg", "run.sh", "chat.jinja",
+    "prompt.j2", "README.md", "model_config.json", "requirements.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "label_key.txt", "kernel.cu", "vocab.txt",
+)  # fmt: skip
+STAY = {
+    "weights.safetensors": "not code", "data.jsonl": "not code", "a.parquet": "not code", "noending": "not code",
+    ".hidden.yaml": "hidden", ".vscode/": "hidden folder", ".git/": "hidden folder", "venv/": "an environment",
+    "env/": "an environment", "__pycache__/": "an environment", "runs/": "an environment", "ID_RSA": "may hold keys",
+    "deep/SECRETS.yaml": "may hold keys", "deep/.aws/": "may hold keys", "Token.TXT": "may hold keys",
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "folder"
+    for name in (*TRAVEL, *STAY):
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+            (path / "inner.py").write_text("x")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+    (root / "env" / "pyvenv.cfg").write_text("")
+    return root
+
+
+def test_code_and_configuration_travel_and_all_else_is_said(folder):
+    choice = choose(folder, [])
+    assert sorted(choice.files) == sorted(TRAVEL)
+    assert choice.left_out.keys() == STAY.keys()
+    for name, words in STAY.items():
+        reason = choice.left_out[name]
+        assert reason.startswith(words.split()[0]) or words == "hidden folder", (name, reason)
+    assert set(choice.files.values()) == {1}
+
+
+def test_include_adds_and_never_what_may_hold_keys(folder):
+    choice = choose(folder, [], include=["*.jsonl", "/.hidden.yaml", "*"])
+    assert {"data.jsonl", ".hidden.yaml", "weights.safetensors"} < choice.files.keys()
+    assert choice.files.keys().isdisjoint({"ID_RSA", "deep/SECRETS.yaml", "Token.TXT"})
+    for pattern, words in (
+        ("ID_RSA", r"--include 'ID_RSA': ID_RSA stays here \(may hold keys\)"),
+        ("none.bin", "no file that could be sent has such a name"),
+    ):
+        with pytest.raises(UserError, match=words):
+            choose(folder, [], include=[pattern])
+
+
+def test_exclude_wins_over_include_and_over_the_recipe(folder):
+    choice = choose(folder, [], exclude=["*.jsonl", "/deep/"], include=["weights.safetensors"])
+    assert choice.left_out["deep/"] == "--exclude"
+    assert choice.left_out["data.jsonl"] == "--exclude"
+    with pytest.raises(
+        UserError, match=r"data\.x: 'data\.jsonl': is not sent \(--exclude\): use a narrower pattern"
+    ):
+        choose(folder, [("data.x", "data.jsonl")], exclude=["*.jsonl"])
+
+
+def test_gitignore_is_heeded_in_its_own_folder(folder):
+    (folder / "deep" / ".gitignore").write_text("tool.py\nreward.py\n")
+    (folder / ".rayignore").write_text("run.sh\n!run.sh\nchat.*\n")
+    choice = choose(folder, [])
+    assert {name for name, why in choice.left_out.items() if why == upload_choice.IGNORED} == {
+        "deep/er/tool.py", "chat.jinja",
+    }  # fmt: skip
+    assert "reward.py" in choice.files  # the pattern is for another folder
+    assert ".rayignore" not in choose(folder, [], include=["*"]).files  # Ray would apply it
+
+
+def test_what_the_recipe_names_travels_whatever_it_is(folder):
+    (folder / ".gitignore").write_text("*.jsonl\n")
+    (folder / "runs" / "step5").mkdir()
+    (folder / "runs" / "step5" / "model.safetensors").write_text("xx")
+    (folder / "runs" / "step5" / ".gitattributes").write_text("x")
+    named = [("data.x", "data.jsonl"), ("model", "./runs/../runs/step5/")]
+    choice = choose(folder, named)
+    assert choice.files["data.jsonl"] == 1
+    assert choice.files["runs/step5/model.safetensors"] == 2
+    assert choice.named == {"data.jsonl", "runs/step5/model.safetensors"}
+    assert "runs/inner.py" not in choice.files
+
+
+def test_a_large_file_travels_only_if_it_is_named(folder):
+    with open(folder / "large.json", "wb") as file:
+        file.truncate(11 * 2**20)
+    assert choose(folder, []).left_out["large.json"] == "over 10 MiB, and not named by the recipe"
+    assert "large.json" in choose(folder, [("data.x", "large.json")]).files
+
+
+@pytest.mark.parametrize(
+    ("target", "link", "reason"),
+    [
+        ("../outside/plain.py", "link.py", "a link out of this folder"),
+        ("../outside", "link", "a link out of this folder"),
+        ("/etc/hostname", "link.txt", "a link out of this folder"),
+        ("gone.py", "link.py", "a link to nothing, or round in a circle"),
+        ("link.py", "link.py", "a link to nothing, or round in a circle"),
+        ("deep/SECRETS.yaml", "link.yaml", "may hold keys"),
+        (".git", "link", "may hold keys or hidden"),
+        (".", "link", "a link to nothing, or round in a circle"),
+        ("..", "deep/link", "a link to nothing, or round in a circle"),
+    ],
+)  # fmt: skip
+def test_links_lead_nowhere_else(folder, target, link, reason):
+    (folder.parent / "outside").mkdir()
+    (folder.parent / "outside" / "plain.py").write_text("x")
+    if target == ".git":
+        (folder / ".git").rename(folder / ".ssh")
+        target, reason = ".ssh", "may hold keys"
+    (folder / link).symlink_to(target)
+    choice = choose(folder, [])
+    assert sorted(choice.files) == sorted(TRAVEL)
+    assert choice.left_out.get(link, choice.left_out.get(f"{link}/")) == reason
+    if target != "..":
+        with pytest.raises(UserError, match=rf"key: '{link}': .*({reason.split(',')[0]})"):
+            choose(folder, [("key", link)])
+
+
+def test_a_link_inside_the_folder_travels_as_what_it_leads_to(folder):
+    (folder / "copy.py").symlink_to("reward.py")
+    (folder / "package").symlink_to("deep")
+    choice = choose(folder, [])
+    assert {"copy.py", "package/er/tool.py"} < choice.files.keys()
+    assert choice.left_out["package/SECRETS.yaml"] == "may hold keys"
+
+
+def test_a_link_that_a_named_folder_holds_is_told(folder):
+    (folder.parent / "blob").write_text("x")
+    (folder / "snapshot").mkdir()
+    (folder / "snapshot" / "model.safetensors").symlink_to("../../blob")
+    with pytest.raises(
+        UserError, match=r"its snapshot/model\.safetensors is not sent \(a link out of this folder\)"
+    ):
+        choose(folder, [("actor.model_name_or_path", "snapshot")])
+
+
+def test_what_is_no_file_and_what_cannot_be_read(folder, monkeypatch):
+    os.mkfifo(folder / "pipe.py")
+    assert choose(folder, []).left_out["pipe.py"] == "not a regular file"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "reward.py")
+    with pytest.raises(
+        UserError, match=r"reward\.py: cannot be read, so it cannot be sent: exclude it with --exclude"
+    ):
+        choose(folder, [])
+    assert "reward.py" not in choose(folder, [], exclude=["reward.py"]).files
+
+
+def test_a_folder_without_end_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(upload_choice, "MOST_ENTRIES", 12)
+    with pytest.raises(UserError, match="more than 12 files: submit from the folder of the project alone"):
+        choose(folder, [])
