@@ -33,7 +33,9 @@ def mark_best(ckpt_path: Path, plan: Plan, rule: BestRule) -> int | None:
     ranked = []
     on_disk = whole_checkpoints(ckpt_path)
     for checkpoint in on_disk:
-        results = found_results(plan, checkpoint.name, checkpoint.weights_hash, verify=False)
+        results = found_results(
+            plan, checkpoint.name, checkpoint.weights_hash, checkpoint.hf_path, verify=False
+        )
         value = score(results, rule) if results else None
         if value is not None:
             ranked.append((-value["value"], checkpoint.step, checkpoint, value))
