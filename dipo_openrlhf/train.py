@@ -251,7 +251,8 @@ def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> No
         )
     if driver.returncode != 0:
         failure = failure_of(run_dir, driver.returncode)
-        raise RunFailedError(f"{failure}{_resume_hint(recipe)}", failure.may_restart)
+        hint = "" if "--resume" in str(failure) else _resume_hint(recipe)  # it may say more about that itself
+        raise RunFailedError(f"{failure}{hint}", failure.may_restart)
 
 
 def _interrupt(driver: subprocess.Popen[bytes]) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 
 
+class NotFiniteError(ValueError):
+    """The policy's forward pass gave numbers that are none: its weights are gone, or its number format does not hold."""
+
+
 def sequence_log_ppl(log_probs: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:
     """Mean of -log pi_old over the action tokens of each response: log-perplexity, in nats per token.
 
@@ -13,8 +17,8 @@ def sequence_log_ppl(log_probs: torch.Tensor, action_mask: torch.Tensor) -> torc
     log_probs[B, A]: of the sampled tokens, under the policy as the training engine scores it.
     action_mask[B, A]: nonzero where the token was sampled by the policy. Prompt, padding and tool feedback
     are zero there; their log_probs may hold anything, NaN included, and never enter. Returns [B], at least
-    float32; NaN where a row has no action token. Raises ValueError when shapes differ or an action token's
-    log-probability is not finite.
+    float32; NaN where a row has no action token. Raises ValueError when shapes differ, NotFiniteError where an action
+    token's log-probability is not finite.
     """
     if log_probs.dim() != 2 or log_probs.shape != action_mask.shape:
         raise ValueError(
@@ -30,7 +34,7 @@ def sequence_log_ppl(log_probs: torch.Tensor, action_mask: torch.Tensor) -> torc
     bad = ~torch.isfinite(total)  # [B]: one pass over the sums, not over 30 million tokens
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
-        raise ValueError(
+        raise NotFiniteError(
             f"sequence_log_ppl: row {row} has an action token whose log-probability is not finite "
             f"({int(bad.sum())} such rows); the training engine's forward pass is broken there"
         )

@@ -52,6 +52,18 @@ def resumable_steps(ckpt_path: Path) -> list[int]:
     ]
 
 
+def withdraw(ckpt_path: Path, step: int) -> None:
+    """Take back a step that was saved and is not usable: no marker, and `latest` names the newest whole checkpoint, or is
+    gone where there is none. The step's files stay, to be looked at, until a resume removes them.
+    """
+    (ckpt_path / f"{tag_of(step)}_hf" / MARKER).unlink(missing_ok=True)
+    steps, latest = resumable_steps(ckpt_path), ckpt_path / "_actor" / "latest"
+    if steps:
+        write_atomic(latest, tag_of(steps[-1]).encode())
+    else:
+        latest.unlink(missing_ok=True)
+
+
 def point_latest_at_newest_whole(ckpt_path: Path) -> int | None:
     """Make `latest` name the newest whole checkpoint; folders of later, unfinished steps are removed.
 

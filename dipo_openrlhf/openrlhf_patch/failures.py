@@ -23,9 +23,9 @@ _DEAD_ACTOR = re.compile(
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The innermost exception: Ray wraps the worker's in RayTaskError.cause."""
+    """The innermost exception: Ray wraps the worker's in RayTaskError.cause. A UserError has no cause but itself."""
     seen: set[int] = set()
-    while id(error) not in seen:
+    while id(error) not in seen and type(error).__name__ != UserError.__name__:
         seen.add(id(error))
         inner = getattr(error, "cause", None) or error.__cause__
         if not isinstance(inner, BaseException):

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.checkpoints import weights_hash
+from dipo_eval.errors import UserError
 from dipo_eval.watch.lease import Sightings
 from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.algorithm.perplexity import NotFiniteError
 from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import checkpoints, run_log, trackers
+from dipo_openrlhf.openrlhf_patch import checkpoints, divergence, run_log, trackers
 from dipo_openrlhf.openrlhf_patch.engine_health import watch_engines
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
@@ -82,12 +84,29 @@ class DiPOTraining:
         self.experience_maker.progress = min(1.0, global_step / max(1, self.total_steps))
         if self.settings.dump_experiences:
             self.experience_maker.dump_to = (self.run_dir, global_step + 1)
-        status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
+        try:
+            status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
+        except NotFiniteError as error:
+            raise divergence.lost_forward(global_step + 1, self.ckpt_path) from error
         status.update(self.experience_maker.metrics)
         status.update(self.batch_metrics())
         if self.settings.save_rollouts and self.experience_maker.rollouts is not None:
             run_log.append_rollouts(self.run_dir, next_step, self.experience_maker.rollouts)
         return status, next_step
+
+    def ppo_train(self, global_steps: int) -> dict[str, Any]:
+        """OpenRLHF's update; a run that has diverged ends before its weights reach the engines or the disk."""
+        status: dict[str, Any] = super().ppo_train(global_steps)  # type: ignore[misc]
+        try:
+            divergence.check_step(status, global_steps + 1, self.args.ds.param_dtype, self.ckpt_path)
+        except UserError:
+            run_log.append_metrics(
+                self.run_dir,
+                global_steps + 1,
+                {**status, **self.experience_maker.metrics, **self.batch_metrics()},
+            )
+            raise
+        return status
 
     def save_logs_and_checkpoints(
         self,
@@ -104,7 +123,10 @@ class DiPOTraining:
             self._complete(global_step)
 
     def _complete(self, global_step: int) -> None:
-        """All ranks have returned, so both folders are written: check, mark, prune."""
+        """All ranks have returned, so both folders are written: check them, look at the weights, mark, prune.
+
+        Raises UserError for weights that are not finite, before anything is marked or pruned.
+        """
         started = time.time()
         tag = checkpoints.tag_of(global_step)
         actor_folder = self.ckpt_path / "_actor" / tag
@@ -112,6 +134,7 @@ class DiPOTraining:
             raise RuntimeError(f"checkpoint {actor_folder} has no optimizer state after its save")
         if not self.args.ckpt.save_hf:
             return
+        divergence.check_weights(self.ckpt_path, global_step)
         facts = {
             "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
             "recipe_hash": self.settings.recipe_hash,

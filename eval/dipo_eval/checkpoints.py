@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,27 @@ _EXPORT = re.compile(r"(global_step(\d+))_hf")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What tokenizers, chat templates and engines read beside the weights and config.json, by the names that transformers,
+# sentencepiece, tiktoken and mistral-common give it; which file holds which tensor belongs here too.
+_GENERATION_FILES = (
+    "generation_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens_map*", "added_tokens*", "tekken.json",
+    "*.model", "*.spm", "*.tiktoken", "bpe.codes", "dict.txt", "normalizer.json", "chat_template*",
+    "additional_chat_templates/*", "*processor_config.json", "*quant*_config.json", "*.index.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder in HF form, its name in the results, and its training step (None: not of a run)."""
+    """A model folder in HF form, its name in the results, and its training step (None: not of a run).
+
+    `revision`: the commit, of a model from the hub.
+    """
 
     path: Path
     name: str
     step: int | None = None
+    revision: str | None = None
 
 
 def find_checkpoints(model: str) -> list[Checkpoint]:
@@ -50,37 +63,71 @@ def find_checkpoints(model: str) -> list[Checkpoint]:
         raise UserError(f"{path}: is a file; name the folder that holds the model")
     if path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.fullmatch(model):
         raise UserError(f"{path}: no such folder; name a model folder, a training run or a model on the hub")
-    return [Checkpoint(_download(model), safe_name(model))]
+    folder = _download(model)
+    # huggingface_hub keeps each commit in a folder of that name.
+    revision = folder.name if _COMMIT.fullmatch(folder.name) else None
+    return [Checkpoint(folder, safe_name(model), revision=revision)]
 
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder holds a config and every weights file that its index (where there is one) names."""
     if not (folder / "config.json").is_file():
         return False
-    for index in folder.glob("*.index.json"):
+    for pattern in _WEIGHTS:
+        files = _matching(folder, (pattern,))
         try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError):
+            named = _indexed(folder, pattern)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return False
-        return all((folder / shard).is_file() for shard in shards)
-    return bool(_weight_files(folder))
+        if files or named:
+            return all((folder / name).is_file() for name in named)
+    return False
 
 
-def weights_hash(folder: Path) -> str:
-    """sha256 over the contents of config.json and of the weights files, with their names.
+def weights_names(folder: Path) -> list[str]:
+    """config.json and the weights files of a model: the safetensors files, or the bin files where there are none.
 
-    The safetensors files, or the bin files where there are none. Raises UserError where config or weights
-    miss.
+    Files that an index names are among them wherever they lie. Raises UserError where config or weights miss.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a model folder in HF form")
     if not is_whole(folder):
         raise UserError(f"{folder}: config.json or weights are missing; name a whole model folder in HF form")
-    digest = hashlib.sha256()
-    for path in [folder / "config.json", *_weight_files(folder)]:
-        with path.open("rb") as file:
-            digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
+    found = next(
+        names
+        for pattern in _WEIGHTS
+        if (names := {*_matching(folder, (pattern,)), *_indexed(folder, pattern)})
+    )
+    return ["config.json", *sorted(found)]
+
+
+def generation_names(folder: Path) -> list[str]:
+    """The files that decide what a model answers beside its weights: end tokens, tokenizer, chat template."""
+    return sorted(_matching(folder, _GENERATION_FILES))
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over the contents of config.json and of the weights files, with their names. Raises UserError."""
+    return hash_of(file_hashes(folder, weights_names(folder)))
+
+
+def generation_hash(folder: Path) -> str:
+    """sha256 over the contents of what generation_names names, with their names."""
+    return hash_of(file_hashes(folder, generation_names(folder)))
+
+
+def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """sha256 of each file. Raises OSError."""
+    hashes = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def hash_of(hashes: Mapping[str, str]) -> str:
+    """One sha256 for many files, from their names and hashes."""
+    return hashlib.sha256("".join(f"{name}\0{one}\n" for name, one in hashes.items()).encode()).hexdigest()
 
 
 def served_hash(model: str, base_url: str) -> str:
@@ -119,12 +166,25 @@ def _unique(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
     return checkpoints
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    for pattern in _WEIGHTS:
-        files = sorted(folder.glob(pattern))
-        if files:
-            return files
-    return []
+def _matching(folder: Path, patterns: Iterable[str]) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+
+
+def _indexed(folder: Path, pattern: str) -> set[str]:
+    """The files named by the index of this kind of weights; a single file of all weights needs none."""
+    suffix = pattern.removeprefix("*")
+    if any((folder / f"{stem}{suffix}").is_file() for stem in ("model", "pytorch_model")):
+        return set()
+    return {
+        str(name)
+        for index in folder.glob(f"*{suffix}.index.json")
+        for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    }
 
 
 def _download(name: str) -> Path:

@@ -13,6 +13,7 @@ from dipo_eval.cpu_env import has_gpu, set_engine_env
 from dipo_eval.engine import Generation, OnDone, Request, Sampling, cut_at_stop
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.hf_sampling import SeededRows
+from dipo_eval.prompts import end_tokens
 
 # Responses in one call of generate: on 2 cores a larger batch gains nothing.
 BATCH_SIZE = 32
@@ -27,7 +28,7 @@ class HfEngine:
 
     def __init__(self, model: Path, *, dtype: str, batch_size: int = BATCH_SIZE) -> None:
         set_engine_env(model)
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
@@ -38,7 +39,9 @@ class HfEngine:
         except Exception as error:
             raise UserError(f"{model}: transformers cannot load this model ({one_line(error)})") from error
         self._model: Any = loaded.to("cuda" if has_gpu() else "cpu").eval()
-        self._ends = _end_ids(self._model, self._tokenizer)
+        self._ends = set(end_tokens(model, self._tokenizer))
+        # As in vLLM, where the evaluation alone says how to sample: nothing of generation_config.json but the end tokens.
+        self._model.generation_config = GenerationConfig()
         pad = self._tokenizer.pad_token_id
         self._pad = pad if pad is not None else next(iter(sorted(self._ends)), 0)
 
@@ -114,10 +117,3 @@ def _order(request: Request) -> tuple[int, int]:
 def _alike(a: Request, b: Request) -> bool:
     """Whether two requests can share a batch."""
     return a.max_tokens == b.max_tokens and a.stop == b.stop
-
-
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
-    """End tokens of the generation config and of the tokenizer: each may name one that the other does not."""
-    configured = model.generation_config.eos_token_id
-    ends = set(configured) if isinstance(configured, list | tuple) else {configured}
-    return {token for token in (*ends, tokenizer.eos_token_id) if token is not None}

@@ -7,6 +7,7 @@ makes responses repeat is the server's business (vLLM's does).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from dipo_eval.errors import UserError, one_line
 CONCURRENCY = 64
 REQUEST_LIMIT_S = 1800.0
 CONNECT_LIMIT_S = 10.0
+# Of a model in the server's list: what is the same whenever it is asked (`created` is not, in vLLM).
+_TOLD = ("root", "parent", "owned_by", "max_model_len")
 RETRIES = 5  # with the client's exponential pause: a server that restarts within half a minute is not noticed
 
 
@@ -41,6 +44,19 @@ class OpenAIEngine:
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
         self._check_model()
+
+    def report(self) -> dict[str, Any]:
+        """What the server says of the model, and the server's version where it has one (vLLM, SGLang)."""
+        found = (self._listed() or {}).get(self._model, {})
+        report = {name: found[name] for name in _TOLD if found.get(name) is not None}
+        with contextlib.suppress(Exception):  # a page of its own, of which OpenAI's interface knows nothing
+            url = f"{str(self._base_url).rstrip('/').removesuffix('/v1')}/version"
+            answer = self._client.with_options(timeout=CONNECT_LIMIT_S, max_retries=0).get(
+                url, cast_to=object
+            )
+            if isinstance(answer, dict) and isinstance(answer.get("version"), str):
+                report["version"] = answer["version"]
+        return report
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
         """Responses as the server finishes them; an error ends the evaluation, and what was answered is kept."""
@@ -76,20 +92,24 @@ class OpenAIEngine:
         self._client.close()
 
     def _check_model(self) -> None:
+        served = self._listed()
+        if served is not None and self._model not in served:
+            shown = ", ".join(list(served)[:10]) or "none"
+            raise UserError(f"{self._base_url}: serves no model {self._model!r}; it has {shown}")
+
+    def _listed(self) -> dict[str, dict[str, Any]] | None:
+        """The server's list of models by name, None where it has no such list."""
         import openai
 
         try:
-            served = [one.id for one in self._client.with_options(timeout=30.0, max_retries=1).models.list()]
-        except openai.NotFoundError:  # a server without a list of its models
-            return
+            models = list(self._client.with_options(timeout=30.0, max_retries=1).models.list())
+        except openai.NotFoundError:
+            return None
         except openai.OpenAIError as error:
             raise UserError(
                 f"{self._base_url}: no model list ({one_line(error)}); is the server up, and OPENAI_API_KEY right?"
             ) from error
-        if self._model not in served:
-            raise UserError(
-                f"{self._base_url}: serves no model {self._model!r}; it has {', '.join(served[:10]) or 'none'}"
-            )
+        return {one.id: one.model_dump() for one in models}
 
     def _ask(self, request: Request, sample: int, sampling: Sampling) -> Generation:
         import openai
@@ -120,6 +140,15 @@ class OpenAIEngine:
         if prompt.tools is not None:
             settings["tools"] = list(prompt.tools)
         return self._client.chat.completions.create(**settings)
+
+
+def server_report(model: str, base_url: str | None) -> dict[str, Any]:
+    """OpenAIEngine.report of a connection of its own. Raises UserError as OpenAIEngine does."""
+    engine = OpenAIEngine(model, base_url)
+    try:
+        return engine.report()
+    finally:
+        engine.close()
 
 
 def as_sent(message: Message) -> Message:

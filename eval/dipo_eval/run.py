@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.checkpoints import Checkpoint, served_hash, weights_hash
+from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.claim import claimed, fingerprint
 from dipo_eval.comparable import differences, made_with
-from dipo_eval.cpu_env import has_gpu
-from dipo_eval.engine import DTYPES, ENGINES, Sampling, open_engine
+from dipo_eval.engine import DTYPES, ENGINES, Engine, Sampling, open_engine
 from dipo_eval.errors import UserError
+from dipo_eval.finite_weights import first_not_finite
+from dipo_eval.frozen_model import FrozenModel, ModelChangedError
 from dipo_eval.generation_cache import GenerationCache
+from dipo_eval.identity import Identity, local_identity, served_identity
 from dipo_eval.index import rebuild_index
 from dipo_eval.progress import Reporter, reporter
 from dipo_eval.prompts import ModelRenderer, Renderer, ServerRenderer
@@ -64,11 +66,10 @@ def evaluate(
 ) -> list[SuiteResult]:
     """Evaluate every checkpoint on every suite; the results come in the order given, checkpoints outermost.
 
-    All suites are loaded and their golds checked, and all weights hashed, before the first model is loaded. A
-    result that is whole and of the same weights, suite and settings is not made again; one that differs
-    only in the grader is graded again from its samples; and a response that an earlier, killed evaluation got is
-    taken from the cache in `results_dir` (dipo_eval.generation_cache). All suites of a checkpoint share one
-    queue and one load of its model.
+    All suites are loaded and their golds checked, and all models hashed, before the first one is loaded. A result that
+    is whole and of the same model, engine, suite and settings is not made again; one that differs only in the grader
+    is graded again from its samples; and a response that an earlier, killed evaluation got is taken from the cache in
+    `results_dir` (dipo_eval.generation_cache). All suites of a checkpoint share one queue and one load of its model.
 
     `max_new_tokens` counts tokens of one response; a prompt's answer is also limited by the context
     (`max_model_len`, None: what the longest prompt needs, up to the model's own). `dtype` "auto" is float32 on
@@ -77,12 +78,13 @@ def evaluate(
     of engine "openai". `say` is told in one line what the user should know: a result that is replaced, a file that is
     left out.
 
-    Raises UserError for bad data, options or models; results of other settings under the same names are not
+    Raises UserError for bad data, options or models, for weights that are not finite, and for a model whose files
+    change while it is evaluated, of which nothing is stored; results of other settings under the same names are not
     overwritten without `force`, and a folder that another process is evaluating is left to it.
     """
     options = Options(
         Path(results_dir), run, engine, Sampling(temperature, top_p), samples, limit, max_new_tokens,
-        max_model_len, _resolve_dtype(dtype, engine), seed, force, tuple(stop), thinking, base_url, say,
+        max_model_len, dtype, seed, force, tuple(stop), thinking, base_url, say,
     )  # fmt: skip
     _check_options(options, checkpoints)
     loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
@@ -90,12 +92,12 @@ def evaluate(
     results: list[SuiteResult] = []
     with reporter(progress) as report:
         with report.step("hashing weights"):
-            hashes = [_model_hash(checkpoint, options) for checkpoint in checkpoints]
-        for checkpoint, digest in zip(checkpoints, hashes, strict=True):
-            _refuse_other_settings(checkpoint, digest, names, options)
+            subjects = [_subject(checkpoint, options) for checkpoint in checkpoints]
+        for subject in subjects:
+            _refuse_other_settings(subject, names, options)
         try:
-            for checkpoint, digest in zip(checkpoints, hashes, strict=True):
-                results += _evaluate_checkpoint(checkpoint, digest, loaded, options, report)
+            for subject in subjects:
+                results += _evaluate_checkpoint(_as_it_is_now(subject, options), loaded, options, report)
         finally:
             _index(results, options)
     return results
@@ -144,16 +146,41 @@ def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
         suite_folder(options.results_dir, options.run, checkpoint.name, "suite")
 
 
-def _refuse_other_settings(
-    checkpoint: Checkpoint, digest: str, suites: Sequence[str], options: Options
-) -> None:
-    """Before anything is generated: the same weights under the same names, but sampled in another way."""
+@dataclass(frozen=True)
+class _Subject:
+    """A checkpoint, what it answers as, and its files; None where a server has them."""
+
+    checkpoint: Checkpoint
+    identity: Identity
+    files: FrozenModel | None
+
+
+def _subject(checkpoint: Checkpoint, options: Options) -> _Subject:
+    if options.base_url is not None:
+        return _Subject(
+            checkpoint, served_identity(str(checkpoint.path), options.base_url, options.dtype), None
+        )
+    files = FrozenModel(checkpoint.path)
+    return _Subject(checkpoint, local_identity(files, options.engine, options.dtype), files)
+
+
+def _as_it_is_now(subject: _Subject, options: Options) -> _Subject:
+    """Hours may have passed with other checkpoints since the files were hashed."""
+    if subject.files is None or subject.files.is_current():
+        return subject
+    return _subject(subject.checkpoint, options)
+
+
+def _refuse_other_settings(subject: _Subject, suites: Sequence[str], options: Options) -> None:
+    """Before anything is generated: the same weights under the same names, but asked in another way."""
+    wanted = {**options.settings(), **subject.identity.settings}
+    del wanted["engine_version"]  # a newer engine is asked again, as a newer model is
     for suite in suites:
-        folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite)
+        folder = suite_folder(options.results_dir, options.run, subject.checkpoint.name, suite)
         old = None if options.force else read_result(folder, verify=False)
-        if old is None or old["model"]["weights_hash"] != digest:
+        if old is None or old["model"]["weights_hash"] != subject.identity.weights_hash:
             continue
-        differing = [k for k, v in options.settings().items() if old["settings"].get(k) != v]
+        differing = [key for key, value in wanted.items() if old["settings"].get(key, value) != value]
         if differing:
             raise UserError(
                 f"{folder}: holds results with other settings ({', '.join(differing)}); "
@@ -162,18 +189,15 @@ def _refuse_other_settings(
 
 
 def _evaluate_checkpoint(
-    checkpoint: Checkpoint,
-    digest: str,
-    loaded: Sequence[tuple[Suite, list[Item]]],
-    options: Options,
-    report: Reporter,
+    subject: _Subject, loaded: Sequence[tuple[Suite, list[Item]]], options: Options, report: Reporter
 ) -> list[SuiteResult]:
+    checkpoint = subject.checkpoint
     renderer = _renderer(checkpoint, options)
     done: dict[str, SuiteResult] = {}
     tasks: list[Task] = []
     for suite, items in loaded:
         folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
-        header = make_header(checkpoint, digest, suite, items, renderer, options)
+        header = make_header(checkpoint, subject.identity, suite, items, renderer, options)
         prompts = make_prompts(suite, items, renderer)
         task = Task(suite, items, prompts, folder, header, seen=fingerprint(folder))
         found = _existing(task, options, report)
@@ -183,7 +207,7 @@ def _evaluate_checkpoint(
             tasks.append(task)
     with contextlib.ExitStack() as claims:
         tasks = [_claim(task, options, claims) for task in tasks]
-        for name, result in _run_tasks(checkpoint, digest, tasks, renderer, options, report):
+        for name, result in _run_tasks(subject, tasks, renderer, options, report):
             done[name] = result
     return [done[suite.name] for suite, _ in loaded]
 
@@ -236,42 +260,57 @@ def _outdated(old: dict[str, Any], task: Task) -> str:
 
 
 def _run_tasks(
-    checkpoint: Checkpoint,
-    digest: str,
-    tasks: list[Task],
-    renderer: Renderer,
-    options: Options,
-    report: Reporter,
+    subject: _Subject, tasks: list[Task], renderer: Renderer, options: Options, report: Reporter
 ) -> list[tuple[str, SuiteResult]]:
     """Generate for all tasks with one load of the model at most, then grade each and store it."""
     if not tasks:
         return []
-    context = _context_length(checkpoint, tasks, options)
-    limits = Limits(options.max_new_tokens, context)
+    context = _context_length(subject.checkpoint, tasks, options)
     slots = {task.suite.name: make_slots(task, options) for task in tasks}
     everything = [slot for some in slots.values() for slot in some]
-    identity = {"engine": options.engine, "dtype": options.dtype, "base_url": options.base_url}
-    cache = GenerationCache(options.results_dir, digest, identity, read=not options.force)
-    label = f"{checkpoint.name}: generating"
+    check = subject.files.check_stamps if subject.files else lambda: None
+    cache = GenerationCache(options.results_dir, subject.identity, read=not options.force, check=check)
+    label = f"{subject.checkpoint.name}: generating"
     try:
         with report.bar(label, sum(slot.n for slot in everything)) as advance:
+            limits = Limits(options.max_new_tokens, context)
             queue = Queue(renderer, cache, options.sampling, limits, lambda slot: advance(slot.n))
-            queue.run(
-                everything,
-                lambda: open_engine(
-                    options.engine,
-                    checkpoint.path,
-                    max_model_len=context or 0,
-                    dtype=options.dtype,
-                    base_url=options.base_url,
-                ),
-            )
+            queue.run(everything, lambda: _load(subject, context, options))
+        if subject.files is not None:
+            subject.files.check_used()
+    except ModelChangedError:
+        cache.discard()
+        raise
     finally:
         cache.close()
     return [
         (task.suite.name, finish_task(task, slots[task.suite.name], queue.load_seconds, options, report))
         for task in tasks
     ]
+
+
+def _load(subject: _Subject, context: int | None, options: Options) -> Engine:
+    """The model in its engine; its files are those that were hashed, and its weights are numbers."""
+    path = subject.checkpoint.path
+    engine = open_engine(
+        options.engine,
+        path,
+        max_model_len=context or 0,
+        dtype=subject.identity.dtype,
+        base_url=options.base_url,
+    )
+    try:
+        if subject.files is not None:
+            subject.files.check_loaded()
+            if where := first_not_finite(path):
+                raise UserError(
+                    f"{path}: its weights hold NaN, infinite or overflowing numbers ({where}), so that nothing it "
+                    "says means anything: the training diverged; evaluate an earlier checkpoint"
+                )
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int | None:
@@ -291,13 +330,3 @@ def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options)
     longest = max(len(prompt.token_ids) for task in tasks for prompt in task.prompts)
     grows = any(task.suite.converse is not None for task in tasks)
     return int(min(own, max(longest + options.max_new_tokens, DIALOGUE_CONTEXT if grows else 0)))
-
-
-def _model_hash(checkpoint: Checkpoint, options: Options) -> str:
-    if options.base_url is not None:
-        return served_hash(str(checkpoint.path), options.base_url)
-    return weights_hash(checkpoint.path)
-
-
-def _resolve_dtype(dtype: str, engine: str) -> str:
-    return dtype if dtype != "auto" or engine == "openai" or has_gpu() else "float32"

@@ -16,6 +16,7 @@ from dipo_eval.claim import Claim
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.engine import TOO_LONG, Prompt, Sampling
 from dipo_eval.grading import Verdict
+from dipo_eval.identity import Identity
 from dipo_eval.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.progress import Reporter
 from dipo_eval.prompts import Renderer
@@ -56,9 +57,8 @@ class Options:
     say: Callable[[str], None] = lambda line: None  # one line that the user should know
 
     def settings(self) -> dict[str, Any]:
-        """The settings of results.json, without the prompt's form, which is the model's."""
+        """The settings of results.json, without those of what answers (Identity) and of its prompts (Renderer)."""
         return {
-            "engine": self.engine,
             "temperature": self.sampling.temperature,
             "top_p": self.sampling.top_p,
             "max_new_tokens": self.max_new_tokens,
@@ -66,10 +66,8 @@ class Options:
             "n_samples": self.samples,
             "seed": self.seed,
             "limit": self.limit,
-            "dtype": self.dtype,
             "stop": list(self.stop),
             "thinking": self.thinking,
-            **({"base_url": self.base_url} if self.engine == "openai" else {}),
         }
 
 
@@ -87,7 +85,12 @@ class Task:
 
 
 def make_header(
-    checkpoint: Checkpoint, digest: str, suite: Suite, items: list[Item], renderer: Renderer, options: Options
+    checkpoint: Checkpoint,
+    identity: Identity,
+    suite: Suite,
+    items: list[Item],
+    renderer: Renderer,
+    options: Options,
 ) -> dict[str, Any]:
     """What results.json says before anything is generated; the settings decide whether a result is reused."""
     return {
@@ -95,9 +98,15 @@ def make_header(
         "checkpoint": checkpoint.name,
         "step": checkpoint.step,
         "suite": suite.name,
-        "model": {"path": str(checkpoint.path), "weights_hash": digest},
+        "model": {
+            "path": str(checkpoint.path),
+            **identity.model,
+            **({"revision": checkpoint.revision} if checkpoint.revision else {}),
+        },
         "settings": {
+            **identity.settings,
             **options.settings(),
+            **renderer.tokenizer,
             "prompt_form": "completion" if suite.plain else renderer.form,
             "chat_template_hash": None if suite.plain else renderer.template_hash,
             **({"suite_stop": list(suite.stop)} if suite.stop else {}),

@@ -21,9 +21,11 @@ from dipo_eval import run as run_module
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.engine import Engine, Generation, OnDone, Prompt, Request, Sampling, open_engine
 from dipo_eval.generation_cache import FOLDER, GenerationCache, records
+from dipo_eval.identity import Identity
 from dipo_eval.results import read_result, read_samples
 from dipo_eval.run import evaluate
 
+WHO = Identity("w", "g", "hf", "1", "cpu", "float32")
 GENERATIONS = [Generation("a\nb\u2028", 3, "stop"), Generation("", 0, "length", 7)]
 
 
@@ -32,35 +34,35 @@ def request(token: int = 5, **more: Any) -> Request:
 
 
 def test_another_process_finds_it_without_a_close(tmp_path: Path) -> None:
-    cache = GenerationCache(tmp_path, "w", {"engine": "hf"})
+    cache = GenerationCache(tmp_path, WHO)
     key = cache.key(request(), Sampling())
     assert cache.get(key) is None
     cache.put(key, GENERATIONS)
-    assert GenerationCache(tmp_path, "w", {"engine": "hf"}).get(key) == GENERATIONS
-    assert GenerationCache(tmp_path, "other", {"engine": "hf"}).get(key) is None
-    assert GenerationCache(tmp_path, "w", {"engine": "hf"}, read=False).get(key) is None
+    assert GenerationCache(tmp_path, WHO).get(key) == GENERATIONS
+    assert GenerationCache(tmp_path, replace(WHO, weights_hash="other")).get(key) is None
+    assert GenerationCache(tmp_path, WHO, read=False).get(key) is None
     cache.close()
     cache.close()
 
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_a_cut_file_gives_what_is_whole(tmp_path: Path, cut: int) -> None:
-    cache = GenerationCache(tmp_path, "w", {})
+    cache = GenerationCache(tmp_path, WHO)
     keys = [cache.key(request(token), Sampling()) for token in range(20)]
     for key in keys:
         cache.put(key, GENERATIONS)
     (path,) = tmp_path.rglob("*.zst")
     path.write_bytes(path.read_bytes()[:-cut])
-    found = GenerationCache(tmp_path, "w", {})
+    found = GenerationCache(tmp_path, WHO)
     kept = [found.get(key) for key in keys]
     assert kept[:15] == [GENERATIONS] * 15
     assert kept[-1] is None
     path.write_bytes(os.urandom(500))
-    assert GenerationCache(tmp_path, "w", {}).get(keys[0]) is None
+    assert GenerationCache(tmp_path, WHO).get(keys[0]) is None
 
 
 def test_the_key_holds_all_that_decides_a_response(tmp_path: Path) -> None:
-    cache = GenerationCache(tmp_path, "w", {"engine": "hf"})
+    cache = GenerationCache(tmp_path, WHO)
     warm = Sampling(0.6, 0.95)
     others = [
         request(6), request(stop=("x",)), replace(request(), n=1), replace(request(), max_tokens=8),
@@ -68,8 +70,12 @@ def test_the_key_holds_all_that_decides_a_response(tmp_path: Path) -> None:
     ]  # fmt: skip
     keys = {cache.key(one, warm) for one in [request(), *others]}
     keys |= {cache.key(request(), Sampling(0.7, 0.95)), cache.key(request(), Sampling(0.6, 1.0))}
-    keys.add(GenerationCache(tmp_path, "w", {"engine": "vllm"}).key(request(), warm))
-    assert len(keys) == 9
+    for other in (
+        {"weights_hash": "other"}, {"generation_hash": "other"}, {"engine": "vllm"}, {"engine_version": "2"},
+        {"device": "cuda"}, {"dtype": "bfloat16"}, {"server": {"base_url": "http://a/v1"}},
+    ):  # fmt: skip
+        keys.add(GenerationCache(tmp_path, replace(WHO, **other)).key(request(), warm))
+    assert len(keys) == 15
     greedy = {cache.key(replace(request(), seed=seed), Sampling(0.0, p)) for seed in (1, 2) for p in (0.5, 1)}
     assert len(greedy) == 1
 

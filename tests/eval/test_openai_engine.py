@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from openai.types.chat import ChatCompletionMessage
@@ -23,6 +26,7 @@ from dipo_eval.cpu_env import VLLM_ON_CPU
 from dipo_eval.engine import TOO_LONG, Prompt, Request, Sampling, generate_all
 from dipo_eval.errors import UserError
 from dipo_eval.hf_engine import HfEngine
+from dipo_eval.identity import engine_version, served_identity
 from dipo_eval.openai_engine import OpenAIEngine, _text
 from dipo_eval.prompts import ModelRenderer
 from dipo_eval.results import read_samples
@@ -91,7 +95,11 @@ def test_a_server_answers_as_the_model_itself(server: str, models: Path, tmp_pat
     for row, other in zip(rows, wanted, strict=True):
         assert row["response"].rstrip("\ufffd") == other["response"].rstrip("\ufffd")
     assert ours.result["model"]["weights_hash"].startswith("served-")
+    assert ours.result["model"]["weights"] == "unknown: the server does not show them"
     assert ours.result["settings"]["base_url"] == server
+    reported = ours.result["settings"]["server"]
+    assert (reported["root"], reported["max_model_len"]) == (str(models / "global_step2_hf"), 512)
+    assert ours.result["settings"]["engine_version"] == engine_version("vllm")
     assert ours.result["settings"]["prompt_form"] == "the server's chat template"
 
     with pytest.raises(UserError, match="serves no model 'other'; it has tiny"):
@@ -123,6 +131,56 @@ def test_no_server_is_one_line() -> None:
     with pytest.raises(UserError, match="is the server up") as caught:
         OpenAIEngine("tiny", "http://127.0.0.1:9/v1")
     assert "\n" not in str(caught.value)
+
+
+class Listing(BaseHTTPRequestHandler):
+    """A server's list of models, and its version where it has one."""
+
+    pages: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self) -> None:
+        page = self.pages.get(self.path)
+        self.send_response(404 if page is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(page or {}).encode())
+
+    def log_message(self, *words: object) -> None: ...
+
+
+@pytest.fixture
+def listing() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_address[1]}/v1"
+        http.shutdown()
+        thread.join(10)
+
+
+def test_what_a_server_tells_is_a_part_of_what_answers(listing: str) -> None:
+    entry = {
+        "id": "tiny",
+        "object": "model",
+        "created": 1,
+        "owned_by": "us",
+        "root": "/a",
+        "permission": [{"id": 1}],
+    }
+    Listing.pages = {"/v1/models": {"object": "list", "data": [entry]}, "/version": {"version": "0.29.0"}}
+    first = served_identity("tiny", listing, "auto")
+    assert first.engine_version == "0.29.0"
+    assert first.settings["server"] == {"root": "/a", "owned_by": "us"}
+    entry |= {"created": 2, "permission": [{"id": 2}]}
+    assert served_identity("tiny", listing, "auto") == first
+    entry["root"] = "/b"
+    assert served_identity("tiny", listing, "auto").key != first.key
+    Listing.pages = {}  # neither a list nor a version: a vendor's
+    silent = served_identity("tiny", listing, "auto")
+    assert (silent.engine_version, silent.settings["server"]) == (None, {})
+    Listing.pages = {"/v1/models": {"object": "list", "data": []}}
+    with pytest.raises(UserError, match="serves no model 'tiny'; it has none"):
+        served_identity("tiny", listing, "auto")
 
 
 def test_native_calls_and_thoughts_become_text() -> None:

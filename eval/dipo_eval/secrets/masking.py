@@ -9,7 +9,6 @@ from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.urls import MASK, mask_urls
 from dipo_eval.secrets.values import Secrets, forms, secrets_in
 
-
 _DEEPEST = 50  # levels of a mapping; what lies deeper is masked whole
 
 

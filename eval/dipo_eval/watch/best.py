@@ -36,7 +36,9 @@ def mark_best(ckpt_path: Path, plan: Plan, rule: BestRule) -> int | None:
     ranked = []
     on_disk = whole_checkpoints(ckpt_path)
     for checkpoint in on_disk:
-        results = found_results(plan, checkpoint.name, checkpoint.weights_hash, verify=False)
+        results = found_results(
+            plan, checkpoint.name, checkpoint.weights_hash, checkpoint.hf_path, verify=False
+        )
         value = score(results, rule) if results else None
         if results and value is not None:
             made = made_with(results[rule.suite])

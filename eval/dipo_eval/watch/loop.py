@@ -105,6 +105,10 @@ def _start_model(options: WatchOptions) -> list[Marked]:
     return [Marked(0, options.start_model, {"weights_hash": weights_hash(options.start_model)})]
 
 
+def _results(candidate: Marked, options: WatchOptions) -> Results | None:
+    return found_results(options.plan, _name(candidate), candidate.weights_hash, candidate.hf_path)
+
+
 def _name(candidate: Marked) -> str:
     return START if candidate.step == 0 else candidate.name
 
@@ -147,7 +151,7 @@ def _try(candidate: Marked, options: WatchOptions, state: _State, say: Say) -> b
 def _is_settled(candidate: Marked, options: WatchOptions, state: _State, say: Say) -> bool:
     """Report what an earlier watcher has finished; that takes no lease."""
     record = read_record(options.plan, _name(candidate), candidate.weights_hash)
-    results = found_results(options.plan, _name(candidate), candidate.weights_hash) if record.done else None
+    results = _results(candidate, options) if record.done else None
     if results is None:
         return False
     _finish(candidate, results, options, state, say)
@@ -169,13 +173,13 @@ def _process(candidate: Marked, lease: leases.Lease, options: WatchOptions, stat
     """Under the lease: what is missing of evaluation, logging and marks. Every step may be repeated."""
     name, digest = _name(candidate), candidate.weights_hash
     record = read_record(options.plan, name, digest)
-    results = found_results(options.plan, name, digest)
+    results = _results(candidate, options)
     if results is None and record.attempts < options.attempts:
         problem, lost = _evaluate(candidate, lease, options)
         if lost:
             say(f"{name}: left to another watcher, which took this one for dead")
             return
-        results = found_results(options.plan, name, digest)
+        results = _results(candidate, options)
         if results is None and problem is None:
             problem = _NOT_ITS_OWN
         if results is None and problem is not None:

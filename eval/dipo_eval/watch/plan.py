@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.checkpoints import generation_hash
+from dipo_eval.identity import engine_version
 from dipo_eval.provenance import suite_hash
 from dipo_eval.results import read_result, suite_folder
 from dipo_eval.suites import get_suites
@@ -64,16 +66,24 @@ def make_plan(suites: list[str], results_dir: Path, run: str, options: EvalOptio
 
 
 def found_results(
-    plan: Plan, checkpoint: str, weights_hash: str, *, verify: bool = True
+    plan: Plan, checkpoint: str, weights_hash: str, folder: Path, *, verify: bool = True
 ) -> dict[str, dict[str, Any]] | None:
-    """results.json of every suite, where all are whole and of these weights, suites and settings; else None."""
+    """results.json of every suite, where all are whole and of these weights, suites and settings; else None.
+
+    `folder`: the model's, whose tokenizer, end tokens and chat template must be those of the results too.
+    """
     found = {}
-    wanted = plan.options.settings()
+    wanted = {**plan.options.settings(), "engine_version": engine_version(plan.options.engine)}
+    try:
+        files = generation_hash(folder)
+    except OSError:  # pruned this moment
+        return None
     for suite, digest in plan.suites.items():
         result = read_result(suite_folder(plan.results_dir, plan.run, checkpoint, suite), verify=verify)
         if (
             result is None
             or result["model"]["weights_hash"] != weights_hash
+            or result["model"].get("generation_hash") != files
             or result["hashes"]["suite_hash"] != digest
             or any(result["settings"].get(key) != value for key, value in wanted.items())
         ):

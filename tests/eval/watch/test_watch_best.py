@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dipo_eval.checkpoints import generation_hash
+from dipo_eval.identity import engine_version
 from dipo_eval.results import load_result, suite_folder, write_suite
 from dipo_eval.watch.best import BestRule, mark_best
 from dipo_eval.watch.loop import WatchOptions
@@ -20,11 +22,11 @@ from dipo_eval.watch.tracking import Trackers, figures, track
 SUITE = "arithmetic-control"
 
 
-def result(options: WatchOptions, weights_hash: str, accuracy: float) -> dict[str, Any]:
+def result(options: WatchOptions, folder: Path, weights_hash: str, accuracy: float) -> dict[str, Any]:
     metric = {"value": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1, "n": 2, "k": 1}
     return {
-        "model": {"weights_hash": weights_hash},
-        "settings": options.plan.options.settings(),
+        "model": {"weights_hash": weights_hash, "generation_hash": generation_hash(folder)},
+        "settings": options.plan.options.settings() | {"engine_version": engine_version("hf")},
         "hashes": {"suite_hash": options.plan.suites[SUITE], "items_sha256": "i"},
         "run": "r", "checkpoint": "c", "suite": SUITE, "n_items": 2, "n_samples_per_item": 1,
         "versions": {}, "seconds": {}, "created": "2026-05-04T09:30:00+00:00",
@@ -43,7 +45,7 @@ def scored(add_checkpoint: Callable[..., Path], options: Callable[..., WatchOpti
         marker = read_json(folder / MARKER)
         assert marker is not None
         where = suite_folder(made.plan.results_dir, "r", f"global_step{step}", SUITE)
-        write_suite(where, [{"item_id": "a"}], result(made, marker["weights_hash"], accuracy))
+        write_suite(where, [{"item_id": "a"}], result(made, folder, marker["weights_hash"], accuracy))
         return folder
 
     return add
@@ -96,9 +98,11 @@ def test_a_result_of_other_weights_marks_nothing(
     assert mark_best(ckpt, options().plan, BestRule(SUITE)) is None
 
 
-def test_the_line_compares_with_the_first_and_the_best(options: Callable[..., WatchOptions]) -> None:
+def test_the_line_compares_with_the_first_and_the_best(
+    options: Callable[..., WatchOptions], tmp_path: Path
+) -> None:
     rule = BestRule(SUITE)
-    results = {SUITE: result(options(), "h", 0.55)}
+    results = {SUITE: result(options(), tmp_path, "h", 0.55)}
     assert checkpoint_line("s9", results, rule, {}) == f"s9: {SUITE} 55.0% (45.0 to 65.0)"
     assert checkpoint_line("s9", results, rule, {"s0": 0.5, "s5": 0.6}).endswith(
         "; +5.0 points against s0, -5.0 points against s5"
@@ -112,7 +116,7 @@ def test_figures_go_to_wandb_offline_and_tensorboard_at_their_step(
     tmp_path: Path, options: Callable[..., WatchOptions], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    row = figures({SUITE: result(options(), "h", 0.55)})
+    row = figures({SUITE: result(options(), tmp_path, "h", 0.55)})
     assert row[f"eval/{SUITE}/accuracy"] == 0.55
     assert row[f"eval/{SUITE}/accuracy/low"] == pytest.approx(0.45)
     assert row[f"eval/{SUITE}/count/truncated"] == 0

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from dipo_eval.results import read_result
 from dipo_eval.watch.lease import Sightings, acquire, tail
 from dipo_eval.watch.loop import WatchOptions, watch
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, read_json, training_ended
+from dipo_eval.watch.plan import EvalOptions, make_plan
 from dipo_openrlhf.processes import processes_of
 
 SUITE = "arithmetic-control"
@@ -185,3 +187,46 @@ def test_weights_that_changed_are_evaluated_again(add_checkpoint: Add, options: 
     assert watch(made, print).evaluated == ["global_step1"]
     new = json.loads(result_file(made, "global_step1").read_text())
     assert new["model"]["weights_hash"] != old["model"]["weights_hash"]
+
+
+def test_files_that_change_under_an_evaluation_mean_another_try(
+    add_checkpoint: Add, options: Make, tmp_path: Path
+) -> None:
+    """A child of which the weights are overwritten in place once it answers, and put back for its second attempt."""
+    weights = add_checkpoint(1) / "model.safetensors"
+    whole = weights.read_bytes()
+    plan = make_plan(
+        [SUITE], tmp_path / "results", "r", EvalOptions(engine="hf", limit=96, max_new_tokens=64)
+    )
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "attempt 1 of 2 failed" in line:
+            weights.write_bytes(whole)
+
+    def overwrite() -> None:
+        wait_for(lambda: list((tmp_path / "results").glob(".cache/*/*.zst")), 120)
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    thread = threading.Thread(target=overwrite)
+    thread.start()
+    summary = watch(replace(options(), plan=plan), say)
+    thread.join(130)
+    assert "its files changed while it was being evaluated, so that nothing was stored" in lines[0]
+    assert summary.evaluated == ["global_step1"]
+    assert read_json(weights.parent / EVALUATED) == {"outcome": "evaluated", "suites": plan.suites}
+
+
+def test_a_changed_tokenizer_is_not_taken_for_evaluated(add_checkpoint: Add, options: Make) -> None:
+    folder = add_checkpoint(1)
+    made = options()
+    assert watch(made, print).evaluated == ["global_step1"]
+    before = read_result(result_file(made, "global_step1").parent)
+    config = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": [5, 6]}))
+    assert watch(made, print).evaluated == ["global_step1"]
+    after = read_result(result_file(made, "global_step1").parent)
+    assert before is not None
+    assert after is not None
+    assert after["settings"]["end_tokens"] != before["settings"]["end_tokens"]
