@@ -68,12 +68,7 @@ def drop_p_value(lost: int, gained: int, n: int) -> float:
     """
     _check(lost, gained, n)
     found = (lost - gained) / math.sqrt(max(lost + gained, 1))
-
-    def as_bad(gains: Array, losses: Array) -> Array:
-        return losses - gains - found * np.sqrt(np.maximum(losses + gains, 1.0))
-
-    # By symmetry: the candidate's gains take the place of losses, so that the region is again "at most".
-    return min(1.0, largest_probability(_region(n, as_bad), n, 0.0))
+    return min(1.0, largest_probability(drop_region(n, found), n, 0.0))
 
 
 def score_bound(lost: int, gained: int, n: int, quantile: float) -> float:
@@ -92,6 +87,18 @@ def score_region(n: int, difference: float, quantile: float) -> Array:
     Shape [n + 1], index: gains.
     """
     return _region(n, lambda losses, gains: _score(losses, gains, n, difference, quantile))
+
+
+def drop_region(n: int, least: float) -> Array:
+    """The outcomes whose McNemar statistic for a drop is `least` at least: the most gains for each number of losses.
+
+    Shape [n + 1], index: losses; -1 for none. At no difference losses and gains are alike, so `probabilities` takes it.
+    """
+
+    def excess(gains: Array, losses: Array) -> Array:
+        return losses - gains - least * np.sqrt(np.maximum(losses + gains, 1.0))
+
+    return _region(n, excess)
 
 
 def largest_probability(region: Array, n: int, difference: float, step: float = _STEP) -> float:
