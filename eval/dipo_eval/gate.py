@@ -176,7 +176,7 @@ def overall(suites: Sequence[SuiteGate]) -> GateVerdict:
 
 def _judge(gate: SuiteGate, p_adjusted: float, alpha: float) -> SuiteGate:
     gate = replace(gate, p_adjusted=p_adjusted)
-    limit = _limit(gate, alpha)
+    limit = _limit(gate)
     if gate.low > -gate.margin:
         drop = "; a real drop, but within the margin" if p_adjusted < alpha else ""
         reason = f"not worse by more than {gate.margin:.1%}{drop}{limit}"
@@ -188,15 +188,14 @@ def _judge(gate: SuiteGate, p_adjusted: float, alpha: float) -> SuiteGate:
     return replace(gate, verdict="inconclusive", reason=_what_would_decide(gate))
 
 
-def _limit(gate: SuiteGate, alpha: float) -> str:
+def _limit(gate: SuiteGate) -> str:
     """What no interval can promise where few items carry a difference: the largest simulated error (docs/gate.md)."""
-    few = gate.carrying < max(FEW_CARRY, gate.n_items / 4)
-    if not few or alpha > 0.05:
+    if not gate.carrying < max(FEW_CARRY, gate.n_items / 4):
         return ""
     error = next(error for items, error in SKEWED_ERRORS if gate.n_items < items)
     return (
         f"; but {gate.carrying:.0f} of {gate.n_items} items carry the difference: where others that change as much were "
-        f"missed, the error of {alpha:.0%} is up to {error:.0%}"
+        f"missed, a test at 5% errs in up to {error:.0%}"
     )
 
 

@@ -76,7 +76,7 @@ def test_where_few_items_carry_a_difference_the_limit_is_printed():
     assert gate.verdict == "pass"
     assert gate.carrying == pytest.approx(4, rel=0.1)
     assert "4 of 164 items carry the difference" in gate.reason
-    assert "the error of 5% is up to 18%" in gate.reason
+    assert "a test at 5% errs in up to 18%" in gate.reason
     rng = np.random.default_rng(0)
     many = {f"i{i}": rng.binomial(1, 0.5, 8).tolist() for i in range(500)}
     more = {f"i{i}": rng.binomial(1, 0.5, 8).tolist() for i in range(500)}
