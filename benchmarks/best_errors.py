@@ -1,4 +1,4 @@
-"""The score in BEST.json, its bias and the coverage of its interval, beside those of the highest of all scores: simulated.
+"""The score in BEST.json, its bias and its interval's coverage, beside those of the highest of all scores: simulated.
 
 Run: python benchmarks/best_errors.py [--repeats 20000]
 

@@ -33,8 +33,6 @@ from dipo_eval.statistics.paired_binary_power import detectable_drop, items_for_
 GateVerdict = Literal["pass", "regression", "inconclusive", "infrastructure"]
 EXIT_CODES: dict[GateVerdict, int] = {"pass": 0, "regression": 1, "infrastructure": 2, "inconclusive": 3}
 POWER = 0.8
-FEW_CARRY = 12
-"""Below this many items that carry a difference, or a quarter of all, its error is not sure: `carrying`."""
 SKEWED_ERRORS = ((100, 0.35), (400, 0.18), (math.inf, 0.08))
 """(fewer items than, largest simulated error of a test at 5%): benchmarks/gate_errors.py."""
 
@@ -168,6 +166,11 @@ def decide(suites: Sequence[SuiteGate], confidence: float = 0.95) -> list[SuiteG
     ]
 
 
+def few_carry(carrying: np.ndarray, n: int) -> np.ndarray:
+    """Whether so few of n items carry a difference (statistics.carrying_items) that its stated error is not sure."""
+    return np.asarray(carrying < max(12, n / 4))
+
+
 def overall(suites: Sequence[SuiteGate]) -> GateVerdict:
     """Infrastructure over regression over inconclusive over pass; no suite at all is infrastructure."""
     order: tuple[GateVerdict, ...] = ("infrastructure", "regression", "inconclusive", "pass")
@@ -190,7 +193,7 @@ def _judge(gate: SuiteGate, p_adjusted: float, alpha: float) -> SuiteGate:
 
 def _limit(gate: SuiteGate) -> str:
     """What no interval can promise where few items carry a difference: the largest simulated error (docs/gate.md)."""
-    if not gate.carrying < max(FEW_CARRY, gate.n_items / 4):
+    if math.isnan(gate.carrying) or not few_carry(np.array(gate.carrying), gate.n_items):
         return ""
     error = next(error for items, error in SKEWED_ERRORS if gate.n_items < items)
     return (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,14 +22,8 @@ from dipo_eval.statistics.paired_binary import (
 )
 from dipo_eval.statistics.paired_binary_power import detectable_drop, items_for_margin
 
-_spec = importlib.util.spec_from_file_location(
-    "gate_errors", Path(__file__).parents[2] / "benchmarks" / "gate_errors.py"
-)
-assert _spec is not None
-gate_errors = importlib.util.module_from_spec(_spec)
-assert _spec.loader is not None
-_spec.loader.exec_module(gate_errors)
-
+_SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gate_errors.py"
+gate_errors = SimpleNamespace(**runpy.run_path(str(_SCRIPT)))
 Z90, Z95 = stats.norm.ppf(0.95), stats.norm.ppf(0.975)
 
 

@@ -7,6 +7,7 @@ problem are not independent. Every interval is two-sided unless its name says ot
 from dipo_eval.statistics.decisions import holm, minimum_detectable_effect
 from dipo_eval.statistics.means import (
     carrying_degrees,
+    carrying_items,
     clustered_interval,
     clustered_mean,
     clustered_proportion,
@@ -26,6 +27,7 @@ __all__ = [
     "Moments",
     "PairedDifference",
     "carrying_degrees",
+    "carrying_items",
     "clustered_interval",
     "clustered_mean",
     "clustered_proportion",

@@ -72,8 +72,8 @@ def paired_difference(
         raise ValueError("paired_difference: one problem has no interval; evaluate at least 2 problems")
     # What a problem adds to the mean, times the number of problems: its own difference where all have as many samples.
     shares = np.bincount(cluster_index(groups), weights=change - mean) * n_clusters / x.size  # [clusters]
-    powers = [np.array([float((shares**power).sum())]) for power in (2, 3, 4)]
-    moments = Moments(np.array([mean]), *powers, np.array([float(n_clusters)]))
+    squares, cubes, fourths = (np.array([float((shares**power).sum())]) for power in (2, 3, 4))
+    moments = Moments(np.array([mean]), squares, cubes, fourths, np.array([float(n_clusters)]))
     low, high, p_value = paired_interval(moments, confidence)
     carrying = carrying_items(moments.squares, moments.fourths)
     return PairedDifference(mean, float(low[0]), float(high[0]), float(p_value[0]), float(carrying[0]))

@@ -132,7 +132,8 @@ def probabilities(region: Array, n: int, difference: float, balanced: Array) -> 
     most, rest = region[gains], n - gains
     share = np.clip(lost[row] / np.maximum(1 - rate, 1e-300), 0, 1)
     inside = np.where(most < 0, 0.0, special.bdtr(np.clip(most, 0, rest), rest, share))
-    return np.bincount(row, weights=weight * inside, minlength=balanced.size)
+    sums = np.bincount(row, weights=weight * inside, minlength=balanced.size)
+    return sums.astype(np.float64)
 
 
 def _score(losses: Array, gains: Array, n: int, difference: float, quantile: float) -> Array:
@@ -146,7 +147,7 @@ def _score(losses: Array, gains: Array, n: int, difference: float, quantile: flo
 
 def _region(n: int, excess: Callable[[Array, Array], Array]) -> Array:
     """The most losses for each number of gains at which `excess`, which falls with losses, is at least 0; -1 for none."""
-    gains = np.arange(n + 1.0)
+    gains = np.arange(n + 1, dtype=np.float64)
     low, high = np.full(n + 1, -1.0), n - gains + 1
     for _ in range((n + 1).bit_length() + 1):
         middle = np.floor((low + high) / 2)
