@@ -118,13 +118,21 @@ def _largest(outcomes: NDArray[np.bool_], n: int, difference: float) -> float:
     return found
 
 
+def _numbers(part: str) -> range:
+    ends, _, stride = part.partition(":")
+    first, _, last = ends.partition("-")
+    return range(int(first), int(last or first) + 1, int(stride or 1))
+
+
 def machine() -> str:
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", default=",".join(map(str, ITEMS)), help="numbers, or FIRST-LAST for all")
+    parser.add_argument(
+        "--items", default=",".join(map(str, ITEMS)), help="numbers and FIRST-LAST:STRIDE, by commas"
+    )
     parser.add_argument("--margins", default=",".join(map(str, MARGINS)))
     parser.add_argument(
         "--step", type=float, default=0.05, help="of the grid of shares, a third of the gate's own"
@@ -133,8 +141,7 @@ def main() -> None:
     parser.add_argument("--quiet", action="store_true", help="only the worst of all")
     parser.add_argument("--out", type=Path, help="also write the results there, as JSON")
     arguments = parser.parse_args()
-    first, _, last = arguments.items.partition("-")
-    items = range(int(first), int(last) + 1) if last else [int(n) for n in arguments.items.split(",")]
+    items = [n for part in arguments.items.split(",") for n in _numbers(part)]
     rows = []
     print(
         "| n | margin | false pass | false alarm | passes, no difference | regression at twice the margin |"
