@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dipo_eval.checkpoints import weights_hash
-from dipo_eval.results import read_result
+from dipo_eval.results import read_result, read_samples
+from dipo_eval.watch.best import choosing_items
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import checkpoints
 from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
@@ -59,15 +60,18 @@ def test_checkpoints_are_evaluated_beside_the_training(trained):
     """By the watcher that `dipo train` starts; the starting model as step 0."""
     results, ckpt = trained.run_dir / "results" / "tiny", trained.run_dir / "ckpt"
     log = (trained.run_dir / "watch.log").read_text()
-    accuracy = {}
+    accuracy, chosen_by = {}, {}
     for step in (0, 2, 4):
         result = read_result(results / f"global_step{step}" / "arithmetic-control")
         assert result is not None, log
         assert (result["step"], result["n_items"]) == (step, 20)
         accuracy[step] = result["metrics"]["accuracy"]["value"]
+        rows = read_samples(results / f"global_step{step}" / "arithmetic-control")
+        half = choosing_items([row["item_id"] for row in rows])
+        chosen_by[step] = sum(row["status"] == "correct" for row in rows if row["item_id"] in half)
         assert f"global_step{step}: arithmetic-control {100 * accuracy[step]:.1f}%" in log
     best = [step for step in (2, 4) if (ckpt / f"global_step{step}_hf" / "BEST.json").exists()]
-    assert best == [max((2, 4), key=lambda step: (accuracy[step], -step))]
+    assert best == [max((2, 4), key=lambda step: (chosen_by[step], -step))]
     assert json.loads((ckpt / "ENDED.json").read_text()) == {"outcome": "done"}
     events = EventAccumulator(str(trained.run_dir / "tensorboard"))
     events.Reload()

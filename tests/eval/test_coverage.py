@@ -13,7 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from dipo_eval.statistics import clustered_interval, clustered_proportion, paired_difference, wilson
+from dipo_eval.statistics import (
+    Moments,
+    clustered_interval,
+    clustered_proportion,
+    paired_difference,
+    paired_interval,
+    wilson,
+)
 
 Array = NDArray[np.float64]
 Bounds = tuple[Array, Array]
@@ -71,6 +78,16 @@ def carrying(squares: Array, fourths: Array, n: float) -> tuple[Array, Array]:
     return np.maximum(number, 1), number < min(10, max(4, n / 10))
 
 
+def paired_bounds(counts: Array, values: Array) -> Bounds:
+    """paired_difference for changes: the production's own function for many comparisons at once."""
+    n = counts.sum(1)
+    mean = counts @ values / n
+    away = values - mean[:, None]
+    powers = [(counts * away**power).sum(1) for power in (2, 3, 4)]
+    low, high, _ = paired_interval(Moments(mean, *powers, n))
+    return low, high
+
+
 def proportion_bounds(counts: Array) -> Bounds:
     """metrics._metric: clustered_proportion, or Wilson over problems where no two of them differ."""
     n = float(counts[0].sum())
@@ -86,14 +103,12 @@ def proportion_bounds(counts: Array) -> Bounds:
     return wilson_bounds(mean, size, quantile)
 
 
-def t_bounds(counts: Array, values: Array, few: bool = False) -> Bounds:
-    """clustered_interval; with `few`, paired_difference for changes."""
+def t_bounds(counts: Array, values: Array) -> Bounds:
+    """clustered_interval."""
     n = float(counts[0].sum())
-    mean, squares, fourths = moments(counts, values)
+    mean, squares, _ = moments(counts, values)
     share = 1 - 0.025 ** (1 / n)
-    number, below = carrying(squares, fourths, n)
-    degrees = np.where(below & few, number, n - 1)
-    half = _quantiles(degrees) * np.sqrt(squares / (n - 1))
+    half = stats.t.ppf(0.975, n - 1) * np.sqrt(squares / (n - 1))
     half = np.where(squares > 1e-24, half, np.where(mean == 0, share, 2 * share))
     return mean - half, mean + half
 
@@ -145,7 +160,8 @@ def test_wilson_covers_its_share_on_average_over_p(n: int) -> None:
 
 def paired_coverage(a: float, b: float, gain: float, n: int, k: int, few: bool = True) -> float:
     shares, values = change_shares(a, b, gain, k), np.arange(-k, k + 1) / k
-    bounds = t_bounds(evaluations(shares, n, seed=n + 1), values, few)
+    counts = evaluations(shares, n, seed=n + 1)
+    bounds = paired_bounds(counts, values) if few else t_bounds(counts, values)
     return covered(bounds, float(shares @ values / shares.sum()), f"paired {a, b} {gain} n={n} k={k} {few}")
 
 
@@ -168,7 +184,7 @@ def test_the_twins_are_the_production_functions() -> None:
         counts = evaluations(score_shares(a, b), n, seed=3)[:40]
         twin, plain = proportion_bounds(counts), t_bounds(counts, SCORES)
         changes = evaluations(change_shares(a, b, 0.3), n, seed=4)[:40]
-        paired = t_bounds(changes, CHANGES, few=True)
+        paired = paired_bounds(changes, CHANGES)
         for i in range(40):
             right = np.repeat(np.arange(K + 1), counts[i].astype(int))  # of K samples, by problem
             samples = (np.arange(K) < right[:, None]).astype(float).ravel()

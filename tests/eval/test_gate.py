@@ -16,6 +16,7 @@ from dipo_eval import gate_report
 from dipo_eval.errors import UserError
 from dipo_eval.gate import SuiteGate, compare_suite, decide, infrastructure, overall
 from dipo_eval.gate_inputs import read_config
+from dipo_eval.statistics import lower_bound
 from dipo_openrlhf.cli import app
 
 # Loaded by path: the tests are no package, so that no installed `tests` can be taken for them.
@@ -50,7 +51,40 @@ def test_verdicts_by_hand():
     gate = judged(*flipped(1000, 45, 35))
     assert gate.verdict == "inconclusive"  # -1 point, se 0.0089: neither below 0 for sure nor above -2
     assert gate.mean == pytest.approx(-0.01)
-    assert gate.low == pytest.approx(-0.01 - 1.6464 * math.sqrt(0.08 - 1e-4) / math.sqrt(999), abs=1e-4)
+    # The exact bound is a little lower than the normal one.
+    assert gate.low == pytest.approx(-0.01 - 1.6449 * math.sqrt(0.08 - 1e-4) / math.sqrt(1000), abs=1e-3)
+    assert gate.low == lower_bound(45, 35, 1000, 0.95)
+    assert gate.high == -lower_bound(35, 45, 1000, 0.95)
+
+
+def test_one_problem_more_solved_and_none_lost_never_turns_a_pass():
+    """At 164 items and 2% Student's t passed identical answers and failed this."""
+    verdicts = [
+        judged(*flipped(164, lost, gained)).verdict for lost, gained in ((0, 0), (0, 1), (0, 2), (1, 2))
+    ]
+    assert verdicts == ["pass", "pass", "pass", "pass"]
+
+
+def test_a_verdict_follows_from_the_interval_shown():
+    for lost, gained in ((0, 0), (1, 0), (2, 0), (3, 1), (9, 2), (12, 12)):
+        gate = judged(*flipped(164, lost, gained))
+        assert (gate.low > -0.02) == (gate.verdict == "pass")
+
+
+def test_where_few_items_carry_a_difference_the_limit_is_printed():
+    """Eight samples of 164 items, all right on both sides but for four: the interval cannot know of others."""
+    before = {f"i{i}": [1.0] * 8 for i in range(164)}
+    after = before | {f"i{i}": [0.0] * 6 + [1.0] * 2 for i in range(4)}
+    gate = judged(after, before, margin=0.1)
+    assert gate.verdict == "pass"
+    assert gate.carrying == pytest.approx(4, rel=0.1)
+    assert "4 of 164 items carry the difference" in gate.reason
+    assert "a test at 5% errs in up to 18%" in gate.reason
+    rng = np.random.default_rng(0)
+    many = {f"i{i}": rng.binomial(1, 0.5, 8).tolist() for i in range(500)}
+    more = {f"i{i}": rng.binomial(1, 0.5, 8).tolist() for i in range(500)}
+    assert "carry" not in judged(more, many, margin=0.1).reason
+    assert "carry" not in judged(*flipped(164, 0, 1)).reason  # exact: nothing to warn of
 
 
 def test_a_lower_point_estimate_alone_never_fails():
@@ -70,7 +104,9 @@ def test_how_much_would_decide_is_the_textbook_number():
     gate = judged(*flipped(1000, 45, 35), margin=0.02)
     variance = 0.08 - 1e-4
     z = 1.644854 + 0.841621
-    assert gate.items_needed == pytest.approx(variance * (z / 0.02) ** 2, rel=0.01)
+    # Nam 1997: 0.08398 is the variance at the margin of the most likely rates, 0.0322 gained and 0.0522 lost.
+    expected = (1.644854 * math.sqrt(0.08398) + 0.841621 * math.sqrt(0.08)) ** 2 / 0.02**2
+    assert gate.items_needed == pytest.approx(expected, rel=0.002)
     assert gate.samples_needed is None  # one sample each: nothing tells sampling from items
     assert gate.detectable == pytest.approx(z * math.sqrt(variance / 1000), rel=0.01)
 
@@ -126,7 +162,8 @@ def test_bad_arguments(change, words):
         compare_suite("s", **given)
 
 
-CASES = [(30, 32), (500, 1), (1319, 1)]
+# Several samples an item; one is exact: test_paired_binary.py.
+CASES = [(30, 32), (164, 8), (500, 4)]
 
 
 def simulated(rng: np.random.Generator, n: int, k: int, drop: float) -> SuiteGate:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from dipo_eval.board.load import Result
 from dipo_eval.comparable import differences as settings_apart
 from dipo_eval.comparable import refusal
-from dipo_eval.statistics import carrying_degrees, paired_difference
+from dipo_eval.statistics import Moments, paired_difference, paired_interval
 
 Flips = dict[str, str]
 """Item id -> "lost" (right at the baseline, not now) or "gained" (the other way)."""
@@ -72,7 +71,7 @@ def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Differ
     found: dict[tuple[int, int], Difference] = {}
     alike = functools.cache(lambda ours, theirs: not refusal(settings_apart(ours, theirs)))
     for i in range(len(results)):
-        for j, shift in enumerate(_against_others(scores, i, results), start=i + 1):
+        for j, shift in enumerate(_against_others(scores, i), start=i + 1):
             if shift is not None and alike(results[i].made, results[j].made):
                 found[i, j] = shift
                 found[j, i] = Difference(-shift.mean, -shift.high, -shift.low, shift.p_value, shift.n_items)
@@ -80,28 +79,22 @@ def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Differ
 
 
 def _against_others(
-    scores: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int, results: Sequence[Result]
+    scores: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int
 ) -> list[Difference | None]:
-    """Result i minus each later one: statistics.paired_difference with one value a cluster, for many pairs."""
+    """Result i minus each later one: `difference` for many pairs."""
     shifts = scores[i] - scores[i + 1 :]  # [later, items]; NaN where either has not answered
-    n = np.maximum(np.sum(~np.isnan(shifts), axis=1), 2)
+    common = np.sum(~np.isnan(shifts), axis=1)
+    n = np.maximum(common, 2).astype(np.float64)
     mean = np.nansum(shifts, axis=1) / n
-    squares, fourths = (np.nansum((shifts - mean[:, None]) ** power, axis=1) for power in (2, 4))
-    error = np.sqrt(squares / (n * (n - 1)))
-    degrees = [
-        carrying_degrees(s, f, int(size)) if f > 0 else 1.0
-        for s, f, size in zip(squares, fourths, n, strict=True)
+    away = shifts - mean[:, None]
+    squares, cubes, fourths = (np.nansum(away**power, axis=1) for power in (2, 3, 4))
+    low, high, p_values = paired_interval(Moments(mean, squares, cubes, fourths, n))
+    return [
+        Difference(float(mean[k]), float(low[k]), float(high[k]), float(p_values[k]), int(common[k]))
+        if common[k] >= 2
+        else None
+        for k in range(len(common))
     ]
-    half = stats.t.ppf(0.975, degrees) * error
-    p_values = 2 * stats.t.sf(np.abs(mean) / np.maximum(error, 1e-12), degrees)
-    rows: list[Difference | None] = []
-    for k, (m, e, h, p) in enumerate(zip(mean, error, half, p_values, strict=True)):
-        if e <= 1e-12 or np.sum(~np.isnan(shifts[k])) < 2:  # the rare cases have their own rule
-            rows.append(difference(results[i], results[i + 1 + k]))
-        else:
-            low, high = max(-1.0, float(m - h)), min(1.0, float(m + h))
-            rows.append(Difference(float(m), low, high, float(p), int(n[k])))
-    return rows
 
 
 def flips(candidate: Result, baseline: Result) -> Flips:

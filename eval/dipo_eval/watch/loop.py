@@ -71,7 +71,7 @@ class _State:
     summary: Summary = field(default_factory=Summary)
     sightings: leases.Sightings = field(default_factory=leases.Sightings)
     finished: set[tuple[str, str]] = field(default_factory=set)  # (name, weights hash)
-    history: dict[str, float] = field(default_factory=dict)
+    first: tuple[str, float] | None = None  # the checkpoint reported first, and its score
     busy: set[str] = field(default_factory=set)  # said to be held by another
 
 
@@ -237,12 +237,12 @@ def _give_up(candidate: Marked, record: Record, options: WatchOptions, state: _S
 
 def _finish(candidate: Marked, results: Results, options: WatchOptions, state: _State, say: Say) -> None:
     name = _name(candidate)
-    mark_best(options.ckpt_path, options.plan, options.best)
+    best = mark_best(options.ckpt_path, options.plan, options.best)
     _mark_evaluated(candidate, {"outcome": "evaluated", "suites": options.plan.suites})
-    say(checkpoint_line(name, results, options.best, state.history))
     value = score(results, options.best)
-    if value is not None:
-        state.history[name] = value["value"]
+    say(checkpoint_line(name, results, value, state.first, best))
+    if value is not None and state.first is None:
+        state.first = (name, value["value"])
     state.summary.evaluated.append(name)
     state.finished.add((name, candidate.weights_hash))
 

@@ -3,7 +3,7 @@
 <ckpt>/global_step7_hf/COMPLETE.json    by the trainer, last: weights and optimizer state are on disk
 <ckpt>/global_step7_hf/EVALUATING.0     by a watcher: a lease (lease.py)
 <ckpt>/global_step7_hf/EVALUATED.json   by a watcher: evaluated, or given up after the last attempt
-<ckpt>/global_step7_hf/BEST.json        by a watcher: the best result so far; never pruned
+<ckpt>/global_step7_hf/BEST.json        by a watcher: the best so far, by half of the items; never pruned
 <ckpt>/ENDED.json                       by the trainer: no further checkpoint comes, and why
 """
 
