@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.claim import claimed, fingerprint
 from dipo_eval.comparable import differences, made_with
-from dipo_eval.engine import DTYPES, ENGINES, Engine, Sampling, open_engine
+from dipo_eval.engine import DTYPES, ENGINES, Sampling
 from dipo_eval.errors import UserError
-from dipo_eval.finite_weights import first_not_finite
-from dipo_eval.frozen_model import FrozenModel, ModelChangedError
+from dipo_eval.frozen_model import ModelChangedError
 from dipo_eval.generation_cache import GenerationCache
-from dipo_eval.identity import Identity, local_identity, served_identity
 from dipo_eval.index import rebuild_index
 from dipo_eval.progress import Reporter, reporter
 from dipo_eval.prompts import ModelRenderer, Renderer, ServerRenderer
@@ -25,6 +23,7 @@ from dipo_eval.request_queue import Limits, Queue
 from dipo_eval.results import read_result, suite_folder
 from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
 from dipo_eval.secrets.values import secrets_in
+from dipo_eval.subject import Subject, as_it_is_now, load, subject_of
 from dipo_eval.suites import Item, Suite, get_suites
 from dipo_eval.task import (
     Options,
@@ -92,12 +91,12 @@ def evaluate(
     results: list[SuiteResult] = []
     with reporter(progress) as report:
         with report.step("hashing weights"):
-            subjects = [_subject(checkpoint, options) for checkpoint in checkpoints]
+            subjects = [subject_of(checkpoint, options) for checkpoint in checkpoints]
         for subject in subjects:
             _refuse_other_settings(subject, names, options)
         try:
             for subject in subjects:
-                results += _evaluate_checkpoint(_as_it_is_now(subject, options), loaded, options, report)
+                results += _evaluate_checkpoint(as_it_is_now(subject, options), loaded, options, report)
         finally:
             _index(results, options)
     return results
@@ -146,32 +145,7 @@ def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
         suite_folder(options.results_dir, options.run, checkpoint.name, "suite")
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A checkpoint, what it answers as, and its files; None where a server has them."""
-
-    checkpoint: Checkpoint
-    identity: Identity
-    files: FrozenModel | None
-
-
-def _subject(checkpoint: Checkpoint, options: Options) -> _Subject:
-    if options.base_url is not None:
-        return _Subject(
-            checkpoint, served_identity(str(checkpoint.path), options.base_url, options.dtype), None
-        )
-    files = FrozenModel(checkpoint.path)
-    return _Subject(checkpoint, local_identity(files, options.engine, options.dtype), files)
-
-
-def _as_it_is_now(subject: _Subject, options: Options) -> _Subject:
-    """Hours may have passed with other checkpoints since the files were hashed."""
-    if subject.files is None or subject.files.is_current():
-        return subject
-    return _subject(subject.checkpoint, options)
-
-
-def _refuse_other_settings(subject: _Subject, suites: Sequence[str], options: Options) -> None:
+def _refuse_other_settings(subject: Subject, suites: Sequence[str], options: Options) -> None:
     """Before anything is generated: the same weights under the same names, but asked in another way."""
     wanted = {**options.settings(), **subject.identity.settings}
     del wanted["engine_version"]  # a newer engine is asked again, as a newer model is
@@ -189,7 +163,7 @@ def _refuse_other_settings(subject: _Subject, suites: Sequence[str], options: Op
 
 
 def _evaluate_checkpoint(
-    subject: _Subject, loaded: Sequence[tuple[Suite, list[Item]]], options: Options, report: Reporter
+    subject: Subject, loaded: Sequence[tuple[Suite, list[Item]]], options: Options, report: Reporter
 ) -> list[SuiteResult]:
     checkpoint = subject.checkpoint
     renderer = _renderer(checkpoint, options)
@@ -260,7 +234,7 @@ def _outdated(old: dict[str, Any], task: Task) -> str:
 
 
 def _run_tasks(
-    subject: _Subject, tasks: list[Task], renderer: Renderer, options: Options, report: Reporter
+    subject: Subject, tasks: list[Task], renderer: Renderer, options: Options, report: Reporter
 ) -> list[tuple[str, SuiteResult]]:
     """Generate for all tasks with one load of the model at most, then grade each and store it."""
     if not tasks:
@@ -275,7 +249,7 @@ def _run_tasks(
         with report.bar(label, sum(slot.n for slot in everything)) as advance:
             limits = Limits(options.max_new_tokens, context)
             queue = Queue(renderer, cache, options.sampling, limits, lambda slot: advance(slot.n))
-            queue.run(everything, lambda: _load(subject, context, options))
+            queue.run(everything, lambda: load(subject, context, options))
         if subject.files is not None:
             subject.files.check_used()
     except ModelChangedError:
@@ -287,30 +261,6 @@ def _run_tasks(
         (task.suite.name, finish_task(task, slots[task.suite.name], queue.load_seconds, options, report))
         for task in tasks
     ]
-
-
-def _load(subject: _Subject, context: int | None, options: Options) -> Engine:
-    """The model in its engine; its files are those that were hashed, and its weights are numbers."""
-    path = subject.checkpoint.path
-    engine = open_engine(
-        options.engine,
-        path,
-        max_model_len=context or 0,
-        dtype=subject.identity.dtype,
-        base_url=options.base_url,
-    )
-    try:
-        if subject.files is not None:
-            subject.files.check_loaded()
-            if where := first_not_finite(path):
-                raise UserError(
-                    f"{path}: its weights hold NaN, infinite or overflowing numbers ({where}), so that nothing it "
-                    "says means anything: the training diverged; evaluate an earlier checkpoint"
-                )
-    except BaseException:
-        engine.close()
-        raise
-    return engine
 
 
 def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int | None:

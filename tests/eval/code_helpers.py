@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_eval.grading.code import CodeGrader
 from dipo_eval.grading.code_env import DATASETS, evalplus_python
 
 
@@ -44,3 +46,15 @@ def processes_of(mark: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def open_grader() -> Iterator[CodeGrader]:
+    """One worker, for a fixture; skips where code cannot be isolated (the jail alone: code_runner/test_jail.py)."""
+    python()
+    made = CodeGrader(data_dir=data_dir())
+    try:
+        made.limits()
+    except UserError as error:
+        pytest.skip(str(error))
+    yield made
+    made.close()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dipo_eval import provenance
-from dipo_eval import run as run_module
+from dipo_eval import subject as subject_module
 from dipo_eval.bfcl_items import CATEGORIES
 from dipo_eval.bfcl_overall import overall_scores
 from dipo_eval.checkpoints import Checkpoint
@@ -91,7 +91,7 @@ def test_both_forms_run_and_run_again_from_the_cache(
         assert "You are an expert in composing functions" not in row["prompt"]
         assert '{"type": "function", "function": {"name"' in row["prompt"]
     before = [read_samples(result.folder) for result in results]
-    monkeypatch.setattr(run_module, "open_engine", refuse)
+    monkeypatch.setattr(subject_module, "open_engine", refuse)
     for result in results:
         (result.folder / "results.json").unlink()
     again = run(model, tmp_path, ["bfcl", "bfcl-native"])
@@ -127,14 +127,14 @@ def test_gold_calls_score_and_are_graded_again(
         else []
         for item in get_suites([suite])[0].load(None, 17, 3)
     ]
-    monkeypatch.setattr(run_module, "open_engine", lambda *args, **kwargs: Scripted(texts))
+    monkeypatch.setattr(subject_module, "open_engine", lambda *args, **kwargs: Scripted(texts))
     (result,) = run(model, tmp_path, [suite], seed=3, max_new_tokens=64)
     for kind in MULTI_TURN:
         assert result.result["metrics"][f"accuracy/{kind}"]["value"] == 1.0
     rows = [row for row in read_samples(result.folder) if row["kind"] in MULTI_TURN]
     assert all(row["requests"] > len(row["gold"]) for row in rows)
     assert all((row.get("form") == "native") is native for row in rows)
-    monkeypatch.setattr(run_module, "open_engine", refuse)
+    monkeypatch.setattr(subject_module, "open_engine", refuse)
     monkeypatch.setattr(provenance, "_grader_hash", lambda suite: "mended")
     (again,) = run(model, tmp_path, [suite], seed=3, max_new_tokens=64)
     assert again.origin == "regraded"
@@ -144,7 +144,7 @@ def test_gold_calls_score_and_are_graded_again(
 def test_a_conversation_that_grows_out_of_the_context_is_wrong(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "open_engine", lambda *args, **kwargs: Scripted([]))
+    monkeypatch.setattr(subject_module, "open_engine", lambda *args, **kwargs: Scripted([]))
     (result,) = run(model, tmp_path, ["bfcl"], max_model_len=100)
     assert {row["reason"] for row in read_samples(result.folder)} == {"the prompt fills the context"}
 
@@ -165,7 +165,7 @@ def test_a_template_that_refuses_a_later_message_ends_one_conversation(
     refusing = "{% for m in messages if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endfor %}"
     (folder / "chat_template.jinja").write_text(refusing + TEMPLATE)
     texts = [["[pwd()]"] if kind == "multi_turn_base" else [] for kind in CATEGORIES]
-    monkeypatch.setattr(run_module, "open_engine", lambda *args, **kwargs: Scripted(texts))
+    monkeypatch.setattr(subject_module, "open_engine", lambda *args, **kwargs: Scripted(texts))
     (result,) = run(folder, tmp_path, ["bfcl-native"])
     (row,) = [row for row in read_samples(result.folder) if row["kind"] == "multi_turn_base"]
     assert row["status"] == "wrong"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from dipo_eval import run as run_module
+from dipo_eval import subject as subject_module
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.engine import Engine, Generation, OnDone, Prompt, Request, Sampling, open_engine
 from dipo_eval.generation_cache import FOLDER, GenerationCache, records
@@ -99,7 +99,7 @@ def test_more_items_another_run_and_force(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
-        run_module, "open_engine", lambda *args, **more: Counting(open_engine(*args, **more), asked)
+        subject_module, "open_engine", lambda *args, **more: Counting(open_engine(*args, **more), asked)
     )
 
     def evaluate_once(**more: Any) -> list[dict[str, Any]]:

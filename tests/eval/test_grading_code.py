@@ -7,7 +7,6 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,17 +25,7 @@ RIGHT = (
 )
 
 
-@pytest.fixture(scope="module")
-def grader() -> Iterator[CodeGrader]:
-    """One worker for all tests; skips where code cannot be isolated (the jail alone: test_code_parts.py)."""
-    helpers["python"]()
-    made = CodeGrader(data_dir=helpers["data_dir"]())
-    try:
-        made.limits()
-    except UserError as error:
-        pytest.skip(str(error))
-    yield made
-    made.close()
+grader = pytest.fixture(scope="module")(helpers["open_grader"])
 
 
 def body(*lines: str) -> str:

@@ -7,7 +7,6 @@ import random
 import re
 import runpy
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,7 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def grader() -> Iterator[CodeGrader]:
-    helpers["python"]()
-    made = CodeGrader(data_dir=helpers["data_dir"]())
-    yield made
-    made.close()
+grader = pytest.fixture(scope="module")(helpers["open_grader"])
 
 
 def whole(problem: dict[str, Any]) -> str:

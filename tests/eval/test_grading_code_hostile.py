@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.errors import UserError
 from dipo_eval.grading.code import CodeGrader
 
 helpers = runpy.run_path(str(Path(__file__).with_name("code_helpers.py")))
@@ -172,16 +171,7 @@ MACHINE = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def grader() -> Iterator[CodeGrader]:
-    helpers["python"]()
-    made = CodeGrader(data_dir=helpers["data_dir"]())
-    try:
-        made.limits()
-    except UserError as error:
-        pytest.skip(str(error))
-    yield made
-    made.close()
+grader = pytest.fixture(scope="module")(helpers["open_grader"])
 
 
 @pytest.fixture(autouse=True)

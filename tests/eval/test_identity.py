@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dipo_eval import identity
-from dipo_eval import run as run_module
+from dipo_eval import subject as subject_module
 from dipo_eval.checkpoints import Checkpoint, find_checkpoints, generation_hash, is_whole, weights_hash
 from dipo_eval.engine import open_engine
 from dipo_eval.errors import UserError
@@ -143,7 +143,7 @@ def test_other_options_are_refused_and_share_no_cache(
         loaded.append(options["dtype"])
         return open_engine(*args, **options)
 
-    monkeypatch.setattr(run_module, "open_engine", counting)
+    monkeypatch.setattr(subject_module, "open_engine", counting)
     second = run(model, tmp_path / "results", run="other", **other)
     assert len(loaded) == 1
     for key, value in other.items():
@@ -291,7 +291,7 @@ def test_weights_that_change_meanwhile_are_never_stored_under_the_old_hash(
 
     results = tmp_path / "results"
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "open_engine", swap_at(moment, swap))
+        patch.setattr(subject_module, "open_engine", swap_at(moment, swap))
         with pytest.raises(UserError, match=WEIGHTS_MAY_CHANGE) as caught:
             run(model, results)
     assert "\n" not in str(caught.value)
@@ -309,7 +309,7 @@ def test_a_model_that_is_pruned_once_it_is_loaded_keeps_its_result(
     digest = weights_hash(model)
     whole = run(shutil.copytree(model, tmp_path / "copy"), tmp_path / "elsewhere")
     swap = swap_at("while generating", lambda: shutil.rmtree(model, ignore_errors=True))
-    monkeypatch.setattr(run_module, "open_engine", swap)
+    monkeypatch.setattr(subject_module, "open_engine", swap)
     found = run(model, tmp_path / "results")
     assert found.result["model"]["weights_hash"] == digest
     assert responses(found) == responses(whole)
@@ -325,7 +325,7 @@ def test_a_later_checkpoint_that_changed_while_an_earlier_one_ran_is_hashed_anew
             (model / WEIGHTS).write_bytes(new)
         return open_engine(name, path, **options)
 
-    monkeypatch.setattr(run_module, "open_engine", opened)
+    monkeypatch.setattr(subject_module, "open_engine", opened)
     first, second = evaluate(
         [Checkpoint(models / "global_step10_hf", "first"), Checkpoint(model, "second")], ["arithmetic-control"],
         results_dir=tmp_path / "results", run="r", engine="hf", limit=2, max_new_tokens=4, progress=False,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dipo_eval import provenance
-from dipo_eval import run as run_module
+from dipo_eval import subject as subject_module
 from dipo_eval.bfcl_items import CATEGORIES
 from dipo_eval.bfcl_overall import overall_scores
 from dipo_eval.checkpoints import Checkpoint, find_checkpoints, weights_hash
@@ -124,7 +124,7 @@ def test_nothing_is_done_twice(
         raise AssertionError("no engine may be loaded")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module, "open_engine", refuse)
+        patch.setattr(subject_module, "open_engine", refuse)
         (second,) = run_hf(model, tmp_path, data)
         assert (second.origin, second.result) == ("found", first.result)
         # A mended grader means new verdicts on the old responses.

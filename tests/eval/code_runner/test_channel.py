@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.errors import UserError
 from dipo_eval.grading.code import CodeGrader
 
 helpers = runpy.run_path(str(Path(__file__).parents[1] / "code_helpers.py"))
@@ -70,23 +69,13 @@ print(json.dumps({"accepted": accepted, "wrong": wrong, "left": os.listdir(place
 """
 
 
-@pytest.fixture(scope="module")
-def walls() -> str:
-    helpers["python"]()
-    grader = CodeGrader(data_dir=helpers["data_dir"]())
-    try:
-        grader.limits()
-    except UserError as error:
-        pytest.skip(str(error))
-    finally:
-        grader.close()
-    return grader.walls[0]
+grader = pytest.fixture(scope="module")(helpers["open_grader"])
 
 
-def test_no_changed_result_passes_for_another(walls: str) -> None:
+def test_no_changed_result_passes_for_another(grader: CodeGrader) -> None:
     root = Path(__file__).resolve().parents[3] / "eval"
     done = subprocess.run(
-        [str(helpers["python"]()), "-c", FUZZ, str(root), walls, str(COUNT), str(BATCH)],
+        [str(helpers["python"]()), "-c", FUZZ, str(root), grader.walls[0], str(COUNT), str(BATCH)],
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
