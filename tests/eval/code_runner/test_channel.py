@@ -41,8 +41,9 @@ def forged(results):
 def equal(data, expected):
     try:
         value = wire.load(data)
-        close = isinstance(expected, (float, list)) and numpy.allclose(value, expected, rtol=1e-7, atol=1e-6)
-        return bool(value == expected) or close
+        if value == expected:
+            return True
+        return isinstance(expected, (float, list)) and numpy.allclose(value, expected, rtol=1e-7, atol=1e-6)
     except Exception:
         return False
 accepted = wrong = unread = 0
