@@ -70,6 +70,10 @@ VERDICTS = {
     "bombs on the wire": "import zlib\n" + FORGE + HEADER
     + "    data = b'z' + zlib.compress(b'\\xdc\\xff\\xff' + b'\\xc3' * 2**24, 1)\n"
     "    flood(frame(b'V', data) * 40 + frame(b'E'))\n    posix._exit(0)\n",
+    "copies of copies on the wire": "import zlib\n" + FORGE + HEADER
+    + "    data = b'\\xc0' * 2**26\n"
+    "    for n in range(40): data = b'\\xc9' + struct.pack('>IB', len(data), 1) + data\n"
+    "    flood(frame(b'V', b'z' + zlib.compress(data, 1)) + frame(b'E'))\n    posix._exit(0)\n",
     "lists that hold lists": FORGE + HEADER
     + "    flood(frame(b'V', b'-' + b'\\xdd\\x00\\xff\\xff\\xff' * 400_000) * 7 + frame(b'E'))\n    posix._exit(0)\n",
     "results that are arrays": "import numpy\n" + HEADER + "    return numpy.array([])\n",
@@ -152,6 +156,11 @@ MACHINE = {
     "a handle on the first process": system_call(434, "1", "0"),
     "another's limits": system_call(302, "1", "0", "0", "ctypes.create_string_buffer(16)"),
     "a real-time priority": system_call(144, "0", "1", "ctypes.create_string_buffer(b'\\x01')"),
+    "a lease on a file": after("import fcntl, statistics", "f = open(statistics.__file__)", "fcntl.fcntl(f, 1024, 1)"),
+    "a lock on a file": after("import fcntl, statistics", "fcntl.flock(open(statistics.__file__), 2)"),
+    "an owner of a pipe": after("import fcntl, os", "fcntl.fcntl(os.pipe()[0], 8, os.getppid())"),
+    "a signal for a pipe": after("import fcntl, os", "fcntl.fcntl(os.pipe()[0], 10, 9)"),
+    "signals by a pipe": after("import fcntl, os", "fcntl.fcntl(os.pipe()[0], 4, 0o20000)"),
     "locked memory": system_call(151, "1"),
     "4 GiB": after("held = bytearray(2**32)"),
     "4 GiB shared": after("import mmap", "mmap.mmap(-1, 2**32)"),
@@ -200,6 +209,36 @@ def test_no_program_makes_its_own_verdict(grader: CodeGrader, name: str) -> None
         "time limit",
     )
     assert time.monotonic() - started < LIMIT_S + 10
+
+
+# Looks through its own memory for a solution that was graded before it.
+THIEF = """
+import ctypes, io
+found = None
+for line in io.FileIO("/proc/self/maps").readall().decode().splitlines():
+    parts = line.split()
+    if parts[1].startswith("rw") and len(parts) > 4:
+        low, high = (int(part, 16) for part in parts[0].split("-"))
+        data = ctypes.string_at(low, min(high - low, 2**28))
+        at = data.find(b"def has_close_" + b"elements(")
+        while at >= 0 and found is None:
+            lines = data[at : at + 400].split(b"\\0")[0].decode("latin1").splitlines()
+            for count in range(len(lines), 1, -1):
+                scope = {}
+                try:
+                    exec("\\n".join(lines[:count]), scope)
+                    if scope["has_close_elements"]([1.0, 1.1], 0.3) is True: found = scope["has_close_elements"]
+                except Exception: pass
+            at = data.find(b"def has_close_" + b"elements(", at + 1)
+if found is None: raise LookupError
+has_close_elements = found
+"""
+
+
+def test_no_program_finds_an_earlier_one_in_memory(grader: CodeGrader) -> None:
+    for _ in range(2):
+        assert grader.grade(TASK, CORRECT).plus.status == "correct"
+        assert grader.grade(TASK, THIEF).base.reason == "base test 1 of 7: LookupError"
 
 
 @pytest.mark.parametrize("name", MACHINE)

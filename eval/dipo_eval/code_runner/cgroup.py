@@ -61,7 +61,12 @@ def _parents() -> list[tuple[Path, str]]:
                 found.append((Path("/sys/fs/cgroup/memory") / path.lstrip("/"), "memory.limit_in_bytes"))
             elif not controllers:
                 found.append((Path("/sys/fs/cgroup") / path.lstrip("/"), "memory.max"))
-    return [(parent, limit) for parent, limit in found if parent.is_dir()]
+    # Outside its namespace's root a process is told "..", which leads to folders that are no groups.
+    return [
+        (parent, limit)
+        for parent, limit in found
+        if ".." not in parent.parts and (parent / "cgroup.procs").is_file()
+    ]
 
 
 def _remove_stale(parent: Path) -> None:

@@ -229,7 +229,7 @@ def _supervise(
         _take_limits(limits, seconds, count_processes=own_user)
         if place.walls == "landlock":
             landlock.restrict(namespaces.visible_folders(namespaces.READ_ONLY), namespaces.DEVICES)
-        _start(inmate, writable, seccomp.Rules(limits.forks, threads=own_user, modes=mapping is not None))
+        _start(inmate, writable, seccomp.Rules(limits.forks, threads=own_user, writes=mapping is not None))
     except BaseException as error:
         os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:1000])
     os._exit(1)

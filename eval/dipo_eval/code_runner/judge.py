@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dipo_eval.code_runner import wire
@@ -27,7 +28,9 @@ PARTS = ("base", "plus")
 _EVALPLUS_TIMEOUT_S = 60.0
 _MIN_TEST_S = 1.0
 _REFERENCE_FACTOR = 4.0
-_COMPARE_BYTES = 8 * 1024**3  # a comparison holds what is expected too, a gigabyte for Mbpp/255
+_COMPARE_BYTES = 2 * 1024**3  # beside what this process has
+_LARGE_BYTES = 8 * 1024**3  # for the few problems with results of hundreds of megabytes, as Mbpp/255
+_LARGE_READ_S = 0.3
 _COMPARE_CPU_S = 2.0
 _COMPARE_FACTOR = 8.0  # times what reading the expected results took
 _COMPARE_WALL_S = 60.0
@@ -121,10 +124,11 @@ class Judge:
         tests = Tests(
             dataset, problem["entry_point"], inputs, expected.results, [cpu_s] * len(inputs), problem["atol"]
         )
-        limits = Limits(_COMPARE_BYTES, output_bytes=4096, cpu_s=int(cpu_s) + 1)
+        memory = _LARGE_BYTES if expected.read_s > _LARGE_READ_S else _address_space() + _COMPARE_BYTES
+        limits = Limits(memory, output_bytes=4096, cpu_s=int(cpu_s) + 1)
 
         def inmate(descriptor: int) -> None:
-            compare(tests, outcome.output, descriptor, _COMPARE_BYTES)
+            compare(tests, outcome.output, descriptor, memory)
 
         compared = run_jailed(inmate, _COMPARE_WALL_S, limits, self.place)
         if compared.ended in ("jail", "time"):
@@ -137,3 +141,8 @@ class Judge:
         if outcome.ended != "done":
             return PartVerdict("wrong", f"{name} test {len(inputs)} of {len(inputs)}: {EARLY}")
         return PartVerdict("correct", f"all {len(inputs)} {name} tests")
+
+
+def _address_space() -> int:
+    """Bytes of this process, all of which a jail that is forked from it begins with."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")

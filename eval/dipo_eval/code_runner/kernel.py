@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 from typing import Any
@@ -66,6 +67,10 @@ def make_read_only(path: str) -> None:
         ctypes.c_long(_SYS_MOUNT_SETATTR), ctypes.c_int(_AT_FDCWD), path.encode(),
         ctypes.c_uint(_AT_RECURSIVE), ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)),
     )  # fmt: skip
+    if result != 0 and ctypes.get_errno() == errno.ENOSYS:
+        raise OSError(
+            errno.ENOSYS, "mount_setattr: the kernel has no such call, Linux 5.12 or later is needed"
+        )
     _checked(f"mount_setattr {path}", result)
 
 

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 ALLOWED: dict[str, tuple[int, int | None]] = {
     # files
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "pwrite64": (18, 68),
-    "open": (2, None), "openat": (257, 56), "close": (3, 57), "close_range": (436, 436), "lseek": (8, 62),
+    "close": (3, 57), "close_range": (436, 436), "lseek": (8, 62),
     "stat": (4, None), "fstat": (5, 80), "lstat": (6, None), "newfstatat": (262, 79), "statx": (332, 291),
     "access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "readlink": (89, None),
     "readlinkat": (267, 78), "getdents": (78, None), "getdents64": (217, 61), "getcwd": (79, 17), "chdir": (80, 49),
     "fchdir": (81, 50), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None),
     "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "chmod": (90, None),
     "fchmod": (91, 52), "fchmodat": (268, 53), "umask": (95, 166), "utimensat": (280, 88), "truncate": (76, 45),
-    "ftruncate": (77, 46), "fsync": (74, 82), "fdatasync": (75, 83), "flock": (73, 32), "fcntl": (72, 25),
+    "ftruncate": (77, 46), "fsync": (74, 82), "fdatasync": (75, 83),
     "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24),
     # pipes and waiting
     "pipe": (22, None), "pipe2": (293, 59), "poll": (7, None), "ppoll": (271, 73), "select": (23, None),
@@ -52,11 +52,15 @@ ALLOWED: dict[str, tuple[int, int | None]] = {
     "membarrier": (324, 283), "getrandom": (318, 278), "exit": (60, 93), "exit_group": (231, 94), "wait4": (61, 260),
     "waitid": (247, 95),
 }  # fmt: skip
-CONDITIONAL: dict[str, tuple[int, int]] = {
+CONDITIONAL: dict[str, tuple[int, int | None]] = {
+    "open": (2, None), "openat": (257, 56), "fcntl": (72, 25),
     "socketpair": (53, 199), "ioctl": (16, 29), "prctl": (157, 167), "prlimit64": (302, 261), "kill": (62, 129),
     "tgkill": (234, 131), "clone": (56, 220), "clone3": (435, 435),
 }  # fmt: skip
-_MODES = frozenset({"chmod", "fchmod", "fchmodat", "utimensat"})
+_WRITING = frozenset({
+    "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2", "chmod", "fchmod", "fchmodat",
+    "utimensat", "truncate", "ftruncate",
+})  # fmt: skip
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 _AF_UNIX, _SOCK_STREAM, _SOCK_NONBLOCK, _SOCK_CLOEXEC = 1, 1, 0x800, 0x80000
@@ -68,6 +72,16 @@ _IOCTLS = (
     0x5450,
     0x5451,
 )  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_FCNTLS = (
+    0,
+    1,
+    2,
+    3,
+    1030,
+    1032,
+)  # DUPFD GETFD SETFD GETFL DUPFD_CLOEXEC GETPIPE_SZ: no lease, lock, owner or signal
+_F_SETFL, _O_ASYNC = 4, 0o20000
+_O_WRITING = 0o1 | 0o2 | 0o100 | 0o1000  # WRONLY RDWR CREAT TRUNC
 _PR_SET_SECCOMP, _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 22, 15, 16, 0x53564D41
 _CLONE_THREAD = 0x00010000
 _CLONE_NAMESPACES = 0x7E020000
@@ -81,13 +95,13 @@ _SECCOMP_MODE_FILTER = 2
 class Rules:
     """What a filter allows besides ALLOWED.
 
-    ``processes``: fork, signals to others, and a further filter. ``modes``: to change modes and times of files, which
-    no Landlock rule can refuse.
+    ``processes``: fork, signals to others, and a further filter. ``writes``: to open files for writing, and to make,
+    change and remove them: where there is no file system of the jail's own, nothing may.
     """
 
     processes: bool = False
     threads: bool = True
-    modes: bool = True
+    writes: bool = True
 
 
 def install(pid: int, rules: Rules) -> None:
@@ -116,10 +130,12 @@ def _program(pid: int, rules: Rules) -> bytes:
     ]
     for name, numbers in ALLOWED.items():
         number = numbers[column]
-        if number is not None and (rules.modes or name not in _MODES):
+        if number is not None and (rules.writes or name not in _WRITING):
             code += [_instruction(_JUMP_EQUAL, number, 0, 1), _instruction(_RETURN, _RET_ALLOW)]
     for name, block in _conditions(pid, rules).items():
         number = CONDITIONAL[name][column]
+        if number is None:
+            continue
         code += [_instruction(_JUMP_EQUAL, number, 0, len(block)), *block]
     code.append(_refuse(errno.EPERM))
     return b"".join(code)
@@ -129,6 +145,9 @@ def _conditions(pid: int, rules: Rules) -> dict[str, list[bytes]]:
     options = [_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA, *([_PR_SET_SECCOMP] if rules.processes else [])]
     own = [_instruction(_RETURN, _RET_ALLOW)] if rules.processes else _argument_is_one_of(0, [pid])
     return {
+        "open": _opening(1, rules),
+        "openat": _opening(2, rules),
+        "fcntl": _descriptor_flags(),
         "socketpair": _stream_pair(),
         "ioctl": _argument_is_one_of(1, _IOCTLS),
         "prctl": _argument_is_one_of(0, options),
@@ -147,6 +166,28 @@ def _argument_is_one_of(argument: int, values: list[int] | tuple[int, ...]) -> l
     count = len(values)
     tests = [_instruction(_JUMP_EQUAL, value, count - number, 0) for number, value in enumerate(values)]
     return [_load(argument), *tests, _refuse(errno.EPERM), _instruction(_RETURN, _RET_ALLOW)]
+
+
+def _opening(argument: int, rules: Rules) -> list[bytes]:
+    if rules.writes:
+        return [_instruction(_RETURN, _RET_ALLOW)]
+    return _argument_has_none_of(argument, _O_WRITING)
+
+
+def _descriptor_flags() -> list[bytes]:
+    """fcntl: a lease would stop others from opening a file, and an owner of a descriptor is sent signals."""
+    set_flags = _argument_has_none_of(2, _O_ASYNC)
+    skip = _instruction(_JUMP_EQUAL, _F_SETFL, 0, len(set_flags))
+    return [_load(1), skip, *set_flags, *_argument_is_one_of(1, _FCNTLS)]
+
+
+def _argument_has_none_of(argument: int, bits: int) -> list[bytes]:
+    return [
+        _load(argument),
+        _instruction(_JUMP_SET, bits, 0, 1),
+        _refuse(errno.EPERM),
+        _instruction(_RETURN, _RET_ALLOW),
+    ]
 
 
 def _stream_pair() -> list[bytes]:

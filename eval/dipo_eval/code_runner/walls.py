@@ -29,11 +29,17 @@ def choose(kinds: Sequence[Walls], limits: Limits, mount_point: str) -> Choice:
     reasons = []
     is_root = os.getuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] != "1"
 
+    secret = Path(mount_point, "secret")
+
     def inmate(descriptor: int) -> None:
-        probe.report(descriptor, limits, __file__, is_root=is_root)
+        probe.report(descriptor, limits, str(secret), is_root=is_root)
 
     for walls in kinds:
-        outcome = run_jailed(inmate, PROBE_S, limits, Place(mount_point, walls))
+        secret.touch()
+        try:
+            outcome = run_jailed(inmate, PROBE_S, limits, Place(mount_point, walls))
+        finally:
+            secret.unlink()
         if outcome.ended != "done":
             reasons.append(f"{walls}: {outcome.detail or f'the trial ended with {outcome.ended}'}")
             continue

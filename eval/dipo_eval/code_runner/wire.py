@@ -19,6 +19,7 @@ import numbers
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -34,6 +35,8 @@ _TABLE_STRINGS = 256  # what a byte can point to
 _NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "f16", "c8", "c16", "c32")
 _DTYPES = frozenset(order + number for order in "<>|" for number in _NUMBERS)
 _LARGEST = 10**300
+_LEVELS = 60  # of extensions: tuples in tuples
+_MAX_COPIES = 2 * MAX_BYTES
 _COMPLEX = struct.Struct(">dd")
 _PLAIN: tuple[type, ...] = (
     bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset,
@@ -91,9 +94,16 @@ def _pack(value: Any) -> bytes:
     return packed
 
 
-def _unpack(data: bytes) -> Any:
+def _unpack(data: bytes, levels: int = _LEVELS) -> Any:
+    """An extension holds a copy of all that is in it: their nesting is limited."""
+    if levels == 0:
+        raise ValueError("nested too deeply")
     return msgpack.unpackb(
-        data, ext_hook=_extension, strict_map_key=False, unicode_errors="surrogatepass", timestamp=1
+        data,
+        ext_hook=partial(_extension, levels - 1),
+        strict_map_key=False,
+        unicode_errors="surrogatepass",
+        timestamp=1,
     )
 
 
@@ -177,14 +187,16 @@ def _few_strings(rows: list[tuple[Any, ...]]) -> list[str] | None:
     return sorted(seen) if all(type(item) is str for item in seen) else None
 
 
-def _extension(code: int, data: bytes) -> Any:
+def _extension(levels: int, code: int, data: bytes) -> Any:
     if code == Code.INTEGER:
         return int.from_bytes(data, "big", signed=True)
     if code == Code.COMPLEX:
         return complex(*_COMPLEX.unpack(data))
     if code == Code.OPAQUE:
         return Opaque()
-    return _container(Code(code), _unpack(data))
+    if len(data) * (_LEVELS - levels) > _MAX_COPIES:
+        raise ValueError("too large for its depth")
+    return _container(Code(code), _unpack(data, levels))
 
 
 def _container(code: Code, content: Any) -> Any:

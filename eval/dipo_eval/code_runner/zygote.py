@@ -1,19 +1,21 @@
-"""A process that holds no data and forks the jails of solutions, so that these find no expected result in memory.
+"""A process that holds no data and forks the jails of solutions, so that these find nothing of others in memory.
 
-It is started by exec: no address in it tells of the judge's, which compares.
+It is started by exec: no address in it tells of the judge's, which compares. It reads no job itself: each is read, run
+and answered by a process forked for it, so that no solution and no result of one is left in the memory of the next.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
@@ -78,11 +80,27 @@ def main() -> None:
         if group is not None:
             group.enter()  # once, and so with every jail: each move takes the kernel 20 ms
         _send(channel, {"control group": group is not None})
-        while (job := _receive(channel)) is not None:
-            _send(channel, dataclasses.asdict(_run(Part(**job["part"]), job["seconds"], limits, place)))
+        while channel.recv(1, socket.MSG_PEEK):  # the first byte of a length, and empty at the end
+            pid = os.fork()
+            if pid == 0:
+                _answer(channel, limits, place)
+            if os.waitpid(pid, 0)[1] != 0:
+                break  # half an answer may be on its way: the judge reads end-of-file
     finally:
         if group is not None:
             group.leave()
+
+
+def _answer(channel: socket.socket, limits: jail.Limits, place: jail.Place) -> NoReturn:
+    """Run the one job that waits in the channel, in a process that ends with it."""
+    try:
+        kernel.die_with_parent()
+        job = _receive(channel)
+        if job is not None:
+            _send(channel, dataclasses.asdict(_run(Part(**job["part"]), job["seconds"], limits, place)))
+            os._exit(0)
+    finally:
+        os._exit(1)
 
 
 def _run(part: Part, seconds: float, limits: jail.Limits, place: jail.Place) -> jail.Outcome:

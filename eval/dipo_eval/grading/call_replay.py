@@ -22,6 +22,7 @@ from dipo_eval import linear
 from dipo_eval.grading.bfcl import environment_class
 from dipo_eval.grading.call_arithmetic import NotLiteralError, fold
 from dipo_eval.grading.call_text import MAX_CHARS, MAX_DEPTH
+from dipo_eval.grading.model_syntax import parse_expression
 
 Method = Callable[..., Any]
 
@@ -67,8 +68,8 @@ class World:
             raise ValueError("longer than any call")
         if self.official:  # inside strings too, as bfcl-eval rewrites the text of the call
             text = _NAME.sub(self._with_instance, text)
-        tree = ast.parse(text.lstrip(" \t"), filename="<string>", mode="eval")
-        for node in ast.walk(tree):
+        expression = parse_expression(text.lstrip(" \t"))
+        for node in ast.walk(expression):
             names = [keyword.arg for keyword in node.keywords] if isinstance(node, ast.Call) else []
             if len(names) != len(set(names)):
                 raise SyntaxError("keyword argument repeated")
@@ -76,7 +77,7 @@ class World:
         name = head.split(".")[1] if "." in head else head
         if name in _BLOCKED:
             raise PermissionError(f"Function call {name} is not allowed.")
-        return self._value(tree.body, 0)
+        return self._value(expression, 0)
 
     def _with_instance(self, found: linear.Match) -> str:
         name: str = found[1]

@@ -8,6 +8,7 @@ from typing import Any
 
 from dipo_eval.grading.call_json import looks_like_json, read_json
 from dipo_eval.grading.call_text import MAX_CHARS, UnreadableError, answer_text, bracketed, read_python
+from dipo_eval.grading.model_syntax import parse_expression
 
 MAX_SHOWN_DEPTH = 50
 
@@ -58,7 +59,7 @@ def _python_calls(answer: str) -> list[str]:
     if len(answer) > MAX_CHARS:
         return []
     try:
-        body = ast.parse(bracketed(answer), mode="eval").body
+        body = parse_expression(bracketed(answer))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return []
     nodes = body.elts if isinstance(body, ast.List) else []

@@ -10,6 +10,7 @@ from typing import Any
 
 from dipo_eval import linear
 from dipo_eval.grading.call_arithmetic import NotLiteralError, fold
+from dipo_eval.grading.model_syntax import parse_expression
 
 MAX_CHARS = 100_000
 """A longer answer is no list of calls (reasoning is taken off before); the longest gold has 2,100 characters."""
@@ -71,7 +72,7 @@ def read_python(text: str, *, official: bool) -> list[Call]:
     if len(text) > MAX_CHARS:
         raise UnreadableError("longer than any call")
     try:
-        body = ast.parse(text.strip().strip("'") if official else text, mode="eval").body
+        body = parse_expression(text.strip().strip("'") if official else text)
     except _PARSE_ERRORS as error:
         raise UnreadableError("syntax error") from error
     if isinstance(body, ast.Call):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
@@ -95,6 +96,7 @@ class WorkerProcess(PipedProcess):
         self, python: Path, module: str, settings: Mapping[str, Any], variables: Mapping[str, str]
     ) -> None:
         self._folder = tempfile.mkdtemp(prefix="dipo-worker-")
+        self._remove_folder = weakref.finalize(self, _remove, self._folder)  # also where nobody closes it
         settings = {**settings, "folder": self._folder}
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         process = subprocess.Popen(
@@ -114,7 +116,7 @@ class WorkerProcess(PipedProcess):
             self.kill()
         with contextlib.suppress(OSError):
             self._output.close()
-            os.rmdir(self._folder)
+        self._remove_folder()
 
     def kill(self) -> None:
         """Kill the worker and what it started: its jails die with their parents, so its session is enough."""
@@ -123,5 +125,9 @@ class WorkerProcess(PipedProcess):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_LIMIT_S)
         self.close_pipes()
-        with contextlib.suppress(OSError):
-            os.rmdir(self._folder)
+        self._remove_folder()
+
+
+def _remove(folder: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
