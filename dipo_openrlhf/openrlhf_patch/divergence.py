@@ -1,9 +1,11 @@
 """A training that has diverged ends at once, in one line, with its last usable checkpoint still there.
 
-DeepSpeed 0.19.6 skips an update with a gradient that is not finite in fp16, and in bf16 with ZeRO 1 and 2; in bf16 with
-ZeRO 3 and in fp32 it makes the update (runtime/zero/stage3.py:2555, runtime/engine.py:2456), and the weights are gone.
-Nor does a finite loss mean finite weights: too large a step makes them overflow, and the loss that shows it comes after
-the checkpoint.
+A gradient that is not finite leaves no trace in DeepSpeed 0.19.6's norm: it is replaced by -1 group by group
+(runtime/utils.py, mask_nan_or_inf_with_val_inplace) before the groups' norms are combined, or the norm of an earlier
+update is told again. In bf16 with ZeRO 1 and 2 the update is skipped (runtime/zero/stage_1_and_2.py, step), in bf16 with
+ZeRO 3 and in fp32 it is made, and the weights are gone. So every rank counts skipped updates and looks at its own weights
+after a step (`lost_updates`). Nor does a finite loss mean finite weights: too large a step makes them overflow, and the
+loss that shows it comes after the checkpoint.
 """
 
 from __future__ import annotations
@@ -13,35 +15,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dipo_eval.errors import UserError
 from dipo_eval.finite_weights import first_not_finite
 from dipo_openrlhf.openrlhf_patch import checkpoints
 
-
-def not_finite(status: Mapping[str, Any]) -> list[str]:
-    """Names of a step's losses and gradient norms that are NaN or infinite."""
-    return sorted(
-        name
-        for name, value in status.items()
-        if name.endswith(("_loss", "_grad_norm")) and _is_lost(name, value)
-    )
+# What a step's update optimises and its norms, by OpenRLHF's names; others are logged alone, users' own among them.
+_LOSSES = ("policy_loss", "critic_loss", "ptx_loss", "aux_loss", "actor_grad_norm", "critic_grad_norm")
+SKIPPED, WEIGHTS = "actor_skipped_updates", "actor_weights_not_finite"
 
 
-def _is_lost(name: str, value: Any) -> bool:
-    number = float(value)
-    # DeepSpeed writes -1 for a norm that is not finite (runtime/utils.py:878, mask_nan_or_inf_with_val_inplace).
-    return not math.isfinite(number) or (name.endswith("_grad_norm") and number < 0)
+def lost_updates(engine: Any, skipped_before: int) -> dict[str, float]:
+    """On one rank, after a step: how many updates DeepSpeed skipped, and 1 where a weight of this rank is not finite.
+
+    With ZeRO 3 a rank looks at its own partition of each weight (`ds_tensor`), else at the whole weight.
+    """
+    weights = [
+        getattr(parameter, "ds_tensor", parameter).detach() for parameter in engine.module.parameters()
+    ]
+    finite = [torch.isfinite(weight).all() for weight in weights if weight.numel()]
+    lost = not all(bool(one) for one in torch.stack([one.cpu() for one in finite])) if finite else False
+    return {SKIPPED: float(engine.skipped_steps - skipped_before), WEIGHTS: float(lost)}
+
+
+def not_finite(status: Mapping[str, Any], param_dtype: str) -> list[str]:
+    """What of a step's update is NaN or infinite, by name. In fp16 DeepSpeed finds its loss scale by skipping updates,
+    and itself ends a run that finds none.
+    """
+    if param_dtype == "fp16":
+        return [WEIGHTS] if status.get(WEIGHTS) else []
+    found = [name for name in _LOSSES if name in status and not math.isfinite(float(status[name]))]
+    return found + [name for name in (SKIPPED, WEIGHTS) if status.get(name)]
 
 
 def check_step(status: Mapping[str, Any], step: int, param_dtype: str, ckpt_path: Path) -> None:
-    """Raise UserError where a step's loss or gradient norm is not finite. In fp16 such steps belong to finding a loss
-    scale, and DeepSpeed itself ends a run that finds none.
-    """
-    names = not_finite(status) if param_dtype != "fp16" else []
+    """Raise UserError where a step's loss, gradient or updated weights are not finite."""
+    names = not_finite(status, param_dtype)
     if names:
+        words = {SKIPPED: "gradients (updates were skipped)", WEIGHTS: "weights"}
         raise UserError(
-            f"step {step}: {', '.join(names)} not finite: training has diverged, and ends before this step is saved; "
-            f"{_way_on(ckpt_path)}"
+            f"step {step}: {', '.join(words.get(name, name) for name in names)} not finite: training has diverged, and "
+            f"ends before this step is saved; {_way_on(ckpt_path)}"
         )
 
 

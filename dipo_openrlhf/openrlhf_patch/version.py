@@ -58,6 +58,11 @@ SEAMS = (
         "a resume restores the actor's random number generators",
     ),
     Seam(
+        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.fit",
+        ("self", "kl_ctl"),
+        "skipped updates and weights that are not finite are told",
+    ),
+    Seam(
         "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.save_checkpoint",
         ("self", "tag", "client_states", "metric_value", "metric_key"),
         "a checkpoint holds the actor's random number generators",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
 from safetensors.torch import save_file
 
 from dipo_eval.errors import UserError
@@ -30,24 +32,77 @@ FINE = {"policy_loss": 0.1, "actor_grad_norm": 2.0, "dipo/threshold_ppl": math.n
         ({"policy_loss": -0.1, "actor_grad_norm": 0.0}, []),
         ({"policy_loss": math.nan}, ["policy_loss"]),
         ({"critic_loss": torch.tensor(math.inf)}, ["critic_loss"]),
-        ({"actor_grad_norm": math.inf, "policy_loss": math.nan}, ["actor_grad_norm", "policy_loss"]),
-        ({"actor_grad_norm": -1.0}, ["actor_grad_norm"]),
+        ({"actor_grad_norm": math.inf, "policy_loss": math.nan}, ["policy_loss", "actor_grad_norm"]),
+        ({divergence.SKIPPED: 1.0, divergence.WEIGHTS: 1.0}, [divergence.SKIPPED, divergence.WEIGHTS]),
+        ({"entropy_loss": math.nan, "user_loss": math.nan}, []),  # logged, and no part of the update
     ],
 )
-def test_losses_and_gradient_norms_must_be_finite(more: dict[str, Any], names: list[str]) -> None:
-    assert divergence.not_finite({**FINE, **more}) == names
+def test_what_an_update_is_made_of_must_be_finite(more: dict[str, Any], names: list[str]) -> None:
+    assert divergence.not_finite({**FINE, **more}, "bf16") == names
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_deepspeed_says_minus_one_of_a_norm_that_is_not_finite(value: float) -> None:
-    """So that a test for NaN alone would find nothing."""
-    from deepspeed.runtime.utils import mask_nan_or_inf_with_val_inplace
+def test_fp16_skips_updates_to_find_its_loss_scale_and_may_not_lose_its_weights() -> None:
+    status = {**FINE, "policy_loss": math.inf, divergence.SKIPPED: 3.0}
+    assert divergence.not_finite(status, "fp16") == []
+    assert divergence.not_finite({**status, divergence.WEIGHTS: 1.0}, "fp16") == [divergence.WEIGHTS]
 
-    norm = torch.tensor(value)
-    mask_nan_or_inf_with_val_inplace(norm, device="cpu")
-    model = SimpleNamespace(get_global_grad_norm=lambda: norm)
-    found = DeepspeedStrategy.get_grad_norm(object.__new__(DeepspeedStrategy), model)
-    assert divergence.not_finite({"actor_grad_norm": found}) == ["actor_grad_norm"]
+
+# DeepSpeed itself with OpenRLHF's configuration, one rank: a step, and one with a finite loss whose gradients are not.
+DIVERGES = """
+import os, sys
+from dipo_openrlhf.openrlhf_patch import cpu
+os.environ.update(cpu.environment(1))
+cpu.install()
+import deepspeed, json, torch
+from openrlhf.utils.deepspeed.deepspeed_utils import get_train_ds_config
+from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
+os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
+deepspeed.init_distributed("gloo")
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.v = torch.nn.Linear(8, 8), torch.nn.Linear(8, 1)
+    def forward(self, x, diverges):
+        y = self.v(self.w(x)).float().mean()
+        return y + torch.sqrt((self.w.weight.float() * 0).sum()) if diverges else y
+found = {}
+for stage, dtype in [(3, "bf16"), (2, "bf16"), (1, "bf16"), (0, "bf16"), (3, "fp32"), (2, "fp32"), (0, "fp32")]:
+    model = Model()
+    config = get_train_ds_config(False, adam_offload=False, stage=stage, param_dtype=dtype, max_norm=1.0, zpg=1,
+        optim_config={"type": "AdamW", "params": {"lr": 1e-3, "torch_adam": True}})
+    config |= {"train_micro_batch_size_per_gpu": 2, "train_batch_size": 2}
+    zero = config["zero_optimization"]
+    config["zero_optimization"] = {name: value for name, value in zero.items() if value != "auto"}
+    groups = [{"params": [model.w.weight, model.v.weight], "weight_decay": 0.0},
+              {"params": [model.w.bias, model.v.bias], "weight_decay": 0.0}]
+    engine, *_ = deepspeed.initialize(model=model, config=config, model_parameters=groups)
+    lost = []
+    for diverges in (False, True):
+        before = engine.skipped_steps
+        loss = engine(torch.ones(2, 8, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32), diverges)
+        engine.backward(loss)
+        engine.step()
+        assert torch.isfinite(loss)
+        lost.append(lost_updates(engine, before))
+    found[f"{stage} {dtype}"] = lost
+print("found " + json.dumps(found))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_updates_lost_in_deepspeed_are_seen_in_every_stage() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-c", DIVERGES, str(port)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("found ")]
+    found = json.loads(line.removeprefix("found "))
+    assert len(found) == 7
+    for stage, (fine, lost) in found.items():
+        assert not any(fine.values()), stage
+        assert any(lost.values()), stage
 
 
 def save(ckpt: Path, step: int, value: float = 1.0) -> None:
