@@ -138,6 +138,9 @@ def served_hash(model: str, base_url: str) -> str:
     return "served-" + hashlib.sha256(f"{base_url}\n{model}".encode()).hexdigest()
 
 
+_CKPT = "ckpt"  # where `dipo train` keeps a run's checkpoints, in the run's own folder
+
+
 def default_run(model: str, served: bool = False) -> str:
     """Name of the run where the user gives none: the folder of a training run, else "models" or "served"."""
     path = Path(model).expanduser()
@@ -145,8 +148,10 @@ def default_run(model: str, served: bool = False) -> str:
         return "served" if served else "models"
     path = path.resolve()
     if _EXPORT.fullmatch(path.name):
-        return safe_name(path.parent.name)
-    return "models" if (path / "config.json").is_file() else safe_name(path.name)
+        path = path.parent
+    elif (path / "config.json").is_file():
+        return "models"
+    return safe_name(path.parent.name if path.name == _CKPT else path.name)
 
 
 def _single(path: Path) -> Checkpoint:

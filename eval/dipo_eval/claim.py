@@ -1,10 +1,10 @@
 """Two evaluations of one (run, checkpoint, suite) at once: the second is told so, and none overwrites the other unawares.
 
-    <results>/.cache/claims/<run>/<checkpoint>/<suite>.0, .1, ...    a lease each time (dipo_eval.watch.lease)
+    <results>/.claims/<run>/<checkpoint>/<suite>.0, .1, ...    a lease each time (dipo_eval.watch.lease)
 
 The claim is taken when there is something to make, so that a folder in which everything is there is never written to.
 An owner on this machine that has ended is seen at once; of one elsewhere the lease is watched for a minute. Before a
-result is stored it is looked at again: one that has changed meanwhile stays, also where a claim was lost or deleted.
+result is stored it is looked at again: one that has changed meanwhile stays. A claim that was deleted is nobody else's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.results import RESULTS
 from dipo_eval.watch import lease as leases
 
-FOLDER = Path(".cache") / "claims"
+FOLDER = ".claims"
 _TOLD = ("engine", "seed", "n_samples", "limit", "temperature", "max_new_tokens")
 _POLL_S = 0.5
 
@@ -33,6 +33,7 @@ class Claim:
 
     folder: Path
     seen: str
+    base: Path
     lost: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
@@ -42,7 +43,7 @@ class Claim:
                 f"{self.folder}: another evaluation has written it meanwhile, and its result stays; to have this one as "
                 "well use another --run (its responses are kept)"
             )
-        if self.lost.is_set():
+        if self.lost.is_set() and leases.tail(self.base).number >= 0:
             raise UserError(
                 f"{self.folder}: another evaluation took this one for dead and has taken over; nothing was stored, and "
                 "the responses are kept: run it again when the other has ended"
@@ -78,7 +79,7 @@ def claimed(
         raise UserError(
             f"{folder}: this has to be evaluated, and {results_dir} cannot be written to ({error.strerror})"
         ) from None
-    claim = Claim(folder, seen)
+    claim = Claim(folder, seen, base)
     try:
         with leases.Heartbeat(lease, stale_after / leases.BEATS, claim.lost.set):
             claim.check()

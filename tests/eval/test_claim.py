@@ -145,6 +145,16 @@ def test_an_owner_elsewhere_is_watched_and_taken_over_when_it_beats_no_more(tmp_
     beating.join()
 
 
+def test_a_claim_that_was_deleted_is_nobody_elses(tmp_path: Path) -> None:
+    folder = tmp_path / "r" / "c" / "s"
+    with claimed(tmp_path, folder, "", {}) as claim:
+        claim.lost.set()
+        with pytest.raises(UserError, match="took this one for dead"):
+            claim.check()
+        shutil.rmtree(tmp_path / FOLDER)
+        claim.check()
+
+
 def test_what_was_stored_meanwhile_stays(models: Path, tmp_path: Path, data: Path) -> None:
     """Also where the claims were deleted with the cache."""
     (first,), _ = run_hf(models / "global_step2_hf", tmp_path, data)

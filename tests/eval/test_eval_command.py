@@ -21,8 +21,9 @@ def test_checkpoints_of_a_run_come_in_step_order(models: Path, tmp_path: Path) -
     assert [c.name for c in find_checkpoints(str(models.parent))] == ["global_step2", "global_step10"]
     (single,) = find_checkpoints(str(models / "global_step10_hf"))
     assert (single.name, single.step) == ("global_step10", 10)
-    assert default_run(str(models)) == "ckpt"
-    assert default_run(str(models / "global_step10_hf")) == "ckpt"
+    run = models.parent.name  # the checkpoints of a run are in its folder "ckpt"
+    assert default_run(str(models)) == run
+    assert default_run(str(models / "global_step10_hf")) == run
     assert default_run("org/name") == "models"
     # An export that is being written has no weights yet, or not all of its shards.
     half = tmp_path / "ckpt" / "global_step3_hf"
@@ -87,5 +88,5 @@ def test_the_command_line_evaluates_a_run(models: Path, tmp_path: Path, data: Pa
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert [line.split()[0] for line in lines if "gsm8k" in line] == ["global_step2", "global_step10"]
-    assert len(list((tmp_path / "out" / "ckpt").glob("*/*/results.json"))) == 4
+    assert len(list((tmp_path / "out" / models.parent.name).glob("*/*/results.json"))) == 4
     assert "4 of 4 already there" in command(*arguments).output
