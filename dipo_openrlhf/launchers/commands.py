@@ -128,7 +128,7 @@ def submit_to_ray(request: Request, options: Options) -> int:
             "or of --secrets-file (docs/submit.md)",
             err=True,
         )
-    for line in left_out_text(plan.uploads[0].left_out):
+    for line in left_out_text(plan.uploads[0].left_out, plan.secrets):
         typer.echo(line)
     client = ray_jobs.client_of(plan.address)
     sizes = [sum(part.size for part in plan.uploads), sum(len(part.files) for part in plan.uploads)]

@@ -17,18 +17,29 @@ _PATH_KEYS = (
 )  # fmt: skip
 
 
+_DATASETS = ("data.prompt_dataset", "eval.dataset")
+
+
 def paths_of(settings: Mapping[str, Setting]) -> tuple[tuple[str, str], ...]:
     """(recipe key, path or hub name as written), lists by their parts, and the data of a user's own suites."""
     found: list[tuple[str, str]] = []
     for key in _PATH_KEYS:
         value = settings[key].value if key in settings else None
         if isinstance(value, str):
-            found += [(key, part.strip()) for part in value.split(",") if part.strip()]
+            found += [(key, part) for part in _parts(key, value) if part]
     suites = settings["evaluate.suites"].value if "evaluate.suites" in settings else None
     for suite in suites if isinstance(suites, list) else []:
         if isinstance(suite, str) and is_suite_path(suite):
             found += [("evaluate.suites", path) for path in (suite, *_data_of(Path(suite)))]
     return tuple(found)
+
+
+def _parts(key: str, value: str) -> list[str]:
+    """FOLDER@SUBFOLDER reads the folder (blending_datasets of openrlhf/datasets/utils.py splits in this order)."""
+    parts = value.split(",")
+    if key in _DATASETS:
+        parts = [part.partition("@")[0] for part in parts]
+    return [part.strip() for part in parts]
 
 
 def _data_of(suite: Path) -> list[str]:

@@ -10,13 +10,14 @@ import shlex
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import mask_urls, url_secrets
+from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers import upload
 from dipo_openrlhf.launchers.request import Request, job_variables
 
@@ -39,6 +40,7 @@ class JobPlan:
     metadata: dict[str, str]
     uploads: list[upload.Upload]
     not_sent: list[str]  # names of keys set here, which stay here
+    secrets: Secrets = field(repr=False)
 
     @property
     def address_shown(self) -> str:
@@ -79,10 +81,7 @@ def plan_job(
     named = [(f"RECIPE {path.name}", os.path.relpath(path)) for path in request.recipe_files]
     named += [(key, value) for key, value in request.paths if _is_here(value)]
     folder = upload.chosen_files(Path.cwd(), named, exclude, include)
-    upload.check_upload(folder, request.secrets)
-    code = upload.own_code()
-    for part in code:
-        upload.check_upload(part, request.secrets, is_ours=True)
+    uploads = [upload.check_upload(part, request.secrets) for part in (folder, *upload.own_code())]
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
     metadata = {
         "dipo_recipe": request.name,
@@ -99,8 +98,9 @@ def plan_job(
         entrypoint=shlex.join(request.command),
         runtime_env=runtime_env,
         metadata=metadata,
-        uploads=[folder, *code],
+        uploads=uploads,
         not_sent=[] if secrets_file else sorted(request.secrets),
+        secrets=request.secrets,
     )
 
 
@@ -134,7 +134,7 @@ def client_of(address: str) -> Any:
 
 def submit(client: Any, plan: JobPlan) -> str:
     """Upload and start; the job's id. Raises UserError with the server's answer."""
-    with upload.staged(plan.uploads) as (folder, *code):
+    with upload.staged(plan.uploads, plan.secrets) as (folder, *code):
         modules = [str(one) for one in code]
         try:
             return str(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dipo_eval.secrets.masking import mask_text
+from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.ray_jobs import JobPlan
 from dipo_openrlhf.launchers.request import Request
+from dipo_openrlhf.launchers.upload_names import is_module
+
+_MOST_MODULES = 10
 
 
 def job_text(plan: JobPlan, request: Request) -> str:
@@ -31,19 +36,28 @@ def job_text(plan: JobPlan, request: Request) -> str:
     lines.append(
         f"in all        {sum(len(u.files) for u in plan.uploads)} files, {size_text(total)} before compression"
     )
-    return "\n".join(lines)
+    return mask_text("\n".join(lines), plan.secrets)  # what stays may have a key in its name
 
 
-def left_out_text(left_out: dict[str, str], first: int = 3) -> list[str]:
-    """What stays here, a line a reason: how many and the first names."""
+def left_out_text(left_out: dict[str, str], secrets: Secrets, first: int = 3) -> list[str]:
+    """What stays here: a line a module, since what imports it fails on the cluster alone; of the rest a line a reason,
+    with how many and the first names.
+    """
+    modules = [name for name in left_out if is_module(name)]
+    lines = [
+        f"left out, code: {name} ({left_out[name]}): what imports it fails"
+        for name in modules[:_MOST_MODULES]
+    ]
+    if len(modules) > _MOST_MODULES:
+        lines.append(f"left out, code: {len(modules) - _MOST_MODULES} more files; --dry-run lists them")
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
-        reasons.setdefault(why, []).append(name)
-    lines = []
+        if not is_module(name):
+            reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
         more = f" and {len(names) - first} more" if len(names) > first else ""
         lines.append(f"left out, {why}: {', '.join(names[:first])}{more}")
-    return lines
+    return [mask_text(line, secrets) for line in lines]
 
 
 def _keys(plan: JobPlan) -> str:

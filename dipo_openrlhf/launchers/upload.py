@@ -7,17 +7,20 @@ files, and is asked beforehand what it would pack of it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dipo_eval
 import dipo_openrlhf
 from dipo_eval.errors import UserError
-from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_eval.secrets.masking import mask_text
+from dipo_eval.secrets.refusing import held_secret, refuse_secrets
 from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers import upload_choice
 from dipo_openrlhf.launchers.upload_content import find_key
@@ -36,6 +39,9 @@ class Upload:
     files: dict[str, int]
     left_out: dict[str, str] = field(default_factory=dict)
     named: frozenset[str] = frozenset()  # files that travel because the recipe or --include names them
+    suspect: frozenset[str] = frozenset()  # files whose names tell of keys
+    checked: dict[str, str] = field(default_factory=dict)  # SHA-256 of the contents in which no key was found
+    is_ours: bool = False  # this project's code, which has examples of keys in it
 
     @property
     def size(self) -> int:
@@ -58,7 +64,7 @@ def _own_files(root: Path) -> Upload:
         for path in sorted(root.rglob("*"))
         if _is_ours(path, root)
     }
-    return Upload(root, files)
+    return Upload(root, files, is_ours=True)
 
 
 def _is_ours(path: Path, root: Path) -> bool:
@@ -72,11 +78,15 @@ def chosen_files(
 ) -> Upload:
     """What travels of a folder. Raises UserError: see upload_choice.choose."""
     choice = upload_choice.choose(root, named, exclude, include)
-    return Upload(choice.root, choice.files, choice.left_out, frozenset(choice.named))
+    return Upload(
+        choice.root, choice.files, choice.left_out, frozenset(choice.named), frozenset(choice.suspect)
+    )
 
 
-def check_upload(upload: Upload, secrets: Secrets, *, is_ours: bool = False) -> None:
-    """Raise UserError for an upload that is too large, or a file with a key in it: its name and line, never the key."""
+def check_upload(upload: Upload, secrets: Secrets) -> Upload:
+    """The upload with what has been checked. Raises UserError for one that is too large, or holds a key in a file or a
+    name: the place, never the key. What is `checked` already and has not changed is not looked through again.
+    """
     if upload.size > LIMIT:
         largest = sorted(upload.files, key=lambda name: -upload.files[name])[:3]
         shown = ", ".join(f"{name} ({upload.files[name] / 2**20:.0f} MiB)" for name in largest)
@@ -84,22 +94,52 @@ def check_upload(upload: Upload, secrets: Secrets, *, is_ours: bool = False) -> 
             f"{upload.root}: {upload.size / 2**20:.0f} MiB to send, more than {LIMIT // 2**20}: leave out with "
             f"--exclude, or name files on shared storage by absolute paths; the largest: {shown}"
         )
+    digests: dict[str, str] = {}
     for name in upload.files:
-        data = (upload.root / name).read_bytes()
-        refuse_secrets(str(upload.root / name), data, secrets)
-        found = None if is_ours else find_key(name, data, is_data=name in upload.named and holds_data(name))
+        _check_name(name, secrets)
+        data = _content(upload.root / name)
+        digests[name] = hashlib.sha256(data).hexdigest()
+        if digests[name] == upload.checked.get(name):
+            continue
+        refuse_secrets(name, data, secrets)
+        found = None if upload.is_ours else _key_in(upload, name, data)
         if found:
             raise UserError(
                 f"{name}:{found[0]}: looks like a key ({found[1]}), and nothing was sent: take it out, leave the file "
                 "out with --exclude, or mark the line `pragma: allowlist secret` where it is none"
             )
+    return replace(upload, checked=digests)
+
+
+def _check_name(name: str, secrets: Secrets) -> None:
+    written = os.fsencode(name)
+    if held := held_secret(written, secrets):
+        shown, what = mask_text(name, secrets), f"the value of {held}"
+    elif found := find_key("", written, is_data=True):
+        shown, what = f"a file whose path has {len(name)} characters", f"what looks like a key ({found[1]})"
+    else:
+        return
+    raise UserError(f"{shown}: its path holds {what}, and nothing was sent: rename the file or the folder")
+
+
+def _key_in(upload: Upload, name: str, data: bytes) -> tuple[int, str] | None:
+    is_data = name in upload.named and holds_data(name)
+    return find_key(name, data, is_data=is_data, is_suspect=name in upload.suspect)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): nothing was sent") from None
 
 
 @contextlib.contextmanager
-def staged(uploads: Sequence[Upload]) -> Iterator[list[Path]]:
+def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
     """Folders that hold exactly the listed files, for Ray to pack; removed at the end.
 
-    Raises UserError where a file has gone meanwhile, or where Ray would not pack all of them.
+    What has changed since it was checked is checked again, as it is in the copy. Raises UserError as check_upload
+    does, and where a file has gone meanwhile, or where Ray would not pack all of them.
     """
     with tempfile.TemporaryDirectory(prefix="dipo_upload_") as scratch:
         folders = []
@@ -107,7 +147,8 @@ def staged(uploads: Sequence[Upload]) -> Iterator[list[Path]]:
             folder = Path(scratch, str(number), upload.root.name)
             folder.mkdir(parents=True)
             for name in upload.files:
-                _copy(upload.root / name, folder / name)
+                _copy(upload.root, name, folder / name)
+            check_upload(_copied(upload, folder), secrets)
             if missing := sorted(upload.files.keys() - packed_by_ray(folder)):
                 raise UserError(
                     f"{missing[0]}: Ray packs no file of this name: rename it, or use an absolute path"
@@ -116,8 +157,15 @@ def staged(uploads: Sequence[Upload]) -> Iterator[list[Path]]:
         yield folders
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copied(upload: Upload, folder: Path) -> Upload:
+    return replace(upload, root=folder, files={name: (folder / name).stat().st_size for name in upload.files})
+
+
+def _copy(root: Path, name: str, target: Path) -> None:
+    source = root / name
     target.parent.mkdir(parents=True, exist_ok=True)
+    if not source.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{source}: has become {upload_choice.LINK}: nothing was sent")
     try:
         shutil.copy2(source, target)
     except OSError as error:

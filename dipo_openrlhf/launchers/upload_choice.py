@@ -1,8 +1,8 @@
 """Choose what travels: code and configuration of the current folder and what the recipe names, and nothing through links.
 
-Everything that stays is said with its reason. In this order: a link out of the folder, a name under which keys lie, and
+Everything that stays is said with its reason. In this order: a link out of the folder, the name of a key file, and
 --exclude keep a file here; then the recipe and --include send it; then what is hidden, ignored by git, of another kind
-or large stays.
+or large stays. Data or a text whose name only has a word in it that tells of keys stays until it is named.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathspec import GitIgnoreSpec
 from dipo_eval.errors import UserError
 from dipo_openrlhf.launchers import upload_names as names
 
+MAY_BE_ADDED = "may hold keys, by its name alone: --include with that name adds it if it holds none"
 KEYS, LINK, BROKEN = "may hold keys", "a link out of this folder", "a link to nothing, or round in a circle"
 EXCLUDED, HIDDEN, IGNORED = "--exclude", "hidden", ".gitignore or .rayignore"
 KIND = "not code or configuration, and not named by the recipe"
 LARGE = f"over {names.LARGEST // 2**20} MiB, and not named by the recipe"
 FOLDER, SPECIAL = "an environment, a cache, or the output of runs", "not a regular file"
-_ADDABLE = (HIDDEN, IGNORED, KIND, LARGE)  # by --include
 _IGNORE_FILES = (".gitignore", ".rayignore")
 MOST_ENTRIES = 100_000
 
@@ -36,6 +36,7 @@ class Choice:
     files: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set)  # of the files, those that the recipe or --include names
+    suspect: set[str] = field(default_factory=set)  # of the files, those whose names tell of keys
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Rules:
 
     exclude: GitIgnoreSpec
     include: GitIgnoreSpec
+    by_name: GitIgnoreSpec  # of --include, what has a word that tells of keys in it, as `*` has not
 
 
 def choose(
@@ -53,7 +55,8 @@ def choose(
 
     Raises UserError in one line: a named file that must stay, an --include that adds nothing, a folder without end.
     """
-    rules = Rules(GitIgnoreSpec.from_lines(exclude), GitIgnoreSpec.from_lines(include))
+    by_name = [one for one in include if names.may_hold_keys(one)]
+    rules = Rules(*(GitIgnoreSpec.from_lines(lines) for lines in (exclude, include, by_name)))
     choice = Choice(root.resolve())
     for key, value in named:
         _add_named(choice, rules, key, value)
@@ -74,7 +77,7 @@ def _add_named(choice: Choice, rules: Rules, key: str, value: str) -> None:
             "node sees"
         )
     name = "" if written == choice.root else written.relative_to(choice.root).as_posix()
-    reason = _kept_here(choice, rules, name)
+    reason = _kept_here(choice, rules, name, named=True)
     if reason is None and name and choice.root.is_relative_to(written.resolve()):
         reason = BROKEN
     if reason:
@@ -95,8 +98,11 @@ def _remedy(reason: str) -> str:
     }.get(reason, "put a copy in its place, or give an absolute path on storage that every node sees")
 
 
-def _kept_here(choice: Choice, rules: Rules, name: str) -> str | None:
-    """Why a file or folder stays whatever else is said of it; the name of what a link leads to counts as well."""
+def _kept_here(choice: Choice, rules: Rules, name: str, *, named: bool = False) -> str | None:
+    """Why a file or folder stays whatever else is said of it; the name of what a link leads to counts as well.
+
+    `named`: the recipe names the file, or the folder in which it lies.
+    """
     path = choice.root / name
     try:
         target = path.resolve(strict=True)
@@ -106,16 +112,25 @@ def _kept_here(choice: Choice, rules: Rules, name: str) -> str | None:
         return LINK
     folder = path.is_dir()
     real = target.relative_to(choice.root).as_posix()
-    if any(names.may_hold_keys(one, is_folder=folder) for one in (name, real)):
+    if any(names.is_key_file(one, is_folder=folder) for one in (name, real)):
         return KEYS
-    return EXCLUDED if rules.exclude.match_file(f"{name}/" if folder else name) else None
+    if rules.exclude.match_file(f"{name}/" if folder else name):
+        return EXCLUDED
+    suspect = [] if folder else [one for one in (name, real) if names.may_hold_keys(one)]
+    if suspect:
+        choice.suspect.add(name)
+    if all(map(names.is_module, suspect)):
+        return None
+    if not all(map(names.is_data_or_text, suspect)):
+        return KEYS
+    return None if named or rules.by_name.match_file(name) else MAY_BE_ADDED
 
 
 def _files_below(choice: Choice, rules: Rules, folder: str) -> Iterator[tuple[str, str | None]]:
     """Every entry below a named folder, with the reason for which it stays."""
     above = (choice.root / folder).resolve()
     for entry in _entries(choice, folder):
-        reason = HIDDEN if names.is_hidden(entry) else _kept_here(choice, rules, entry)
+        reason = HIDDEN if names.is_hidden(entry) else _kept_here(choice, rules, entry, named=True)
         if reason or not (choice.root / entry).is_dir():
             yield entry, reason
         elif above.is_relative_to((choice.root / entry).resolve()):

@@ -6,7 +6,6 @@ out, since hashes and samples of models are as random as keys, and so is the one
 
 from __future__ import annotations
 
-import codecs
 import functools
 import re
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ _MORE_KINDS = {
     "wandb key": re.compile(r"wandb_v1_[A-Za-z0-9_-]{20,}"),
     "private key": re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File-\d"),
 }
+_LETTERS = re.compile(rb"[ -~]{16,}|\n")
 _ALLOWED = re.compile(r"pragma: ?allowlist[ -]secret")
 # Characters that are looked through at a time, and once more with the next. Some of detect-secrets' expressions take
 # quadratic time in what has no blank, so that the parts are small where there is none: the whole takes linear time.
@@ -47,22 +47,25 @@ _EXAMPLES = frozenset((
 ))  # fmt: skip
 
 
-def find_key(name: str, data: bytes, *, is_data: bool) -> tuple[int, str] | None:
-    """(line, kind) of what looks like a key in a file; None where there is none, or the file is no text.
+def find_key(name: str, data: bytes, *, is_data: bool, is_suspect: bool = False) -> tuple[int, str] | None:
+    """(line, kind) of what looks like a key in a file; None where there is none.
 
     `is_data`: prompts and models, where a word such as `password` is only a word: known kinds of tokens alone.
+    `is_suspect`: the file's name tells of keys, so that a line of one random word is taken for one whatever the kind.
     A line marked `pragma: allowlist secret` is passed over.
     """
-    text = _as_text(data)
+    text = _as_text(data, is_data=is_data)
     for start, part in _parts(text):
         for match, kind in _known_kinds(part):
             place = start + match
             line = text[text.rfind("\n", 0, place) + 1 : _end_of_line(text, place)]
             if not _ALLOWED.search(line):
                 return text.count("\n", 0, place) + 1, kind
-    if is_data:
+    if is_data and not is_suspect:
         return None
     for number, line in enumerate(text.splitlines(), 1):
+        if is_suspect and _is_random_word(line):
+            return number, "a line of one random word, under a name that tells of keys"
         if _HINT.search(line) and not _ALLOWED.search(line):
             named = _named_value(name, line)
             if named is not None:
@@ -70,11 +73,19 @@ def find_key(name: str, data: bytes, *, is_data: bool) -> tuple[int, str] | None
     return None
 
 
-def _as_text(data: bytes) -> str:
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if data.startswith(mark):
-            return data.decode(encoding, errors="replace")
-    return "" if b"\0" in data[:8192] else data.decode("utf-8", errors="replace")
+def _as_text(data: bytes, *, is_data: bool) -> str:
+    """The ASCII of a file with its lines: that of UTF-16, UTF-32 and binary files stands between NULs."""
+    if b"\0" not in data:
+        return data.decode("utf-8", errors="replace")
+    data = data.translate(None, b"\0")
+    if is_data:  # weights: the runs of letters in them, which are few
+        data = b" ".join(_LETTERS.findall(data))
+    return data.decode("latin-1")
+
+
+def _is_random_word(line: str) -> bool:
+    word = line.strip().strip("\"',")
+    return 16 <= len(word) <= 4096 and _looks_random(word)
 
 
 def _parts(text: str) -> Iterator[tuple[int, str]]:

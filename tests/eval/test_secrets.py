@@ -36,8 +36,8 @@ OTHER = (
     "WANDB_MODE", "TOKENIZERS_PARALLELISM", "KEYBOARD", "PATH", "MONKEY", "SSH_AUTH_SOCK", "max_tokens", "max_new_tokens",
     "tokenizer", "n_tokens", "tokens_per_s", "eos_token", "pad_token_id", "token_mean", "is_correction_level",
     "data.input_key", "data.label_key", "data.image_key", "ckpt.best_metric_key", "public_key", "author", "compass",
-    "DIPO_SECRETS_FILE", "KEY_PATH", "secret_name", "SECRETS_BACKEND", "AUTH_TYPE", "PWD", "OLDPWD",
-    "single_pass", "keys", "", "1",
+    "DIPO_SECRETS_FILE", "KEY_PATH", "secret_name", "SECRETS_BACKEND", "AUTH_TYPE", "CREDENTIALS_DIRECTORY", "PWD",
+    "OLDPWD", "single_pass", "keys", "", "1",
 )  # fmt: skip
 
 
@@ -127,6 +127,26 @@ def test_what_counts_as_a_secret(tmp_path):
     assert found.keys().isdisjoint({"HOME", "SHORT_KEY", "GIT_KEY"})
 
 
+def test_a_path_is_no_secret_and_a_key_with_slashes_is():
+    paths = (
+        "/opt/lmod/8.7/share",
+        "/sw/Core:/sw/x86_64/gcc-13.2",
+        "/run/credentials/@system",
+        "/usr/lib/python3.12",
+    )
+    for path in paths[:2] + paths[3:]:
+        assert secrets_in({"LMOD_KEY": path}) == {}, path
+    assert secrets_in({"CREDENTIALS_DIRECTORY": paths[2]}) == {}
+    for key in (
+        "/hunter22hunter",
+        "/9j/4AAQSkZJRgABAQ",
+        "/bPxRfi/CYabcKEYk7MDENG",
+        f"/opt/{KEY}",
+        "/aB3dE/fG7hI9/kL",
+    ):
+        assert secrets_in({"MY_KEY": key}) == {"MY_KEY": (key,)}, key
+
+
 @pytest.mark.parametrize(
     "value",
     ["x" * 256, "x/" * 200_000, "a\0b/" * 9, "/\udcff\udcfe" * 5, "\ud800/" * 9, "~nobody/" * 9, "line/\n" * 99, "/" * 9],
@@ -151,7 +171,15 @@ def test_a_value_is_found_in_every_form(value):
     secrets = secrets_in({"MY_KEY": value})
     raw = os.fsencode(value)
     written = [raw, json.dumps({"a": value}).encode(), repr(value).encode(), base64.b64encode(raw)]
-    written += [quote(raw).encode(), quote(raw, safe="").encode()]
+    written += [
+        quote(raw).encode(),
+        quote(raw, safe="").encode(),
+        raw.hex().encode(),
+        raw.hex().upper().encode(),
+    ]
+    for user in ("a:", "bo:", "bob:"):
+        around = user.encode() + raw + b"/end"
+        written += [base64.b64encode(around), base64.urlsafe_b64encode(around[:-4])]
     if value.isprintable():
         written.append(yaml.safe_dump({"a": value}, allow_unicode=True).encode())
     for content in written:
@@ -163,6 +191,18 @@ def test_a_value_is_found_in_every_form(value):
         assert held_secret(text, secrets) is None
         assert "***" in text
     refuse_secrets("the script", b"nothing", secrets)
+
+
+@pytest.mark.parametrize("value", [value for value in VALUES if value.isprintable()])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-32-le", "utf-32-be", "utf-32"])
+def test_a_value_is_found_in_wide_letters(value, encoding):
+    secrets = secrets_in({"MY_KEY": value})
+    basic = base64.b64encode(f"bob:{value}".encode()).decode()
+    for text in (value, json.dumps(value), quote(value), basic, value.encode().hex()):
+        for before in (b"", b"\xe4"):  # a wide text may start at any byte of a binary file
+            content = before + f"key: {text}\n".encode(encoding)
+            assert held_secret(content, secrets) == "MY_KEY", text
+    assert held_secret("key: nothing\n".encode(encoding), secrets) is None
 
 
 @given(

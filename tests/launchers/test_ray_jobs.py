@@ -72,7 +72,7 @@ def test_ray_zips_exactly_what_was_listed(project, tmp_path):
     (project / ".rayignore").write_text("*.yaml\n")
     (project / "a.log").write_text("x")
     planned = plan()
-    with upload.staged(planned.uploads) as folders:
+    with upload.staged(planned.uploads, {}) as folders:
         for number, (folder, listed) in enumerate(zip(folders, planned.uploads, strict=True)):
             target = tmp_path / f"{number}.zip"
             create_package(str(folder), target, include_gitignore=True, excludes=[])
@@ -88,7 +88,7 @@ def test_a_file_that_ray_would_leave_out_is_refused(project):
     planned = plan("tiny.yaml", "--actor.model_name_or_path", "venv")
     with (
         pytest.raises(UserError, match=r"venv/config\.json: Ray packs no file of this name"),
-        upload.staged(planned.uploads),
+        upload.staged(planned.uploads, {}),
     ):
         pass
 
@@ -151,16 +151,26 @@ def test_what_the_recipe_names_and_may_not_travel_is_refused(project):
         UserError, match=r"data\.prompt_dataset: 'prompts\.jsonl': is not sent \(--exclude\): "
     ):
         plan(exclude=["*.jsonl"])
-    (project / "prompts.jsonl").rename(project / "secret_prompts.jsonl")
-    with pytest.raises(UserError, match=r"'secret_prompts\.jsonl': is not sent \(may hold keys\): rename it"):
-        plan("tiny.yaml", "--data.prompt_dataset", "secret_prompts.jsonl")
-    (project / "secret_prompts.jsonl").rename(project.parent / "prompts.jsonl")
+    (project / "prompts.jsonl").rename(project / "my_credentials.json")
+    with pytest.raises(UserError, match=r"'my_credentials\.json': is not sent \(may hold keys\): rename it"):
+        plan("tiny.yaml", "--data.prompt_dataset", "my_credentials.json")
+    (project / "my_credentials.json").rename(project.parent / "prompts.jsonl")
     (project / "prompts.jsonl").symlink_to(project.parent / "prompts.jsonl")
     with pytest.raises(
         UserError,
         match=r"'prompts\.jsonl': is not sent \(a link out of this folder\): put a copy in its place",
     ):
         plan()
+
+
+@pytest.mark.parametrize("value", ["ds@train", "prompts.jsonl, ds @ train", "ds@train,prompts.jsonl@x"])
+def test_a_folder_with_a_subfolder_of_it_travels(project, value):
+    """OpenRLHF reads FOLDER of FOLDER@SUBFOLDER, where the subfolder is the `data_dir` of `load_dataset`."""
+    (project / "ds" / "train").mkdir(parents=True)
+    (project / "ds" / "train" / "rows.jsonl").write_text("{}\n")
+    assert "ds/train/rows.jsonl" in plan("tiny.yaml", "--data.prompt_dataset", value).uploads[0].files
+    (project / "tiny.yaml").write_text((project / "tiny.yaml").read_text() + "eval: {dataset: 'ds@train'}\n")
+    assert "ds/train/rows.jsonl" in plan().uploads[0].files
 
 
 def test_what_a_recipe_extends_must_travel_too(project):

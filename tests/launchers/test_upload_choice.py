@@ -61,6 +61,71 @@ def test_include_adds_and_never_what_may_hold_keys(folder):
             choose(folder, [], include=[pattern])
 
 
+WORDS = (
+    "ds/secret_santa.jsonl", "ds/deep/passwords.csv", "ds/token.json", "ds/keys/rows.jsonl", "ds/chat_history/a.jsonl",
+)  # fmt: skip
+
+
+def test_a_word_in_a_name_keeps_nothing_here_that_is_named(folder):
+    """Data of a named folder, and what --include names; their content is looked into before it is sent."""
+    for name in WORDS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    stays = choose(folder, [])
+    for name in (WORDS[0], WORDS[2]):
+        assert stays.left_out[name] == upload_choice.MAY_BE_ADDED
+    choice = choose(folder, [("data.prompt_dataset", "ds")])
+    assert set(WORDS) < choice.files.keys()
+    assert set(WORDS) <= choice.suspect & choice.named
+    for name in WORDS:
+        assert name in choose(folder, [("data.prompt_dataset", name)]).files
+        for pattern in (name, f"/{name}"):
+            assert name in choose(folder, [], include=[pattern]).files, pattern
+        assert name not in choose(folder, [], include=["*", "*.*"]).files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".netrc", ".npmrc", ".env", "id_rsa", "id_work", "a.pem", "credentials.json", "aws_credentials.json", "secrets.toml",
+     "service-account-1.json", "service_account.json", "client_secret_5.json", "hf_token.txt", "secrets.yaml",
+     "a.secret"],
+)  # fmt: skip
+def test_key_files_stay_whoever_names_them(folder, name):
+    (folder / "ds").mkdir()
+    (folder / "ds" / name).write_text("x")
+    assert f"ds/{name}" not in choose(folder, [], include=["*"]).files
+    for pattern in (name, f"/ds/{name}"):
+        with pytest.raises(UserError, match=r"stays here \(may hold keys\)"):
+            choose(folder, [], include=[pattern])
+    with pytest.raises(UserError, match=r"is not sent \(may hold keys\)"):
+        choose(folder, [("data.prompt_dataset", f"ds/{name}")])
+    if not name.startswith("."):
+        with pytest.raises(UserError, match=r"its ds/\S+ is not sent \(may hold keys\)"):
+            choose(folder, [("data.prompt_dataset", "ds")])
+
+
+def test_a_module_travels_whatever_word_is_in_its_name(folder):
+    modules = (
+        "password_gen.py",
+        "secretary_problem.py",
+        "keys/util.py",
+        "my_secrets/a.py",
+        "hf_token.py",
+        "id_x/a.py",
+    )
+    for name in (*modules, "keys/notes.txt", "tools_with_auth.json", "set_secrets.sh", ".ssh/a.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    choice = choose(folder, [])
+    assert set(modules) < choice.files.keys()
+    for name in ("keys/notes.txt", "tools_with_auth.json", "set_secrets.sh"):
+        assert choice.left_out[name] == upload_choice.MAY_BE_ADDED
+        assert name in choose(folder, [], include=[name]).files
+    assert choice.left_out[".ssh/"] == "may hold keys"
+    (folder / "linked.py").symlink_to("deep/SECRETS.yaml")
+    assert choose(folder, []).left_out["linked.py"] == "may hold keys"
+
+
 def test_exclude_wins_over_include_and_over_the_recipe(folder):
     choice = choose(folder, [], exclude=["*.jsonl", "/deep/"], include=["weights.safetensors"])
     assert choice.left_out["deep/"] == "--exclude"

@@ -74,10 +74,22 @@ def test_ordinary_lines_pass(name, line):
     assert find_key(name, line.encode(), is_data=False) is None
 
 
-def test_texts_in_other_encodings_are_read_and_binaries_are_not():
+def test_texts_in_other_encodings_are_read_and_so_are_binaries():
     line = f'token: "{TOKENS["GitHub"]}"'
     assert find_key("a.txt", line.encode("utf-16"), is_data=False) is not None
     assert find_key("a.txt", b"\xff\xfa" + line.encode(), is_data=False) is not None
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32"):
+        assert find_key("a.txt", line.encode(encoding), is_data=False) is not None
+        assert find_key("a.bin", line.encode(encoding), is_data=True) is not None
+    marked = b"\xff\xfe# not UTF-16\n" + line.encode() + b"\0"
+    assert find_key("a.py", marked, is_data=False) == (2, "GitHub Token")
+    assert find_key("a.jsonl", f"1\n2\n{line}".encode("utf-16"), is_data=True) == (3, "GitHub Token")
+    for place in (0, 3, len(line) - 10):
+        one_nul = b"first\n" + line[:place].encode() + b"\0" + line[place:].encode()
+        found = find_key("a.py", one_nul, is_data=False)
+        assert found is not None
+        assert found[0] == 2
+        assert find_key("a.bin", bytes(range(256)) + one_nul, is_data=True) is not None
     assert find_key("a.bin", b"\0\0" + bytes(range(256)) * 10, is_data=True) is None
 
 
@@ -120,6 +132,15 @@ def test_a_file_with_a_key_stops_the_upload(tmp_path):
     ):
         upload.check_upload(chosen, {})
     upload.check_upload(upload.chosen_files(tmp_path, [], ["notes.md"], []), {})
+
+
+def test_a_file_whose_name_tells_of_keys_is_looked_into_more_closely():
+    """Data with a line that is one random word, or a value under a secret's name: no kind of token is needed."""
+    for text in (RANDOM, f"user\n  {RANDOM}\n", f'["a",\n"{RANDOM}",\n"b"]', f'{{"token": "{RANDOM}"}}'):
+        assert find_key("a.json", text.encode(), is_data=True) is None
+        assert find_key("my_token.json", text.encode(), is_data=True, is_suspect=True) is not None
+    for text in ('{"input": "Who is the secret santa of Bob?"}\n', "token\npassword\nsecret\n", '{"a": 1}'):
+        assert find_key("token.json", text.encode(), is_data=True, is_suspect=True) is None
 
 
 def test_prompts_may_speak_of_passwords_and_hold_no_token(tmp_path):

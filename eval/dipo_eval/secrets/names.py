@@ -18,8 +18,8 @@ _SECRET_ENDS = re.compile(
 )
 # Words that say what the value is about the secret, and not the secret: where it lies, how long it lives.
 _NOT_THE_VALUE = frozenset((
-    "file", "files", "path", "paths", "dir", "folder", "sock", "socket", "home", "name", "names", "type", "url",
-    "uri", "endpoint", "host", "port", "prefix", "suffix", "count", "counts", "len", "length", "limit", "ttl",
+    "file", "files", "path", "paths", "dir", "directory", "folder", "sock", "socket", "home", "name", "names", "type",
+    "url", "uri", "endpoint", "host", "port", "prefix", "suffix", "count", "counts", "len", "length", "limit", "ttl",
     "expiry", "expires", "expiration", "timeout", "enabled", "provider", "version", "format", "mode", "scheme", "ref",
     "mean", "level", "per", "prob", "probs", "entropy", "loss", "budget", "parallelism", "backend", "store", "manager",
     "region", "domain", "method", "strategy", "class", "service", "server", "user", "username", "email", "audience",

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.urls import url_secrets
-from dipo_eval.secrets.values import Secrets, encoded, forms
+from dipo_eval.secrets.values import Secrets, encoded, forms, wide_forms
 
 
 def held_secret(content: str | bytes, secrets: Secrets) -> str | None:
     """The name of a variable whose value is in `content`, in whatever form it is written; else None."""
     data = encoded(content) if isinstance(content, str) else content
+    if name := _named(data, secrets, forms):
+        return name
+    if b"\0" not in data:
+        return None
+    # UTF-16 and UTF-32 write ASCII as itself between NULs.
+    return _named(data.translate(None, b"\0"), secrets, forms) or _named(data, secrets, wide_forms)
+
+
+def _named(data: bytes, secrets: Secrets, written: Callable[[str], list[bytes]]) -> str | None:
     for name, values in secrets.items():
-        if any(form in data for value in values for form in forms(value)):
+        if any(form in data for value in values for form in written(value)):
             return name
     return None
 

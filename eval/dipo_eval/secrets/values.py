@@ -7,6 +7,7 @@ import functools
 import html
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ SHORTEST = 8  # characters; a shorter value occurs in ordinary text by chance
 _LONGEST_FILE = 2**20  # bytes of a file of keys
 _FRAME = "-----"  # of a PEM file's first and last line, which are the same in all
 _PLACES = ("_FILE", "_PATH")
+# /opt/lmod/8.7/share: two or more parts of plain words and versions, which a key that starts with a slash does not have.
+_WORD = r"(?:[a-z]{1,20}|[A-Z][a-z]{0,19}|[A-Z]{2,12})?[0-9]{0,4}"
+_PATH = rf"(?:/{_WORD}(?:[._-]{_WORD}){{0,8}}){{2,32}}"
+_PATHS = re.compile(rf"{_PATH}(?::{_PATH}){{0,32}}")
+_WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 Secrets = Mapping[str, tuple[str, ...]]
 """Name of a variable -> the texts that must not leave this process. Never shown, not even by repr."""
@@ -46,7 +52,7 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
     )
     if names_a_file and is_existing_path(value):
         yield from _secrets_of_file(value)
-    elif by_name:
+    elif by_name and not _PATHS.fullmatch(value):  # LMOD_KEY=/opt/lmod/8.7, of what is on another machine
         yield from _with_lines(value)
 
 
@@ -102,13 +108,37 @@ def _with_lines(value: str) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=1024)
 def forms(value: str) -> list[bytes]:
-    """A value as it stands and as JSON, YAML, Python, a URL, HTML or base64 would write it, the longest first."""
+    """A value as it stands and as JSON, YAML, Python, a URL, HTML, hex or base64 write it, the longest first."""
+    raw = encoded(value)
+    every = {encoded(text) for text in _texts(value)} | {raw, raw.hex().encode(), raw.hex().upper().encode()}
+    every |= _base64_forms(raw)
+    return sorted((form for form in every if len(form) >= SHORTEST), key=len, reverse=True)
+
+
+def _texts(value: str) -> set[str]:
     texts = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     texts |= {html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value)}
     raw = encoded(value)
-    texts |= {quote(raw, safe=""), quote(raw), quote_plus(raw)}
-    every = {encoded(text) for text in texts} | {raw, base64.b64encode(raw)}
-    return sorted((form for form in every if len(form) >= SHORTEST), key=len, reverse=True)
+    return texts | {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+
+
+def _base64_forms(raw: bytes) -> set[bytes]:
+    """By itself, and what is the same whatever stands before and after it (`user:KEY` of Basic authentication)."""
+    found = set()
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        found.add(encode(raw))
+        for before in range(3):
+            written = encode(bytes(before) + raw).rstrip(b"=")
+            shared_end = (before + len(raw)) % 3 != 0  # the last character holds bits of what follows
+            found.add(written[(0, 2, 3)[before] : len(written) - shared_end])
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def wide_forms(value: str) -> list[bytes]:
+    """A value that is not ASCII as UTF-16 and UTF-32 write it; one that is, is found where the NULs are taken out."""
+    texts = [text for text in _texts(value) if not text.isascii()]
+    return [text.encode(encoding, "surrogatepass") for text in texts for encoding in _WIDE]
 
 
 def encoded(value: str) -> bytes:
