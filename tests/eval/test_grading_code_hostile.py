@@ -107,9 +107,6 @@ ENDS = {
     + "    global count\n    count += 1\n    if count == 7:\n"
     "        flood(frame(b'V', b'-' + bytes([0xC2])) + frame(b'E'))\n        signal.raise_signal(9)\n"
     "    return answer(numbers, threshold)\n",
-    "it writes on after the end": FORGE + "import threading, time\n"
-    "def late():\n    while True:\n        flood(frame(b'V', b'-\\xc3'))\n        time.sleep(0.001)\n"
-    "threading.Thread(target=late, daemon=True).start()\n" + HEADER + "    return answer(numbers, threshold)\n",
 }  # fmt: skip
 MACHINE = {
     "System V shared memory": system_call(29, "0", "2**32", "0o1600"),

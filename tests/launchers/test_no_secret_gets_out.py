@@ -259,6 +259,9 @@ def test_the_wandb_config_holds_none(project, hidden_variables, tmp_path, monkey
     tracker.log_train(1, {"policy_loss": 0.5})
     tracker.close()
     (folder / "recipe.yaml").unlink()
+    until = time.monotonic() + 60  # wandb's own process writes on for a while
+    while b"policy_loss" not in everything_in(folder) and time.monotonic() < until:
+        time.sleep(0.5)
     written = everything_in(folder)
     assert b"policy_loss" in written
     assert b"hunter22" not in written
