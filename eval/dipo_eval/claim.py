@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.errors import UserError
 from dipo_eval.results import RESULTS
 from dipo_eval.watch import lease as leases
@@ -53,7 +54,7 @@ class Claim:
 def fingerprint(folder: Path) -> str:
     """Stands for the bytes of the folder's results.json; empty where there is none that can be read."""
     try:
-        return hashlib.sha256((folder / RESULTS).read_bytes()).hexdigest()
+        return hashlib.sha256(read_limited(folder / RESULTS, MAX_RESULT)).hexdigest()
     except OSError:
         return ""
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import zstandard
 
+from dipo_eval.bounded_file import MAX_SAMPLES, lines, most_unpacked, open_regular, zstd_decompressor
 from dipo_eval.engine import Generation, Request, Sampling
 from dipo_eval.identity import Identity
 
@@ -103,8 +104,9 @@ class GenerationCache:
 def records(path: Path) -> Iterator[tuple[str, list[Generation]]]:
     """(key, generations) of every whole line of a file, up to where it was cut off or damaged."""
     unreadable = (OSError, zstandard.ZstdError, ValueError, KeyError, TypeError, RecursionError)
-    with contextlib.suppress(*unreadable), path.open("rb") as file:
-        for line in io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file)):
+    with contextlib.suppress(*unreadable), open_regular(path, MAX_SAMPLES) as file:
+        unpacked = io.BufferedReader(zstd_decompressor().stream_reader(file))
+        for line in lines(unpacked, most_unpacked(file)):
             if not line.endswith(b"\n"):
                 return
             record = json.loads(line)

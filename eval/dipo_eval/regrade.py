@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.cpu_env import usable_cores
 from dipo_eval.engine import TOO_LONG
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
-from dipo_eval.results import RESULTS, SAMPLES, open_samples, samples_file
+from dipo_eval.results import RESULTS, SAMPLES, open_samples, sample_lines, samples_file
 from dipo_eval.second_grader import SecondGrader
 from dipo_eval.stored_checks import parse_json, parse_row
 from dipo_eval.suites import Item, get_suites
@@ -83,8 +84,8 @@ def read_stored(path: Path) -> list[StoredRow]:
     rows = []
     number = 0
     try:
-        with open_samples(path) as lines:
-            for number, line in enumerate(lines, start=1):
+        with open_samples(path) as samples:
+            for number, line in enumerate(sample_lines(samples), start=1):
                 if line.strip():
                     rows.append(_checked(line, f"{path}:{number}", number))
     except OSError as error:
@@ -111,7 +112,7 @@ def suite_of(path: Path, named: str | None) -> Suite | None:
     if named:
         return get_suites([named])[0]
     try:
-        found = parse_json((path.parent / RESULTS).read_bytes())["suite"]
+        found = parse_json(read_limited(path.parent / RESULTS, MAX_RESULT))["suite"]
         return get_suites([found])[0]
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return None

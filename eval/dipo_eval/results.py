@@ -5,7 +5,7 @@
 
 A folder counts only with a results.json whose samples_sha256 is that of the samples beside it (unpacked), so a
 killed evaluation leaves nothing that anybody takes for a result. All writes go to a temporary file that is
-synced and renamed. All that is read is checked (stored_checks.py).
+synced and renamed. All that is read is checked (stored_checks.py) and within limits (bounded_file.py).
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import zstandard
 
+from dipo_eval.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
+from dipo_eval.bounded_file import lines as lines_of
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_values
 from dipo_eval.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
@@ -97,12 +98,12 @@ def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     """
     path = folder / RESULTS
     try:
-        result = check_result(parse_json(path.read_bytes()))
+        result = check_result(parse_json(read_limited(path, MAX_RESULT)))
         for part in result.keys() & {"settings", "model"}:  # older versions kept credentials in addresses
             result[part] = mask_values(result[part])
         samples = samples_file(folder)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}; {_AGAIN}") from None
     if samples is None:
@@ -115,37 +116,33 @@ def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
 def samples_sha256(path: Path) -> str:
     """sha256 of a samples file, unpacked. Raises UserError where it cannot be read."""
     try:
+        digest = hashlib.sha256()
         with open_samples(path) as samples:
-            return hashlib.file_digest(samples, "sha256").hexdigest()
+            for piece in pieces(samples, MAX_SAMPLES):
+                digest.update(piece)
+        return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
 
 
 def samples_file(folder: Path) -> Path | None:
     """The samples of a folder, plain or packed; None where there are none. Raises OSError for a folder that is closed."""
-    return next((path for name in (SAMPLES, PACKED) if (path := folder / name).is_file()), None)
+    return next((path for name in (SAMPLES, PACKED) if (path := folder / name).exists()), None)
 
 
 @contextlib.contextmanager
-def open_samples(path: Path) -> Iterator[io.BufferedIOBase]:
-    """The bytes of a samples file, unpacked where its name ends in .zst. Raises OSError, also for a damaged file."""
-    with path.open("rb") as raw:
-        yield io.BytesIO(_unpacked(raw.read())) if path.suffix == ".zst" else raw
+def open_samples(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a samples file, to be read forwards, unpacked where its name ends in .zst.
+
+    Raises OSError, also while they are read: for a damaged file, and for one that is none or too large.
+    """
+    with open_regular(path, MAX_SAMPLES) as raw:
+        yield unpacked(raw) if path.suffix == ".zst" else raw
 
 
-def _unpacked(packed: bytes) -> bytes:
-    """Whole frames only: zstandard's stream reader takes the end of a file that was cut off for the end of a frame."""
-    parts = []
-    while packed:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            parts.append(frame.decompress(packed))
-        except zstandard.ZstdError as error:
-            raise OSError(str(error)) from error
-        if not frame.eof:
-            raise OSError("the zstd frame is cut off")
-        packed = frame.unused_data
-    return b"".join(parts)
+def sample_lines(samples: BinaryIO) -> Iterator[bytes]:
+    """The lines of what open_samples gives. Raises OSError, also for a line or a file that is too long."""
+    return lines_of(samples, MAX_SAMPLES)
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
@@ -155,8 +152,8 @@ def read_samples(folder: Path) -> list[dict[str, Any]]:
         path = samples_file(folder)
         if path is None:
             raise FileNotFoundError(errno.ENOENT, "no such file")
-        with open_samples(path) as lines:
-            return _rows(path, lines)
+        with open_samples(path) as samples:
+            return _rows(path, sample_lines(samples))
     except OSError as error:
         where = path or folder / SAMPLES
         raise UserError(f"{where}: cannot be read ({error.strerror or error}); {_AGAIN}") from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from dipo_eval.board.official import Official, read_official
 from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
+from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.comparable import Made, made_with
 from dipo_eval.secrets.masking import mask_values
 from dipo_eval.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
@@ -131,7 +132,7 @@ def signature(folder: Path) -> Signature:
 
 def _read(path: Path, names: dict[SampleKey, SampleKey]) -> tuple[Result, list[str]]:
     """The result of one results.json, and what is wrong with the files beside it; ValueError where it is none."""
-    data = parse_json(path.read_bytes())
+    data = parse_json(read_limited(path, MAX_RESULT))
     result = parse_result(data, path.parent)
     samples = scan(path.parent, names)
     stated = result.details["hashes"].get("samples_sha256")

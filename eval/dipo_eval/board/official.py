@@ -8,6 +8,7 @@ from typing import Any
 
 from dipo_eval.board import numbers
 from dipo_eval.board.stored import SampleKey, number, row_key, whole
+from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.stored_checks import LONGEST_NAME, parse_json
 
 
@@ -41,7 +42,7 @@ def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], li
     problems: list[str] = []
     for path in sorted(folder.glob("official_*.json")):
         try:
-            data = parse_json(path.read_bytes())
+            data = parse_json(read_limited(path, MAX_RESULT))
             if not isinstance(data, dict) or data.get("schema") != 1:
                 raise ValueError("not of schema 1")
         except (OSError, ValueError) as error:

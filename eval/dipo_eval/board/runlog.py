@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.board.stored import number, whole
+from dipo_eval.bounded_file import MAX_METRICS, lines, open_regular
 from dipo_eval.errors import UserError
 from dipo_eval.not_finite import sentence
 from dipo_eval.stored_checks import LONGEST_NAME
@@ -16,6 +17,8 @@ from dipo_eval.yaml_file import read_yaml
 
 MAX_POINTS = 240
 """A curve is at most this many points wide: more cannot be told apart at a phone's width."""
+
+_LONGEST_LINE = 16 << 20  # bytes; a step takes some kilobytes
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,20 @@ class RunLog:
 
 
 def read_run_log(run_dir: Path) -> RunLog:
-    """The run in `run_dir`; a broken line is a problem, not a crash. UserError without a metrics.jsonl."""
+    """The run in `run_dir`; what cannot be read is a problem, not a crash. UserError without a metrics.jsonl."""
     path = run_dir / "metrics.jsonl"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{run_dir} holds no metrics.jsonl: name the folder that `dipo train` wrote")
-    parsed = [_parse(line) for line in path.read_bytes().splitlines() if line.strip()]
-    rows = [row for row in parsed if row is not None]
+    parsed: list[dict[str, Any] | None] = []
     problems: list[str] = []
+    try:
+        with open_regular(path, MAX_METRICS) as file:
+            parsed.extend(_parse(line) for line in lines(file, MAX_METRICS, _LONGEST_LINE) if line.strip())
+    except OSError as error:
+        problems.append(
+            f"{run_dir.name}/metrics.jsonl could not be read to the end: {error.strerror or error}"
+        )
+    rows = [row for row in parsed if row is not None]
     if len(rows) < len(parsed):
         problems.append(
             f"{run_dir.name}/metrics.jsonl: {len(parsed) - len(rows)} of {len(parsed)} lines are not a JSON "

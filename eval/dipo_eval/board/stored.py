@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results import open_samples, samples_file
+from dipo_eval.bounded_file import MAX_LINE
+from dipo_eval.results import open_samples, sample_lines, samples_file
 from dipo_eval.stored_checks import MOST, STATUSES, parse_row
 
 LARGEST = 1e100
@@ -45,8 +46,8 @@ def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
         path = samples_file(folder)
         if path is None:
             return found
-        with open_samples(path) as lines:
-            for number, line in enumerate(lines, start=1):
+        with open_samples(path) as samples:
+            for number, line in enumerate(sample_lines(samples), start=1):
                 digest.update(line)
                 if line.strip():
                     _add(found, line, number, place, names)
@@ -82,7 +83,7 @@ def rows_at(folder: Path, offsets: Mapping[SampleKey, int]) -> Iterator[tuple[Sa
             for key, place in sorted(offsets.items(), key=lambda pair: pair[1]):
                 lines.seek(place)
                 try:
-                    row = parse_row(lines.readline())
+                    row = parse_row(lines.readline(MAX_LINE))
                 except ValueError:
                     continue
                 if row_key(row) == key:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore, mean
 from dipo_eval.results import read_samples, write_atomic
 from dipo_eval.stored_checks import parse_json
@@ -125,7 +126,7 @@ def _key_of(one: SampleScore) -> _Key:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(read_limited(path, MAX_RESULT))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -30,6 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bounded_file import MAX_MARKER, open_regular
+
 STALE_AFTER = 60.0  # seconds without a beat; a beat comes every fifth of that
 BEATS = 5
 _SIZE = 512  # bytes, always: a beat overwrites the file in place
@@ -134,12 +136,12 @@ def tail(base: Path) -> Tail:
     for number in range(10**6):
         path = numbered(base, number)
         try:
-            with path.open("rb") as file:
-                raw, changed = file.read(), os.fstat(file.fileno()).st_mtime_ns
+            with open_regular(path, MAX_MARKER) as file:
+                raw, changed = file.read(MAX_MARKER), os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             break
         except OSError as error:
-            last = Tail(number, path, {}, f"unreadable: {error.errno}")
+            last = Tail(number, path, {}, f"unreadable: {error.errno or error}")
             continue
         try:
             content = json.loads(raw)

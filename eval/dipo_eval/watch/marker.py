@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.bounded_file import MAX_MARKER, read_limited
 from dipo_eval.results import write_atomic
 from dipo_eval.stored_checks import parse_json
 
@@ -54,7 +55,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """A JSON object, or None where there is none that can be read."""
     try:
-        content = parse_json(path.read_bytes())
+        content = parse_json(read_limited(path, MAX_MARKER))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
