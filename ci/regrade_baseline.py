@@ -35,7 +35,11 @@ def regrade_suite(folder: Path, data_dir: Path | None) -> str:
         return f"{suite.name}: graded by this grader already"
     graded = regrade(read_stored(path), suite)
     rows = [one.stored.row | verdict_fields(one.verdict) for one in graded]
-    made = {**result, **measured(suite, rows), "hashes": {**result["hashes"], "suite_hash": now}}
+    made = {
+        **result,
+        **measured(suite, rows, result["versions"]),
+        "hashes": {**result["hashes"], "suite_hash": now},
+    }
     write_suite(folder, rows, made, compress=path.suffix == ".zst")
     return f"{suite.name}: graded again, {sum(one.changed for one in graded)} of {len(rows)} verdicts changed"
 

@@ -71,11 +71,15 @@ def lost_forward(step: int, ckpt_path: Path) -> UserError:
 
 
 def check_weights(ckpt_path: Path, step: int) -> None:
-    """Raise UserError where the export of a step that was just saved has weights that are not finite.
+    """Raise UserError where the export of a step that was just saved has weights that are not finite, or none to read.
 
     Then nothing marks the step complete, and `latest` names the newest complete checkpoint again.
     """
-    where = first_not_finite(ckpt_path / f"{checkpoints.tag_of(step)}_hf")
+    try:
+        where = first_not_finite(ckpt_path / f"{checkpoints.tag_of(step)}_hf")
+    except UserError:
+        checkpoints.withdraw(ckpt_path, step)
+        raise
     if where is None:
         return
     checkpoints.withdraw(ckpt_path, step)

@@ -137,6 +137,7 @@ class DiPOTraining:
         divergence.check_weights(self.ckpt_path, global_step)
         facts = {
             "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
+            "weights_finite": True,
             "recipe_hash": self.settings.recipe_hash,
             "data_sha256": self.settings.data_sha256,
             "versions": self.settings.versions,

@@ -1,4 +1,4 @@
-"""Environment that torch and vLLM want on a machine without a GPU. Defaults only: what the user has set stays."""
+"""Environment that torch and vLLM want, above all without a GPU. Defaults only: what the user has set stays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from pathlib import Path
 
 # Must be set before torch is imported. Threads that wait by spinning take the core that the one they wait for needs:
 # with one other busy process on 2 cores, 512 rollouts took 4 s with PASSIVE and 6 to 20 s without.
-PROCESS_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+# The last one makes torch ask NVML whether there is a GPU: asking CUDA keeps processes forked later from using it.
+PROCESS_DEFAULTS = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+
+# vLLM's workers are started anew: whatever has been done to CUDA in this process does not reach them.
+VLLM_ON_GPU = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 
 # Measured on 2 cores: without torch.compile the first generation takes 0.5 s, not 20.7 s; without an engine process of
 # its own vLLM starts in 12 to 23 s, not 41 to 87 s. Bound threads would take cores from whatever else runs.
@@ -22,7 +30,8 @@ VLLM_ON_CPU = {
 
 
 def has_gpu() -> bool:
-    """Whether torch sees an accelerator; False means that the CPU defaults apply."""
+    """Whether torch sees an accelerator; False means that the CPU defaults apply. Does not initialise CUDA."""
+    set_process_env()
     import torch
 
     return torch.cuda.is_available()
@@ -37,14 +46,16 @@ def set_engine_env(model: Path) -> None:
     """Set what must be set before vllm is imported; a second call changes nothing.
 
     On any machine: quiet logs, and no network where the model is a local folder. Without a GPU also
-    `VLLM_ON_CPU` and one thread a core.
+    `VLLM_ON_CPU` and one thread a core, with one `VLLM_ON_GPU`.
     """
     # WARNING prints a dozen lines a load, none of use to an evaluation.
     _defaults({"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CONFIGURE_LOGGING": "1", "VLLM_NO_USAGE_STATS": "1"})
     _defaults({"TOKENIZERS_PARALLELISM": "false"})
     if model.exists():
         _defaults({"HF_HUB_OFFLINE": "1"})
-    if not has_gpu():
+    if has_gpu():
+        _defaults(VLLM_ON_GPU)
+    else:
         _defaults({**VLLM_ON_CPU, **PROCESS_DEFAULTS, "OMP_NUM_THREADS": str(usable_cores())})
 
 

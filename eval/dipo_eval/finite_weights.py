@@ -15,21 +15,32 @@ if TYPE_CHECKING:
 # The square of such a number is infinite in float32, and every norm layer squares what comes out of the weights.
 _TOO_LARGE = 2.0**64
 _CHUNK = 1 << 24  # numbers looked at in one go
+# Other .bin files hold the arguments of a training, or its optimizer. An adapter of ZeRO 3 is a .bin file alone
+# (OpenRLHF 0.11.2, utils/deepspeed/deepspeed.py:570, save_model).
+_WEIGHTS = ("model", "pytorch_model", "adapter_model")
 _FLOATS = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 def first_not_finite(folder: Path) -> str | None:
     """Name and file of the first tensor with NaN, infinity or a number above 2**64, None where there is none.
 
-    Files are mapped and looked at tensor by tensor. Raises UserError for a file that cannot be read as weights.
+    Files are mapped and looked at tensor by tensor. Raises UserError for a file that cannot be read as weights, and for a
+    folder in which no tensor was found at all.
     """
-    for name in weights_names(folder)[1:]:
+    names, seen = weights_names(folder)[1:], 0
+    for name in names:
         try:
             for tensor_name, tensor in _tensors(folder / name):
+                seen += 1
                 if not _is_finite(tensor):
                     return f"{tensor_name} in {name}"
         except Exception as error:  # what torch and safetensors raise for a damaged file
             raise UserError(f"{folder / name}: cannot be read as weights ({one_line(error)})") from error
+    if not seen:
+        raise UserError(
+            f"{folder}: no weights in {', '.join(names)[:200]}: tensors are looked for in *.safetensors and in .bin "
+            f"files named {', '.join(f'{name}*' for name in _WEIGHTS)}; name a folder that holds a model"
+        )
     return None
 
 
@@ -41,7 +52,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
             for name in file.keys():  # noqa: SIM118  # no mapping
                 yield name, file.get_tensor(name)
         return
-    if not path.name.startswith(("model", "pytorch_model")):  # the arguments of a training, say
+    if not path.name.startswith(_WEIGHTS):
         return
     import torch
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 from dipo_eval.engine import TOO_LONG, Generation, Message, OnDone, Prompt, Request, Sampling, cut_at_stop
@@ -21,15 +22,29 @@ from dipo_eval.errors import UserError, one_line
 CONCURRENCY = 64
 REQUEST_LIMIT_S = 1800.0
 CONNECT_LIMIT_S = 10.0
-# Of a model in the server's list: what is the same whenever it is asked (`created` is not, in vLLM).
-_TOLD = ("root", "parent", "owned_by", "max_model_len")
+# Of a model in the server's list: what is the same whenever it is asked (`created` is not, in vLLM). The first say which
+# model it is (`root`: in vLLM the path of its files), the others how the server runs it.
+_WHICH, _HOW = ("id", "root", "parent"), ("owned_by", "max_model_len")
 RETRIES = 5  # with the client's exponential pause: a server that restarts within half a minute is not noticed
+
+
+class NoServerError(UserError):
+    """Nothing answers at the server's address."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a server says of a model: which it is, how it runs it, and its own version where it has one."""
+
+    which: dict[str, Any]
+    how: dict[str, Any]
+    version: str | None
 
 
 class OpenAIEngine:
     """A model on a server; see dipo_eval.engine.Engine.
 
-    Raises UserError where nothing answers at `base_url`, or where the model is not served there.
+    Raises NoServerError where nothing answers at `base_url`, UserError where the model is not served there.
     """
 
     def __init__(self, model: str, base_url: str | None, *, concurrency: int = CONCURRENCY) -> None:
@@ -45,18 +60,21 @@ class OpenAIEngine:
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
         self._check_model()
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """What the server says of the model, and the server's version where it has one (vLLM, SGLang)."""
         found = (self._listed() or {}).get(self._model, {})
-        report = {name: found[name] for name in _TOLD if found.get(name) is not None}
+        which, how = (
+            {name: found[name] for name in names if found.get(name) is not None} for names in (_WHICH, _HOW)
+        )
+        version: str | None = None
         with contextlib.suppress(Exception):  # a page of its own, of which OpenAI's interface knows nothing
             url = f"{str(self._base_url).rstrip('/').removesuffix('/v1')}/version"
             answer = self._client.with_options(timeout=CONNECT_LIMIT_S, max_retries=0).get(
                 url, cast_to=object
             )
             if isinstance(answer, dict) and isinstance(answer.get("version"), str):
-                report["version"] = answer["version"]
-        return report
+                version = answer["version"]
+        return Report(which, how, version)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
         """Responses as the server finishes them; an error ends the evaluation, and what was answered is kept."""
@@ -106,7 +124,8 @@ class OpenAIEngine:
         except openai.NotFoundError:
             return None
         except openai.OpenAIError as error:
-            raise UserError(
+            unreachable = isinstance(error, openai.APIConnectionError)
+            raise (NoServerError if unreachable else UserError)(
                 f"{self._base_url}: no model list ({one_line(error)}); is the server up, and OPENAI_API_KEY right?"
             ) from error
         return {one.id: one.model_dump() for one in models}
@@ -142,7 +161,7 @@ class OpenAIEngine:
         return self._client.chat.completions.create(**settings)
 
 
-def server_report(model: str, base_url: str | None) -> dict[str, Any]:
+def server_report(model: str, base_url: str | None) -> Report:
     """OpenAIEngine.report of a connection of its own. Raises UserError as OpenAIEngine does."""
     engine = OpenAIEngine(model, base_url)
     try:

@@ -74,8 +74,8 @@ def evaluate(
     (`max_model_len`, None: what the longest prompt needs, up to the model's own). `dtype` "auto" is float32 on
     CPU and the model's own on a GPU. `stop`: texts that end a response, beside the model's own end and the
     suite's. `thinking`: the chat template's thinking mode, None as the template has it. `base_url`: the server
-    of engine "openai". `say` is told in one line what the user should know: a result that is replaced, a file that is
-    left out.
+    of engine "openai"; it need not answer where all is there already. `say` is told in one line what the user should
+    know: a result that is replaced, a file that is left out, a server that does not answer.
 
     Raises UserError for bad data, options or models, for weights that are not finite, and for a model whose files
     change while it is evaluated, of which nothing is stored; results of other settings under the same names are not
@@ -91,12 +91,14 @@ def evaluate(
     results: list[SuiteResult] = []
     with reporter(progress) as report:
         with report.step("hashing weights"):
-            subjects = [subject_of(checkpoint, options) for checkpoint in checkpoints]
+            subjects = [subject_of(checkpoint, names, options) for checkpoint in checkpoints]
         for subject in subjects:
             _refuse_other_settings(subject, names, options)
         try:
             for subject in subjects:
-                results += _evaluate_checkpoint(as_it_is_now(subject, options), loaded, options, report)
+                results += _evaluate_checkpoint(
+                    as_it_is_now(subject, names, options), loaded, options, report
+                )
         finally:
             _index(results, options)
     return results

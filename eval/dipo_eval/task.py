@@ -114,6 +114,7 @@ def make_header(
         "n_items": len(items),
         "n_samples_per_item": options.samples,
         "hashes": {"items_sha256": items_sha256(items), "suite_hash": suite_hash(suite, items)},
+        "versions": dict(identity.shown),
     }
 
 
@@ -162,7 +163,7 @@ def finish_task(
         "generate": max(slot.seconds for slot in slots),
         "grade": time.monotonic() - started,
     }
-    return SuiteResult(task.folder, _store(task, rows, seconds), "generated")
+    return SuiteResult(task.folder, _store(task, rows, seconds, task.header["versions"]), "generated")
 
 
 def regrade_task(task: Task, old: dict[str, Any], report: Reporter) -> SuiteResult | None:
@@ -175,7 +176,7 @@ def regrade_task(task: Task, old: dict[str, Any], report: Reporter) -> SuiteResu
     verdicts = _grade(task, [(row["response"], row["finish_reason"]) for row in rows], report)
     rows = [row | verdict_fields(verdict) for row, verdict in zip(rows, verdicts, strict=True)]
     seconds = {**old["seconds"], "grade": time.monotonic() - started}
-    return SuiteResult(task.folder, _store(task, rows, seconds), "regraded")
+    return SuiteResult(task.folder, _store(task, rows, seconds, old["versions"]), "regraded")
 
 
 def _grade(task: Task, responses: Sequence[tuple[str, str]], report: Reporter) -> list[Verdict]:
@@ -222,21 +223,26 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
     return {"status": verdict.status, "reason": verdict.reason, "extracted": verdict.extracted}
 
 
-def measured(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The part of results.json that its samples alone decide, and the versions that it was made with."""
+def measured(suite: Suite, rows: Sequence[Mapping[str, Any]], answered: Mapping[str, str]) -> dict[str, Any]:
+    """The part of results.json that its samples alone decide, and the versions that it was made with.
+
+    `answered`: versions known of what gave the responses, such as the GPU; those of packages here stand above them.
+    """
     metrics = metrics_from_samples(rows)
     return {
         "metrics": metrics,
         **({"overall": suite.overall(metrics)} if suite.overall else {}),
         "counts": counts_from_samples(rows),
-        "versions": versions(),
+        "versions": {**answered, **versions()},
     }
 
 
-def _store(task: Task, rows: list[dict[str, Any]], seconds: dict[str, float]) -> dict[str, Any]:
+def _store(
+    task: Task, rows: list[dict[str, Any]], seconds: dict[str, float], answered: Mapping[str, str]
+) -> dict[str, Any]:
     result = {
         **task.header,
-        **measured(task.suite, rows),
+        **measured(task.suite, rows, answered),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

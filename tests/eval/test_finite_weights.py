@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from dipo_eval import finite_weights
-from dipo_eval.checkpoints import Checkpoint
+from dipo_eval import subject as subject_module
+from dipo_eval.checkpoints import Checkpoint, weights_hash
 from dipo_eval.errors import UserError
 from dipo_eval.finite_weights import first_not_finite
 from dipo_eval.generation_cache import FOLDER
@@ -76,6 +77,34 @@ def test_every_shard_and_the_older_form(tmp_path: Path) -> None:
     assert first_not_finite(older) == "c in pytorch_model.bin"
 
 
+def test_the_adapter_of_zero_3_is_looked_at(tmp_path: Path) -> None:
+    """OpenRLHF writes it as adapter_model.bin and deletes the safetensors."""
+    (tmp_path / "config.json").write_text("{}")
+    torch.save(
+        {"lora_A": torch.ones(2), "lora_B": torch.tensor([float("nan")])}, tmp_path / "adapter_model.bin"
+    )
+    assert first_not_finite(tmp_path) == "lora_B in adapter_model.bin"
+    torch.save({"lora_A": torch.ones(2)}, tmp_path / "adapter_model.bin")
+    assert first_not_finite(tmp_path) is None
+    (tmp_path / "adapter_model.bin").unlink()
+    save_file({"lora_B": torch.tensor([float("inf")])}, tmp_path / "adapter_model.safetensors")
+    assert first_not_finite(tmp_path) == "lora_B in adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("training_args.bin", ValueError("no weights")), ("pytorch_model.bin", {"epoch": 3})],
+)
+def test_a_folder_without_any_tensor_does_not_count_as_looked_at(
+    tmp_path: Path, name: str, content: Any
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    torch.save(content, tmp_path / name)
+    with pytest.raises(UserError, match=f"no weights in {name}|cannot be read as weights") as caught:
+        first_not_finite(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_file_is_one_line(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, a=torch.ones(9))
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-5])
@@ -95,8 +124,43 @@ def test_a_model_of_nan_has_no_score(models: Path, tmp_path: Path) -> None:
         "results_dir": tmp_path / "results", "run": "r", "engine": "hf", "limit": 3, "max_new_tokens": 4,
         "progress": False,
     }  # fmt: skip
-    with pytest.raises(UserError, match=f"NaN, infinite or overflowing numbers \\({name}") as caught:
+    says = f"NaN, infinite or overflowing numbers \\({name}"
+    with pytest.raises(UserError, match=says) as caught:
         evaluate([Checkpoint(model, "m")], ["arithmetic-control"], **arguments)
     assert "\n" not in str(caught.value)
+    # A marker of other weights, or one that does not say that they were looked at, changes nothing.
+    digest = weights_hash(model)
+    for marker in (
+        {"weights_hash": digest}, {"weights_hash": "0" * 64, "weights_finite": True}, {"weights_finite": True},
+    ):  # fmt: skip
+        (model / "COMPLETE.json").write_text(json.dumps(marker))
+        with pytest.raises(UserError, match=says):
+            evaluate([Checkpoint(model, "m")], ["arithmetic-control"], **arguments)
     assert not list((tmp_path / "results").rglob("results.json"))
     assert not list((tmp_path / "results" / FOLDER).rglob("*.zst"))
+
+
+def test_what_the_training_has_looked_at_is_not_read_again(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shutil.copytree(models / "global_step2_hf", tmp_path / "model")
+    looked: list[Path] = []
+
+    def looking(folder: Path) -> str | None:
+        looked.append(folder)
+        return first_not_finite(folder)
+
+    monkeypatch.setattr(subject_module, "first_not_finite", looking)
+
+    def evaluate_as(run: str) -> None:
+        evaluate(
+            [Checkpoint(model, "m")], ["arithmetic-control"], results_dir=tmp_path / "results", run=run, engine="hf",
+            limit=2, max_new_tokens=4, progress=False, force=True,
+        )  # fmt: skip
+
+    evaluate_as("unmarked")
+    assert looked == [model]
+    marker = {"weights_hash": weights_hash(model), "weights_finite": True}
+    (model / "COMPLETE.json").write_text(json.dumps(marker))
+    evaluate_as("marked")
+    assert looked == [model]

@@ -21,7 +21,7 @@ from dipo_eval import subject as subject_module
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.engine import Engine, Generation, OnDone, Prompt, Request, Sampling, open_engine
 from dipo_eval.generation_cache import FOLDER, GenerationCache, records
-from dipo_eval.identity import Identity
+from dipo_eval.identity import Identity, Served
 from dipo_eval.results import read_result, read_samples
 from dipo_eval.run import evaluate
 
@@ -72,10 +72,13 @@ def test_the_key_holds_all_that_decides_a_response(tmp_path: Path) -> None:
     keys |= {cache.key(request(), Sampling(0.7, 0.95)), cache.key(request(), Sampling(0.6, 1.0))}
     for other in (
         {"weights_hash": "other"}, {"generation_hash": "other"}, {"engine": "vllm"}, {"engine_version": "2"},
-        {"device": "cuda"}, {"dtype": "bfloat16"}, {"server": {"base_url": "http://a/v1"}},
+        {"device": "cuda"}, {"dtype": "bfloat16"}, {"served": Served("http://a/v1", {}, {})},
+        {"served": Served("http://a/v1", {"root": "/a"}, {})},
+        {"served": Served("http://a/v1", {}, {"max_model_len": 9})},
     ):  # fmt: skip
         keys.add(GenerationCache(tmp_path, replace(WHO, **other)).key(request(), warm))
-    assert len(keys) == 15
+    keys.add(GenerationCache(tmp_path, replace(WHO, shown={"gpu": "H100"})).key(request(), warm))
+    assert len(keys) == 17
     greedy = {cache.key(replace(request(), seed=seed), Sampling(0.0, p)) for seed in (1, 2) for p in (0.5, 1)}
     assert len(greedy) == 1
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from dipo_eval import identity
 from dipo_eval import subject as subject_module
 from dipo_eval.checkpoints import Checkpoint, find_checkpoints, generation_hash, is_whole, weights_hash
+from dipo_eval.comparable import differences, made_with, version_differences
 from dipo_eval.engine import open_engine
 from dipo_eval.errors import UserError
 from dipo_eval.generation_cache import FOLDER
-from dipo_eval.identity import resolve_dtype
+from dipo_eval.identity import engine_version
 from dipo_eval.prompts import ModelRenderer
 from dipo_eval.results import read_result, read_samples
 from dipo_eval.run import evaluate
@@ -182,26 +182,45 @@ def test_generations_of_an_earlier_version_miss(model: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("config", "engine", "dtype"),
+    ("installed", "public"),
     [
-        ({"dtype": "bfloat16"}, "vllm", "bfloat16"),
-        ({"torch_dtype": "float16"}, "vllm", "float16"),
-        ({"dtype": "float32"}, "vllm", "bfloat16"),
-        ({"dtype": "float32"}, "hf", "float32"),
-        ({"text_config": {"dtype": "bfloat16"}}, "hf", "bfloat16"),
-        ({}, "vllm", "auto"),
-        ([], "vllm", "auto"),
+        ("0.29.0+cu130", "0.29.0"),
+        ("0.29.0", "0.29.0"),
+        ("0.29.1rc2.dev7+gabc", "0.29.1rc2.dev7"),
+        ("main", "main"),
     ],
 )
-def test_on_a_gpu_auto_is_the_models_own_number_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any, engine: str, dtype: str
+def test_how_an_engine_was_built_is_no_other_version(
+    monkeypatch: pytest.MonkeyPatch, installed: str, public: str
 ) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert resolve_dtype(tmp_path, engine, "auto") == "float32"
+    monkeypatch.setattr(identity, "version", lambda package: installed)
+    assert engine_version("vllm") == public
+
+
+def test_the_gpu_is_shown_and_not_compared(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU's name alone is made up here; it survives another grading, and another GPU's result is found."""
+    first = run(model, tmp_path / "results", dtype="float32")
+    assert "gpu" not in first.result["versions"]
     monkeypatch.setattr(identity, "has_gpu", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
-    assert resolve_dtype(tmp_path, engine, "auto") == dtype
-    assert resolve_dtype(tmp_path, engine, "float16") == "float16"
+    for number, gpu in enumerate(("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB")):
+        monkeypatch.setattr(identity, "gpu_name", lambda gpu=gpu: gpu)
+        found = run(model, tmp_path / "gpu", run=f"r{number}", dtype="float32")
+        assert found.result["versions"]["gpu"] == gpu
+        assert found.result["settings"] == {**first.result["settings"], "device": "cuda"}
+    again = run(model, tmp_path / "gpu", run="r0", dtype="float32")
+    assert again.origin == "found"
+    results = [read_result(tmp_path / "gpu" / run / "m" / "arithmetic-control") for run in ("r0", "r1")]
+    assert results[0] is not None
+    assert results[1] is not None
+    assert differences(made_with(results[0]), made_with(results[1])) == []
+    assert [one.name for one in version_differences(results[0], results[1])] == ["gpu"]
+    path = tmp_path / "gpu" / "r0" / "m" / "arithmetic-control" / "results.json"
+    edit(path, lambda result: result["hashes"].update(suite_hash="of an earlier grader"))
+    regraded = run(model, tmp_path / "gpu", run="r0", dtype="float32")
+    assert regraded.origin == "regraded"
+    assert regraded.result["versions"]["gpu"] == "NVIDIA H100 80GB HBM3"
 
 
 def test_a_model_of_the_hub_says_its_commit(

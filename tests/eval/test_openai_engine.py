@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any, ClassVar
 
 import pytest
 from openai.types.chat import ChatCompletionMessage
+from typer.testing import CliRunner
 
 from dipo_eval.checkpoints import Checkpoint
 from dipo_eval.cpu_env import VLLM_ON_CPU
@@ -31,6 +33,8 @@ from dipo_eval.openai_engine import OpenAIEngine, _text
 from dipo_eval.prompts import ModelRenderer
 from dipo_eval.results import read_samples
 from dipo_eval.run import evaluate
+from dipo_eval.task import SuiteResult
+from dipo_openrlhf.cli import app
 
 START_LIMIT_S = 240
 
@@ -96,9 +100,10 @@ def test_a_server_answers_as_the_model_itself(server: str, models: Path, tmp_pat
         assert row["response"].rstrip("\ufffd") == other["response"].rstrip("\ufffd")
     assert ours.result["model"]["weights_hash"].startswith("served-")
     assert ours.result["model"]["weights"] == "unknown: the server does not show them"
-    assert ours.result["settings"]["base_url"] == server
-    reported = ours.result["settings"]["server"]
-    assert (reported["root"], reported["max_model_len"]) == (str(models / "global_step2_hf"), 512)
+    assert ours.result["model"]["base_url"] == server
+    assert ours.result["model"]["served"] == {"id": "tiny", "root": str(models / "global_step2_hf")}
+    assert ours.result["settings"]["server"] == {"owned_by": "vllm", "max_model_len": 512}
+    assert ours.result["versions"]["server"].startswith(ours.result["settings"]["engine_version"])
     assert ours.result["settings"]["engine_version"] == engine_version("vllm")
     assert ours.result["settings"]["prompt_form"] == "the server's chat template"
 
@@ -134,9 +139,22 @@ def test_no_server_is_one_line() -> None:
 
 
 class Listing(BaseHTTPRequestHandler):
-    """A server's list of models, and its version where it has one."""
+    """A server's list of models, and its version where it has one; it answers 4 to everything."""
 
     pages: ClassVar[dict[str, Any]] = {}
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        message = {"role": "assistant", "content": "The answer is 4."}
+        reply = {
+            "id": "1", "object": "chat.completion", "created": 1, "model": "any",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+        }  # fmt: skip
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(reply).encode())
 
     def do_GET(self) -> None:
         page = self.pages.get(self.path)
@@ -148,14 +166,84 @@ class Listing(BaseHTTPRequestHandler):
     def log_message(self, *words: object) -> None: ...
 
 
-@pytest.fixture
-def listing() -> Iterator[str]:
+@contextlib.contextmanager
+def listening() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Listing) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{http.server_address[1]}/v1"
         http.shutdown()
         thread.join(10)
+
+
+@pytest.fixture
+def listing() -> Iterator[str]:
+    with listening() as url:
+        yield url
+
+
+def serving(name: str, root: str, max_model_len: int) -> None:
+    entry = {
+        "id": name, "object": "model", "created": 1, "owned_by": "vllm", "root": root, "max_model_len": max_model_len,
+    }  # fmt: skip
+    Listing.pages = {"/v1/models": {"object": "list", "data": [entry]}, "/version": {"version": "0.29.0"}}
+
+
+def asked(url: str, results: Path, name: str, **more: Any) -> SuiteResult:
+    options: dict[str, Any] = {"run": "r", "limit": 8, "max_new_tokens": 8, "progress": False, **more}
+    (found,) = evaluate(
+        [Checkpoint(Path(name), name)], ["arithmetic-control"], engine="openai", base_url=url, results_dir=results,
+        **options,
+    )  # fmt: skip
+    return found
+
+
+def test_two_served_checkpoints_pass_the_gate_and_two_contexts_do_not(tmp_path: Path) -> None:
+    """Each on a server of its own, at an address of its own, with files of its own."""
+    for name, root, length in (("old", "/ckpt/1", 512), ("new", "/ckpt/2", 512), ("short", "/ckpt/2", 256)):
+        serving(name, root, length)
+        with listening() as url:
+            result = asked(url, tmp_path, name).result
+        assert result["model"]["base_url"] == url
+        assert result["model"]["served"] == {"id": name, "root": root}
+        assert result["settings"]["server"] == {"owned_by": "vllm", "max_model_len": length}
+
+    def gate(candidate: str) -> tuple[int, str]:
+        command = [
+            "gate", "--results", str(tmp_path), "--candidate", f"r/{candidate}", "--baseline", "r/old", "--margin", "0.9",
+        ]  # fmt: skip
+        done = CliRunner().invoke(app, command)
+        return done.exit_code, done.output
+
+    assert gate("new")[0] == 0, gate("new")[1]
+    status, output = gate("short")
+    assert status == 2
+    assert "server is" in output
+    assert '"max_model_len": 256' in output
+
+
+def test_a_server_that_is_down_is_not_needed_where_all_is_there(tmp_path: Path) -> None:
+    serving("tiny", "/ckpt/1", 512)
+    with listening() as url:
+        first = asked(url, tmp_path, "tiny")
+    said: list[str] = []
+    again = asked(url, tmp_path, "tiny", say=said.append)
+    assert (again.origin, again.result) == ("found", first.result)
+    (line,) = said
+    assert line.startswith(f"{url}: does not answer; tiny has a result of every suite")
+    for more, error in (
+        ({"force": True}, "is the server up"), ({"run": "other"}, "is the server up"), ({"seed": 1}, "other settings"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=error):
+            asked(url, tmp_path, "tiny", **more)
+    edited = json.loads((first.folder / "results.json").read_text())
+    edited["hashes"]["suite_hash"] = "of an earlier grader"
+    (first.folder / "results.json").write_text(json.dumps(edited))
+    assert asked(url, tmp_path, "tiny").origin == "regraded"  # no server is needed for that either
+    edited["model"]["weights_hash"] = "of another server"
+    (first.folder / "results.json").write_text(json.dumps(edited))
+    with pytest.raises(UserError, match="is the server up"):
+        asked(url, tmp_path, "tiny")
 
 
 def test_what_a_server_tells_is_a_part_of_what_answers(listing: str) -> None:
@@ -167,14 +255,22 @@ def test_what_a_server_tells_is_a_part_of_what_answers(listing: str) -> None:
         "root": "/a",
         "permission": [{"id": 1}],
     }
-    Listing.pages = {"/v1/models": {"object": "list", "data": [entry]}, "/version": {"version": "0.29.0"}}
+    Listing.pages = {
+        "/v1/models": {"object": "list", "data": [entry]},
+        "/version": {"version": "0.29.0+cu130"},
+    }
     first = served_identity("tiny", listing, "auto")
     assert first.engine_version == "0.29.0"
-    assert first.settings["server"] == {"root": "/a", "owned_by": "us"}
+    assert first.shown == {"server": "0.29.0+cu130"}
+    assert first.settings["server"] == {"owned_by": "us"}
+    assert (first.model["served"], first.model["base_url"]) == ({"id": "tiny", "root": "/a"}, listing)
     entry |= {"created": 2, "permission": [{"id": 2}]}
     assert served_identity("tiny", listing, "auto") == first
     entry["root"] = "/b"
-    assert served_identity("tiny", listing, "auto").key != first.key
+    other = served_identity("tiny", listing, "auto")
+    assert other.key != first.key
+    assert other.model != first.model
+    assert other.settings == first.settings
     Listing.pages = {}  # neither a list nor a version: a vendor's
     silent = served_identity("tiny", listing, "auto")
     assert (silent.engine_version, silent.settings["server"]) == (None, {})

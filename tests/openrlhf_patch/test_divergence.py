@@ -188,6 +188,22 @@ def test_nothing_is_marked_or_pruned_for_weights_that_are_not_finite(tmp_path: P
     assert not (ckpt / "global_step3_hf").exists()
 
 
+def test_an_export_without_weights_is_not_marked(tmp_path: Path) -> None:
+    ckpt = tmp_path / "ckpt"
+    made = trainer(tmp_path, FINE)
+    save(ckpt, 1)
+    made._complete(1)
+    marker = json.loads((ckpt / "global_step1_hf" / "COMPLETE.json").read_text())
+    assert marker["weights_finite"] is True
+    save(ckpt, 2)
+    (ckpt / "global_step2_hf" / "model.safetensors").rename(ckpt / "global_step2_hf" / "training_args.bin")
+    (ckpt / "global_step2_hf" / "COMPLETE.json").write_text('{"step": 2}')  # of an earlier save of the step
+    with pytest.raises(UserError, match=r"no weights in training_args\.bin"):
+        made._complete(2)
+    assert checkpoints.resumable_steps(ckpt) == [1]
+    assert (ckpt / "_actor" / "latest").read_text() == "global_step1"
+
+
 def test_where_no_checkpoint_is_complete_the_advice_is_to_begin_anew(tmp_path: Path) -> None:
     save(tmp_path / "ckpt", 1, math.inf)
     with pytest.raises(

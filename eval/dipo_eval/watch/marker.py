@@ -47,6 +47,12 @@ class Marked:
         return str(self.marker.get("weights_hash", ""))
 
 
+def found_finite(folder: Path) -> str | None:
+    """Hash of the weights that the trainer found finite before it marked this export, None where no marker says so."""
+    marker = read_json(folder / MARKER) or {}
+    return str(marker.get("weights_hash")) if marker.get("weights_finite") is True else None
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """A small JSON file, whole or not at all. Raises OSError."""
     write_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
