@@ -83,7 +83,11 @@ def gate_command(
     for option, path in reports.items():
         _check_target(option, path)
     ours = find_checkpoint(results, candidate)
-    theirs = find_checkpoint(baseline_results or results, baseline)
+    theirs = (
+        find_checkpoint(baseline_results, baseline, "--baseline-results")
+        if baseline_results
+        else find_checkpoint(results, baseline)
+    )
     compared, notes = compare_checkpoints(ours, theirs, limits)
     suites = decide(compared, limits.confidence)
     verdict = overall(suites)

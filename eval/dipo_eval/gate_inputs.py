@@ -42,10 +42,11 @@ class CheckpointRef:
             raise UserError(f"{self.folder}: cannot be read ({error.strerror})") from None
 
 
-def find_checkpoint(results: Path, name: str) -> CheckpointRef:
+def find_checkpoint(results: Path, name: str, option: str = "--results") -> CheckpointRef:
     """RUN/CHECKPOINT, or CHECKPOINT where only one run has it. Raises UserError naming what there is.
 
     Folders count, whatever is in them: a result that cannot be read is then named, not overlooked.
+    `option` is what gave `results`, for messages.
     """
     if not results.is_dir():
         kind = "is a file; name the folder of the results" if results.exists() else "no such folder"
@@ -56,7 +57,7 @@ def find_checkpoint(results: Path, name: str) -> CheckpointRef:
     if len(right) == 1:
         return CheckpointRef(results, *right[0])
     if not right:
-        _refuse_other_level(results)
+        _refuse_other_level(results, option)
     listed = ", ".join("/".join(pair) for pair in (found or known)[:8]) or "none"
     if found:
         raise UserError(f"{results}: {name!r} is in several runs: give one of {listed}")
@@ -69,16 +70,19 @@ def _is_suite(folder: Path) -> bool:
     return result is not None and result["suite"] == folder.resolve().name
 
 
-def _refuse_other_level(results: Path) -> None:
+def _refuse_other_level(results: Path, option: str) -> None:
     """Raises UserError that names the results folder where the given one is inside it, or the other way round."""
     kinds = ("a suite's", "a checkpoint's", "a run's")
     for depth in (2, 1, 0):
         if any(_is_suite(path.parent) for path in results.glob("*/" * depth + RESULTS)):
-            use = os.path.normpath(results / "/".join([".."] * (_DEPTH - depth)))
-            raise UserError(f"{results}: is {kinds[depth]} folder: give the folder of the results, {use}")
+            above = results / "/".join([".."] * (_DEPTH - depth))
+            use = Path(os.path.normpath(above))
+            if not use.exists() or not use.samefile(above):  # the way leads over a link
+                use = above.resolve()
+            raise UserError(f"{results}: is {kinds[depth]} folder: use {option} {use}")
     for path in results.glob("*/" * (_DEPTH + 1) + RESULTS):
         if _is_suite(path.parent):
-            raise UserError(f"{results}: the results are further down: give {path.parents[_DEPTH]}")
+            raise UserError(f"{results}: the results are further down: use {option} {path.parents[_DEPTH]}")
 
 
 def compare_checkpoints(

@@ -79,7 +79,7 @@ def test_a_folder_of_another_level_is_told_and_the_advice_works(
     assert isinstance(error, UserError)
     assert str(error).startswith(f"{given}: ")
     told = str(error).rsplit(maxsplit=1)[-1]
-    assert told == "r"
+    assert str(error).endswith(": use --results r")
     assert gate("--margin", "0.05", results=told)[0] == 0
 
 
@@ -88,6 +88,20 @@ def test_the_folder_above_is_told_from_inside(results: Path, monkeypatch: pytest
     told = refused(results=".").rsplit(maxsplit=1)[-1]
     assert told == ".."
     assert gate("--margin", "0.05", results=told)[0] == 0
+
+
+def test_the_folder_above_is_told_over_a_link(results: Path) -> None:
+    Path("link").symlink_to("r/run")
+    told = refused(results="link").rsplit(maxsplit=1)[-1]
+    assert Path(told).samefile("r")
+
+
+def test_the_baseline_s_folder_is_told_by_its_own_option(results: Path) -> None:
+    shutil.copytree("r", "kept")
+    assert (
+        refused("--baseline-results", "kept/run")
+        == "kept/run: is a run's folder: use --baseline-results kept"
+    )
 
 
 def test_no_suite_on_either_side_is_told(results: Path) -> None:
