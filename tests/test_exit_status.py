@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,15 +112,19 @@ def test_a_gate_whose_reader_has_gone_still_ends_with_its_verdict(tmp_path: Path
     """`dipo gate ... | head -1`: a closed pipe is no regression."""
     baselines = Path(__file__).parents[1] / "ci" / "baselines"
     name = "quickstart/global_step0"
+    same = tmp_path / "results" / "candidate" / "global_step0"
+    shutil.copytree(baselines / name, same)
     command = [
         sys.executable,
         "-m",
         "dipo_openrlhf.cli",
         "gate",
         "--results",
-        str(baselines),
+        str(same.parents[1]),
         "--candidate",
-        name,
+        "global_step0",
+        "--baseline-results",
+        str(baselines),
     ]
     report = tmp_path / "gate.json"
     read, write = os.pipe()

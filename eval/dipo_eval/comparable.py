@@ -12,10 +12,11 @@ Versions of packages are not required to agree, since a baseline outlives them; 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dipo_eval.discovery import unknown
 from dipo_eval.errors import UserError
 
 FREE = frozenset({"seed", "n_samples", "limit"})
@@ -24,6 +25,15 @@ REQUIRED = {
     "suite_hash": "were graded by other versions of the grader: run `dipo eval` on both again",
 }
 """Hashes that no configuration may let differ, and what it means where they do."""
+
+SETTINGS = frozenset(
+    {
+        "engine", "engine_version", "device", "dtype", "base_url", "server", "temperature", "top_p", "seed", "n_samples",
+        "limit", "max_new_tokens", "max_model_len", "stop", "suite_stop", "thinking", "prompt_form",
+        "chat_template_hash", "end_tokens", "tokenizer_hash",
+    }
+)  # fmt: skip
+"""The settings that this version writes: what a gate's YAML may name although neither result has it yet."""
 
 _OF_THE_RESPONSES = frozenset({"samples_sha256"})
 _LONGEST = 200  # characters of a value that are shown
@@ -100,13 +110,15 @@ def refusal(
     return f"{', '.join(one.words(*sides) for one in told)}: {advice}{unless}"
 
 
-def check_may_differ(names: Iterable[str]) -> None:
-    """Raises UserError for a name that nothing may let differ."""
-    for name in names:
-        if name in REQUIRED:
-            raise UserError(
-                f"may_differ: {name}: other items or another grader cannot be compared; take it out"
-            )
+def check_may_differ(name: str, known: Collection[str] = ()) -> None:
+    """Raises UserError for a name that nothing may let differ; and for one that is no setting.
+
+    `known` are the names that stored results have, beside the settings of this version; nothing known refuses nothing.
+    """
+    if name in REQUIRED:
+        raise UserError("other items or another grader cannot be compared; take it out")
+    if known and name not in SETTINGS and name not in known:
+        raise unknown("setting", name, sorted({*SETTINGS, *known} - REQUIRED.keys()))
 
 
 def _differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[Difference]:

@@ -35,7 +35,7 @@ GateVerdict = Literal["pass", "regression", "inconclusive", "infrastructure"]
 EXIT_CODES: dict[GateVerdict, int] = {"pass": 0, "regression": 1, "infrastructure": 2, "inconclusive": 3}
 POWER = 0.8
 SKEWED_ERRORS = ((100, 0.35), (400, 0.18), (math.inf, 0.08))
-"""(fewer items than, largest simulated error of a test at 5%): benchmarks/gate_errors.py."""
+"""(fewer items than, largest simulated error of a test at 5%): benchmarks/skewed_errors.py."""
 
 Scores = Mapping[str, Sequence[float]]
 """Item id -> the scores of its samples, each in [0, 1]."""

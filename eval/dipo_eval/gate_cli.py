@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +17,9 @@ from rich.text import Text
 from dipo_eval import gate_report
 from dipo_eval.errors import UserError
 from dipo_eval.gate import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
-from dipo_eval.gate_inputs import GateConfig, compare_checkpoints, find_checkpoint, read_config
+from dipo_eval.gate_config import MARGIN_RANGE, GateConfig, read_config
+from dipo_eval.gate_inputs import compare_checkpoints, find_checkpoint
+from dipo_eval.stored_checks import shown
 from dipo_eval.visible import visible
 
 _COLOURS: dict[GateVerdict, str] = {
@@ -47,9 +51,11 @@ def gate_command(
         typer.Option("--baseline-results", help="Folder of the baseline's results, where it is another."),
     ] = None,
     margin: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            "--margin", help="Largest drop that passes; 0.01 is one point. Default: 0.01, or the config's."
+            "--margin",
+            metavar="SHARE",
+            help="Largest drop that passes; 0.01 is one point. Default: 0.01, or the config's.",
         ),
     ] = None,
     config: Annotated[
@@ -73,27 +79,42 @@ def gate_command(
         dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02
     """
     limits = _limits(config, margin)
+    reports = {"--junit": junit, "--markdown": markdown, "--json": json_file}
+    for option, path in reports.items():
+        _check_target(option, path)
     ours = find_checkpoint(results, candidate)
-    theirs = find_checkpoint(baseline_results or results, baseline)
-    suites = decide(compare_checkpoints(ours, theirs, limits), limits.confidence)
+    theirs = (
+        find_checkpoint(baseline_results, baseline, "--baseline-results")
+        if baseline_results
+        else find_checkpoint(results, baseline)
+    )
+    compared, notes = compare_checkpoints(ours, theirs, limits)
+    suites = decide(compared, limits.confidence)
     verdict = overall(suites)
-    _print(ours.name, theirs.name, suites, verdict)
+    # Before anything is printed, so that what is printed is what the status says.
     _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
     _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
     _write(markdown, gate_report.to_markdown(ours.name, theirs.name, suites), mode="a")
+    _print(ours.name, theirs.name, suites, verdict, notes)
     raise typer.Exit(EXIT_CODES[verdict])
 
 
-def _limits(config: Path | None, margin: float | None) -> GateConfig:
+def _limits(config: Path | None, margin: str | None) -> GateConfig:
     limits = read_config(config)
     if margin is None:
         return limits
-    if not 0 < margin < 1:
-        raise UserError(f"--margin {margin}: must lie between 0 and 1; 0.01 is one point")
-    return limits.model_copy(update={"margin": margin})
+    try:
+        share = float(margin)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise UserError(f"--margin {shown(margin)[1:-1]}: {MARGIN_RANGE}")
+    return limits.model_copy(update={"margin": share})
 
 
-def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict) -> None:
+def _print(
+    candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict, notes: list[str]
+) -> None:
     console = _Console()
     if not console.is_terminal:
         console = _Console(width=160)
@@ -118,7 +139,7 @@ def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: Gate
     for gate in suites:
         table.add_row(
             Text(gate.suite),
-            Text(gate.verdict, _COLOURS[gate.verdict]),
+            Text(gate_report.WORDS[gate.verdict].lower(), _COLOURS[gate.verdict]),
             *gate_report.figures(gate),
             Text("see below" if gate.verdict == "infrastructure" else gate.reason),
         )
@@ -129,11 +150,29 @@ def _print(candidate: str, baseline: str, suites: list[SuiteGate], verdict: Gate
             _line(console, f"not judged: {gate.suite}: {gate.reason}")
         elif gate.differing:
             _line(console, f"not alike: {gate.suite}: {gate_report.differing(gate)}")
-    console.print(Text(f"gate: {verdict} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
+    for note in notes:
+        _line(console, f"note: {note}")
+    word = gate_report.WORDS[verdict].lower()
+    console.print(Text(f"gate: {word} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
 
 
 def _line(console: Console, text: str) -> None:
     console.print(Text(visible(text, 2000)), soft_wrap=True)
+
+
+def _check_target(option: str, path: Path | None) -> None:
+    """Raises UserError for a report that could not be written, before anything is judged. Missing folders are made."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name a file")
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there != path and not there.is_dir():
+        raise UserError(f"{option} {path}: {there} is a file; name another folder")
+    if not os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UserError(f"{option} {path}: {there} may not be written to; name another file")
 
 
 def _write(path: Path | None, text: str, mode: Literal["w", "a"] = "w") -> None:

@@ -12,12 +12,13 @@ from xml.etree import ElementTree
 from dipo_eval.gate import EXIT_CODES, GateVerdict, SuiteGate, overall
 from dipo_eval.visible import shows
 
-_WORDS: dict[GateVerdict, str] = {
+WORDS: dict[GateVerdict, str] = {
     "pass": "PASS",
     "regression": "REGRESSION",
     "inconclusive": "INCONCLUSIVE",
     "infrastructure": "NOT JUDGED",
 }
+"""A verdict as people read it; in JSON it is the verdict itself."""
 
 
 def to_json(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
@@ -38,7 +39,7 @@ def to_json(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
 def to_markdown(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
     """A table for the summary of a CI run. Names are shown as code, so that they render as they are."""
     lines = [
-        f"## Gate: {_WORDS[overall(suites)]}",
+        f"## Gate: {WORDS[overall(suites)]}",
         "",
         f"`{_code(candidate)}` against `{_code(baseline)}`",
         "",
@@ -47,7 +48,7 @@ def to_markdown(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> s
     ]
     for gate in suites:
         lines.append(
-            "| " + " | ".join([f"`{_code(gate.suite)}`", _WORDS[gate.verdict], *_figures(gate)]) + " |"
+            "| " + " | ".join([f"`{_code(gate.suite)}`", WORDS[gate.verdict], *_figures(gate)]) + " |"
         )
     lines += [f"- `{_code(gate.suite)}`: {_escaped(words)}" for gate in suites if (words := differing(gate))]
     return "\n".join([*lines, ""])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,21 @@ def value_of(node: yaml.Node, shown: str) -> Any:
     """The data of a node of ``compose_yaml``. Raises UserError with the line."""
     with _one_line(shown):
         return _TrueFalseLoader("").construct_object(node, deep=True)
+
+
+def line_of(node: yaml.Node, key: Sequence[Any]) -> int:
+    """The line of a key, given by the names and positions that lead to it; of the last one on the way that is written."""
+    line = node.start_mark.line + 1
+    for part in key:
+        if isinstance(node, yaml.MappingNode):
+            found = [pair for pair in node.value if pair[0].value == part]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
 
 
 def _value(text: str, shown: str, kind: type[_Loader]) -> Any:

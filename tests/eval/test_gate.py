@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dipo_eval import gate_report
 from dipo_eval.errors import UserError
 from dipo_eval.gate import SuiteGate, compare_suite, decide, infrastructure, overall
-from dipo_eval.gate_inputs import read_config
+from dipo_eval.gate_config import read_config
 from dipo_eval.statistics import lower_bound
 from dipo_openrlhf.cli import app
 
