@@ -28,7 +28,7 @@ REQUIRED = {
 
 SETTINGS = frozenset(
     {
-        "engine", "engine_version", "device", "dtype", "base_url", "server", "temperature", "top_p", "seed", "n_samples",
+        "engine", "engine_version", "device", "dtype", "server", "temperature", "top_p", "seed", "n_samples",
         "limit", "max_new_tokens", "max_model_len", "stop", "suite_stop", "thinking", "prompt_form",
         "chat_template_hash", "end_tokens", "tokenizer_hash",
     }

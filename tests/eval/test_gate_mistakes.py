@@ -16,7 +16,7 @@ from dipo_eval.comparable import SETTINGS
 from dipo_eval.engine import Sampling
 from dipo_eval.errors import UserError
 from dipo_eval.gate_config import read_config
-from dipo_eval.identity import Identity
+from dipo_eval.identity import Identity, Served
 from dipo_eval.suites import Item, Suite
 from dipo_eval.task import Options, make_header
 from dipo_openrlhf.cli import app
@@ -146,7 +146,7 @@ def test_the_settings_of_this_version_are_those_that_are_written() -> None:
         tokenizer: ClassVar[dict[str, Any]] = {"end_tokens": [], "tokenizer_hash": "h"}
 
     options = Options(Path(), "run", "hf", Sampling(0.0, 1.0), 1, None, 1, None, "auto", 0, False)
-    identity = Identity("w", "g", "openai", "1", None, "auto", {"base_url": "u", "server": {}})
+    identity = Identity("w", "g", "openai", "1", None, "auto", Served("u", {}, {}))
     items = [Item("i", [], "4", {})]
     suite = Suite("s", "", "", "accuracy", lambda *_: items, never, stop=("x",))
     header = make_header(Checkpoint(Path("m"), "m"), identity, suite, items, Renderer(), options)
