@@ -68,6 +68,7 @@ def place(tmp_path: Path) -> Iterator[list[str]]:
         (code / file.name).write_bytes(file.read_bytes())
     mount_point = tmp_path / "mount"
     mount_point.mkdir()
+    mount_point.chmod(0o777)  # a worker's folder is its user's own
     witness = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         yield [str(tmp_path / "code"), str(mount_point)]
