@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.secrets.file import SECRETS_FILE
+from dipo_eval.secrets.file import SECRETS_FILE, read_secrets_file
 from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import url_secrets
@@ -152,5 +152,7 @@ def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str
             raise UserError(
                 f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
             )
+        if Path(secrets_file).exists():  # else it is on the cluster alone, and each process there checks it
+            read_secrets_file(Path(secrets_file))
         variables[SECRETS_FILE] = secrets_file
     return variables

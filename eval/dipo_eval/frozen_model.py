@@ -1,7 +1,7 @@
 """A model's files as they were hashed, and whether they still are those when they have been loaded and used.
 
 A hash says what was read, not what an engine loads a minute later: a training that goes on, a sync or a copy may have
-replaced a file meanwhile, and what the new weights answer would be stored under the old ones' hash for ever.
+replaced a file meanwhile, and what the new weights answer would be stored under the hash of the old ones.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def compare_checkpoints(
     """
     if candidate.folder.resolve() == baseline.folder.resolve():
         raise UserError(
-            f"--candidate and --baseline are the same result, {candidate.folder}: it would pass for ever; "
+            f"--candidate and --baseline are the same result, {candidate.folder}: the gate would always pass; "
             "name another --baseline"
         )
     ours, theirs = candidate.suites(), baseline.suites()

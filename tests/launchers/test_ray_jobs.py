@@ -108,7 +108,7 @@ def test_a_key_in_an_argument_is_refused(project, words):
     assert KEY not in output
 
 
-def test_a_key_is_no_variable_of_a_job(project, monkeypatch):
+def test_a_key_is_no_variable_of_a_job(project, monkeypatch, tmp_path):
     monkeypatch.setenv("DIPO_DATA_DIR", "/shared/data")
     planned = plan(env=["DIPO_DATA_DIR"], secrets_file="/home/me/keys")
     assert planned.runtime_env["env_vars"] == {
@@ -122,6 +122,13 @@ def test_a_key_is_no_variable_of_a_job(project, monkeypatch):
             plan(env=[name])
     with pytest.raises(UserError, match="absolute path"):
         plan(secrets_file="keys")
+    readable = tmp_path / "keys"
+    readable.write_text("WANDB_API_KEY=0123456789abcdef\n")
+    readable.chmod(0o644)
+    with pytest.raises(UserError, match="can be read by others: chmod 600"):
+        plan(secrets_file=str(readable))
+    readable.chmod(0o600)
+    assert plan(secrets_file=str(readable)) is not None
 
 
 def test_too_large_an_upload_is_refused_with_the_largest_files(project, monkeypatch):

@@ -149,7 +149,7 @@ def _exit_status(supervisor: int) -> int | None:
 
 
 def _reap(user: int | None, keep: frozenset[int]) -> bool:
-    """Kill and wait for every child but ``keep``: orphans of the inmate, which come here. Whether none is left."""
+    """Kill and reap all children but ``keep``: the inmate's orphans become ours. True where none is left."""
     deadline = time.monotonic() + REAP_LIMIT_S
     while time.monotonic() < deadline:
         left = _children() - keep
