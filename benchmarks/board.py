@@ -23,8 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.metrics import counts_from_samples, metrics_from_samples
-from dipo_eval.results import write_suite
+from dipo_eval.results.store import write_suite
+from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 
 BROWSER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "board" / "browser.py"
 SUITES = (

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.grading.code import CodeGrader
-from dipo_eval.grading.code_env import DATASETS, cache_dir, data_path, evalplus_python
+from dipo_eval.grading.code.environment import DATASETS, cache_dir, data_path, evalplus_python
+from dipo_eval.grading.code.grade import CodeGrader
 
 ROOT = Path(__file__).resolve().parents[1] / "eval"
 # The reference solutions mean no harm: evalplus checks them as it would without us.

@@ -24,8 +24,8 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 import torch
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.openrlhf_patch import cpu
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.record.run_log import read_metrics
 
 PROMPTS, GROUP, TOKENS = 512, 16, 4096
 MICRO_BATCH = 16

@@ -24,7 +24,7 @@ from evaluation_run import (
     wait_until_up,
 )
 
-from dipo_eval.grading.code_env import DATASETS, data_path
+from dipo_eval.grading.code.environment import DATASETS, data_path
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.suites import all_suites
 

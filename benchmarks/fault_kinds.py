@@ -22,7 +22,7 @@ DISK_BYTES = 400 * 1024**2
 
 # By role: words of the command line, which for a Ray worker is the title that Ray gives it.
 _ROLES: dict[str, Callable[[str], bool]] = {
-    "driver": lambda title: "dipo_openrlhf.openrlhf_patch.launch" in title,
+    "driver": lambda title: "dipo_openrlhf.openrlhf_patch.driver" in title,
     # Its three actors where sampling goes on meanwhile: trainer, training actor and generator.
     "trainer": lambda title: "ray::DiPOTrain" in title or "ray::DiPOGenerator" in title,
     "actor": lambda title: "ray::DiPOPolicyActor" in title,

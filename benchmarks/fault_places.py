@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from dipo_openrlhf.processes import processes_of
+from dipo_openrlhf.record.processes import processes_of
 
 MARK = "DIPO_FAULT_BENCHMARK"
 _WIRE = ("10.77.0.1", "10.77.0.2")

@@ -27,12 +27,12 @@ from pathlib import Path
 
 import psutil
 
-from dipo_eval.checkpoints import weights_hash
-from dipo_eval.results import read_result, write_atomic
+from dipo_eval.results.store import read_result, write_atomic
+from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.marker import MARKER, whole_checkpoints, write_json
-from dipo_openrlhf.openrlhf_patch.checkpoints import resumable_steps
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.processes import processes_of
+from dipo_openrlhf.record.checkpoints import resumable_steps
+from dipo_openrlhf.record.processes import processes_of
+from dipo_openrlhf.record.run_log import read_metrics
 
 MARK = "DIPO_KILL_BENCHMARK"
 SUITE = "arithmetic-control"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from dipo_eval.gate import few_carry
+from dipo_eval.gate.verdict import few_carry
 from dipo_eval.statistics import Moments, carrying_degrees, carrying_items, paired_interval
 
 Array = NDArray[np.float64]

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from dipo_openrlhf.data.arithmetic import write_prompts
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
 from dipo_openrlhf.quickstart.run import cache_dir
+from dipo_openrlhf.record.run_log import read_metrics
 
 RECIPE = """\
 run: {{name: timed, dir: {run_dir}, device: cpu, cpu_threads: 1}}

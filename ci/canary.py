@@ -5,7 +5,7 @@
 Installs the release (default: the newest that pip finds) without its dependencies into a scratch environment and reads
 its source, so that neither a GPU nor torch is needed. `--installed` reads the OpenRLHF of this environment instead. A
 seam has moved where its file, class or method is gone or takes other parameters than
-dipo_openrlhf/openrlhf_patch/version.py says. A method whose body alone differs from the pinned release is listed as
+dipo_openrlhf/openrlhf_patch/overrides.py says. A method whose body alone differs from the pinned release is listed as
 well, to be read; that is no failure.
 
 Exit status: 0 all seams as expected, 1 a seam moved (file, line and symbol are named), 2 could not be installed or read.
@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "eval")]
 
-from dipo_openrlhf.openrlhf_patch.version import OPENRLHF_VERSION, SEAMS, Seam  # noqa: E402
+from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, SEAMS, Seam  # noqa: E402
 
 INSTALL_S = 600
 Method = ast.FunctionDef | ast.AsyncFunctionDef

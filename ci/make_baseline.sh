@@ -7,7 +7,7 @@ bin=${VENV:-.venv}/bin
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 model=${1:-$("$bin/python" -c '
-from dipo_eval.cpu_env import set_process_env
+from dipo_eval.engines.cpu_env import set_process_env
 set_process_env()
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
 from dipo_openrlhf.quickstart.run import cache_dir
@@ -21,7 +21,7 @@ dipo=$(realpath -s "$bin/dipo")
 import sys
 from pathlib import Path
 
-from dipo_eval.results import iter_results, read_samples, suite_folder, write_suite
+from dipo_eval.results.store import iter_results, read_samples, suite_folder, write_suite
 
 for folder, result in iter_results(Path(sys.argv[1]), verify=True):
     kept = suite_folder(Path(sys.argv[2]), result["run"], result["checkpoint"], result["suite"])

@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.provenance import items_sha256, suite_hash
-from dipo_eval.regrade import read_stored, regrade
-from dipo_eval.results import read_result, samples_file, write_suite
+from dipo_eval.results.store import read_result, samples_file, write_suite
+from dipo_eval.runner.provenance import items_sha256, suite_hash
+from dipo_eval.runner.regrade import read_stored, regrade
+from dipo_eval.runner.task import measured, verdict_fields
 from dipo_eval.suites import get_suites
-from dipo_eval.task import measured, verdict_fields
 
 
 def regrade_suite(folder: Path, data_dir: Path | None) -> str:

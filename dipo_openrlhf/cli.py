@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from dipo_eval.cpu_env import set_process_env
+from dipo_eval.engines.cpu_env import set_process_env
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.masking import mask_text
 
@@ -54,9 +54,9 @@ def train_command(
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
     from dipo_eval.secrets.file import load_secrets
-    from dipo_openrlhf.recipe import load_recipe
-    from dipo_openrlhf.recipe_yaml import parse_overrides
-    from dipo_openrlhf.train import command_text, interrupted_message, plan_run, train
+    from dipo_openrlhf.recipe.schema import load_recipe
+    from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+    from dipo_openrlhf.run.supervisor import command_text, interrupted_message, plan_run, train
 
     load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
@@ -103,7 +103,7 @@ def quickstart_command(
         dipo quickstart --steps 20 --dipo.group_space argmax
     """
     from dipo_openrlhf.quickstart.run import MODELS, QuickstartOptions, quickstart
-    from dipo_openrlhf.recipe_yaml import parse_overrides
+    from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
     if model not in MODELS:
         raise UserError(f"--model {model!r}: choose one of {', '.join(MODELS)}")
@@ -113,7 +113,7 @@ def quickstart_command(
 
 def _watched_recipe(path: str) -> dict[str, Any]:
     """What `dipo watch RECIPE` takes from a recipe."""
-    from dipo_openrlhf.watching import watch_values_of
+    from dipo_openrlhf.run.watcher import watch_values_of
 
     return watch_values_of(path)
 
@@ -123,11 +123,11 @@ def _register() -> None:
     from dipo_eval.board.cli import board_command
     from dipo_eval.cli import eval_command
     from dipo_eval.export.cli import export_command
-    from dipo_eval.gate_cli import gate_command
-    from dipo_eval.regrade_cli import grade_command
+    from dipo_eval.gate.cli import gate_command
+    from dipo_eval.runner.regrade_cli import grade_command
     from dipo_eval.watch import cli as watch_cli
-    from dipo_openrlhf.data_cli import data_command
-    from dipo_openrlhf.doctor_cli import doctor_command, recipes_command
+    from dipo_openrlhf.data.cli import data_command
+    from dipo_openrlhf.estimate.cli import doctor_command, recipes_command
     from dipo_openrlhf.launchers import cli as submit_cli
 
     app.command("doctor", context_settings=_PASS_THROUGH)(doctor_command)

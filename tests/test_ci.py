@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dipo_eval.metrics import metrics_from_samples
-from dipo_eval.results import iter_results, read_result, read_samples, write_suite
-from dipo_openrlhf.openrlhf_patch.version import OPENRLHF_VERSION, SEAMS
+from dipo_eval.results.store import iter_results, read_result, read_samples, write_suite
+from dipo_eval.runner.metrics import metrics_from_samples
+from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, SEAMS
 
 CI = Path(__file__).parents[1] / "ci"
 CANARY = runpy.run_path(str(CI / "canary.py"))

@@ -15,7 +15,7 @@ from dipo_openrlhf.algorithm.config import DipoConfig
 from dipo_openrlhf.algorithm.correctness import correctness
 from dipo_openrlhf.algorithm.metrics import Metrics, Quadrant, ppl_quantiles, quadrant_shares
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.algorithm.queue import PerplexityQueue
+from dipo_openrlhf.algorithm.perplexity_queue import PerplexityQueue
 from dipo_openrlhf.algorithm.reallocation import Reallocation, reallocate
 from dipo_openrlhf.algorithm.threshold import Threshold, find_threshold
 

@@ -8,7 +8,7 @@ import torch
 
 from dipo_openrlhf.algorithm.config import DipoConfig, Estimator
 from dipo_openrlhf.algorithm.metrics import Metrics, StepView, step_metrics
-from dipo_openrlhf.algorithm.queue import PerplexityQueue, check_correct
+from dipo_openrlhf.algorithm.perplexity_queue import PerplexityQueue, check_correct
 from dipo_openrlhf.algorithm.reallocation import Reallocation, reallocate
 from dipo_openrlhf.algorithm.threshold import Threshold, find_threshold
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from dipo_openrlhf.algorithm import baselines
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Estimator
 
 Interval = Literal["wilson", "wald", "cluster"]
@@ -30,7 +30,7 @@ class DipoConfig:
     """
 
     method: str = "dipo"
-    """Which advantages training uses: `dipo`, or the name of a file in `algorithm/baselines/`."""
+    """Which advantages training uses: `dipo`, or the name of a file in `algorithm/methods/`."""
 
     alpha: float = 0.1
     """Weight of the reallocation term, unitless, >= 0; 0 reproduces the base method bit for bit. [P]"""
@@ -121,7 +121,7 @@ class DipoConfig:
         )
         for key, allowed in self.CHOICES.items():
             _require_choice(key, getattr(self, key), allowed)
-        _require_choice("method", self.method, ("dipo", *baselines.names()))
+        _require_choice("method", self.method, ("dipo", *methods.names()))
         _require(
             not (self.keep_and_refill and self.normalizer == "per_stream"),
             "normalizer",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dipo_openrlhf.algorithm.config import DipoConfig, Directions, GroupSpace, Pick
-from dipo_openrlhf.algorithm.queue import check_correct
+from dipo_openrlhf.algorithm.perplexity_queue import check_correct
 
 
 @dataclass(frozen=True)

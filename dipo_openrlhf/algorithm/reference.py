@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from dipo_openrlhf.algorithm import baselines
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.advantages import dipo_advantages, zero_variance_groups
 from dipo_openrlhf.algorithm.config import DipoConfig
 from dipo_openrlhf.algorithm.correctness import correctness
 from dipo_openrlhf.algorithm.method import Baseline, Reduction, Rollout, spread_over_tokens
 from dipo_openrlhf.algorithm.metrics import Metrics
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.algorithm.queue import PerplexityQueue
+from dipo_openrlhf.algorithm.perplexity_queue import PerplexityQueue
 
 Grade = Callable[[int, list[int]], float]
 """(index of the prompt, response tokens without end or padding) -> score in [0, 1]."""
@@ -127,7 +127,7 @@ def learn(
 
 
 def _method(config: ReferenceConfig) -> Baseline | None:
-    return None if config.dipo.method == "dipo" else baselines.get(config.dipo.method)
+    return None if config.dipo.method == "dipo" else methods.get(config.dipo.method)
 
 
 def _collect(

@@ -10,7 +10,7 @@ import torch
 
 from dipo_openrlhf.algorithm.config import Interval
 from dipo_openrlhf.algorithm.interval import cluster_lower, normal_quantile, wald_lower, wilson_lower
-from dipo_openrlhf.algorithm.queue import check_pairs
+from dipo_openrlhf.algorithm.perplexity_queue import check_pairs
 
 OK = "ok"
 EMPTY = "empty"  # no pair with a perplexity

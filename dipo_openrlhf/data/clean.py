@@ -19,7 +19,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, Question, Reward, UnsoundRowError
 from dipo_openrlhf.data.golds import gold_problem, same_gold
-from dipo_openrlhf.data.words import key
+from dipo_openrlhf.data.word_ngrams import key
 
 Placed = tuple[str, Prompt]  # "file:line" and the prompt made of it
 

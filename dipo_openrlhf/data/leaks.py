@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading import bfcl
-from dipo_eval.grading.call_language import MULTI_TURN
+from dipo_eval.grading.calls import bfcl
+from dipo_eval.grading.calls.language import MULTI_TURN
 from dipo_eval.suites import Item, all_suites, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.math_file import BOXED
 from dipo_openrlhf.data.base import Prompt
-from dipo_openrlhf.data.words import NGRAM, OverlapIndex, in_order, numbers, without_figures, words
+from dipo_openrlhf.data.word_ngrams import NGRAM, OverlapIndex, in_order, numbers, without_figures, words
 
 SHARE = 0.5
 How = Literal["exact", "n-gram", "wording"]

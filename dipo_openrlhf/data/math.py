@@ -9,7 +9,7 @@ Row of the published parquet:
 
 from __future__ import annotations
 
-from dipo_eval.grading.extract import extract_answer
+from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.suites.data_file import Record
 from dipo_eval.suites.hub import HubData
 from dipo_openrlhf.data.base import Dataset, Prompt, UnsoundRowError, hub_row, math_prompt, text_of

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.progress import Reporter
-from dipo_eval.results import write_atomic
+from dipo_eval.results.store import write_atomic
+from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, row_of
 from dipo_openrlhf.data.clean import Cleaned, clean
 from dipo_openrlhf.data.leaks import SHARE, LeakIndex, Meeting, Suites, read_suites
 from dipo_openrlhf.data.sources import open_source
-from dipo_openrlhf.data.words import NGRAM
+from dipo_openrlhf.data.word_ngrams import NGRAM
 
 MADE = 1280
 """Generated prompts without --limit: the quickstart's 20 steps of 64."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dipo_openrlhf.recipe import Recipe
-from dipo_openrlhf.recipe_methods import on_cpu
+from dipo_openrlhf.recipe.defaults import on_cpu
+from dipo_openrlhf.recipe.schema import Recipe
 
 GPUS_OF_A_NODE = 8
 

@@ -18,8 +18,8 @@ from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import mask_urls, url_secrets
 from dipo_eval.secrets.values import Secrets
-from dipo_openrlhf.launchers import upload
 from dipo_openrlhf.launchers.request import Request, job_variables
+from dipo_openrlhf.launchers.upload import stage as upload
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take

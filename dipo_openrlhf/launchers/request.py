@@ -16,11 +16,11 @@ from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, secrets_in
 from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
-from dipo_openrlhf.launchers.paths import paths_of
-from dipo_openrlhf.openrlhf_patch.preflight import check_data_file, check_model
-from dipo_openrlhf.recipe import Recipe, load_recipe, recipe_settings
-from dipo_openrlhf.recipe_files import BUILT_IN, JOINT, find_recipe, own_files
-from dipo_openrlhf.recipe_yaml import Setting, parse_overrides
+from dipo_openrlhf.launchers.upload.paths import paths_of
+from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
+from dipo_openrlhf.recipe.preflight import check_data_file, check_model
+from dipo_openrlhf.recipe.schema import Recipe, load_recipe, recipe_settings
+from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
 
 TARGETS = ("ray", "slurm", "kuberay", "local")
 

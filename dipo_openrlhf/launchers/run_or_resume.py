@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.recipe import load_recipe
-from dipo_openrlhf.recipe_yaml import parse_overrides
+from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+from dipo_openrlhf.record import checkpoints
 
 
 def train_arguments(arguments: list[str]) -> list[str]:

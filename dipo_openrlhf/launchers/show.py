@@ -6,7 +6,7 @@ from dipo_eval.secrets.masking import mask_text
 from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.ray_jobs import JobPlan
 from dipo_openrlhf.launchers.request import Request
-from dipo_openrlhf.launchers.upload_names import is_module
+from dipo_openrlhf.launchers.upload.names import is_module
 
 _MOST_MODULES = 10
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
-from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import cpu
-from dipo_openrlhf.processes import RUN_ID
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.processes import RUN_ID
 
 WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.cluster.install"
 NODES_TIMEOUT = 120.0  # seconds: nodes that are still joining

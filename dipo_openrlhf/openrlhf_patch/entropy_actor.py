@@ -1,6 +1,6 @@
 """An actor whose forward also returns full-vocabulary token entropies, for the methods that need them.
 
-Used only then (launch.py): the entropy of a token is a softmax over the whole vocabulary, which DiPO never needs.
+Used only then (driver.py): the entropy of a token is a softmax over the whole vocabulary, which DiPO never needs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dipo_openrlhf.openrlhf_patch.policy_actor import DiPOPolicyActor
+from dipo_openrlhf.openrlhf_patch.actor import DiPOPolicyActor
 
 
 class ScoredActions(NamedTuple):

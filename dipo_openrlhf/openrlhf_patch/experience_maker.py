@@ -21,9 +21,9 @@ from dipo_openrlhf.algorithm import (
     DipoConfig,
     PerplexityQueue,
     ReallocationResult,
-    baselines,
     check_disjoint,
     correctness,
+    methods,
     reallocation_advantages,
     sequence_log_ppl,
 )
@@ -31,10 +31,10 @@ from dipo_openrlhf.algorithm.method import Baseline, Rollout
 from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
 from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
 from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
-from dipo_openrlhf.openrlhf_patch.rollout_log_probs import doubtful_share, rollout_log_probs
-from dipo_openrlhf.openrlhf_patch.run_log import Rollouts
-from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means
-from dipo_openrlhf.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
+from dipo_openrlhf.openrlhf_patch.rollouts.log_probs import doubtful_share, rollout_log_probs
+from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means
+from dipo_openrlhf.record.run_log import Rollouts
+from dipo_openrlhf.rewards.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
 
 
 class DiPOExperienceMaker(RemoteExperienceMaker):
@@ -47,7 +47,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         rollouts: the last batch, for the rollout log.
         dump_to: (run's folder, step) where the next batch is to be written whole, or None.
         off_policy: whether the actor has moved since a batch was generated, so that perplexities are those of the
-            rollout (rollout_log_probs.py); the asynchronous trainer sets it.
+            rollout (log_probs.py); the asynchronous trainer sets it.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         super().__init__(*args, **kwargs)
         self.max_undecided_rate = max_undecided_rate
         self.method: Baseline | None = (
-            None if dipo_config.method == "dipo" else baselines.get(dipo_config.method)
+            None if dipo_config.method == "dipo" else methods.get(dipo_config.method)
         )
         # Other methods log DiPO's view of their groups too, but get nothing added.
         self.dipo_config = (
@@ -101,7 +101,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         ]
 
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
-        """Experiences whose rows fill whole optimizer windows (window.py)."""
+        """Experiences whose rows fill whole optimizer windows (windows.py)."""
         experiences = super().make_experience_batch(rollout_samples)
         if self.dump_to is not None:
             dump_experiences(*self.dump_to, experiences)
@@ -269,7 +269,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
     def _divide_by_a_constant(self, experiences: list[Experience]) -> None:
         """Turn OpenRLHF's division by all action tokens into one by samples * token limit (Dr. GRPO).
 
-        Exact where the batch is one optimizer window, which recipe_checks.py requires.
+        Exact where the batch is one optimizer window, which checks.py requires.
         """
         tokens = sum(int(experience.action_mask.sum()) for experience in experiences)
         samples = sum(len(experience.index) for experience in experiences)

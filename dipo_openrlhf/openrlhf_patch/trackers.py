@@ -136,6 +136,6 @@ def _run_id(run_dir: Path) -> str:
 
 
 def _recipe_values(run_dir: Path) -> dict[str, Any]:
-    """The recipe as it was used; masked for runs of versions that refused fewer keys (recipe_secrets.py)."""
+    """The recipe as it was used; masked for runs of versions that refused fewer keys (no_secrets.py)."""
     path = run_dir / "recipe.yaml"
     return dict(mask_values(read_yaml(path))) if path.exists() else {}

@@ -1,7 +1,7 @@
 """DiPOTrainer: OpenRLHF's trainer with DiPO's experience maker, queue checkpoints and safe rotation.
 
 `PPOTrainer` is a Ray actor class and cannot be subclassed; its plain class can
-(`PPOTrainer.__ray_actor_class__`). `launch.py` wraps this one in `ray.remote` again and puts it in OpenRLHF's
+(`PPOTrainer.__ray_actor_class__`). `driver.py` wraps this one in `ray.remote` again and puts it in OpenRLHF's
 place.
 """
 
@@ -13,10 +13,10 @@ from openrlhf.trainer.ppo_trainer import PPOTrainer
 from transformers import set_seed
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, rollout_generator
+from dipo_openrlhf.openrlhf_patch.rollouts.refill import RefillGenerator, rollout_generator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.training import CLIENT_STATE_KEY, DiPOTraining
+from dipo_openrlhf.record.events import write_event
 
 Base: Any = PPOTrainer.__ray_actor_class__
 

@@ -17,13 +17,14 @@ from openrlhf.trainer.ppo_trainer_async import GenerateSamplesActor, PPOTrainerA
 from transformers import set_seed
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import left_over, staleness
-from dipo_openrlhf.openrlhf_patch.refill import refills
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state, set_rng_state
-from dipo_openrlhf.openrlhf_patch.rollout_queue import LEFT_OVER, Inbox, Luggage, Outbox
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
+from dipo_openrlhf.openrlhf_patch.rollouts import staleness
+from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import LEFT_OVER, Inbox, Luggage, Outbox
+from dipo_openrlhf.openrlhf_patch.rollouts.refill import refills
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.training import CLIENT_STATE_KEY, DiPOTraining
+from dipo_openrlhf.record.events import write_event
 
 GeneratorBase: Any = GenerateSamplesActor.__ray_actor_class__
 TrainingBase: Any = TrainingActor.__ray_actor_class__

@@ -10,17 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.checkpoints import weights_hash
 from dipo_eval.errors import UserError
+from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.lease import Sightings
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.algorithm.perplexity import NotFiniteError
-from dipo_openrlhf.events import write_event
-from dipo_openrlhf.openrlhf_patch import checkpoints, divergence, run_log, trackers
-from dipo_openrlhf.openrlhf_patch.engine_health import watch_engines
+from dipo_openrlhf.openrlhf_patch import trackers
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
+from dipo_openrlhf.openrlhf_patch.health import divergence
+from dipo_openrlhf.openrlhf_patch.health.engine import watch_engines
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.record import checkpoints, run_log
+from dipo_openrlhf.record.events import write_event
 
 logger = logging.getLogger(__name__)
 

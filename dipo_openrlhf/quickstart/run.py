@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.fire_rate import fire_summary
-from dipo_openrlhf.openrlhf_patch.checkpoints import whole_checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.recipe import Recipe, load_recipe
-from dipo_openrlhf.recipe_yaml import Setting
-from dipo_openrlhf.train import interrupted_message, train
+from dipo_openrlhf.algorithm.fire_rate import fire_summary
+from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.yaml_lines import Setting
+from dipo_openrlhf.record.checkpoints import whole_checkpoints
+from dipo_openrlhf.record.run_log import read_metrics
+from dipo_openrlhf.run.supervisor import interrupted_message, train
 
 if TYPE_CHECKING:
-    from dipo_eval.run import SuiteResult
+    from dipo_eval.runner.run import SuiteResult
 
 MODELS = {"tiny": "quickstart", "smollm2": "quickstart_smollm2"}  # choice -> recipe
 DATA_DIR = "DIPO_DATA_DIR"
@@ -205,8 +205,8 @@ def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> li
 
     What a watcher has evaluated is found and not made again.
     """
-    from dipo_eval.checkpoints import Checkpoint
-    from dipo_eval.run import evaluate
+    from dipo_eval.runner.run import evaluate
+    from dipo_eval.subject.checkpoints import Checkpoint
 
     found = [Checkpoint(start_model, "global_step0", 0)]
     for whole in whole_checkpoints(Path(recipe.get("ckpt.path"))):

@@ -16,8 +16,8 @@ import json
 import logging
 from typing import Any
 
-from dipo_eval.grading.call_strict import argument_refusal
-from dipo_eval.grading.calls import Language, calls_of, check_call_gold, grade_calls, language_of
+from dipo_eval.grading.calls.grade import Language, calls_of, check_call_gold, grade_calls, language_of
+from dipo_eval.grading.calls.strict import argument_refusal
 from dipo_eval.grading.verdict import Verdict
 from dipo_openrlhf.rewards import toolrl
 from dipo_openrlhf.rewards.responses import Scored, response_of, score_all

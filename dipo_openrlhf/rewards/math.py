@@ -11,7 +11,7 @@ import json
 import logging
 from typing import Any
 
-from dipo_eval.grading.math import grade_math
+from dipo_eval.grading.math.grade import grade_math
 from dipo_eval.grading.verdict import Verdict
 from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
 

@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dipo_eval.checkpoints import Checkpoint, default_run, find_checkpoints
 from dipo_eval.errors import UserError
-from dipo_eval.results import safe_name
+from dipo_eval.results.store import safe_name
+from dipo_eval.subject.checkpoints import Checkpoint, default_run, find_checkpoints
 
 if TYPE_CHECKING:
-    from dipo_eval.task import SuiteResult
+    from dipo_eval.runner.task import SuiteResult
 
 
 def eval_command(
@@ -111,7 +111,7 @@ def eval_command(
     try:
         if list_suites:
             from dipo_eval.harness.lm_eval import TASKS
-            from dipo_eval.suite_list import print_list
+            from dipo_eval.suites.listing import print_list
 
             print_list(console, data_dir, [name for name in (suites or "").split(",") if name])
             console.print(
@@ -129,7 +129,7 @@ def eval_command(
 
         harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
-        from dipo_eval.run import evaluate
+        from dipo_eval.runner.run import evaluate
 
         served = engine == "openai"
         found = evaluate(

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.algorithm import DipoConfig, methods
 
 
 def test_defaults_are_those_of_the_paper() -> None:
@@ -26,7 +26,7 @@ def test_round_trip_and_frozen() -> None:
         config.alpha = 1.0  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("method", ["dipo", *baselines.names()])
+@pytest.mark.parametrize("method", ["dipo", *methods.names()])
 def test_every_method_is_accepted(method: str) -> None:
     assert DipoConfig.from_dict({"method": method}).method == method
 

@@ -1,4 +1,4 @@
-"""The baselines: formulas by hand, and the registry."""
+"""The methods: formulas by hand, and the registry."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipo_openrlhf.algorithm import baselines, group_advantages
-from dipo_openrlhf.algorithm.baselines.cde import cde_advantages, cde_rewards, staircase
-from dipo_openrlhf.algorithm.baselines.dapo import dapo_advantages, kept_groups, overlong_penalty
-from dipo_openrlhf.algorithm.baselines.dr_grpo import dr_grpo_advantages
-from dipo_openrlhf.algorithm.baselines.entropy_advantage import entropy_advantages
-from dipo_openrlhf.algorithm.baselines.grpo import grpo_advantages
-from dipo_openrlhf.algorithm.baselines.rl_zvp import rl_zvp_advantages
+from dipo_openrlhf.algorithm import group_advantages, methods
 from dipo_openrlhf.algorithm.method import Rollout
+from dipo_openrlhf.algorithm.methods.cde import cde_advantages, cde_rewards, staircase
+from dipo_openrlhf.algorithm.methods.dapo import dapo_advantages, kept_groups, overlong_penalty
+from dipo_openrlhf.algorithm.methods.dr_grpo import dr_grpo_advantages
+from dipo_openrlhf.algorithm.methods.entropy_advantage import entropy_advantages
+from dipo_openrlhf.algorithm.methods.grpo import grpo_advantages
+from dipo_openrlhf.algorithm.methods.rl_zvp import rl_zvp_advantages
 
-NAMES = baselines.names()
+NAMES = methods.names()
 
 
 def test_the_registry_is_the_folder() -> None:
-    files = sorted(path.stem for path in Path(baselines.__file__).parent.glob("[a-z]*.py"))
+    files = sorted(path.stem for path in Path(methods.__file__).parent.glob("[a-z]*.py"))
     assert list(NAMES) == files
     assert set(NAMES) >= {"cde", "dapo", "dr_grpo", "entropy_advantage", "grpo", "rl_zvp"}
-    assert [baselines.get(name).name for name in NAMES] == list(NAMES)
+    assert [methods.get(name).name for name in NAMES] == list(NAMES)
     with pytest.raises(ValueError, match="did you mean 'rl_zvp'"):
-        baselines.get("rl-zvp")
+        methods.get("rl-zvp")
 
 
 def test_one_file_adds_one_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(baselines.__file__).with_name("grpo.py").read_text().replace('name="grpo"', 'name="mine"')
+    source = Path(methods.__file__).with_name("grpo.py").read_text().replace('name="grpo"', 'name="mine"')
     (tmp_path / "mine.py").write_text(source)
     (tmp_path / "_helper.py").write_text("")
-    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
-    assert baselines.names() == tuple(sorted((*NAMES, "mine")))
-    assert baselines.get("mine").name == "mine"
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    assert methods.names() == tuple(sorted((*NAMES, "mine")))
+    assert methods.get("mine").name == "mine"
 
 
 def test_clips_and_losses_are_those_of_the_papers() -> None:
     found = {
         name: (b.clip_low, b.clip_high, b.reduction, b.dynamic_sampling)
-        for name, b in ((name, baselines.get(name)) for name in NAMES)
+        for name, b in ((name, methods.get(name)) for name in NAMES)
     }
     assert found["grpo"] == (0.2, 0.2, "response_mean", False)
     assert found["dr_grpo"] == (0.2, 0.2, "constant", False)
@@ -56,7 +56,7 @@ def test_every_baseline_gives_token_advantages_on_action_tokens_alone(name: str)
     rewards = torch.tensor([[-1.0, 1, -1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]])
     entropy = torch.rand(3, 4, 5, generator=generator)
     log_ppl = torch.rand(3, 4, generator=generator)
-    found = baselines.get(name).advantages(Rollout(rewards, rewards > 0, mask, log_ppl, entropy, 0.0))
+    found = methods.get(name).advantages(Rollout(rewards, rewards > 0, mask, log_ppl, entropy, 0.0))
     assert found.shape == (3, 4, 5)
     assert (found[~mask] == 0).all()
     assert (found[0][mask[0]] != 0).all()
@@ -66,9 +66,9 @@ def test_every_baseline_gives_token_advantages_on_action_tokens_alone(name: str)
 def test_a_missing_entropy_is_an_error() -> None:
     rollout = Rollout(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 2))
     for name in NAMES:
-        if baselines.get(name).needs_entropy:
+        if methods.get(name).needs_entropy:
             with pytest.raises(ValueError, match="token_entropy is missing"):
-                baselines.get(name).advantages(rollout)
+                methods.get(name).advantages(rollout)
 
 
 def test_group_relative_ones_by_hand() -> None:

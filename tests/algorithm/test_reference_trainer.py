@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, baselines
+from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, methods
 from dipo_openrlhf.algorithm.reference import (
     ReferenceConfig,
     _join,
@@ -112,8 +112,8 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
 
 
 def test_alpha_zero_is_dapo_without_dynamic_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
-    dapo = dataclasses.replace(baselines.get("dapo"), dynamic_sampling=False)
-    monkeypatch.setattr(baselines, "get", lambda name: dapo)
+    dapo = dataclasses.replace(methods.get("dapo"), dynamic_sampling=False)
+    monkeypatch.setattr(methods, "get", lambda name: dapo)
     weights = []
     for dipo in ({"alpha": 0.0, "psd": False}, {"method": "dapo"}, {"psd": False}):
         model = tiny_model()
@@ -134,7 +134,7 @@ def test_extreme_groups_alone_train_by_the_reallocation_alone(alpha: float) -> N
     assert all(log["dipo/fired_hard"] == 4 for log in logs)
 
 
-@pytest.mark.parametrize("method", ["dipo", *baselines.names()])
+@pytest.mark.parametrize("method", ["dipo", *methods.names()])
 def test_every_method_learns_a_token(method: str) -> None:
     config = settings(dipo={"method": method}, steps=25, lr=8e-3, max_new_tokens=4)
     logs = list(train(tiny_model(), PROMPTS, says_two, config))

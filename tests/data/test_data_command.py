@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
-from dipo_eval.progress import Reporter
+from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.data import get_dataset
 from dipo_openrlhf.data.prepare import Options, place_of, prepare
@@ -71,7 +71,7 @@ def test_suite_problems_are_dropped_and_listed_with_what_they_met(folder, write)
 
 
 def test_generated_prompts_meet_the_control_suite_of_the_evaluations_seed(folder, write):
-    from dipo_eval.arithmetic import problems
+    from dipo_eval.suites.arithmetic_problems import problems
 
     stolen = problems("test", 500, 7, unique_formulas=True)[0]
     rows = [row(1), row(2, stolen.question, stolen.answer)]

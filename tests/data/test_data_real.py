@@ -42,7 +42,7 @@ def suites():
 
 @pytest.fixture
 def prepared(suites, tmp_path, monkeypatch):
-    from dipo_eval.progress import Reporter
+    from dipo_eval.runner.progress import Reporter
     from dipo_openrlhf.data import prepare as module
 
     monkeypatch.setattr(module, "read_suites", lambda *ignored: suites)

@@ -12,14 +12,14 @@ from datasets import load_dataset
 from openrlhf.datasets import PromptDataset
 
 from dipo_eval.errors import UserError
-from dipo_eval.progress import Reporter
+from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data import all_datasets, get_dataset
 from dipo_openrlhf.data.base import TEMPLATES
 from dipo_openrlhf.data.golds import gold_problem, gold_response
 from dipo_openrlhf.data.prepare import Options, prepare
-from dipo_openrlhf.openrlhf_patch.preflight import check_data_file
 from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
-from dipo_openrlhf.recipe_methods import REWARDS as REWARD_FILES
+from dipo_openrlhf.recipe.defaults import REWARDS as REWARD_FILES
+from dipo_openrlhf.recipe.preflight import check_data_file
 from dipo_openrlhf.rewards import function_call, math
 
 REWARDS = {"math": math.reward_func, "function_call": function_call.reward_func}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipo_openrlhf.data.words import OverlapIndex, in_order, key, numbers, without_figures, words
+from dipo_openrlhf.data.word_ngrams import OverlapIndex, in_order, key, numbers, without_figures, words
 
 TEXTS = st.lists(st.sampled_from("abc"), max_size=24)
 

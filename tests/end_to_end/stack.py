@@ -20,8 +20,8 @@ import torch
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.data.arithmetic import write_prompts
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.processes import processes_of
+from dipo_openrlhf.record.processes import processes_of
+from dipo_openrlhf.record.run_log import read_metrics
 
 MARK = "DIPO_TEST_MARK"
 EVALUATE = [

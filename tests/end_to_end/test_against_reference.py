@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue
 from dipo_openrlhf.algorithm.reference import Batch, ReferenceConfig, learn, new_optimizer, score_tokens
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, dipo_advantages, sequence_log_ppl
 from dipo_openrlhf.algorithm.reference import score_tokens
-from dipo_openrlhf.events import read_events
-from dipo_openrlhf.openrlhf_patch import checkpoints, left_over
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -7,9 +7,9 @@ import math
 import pytest
 from stack import Dipo, write_recipe
 
-from dipo_eval.finite_weights import first_not_finite
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_eval.subject.finite_weights import first_not_finite
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from stack import Dipo, check_equal_rollouts, check_equal_steps, rollouts, run_dipo, wait_until, write_recipe
 
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(1800)]
 

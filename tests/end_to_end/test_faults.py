@@ -12,9 +12,9 @@ import psutil
 import pytest
 from stack import EVALUATE, Dipo, run_dipo, wait_until, write_recipe
 
-from dipo_openrlhf.events import read_events
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

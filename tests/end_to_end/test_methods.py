@@ -6,8 +6,8 @@ import pytest
 import torch
 from stack import check_metrics_follow, run_dipo, write_recipe
 
-from dipo_openrlhf.algorithm import DipoConfig, baselines
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.algorithm import DipoConfig, methods
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
@@ -15,7 +15,7 @@ IN_EVERY_RUN = "rl_zvp"  # needs the extended forward; the others differ from it
 
 
 def method_parameters() -> list:
-    names = baselines.names()
+    names = methods.names()
     return [pytest.param(n, marks=() if n == IN_EVERY_RUN else pytest.mark.slow) for n in names]
 
 
@@ -30,7 +30,7 @@ def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
     assert moved  # a step whose groups are all extreme has no gradient, with most methods
     parts = torch.load(run_dir / "experiences" / f"step_{moved[0]}.pt", weights_only=True)
     assert sum((part["advantages"] * part["action_mask"]).abs().sum() for part in parts) > 0
-    if baselines.get(method).needs_entropy:
+    if methods.get(method).needs_entropy:
         assert _tokens_of_a_response_differ(parts)
 
 

@@ -15,8 +15,8 @@ from slurm_cluster import Slurm, missing, slurm_cluster
 from stack import rollouts, write_recipe
 from two_nodes import poll
 
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [
     pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000),

@@ -15,11 +15,11 @@ import pytest
 from stack import Dipo, write_recipe
 from two_nodes import HEAD, WORKER, Cluster, poll, two_nodes
 
-from dipo_eval.results import read_result
+from dipo_eval.results.store import read_result
 from dipo_openrlhf.data.arithmetic import write_prompts
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.processes import RUN_ID
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.processes import RUN_ID
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000)]
 

@@ -20,13 +20,13 @@ from stack import (
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dipo_eval.checkpoints import weights_hash
-from dipo_eval.results import read_result, read_samples
+from dipo_eval.results.store import read_result, read_samples
+from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.best import choosing_items
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.openrlhf_patch import checkpoints
-from dipo_openrlhf.openrlhf_patch.run_log import read_metrics
-from dipo_openrlhf.prompts_hash import prompts_hash
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.prompts_hash import prompts_hash
+from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 from stack import MARK
 
-from dipo_openrlhf.processes import processes_of
+from dipo_openrlhf.record.processes import processes_of
 
 HEAD, WORKER = "127.0.0.2", "127.0.0.3"
 START_LIMIT = 240  # seconds for one `ray start`

@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from dipo_eval.bfcl_eval_worker import official_verdict
-from dipo_eval.grading.call_language import SINGLE_TURN, Language, language_of
+from dipo_eval.grading.calls.language import SINGLE_TURN, Language, language_of
+from dipo_eval.harness.bfcl_eval_worker import official_verdict
 
 GRADED = tuple(category for category in SINGLE_TURN if "relevance" not in category)
 JSON_VALUES = [None, True, False, 0, 1, -1, 2.5, "", "x", [], [1], ["a"], {}, {"a": 1}, [[1]], [{"a": "b"}]]

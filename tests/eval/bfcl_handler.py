@@ -14,7 +14,7 @@ import sys
 import types
 from typing import Any
 
-from dipo_eval.grading import bfcl
+from dipo_eval.grading.calls import bfcl
 
 Asked = list[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dipo_eval.grading import bfcl
+from dipo_eval.grading.calls import bfcl
 
 Turns = list[list[list[str] | str]]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code import CodeGrader
-from dipo_eval.grading.code_env import DATASETS, evalplus_python
+from dipo_eval.grading.code.environment import DATASETS, evalplus_python
+from dipo_eval.grading.code.grade import CodeGrader
 
 
 def data_dir() -> Path:

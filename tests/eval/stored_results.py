@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.metrics import counts_from_samples, metrics_from_samples
+from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 
 SETTINGS: dict[str, Any] = {
     "engine": "vllm", "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 64, "max_model_len": None,

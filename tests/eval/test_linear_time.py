@@ -21,26 +21,26 @@ import dipo_openrlhf.rewards.math as math_reward
 from dipo_eval import linear
 from dipo_eval.board.embed import safe_json
 from dipo_eval.board.samples import cut
+from dipo_eval.board.visible import visible
 from dipo_eval.grading import grade_calls, grade_math
-from dipo_eval.grading.call_convert import MAX_CHARS as MAX_CONVERTED
-from dipo_eval.grading.call_convert import convert_java, convert_javascript
-from dipo_eval.grading.call_literals import MAX_CHARS as MAX_LITERAL
-from dipo_eval.grading.call_literals import read_literal
-from dipo_eval.grading.call_steps import native_calls, step_calls
-from dipo_eval.grading.call_strict import same_text
-from dipo_eval.grading.call_text import MAX_CHARS as MAX_CALLS
-from dipo_eval.grading.call_text import answer_text
-from dipo_eval.grading.calls import calls_of
-from dipo_eval.grading.code_extract import extract_code
-from dipo_eval.grading.compare import compare_answers
-from dipo_eval.grading.conversation import grade_conversation
-from dipo_eval.grading.extract import extract_answer
-from dipo_eval.grading.normalize import MAX_ANSWER_CHARS
-from dipo_eval.grading.pool import GradingPool
-from dipo_eval.metrics import metrics_from_samples
+from dipo_eval.grading.calls.conversation import grade_conversation
+from dipo_eval.grading.calls.convert import MAX_CHARS as MAX_CONVERTED
+from dipo_eval.grading.calls.convert import convert_java, convert_javascript
+from dipo_eval.grading.calls.grade import calls_of
+from dipo_eval.grading.calls.literals import MAX_CHARS as MAX_LITERAL
+from dipo_eval.grading.calls.literals import read_literal
+from dipo_eval.grading.calls.steps import native_calls, step_calls
+from dipo_eval.grading.calls.strict import same_text
+from dipo_eval.grading.calls.text import MAX_CHARS as MAX_CALLS
+from dipo_eval.grading.calls.text import answer_text
+from dipo_eval.grading.code.extract import extract_code
+from dipo_eval.grading.math.compare import compare_answers
+from dipo_eval.grading.math.extract import extract_answer
+from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS
+from dipo_eval.grading.workers.pool import GradingPool
+from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.suites.base import Item
 from dipo_eval.suites.user import grade_exact
-from dipo_eval.visible import visible
 from dipo_openrlhf.rewards.responses import response_of
 from dipo_openrlhf.rewards.toolrl import format_score, tagged_calls
 
@@ -281,26 +281,26 @@ def test_halves_of_characters_are_read():
 # Modules that use Python's own expressions and never see what a model wrote.
 _NO_MODEL_TEXT = {
     "dipo_eval/board/export.py": "names and numbers of a table",
-    "dipo_eval/checkpoints.py": "names of folders",
+    "dipo_eval/subject/checkpoints.py": "names of folders",
     "dipo_eval/export/every_eval_ever.py": "names of models",
     "dipo_eval/export/lm_eval.py": "names of models",
     "dipo_eval/export/source.py": "our own intervals",
-    "dipo_eval/results.py": "names of models",
+    "dipo_eval/results/store.py": "names of models",
     "dipo_eval/watch/marker.py": "names of folders",
     "dipo_eval/secrets/file.py": "names of variables",
     "dipo_eval/secrets/names.py": "names of variables and keys",
     "dipo_eval/secrets/urls.py": "messages and settings; every repetition is bounded",
     "dipo_eval/secrets/values.py": "values of variables; every repetition is bounded",
-    "dipo_openrlhf/launchers/upload_content.py": "a user's files, looked through in parts",
-    "dipo_openrlhf/launchers/upload_names.py": "names of files",
+    "dipo_openrlhf/launchers/upload/content.py": "a user's files, looked through in parts",
+    "dipo_openrlhf/launchers/upload/names.py": "names of files",
     "dipo_openrlhf/data/toolrl.py": "a published data set",
-    "dipo_openrlhf/data/words.py": "training prompts and benchmarks",
+    "dipo_openrlhf/data/word_ngrams.py": "training prompts and benchmarks",
     "dipo_openrlhf/launchers/kuberay.py": "names of runs",
     "dipo_openrlhf/launchers/slurm.py": "names of runs, a user's options",
-    "dipo_openrlhf/openrlhf_patch/checkpoints.py": "names of folders",
+    "dipo_openrlhf/record/checkpoints.py": "names of folders",
     "dipo_openrlhf/openrlhf_patch/failures.py": "messages of Ray and torch",
     "dipo_eval/yaml_file.py": "a user's YAML",
-    "dipo_openrlhf/recipe_values.py": "a user's paths",
+    "dipo_openrlhf/recipe/openrlhf_args.py": "a user's paths",
 }
 _HARMLESS = {"ASCII", "DOTALL", "IGNORECASE", "MULTILINE", "VERBOSE", "Pattern", "Match", "escape"}
 _HOMES = {"dipo_eval/linear.py"}

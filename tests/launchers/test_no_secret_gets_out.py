@@ -20,8 +20,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from dipo_eval.checkpoints import Checkpoint
-from dipo_eval.run import evaluate
+from dipo_eval.runner.run import evaluate
+from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_openrlhf.cli import app
 
 SUBMIT = {

@@ -21,8 +21,8 @@ from dipo_openrlhf.launchers.ready import main as ready_main
 from dipo_openrlhf.launchers.ready import wait_until_ready
 from dipo_openrlhf.launchers.request import make_request
 from dipo_openrlhf.launchers.run_or_resume import train_arguments
-from dipo_openrlhf.openrlhf_patch.checkpoints import mark_complete
-from dipo_openrlhf.recipe import load_recipe
+from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.record.checkpoints import mark_complete
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
 SCHEMA = json.loads((Path(__file__).parent / "rayjob_schema.json").read_text())

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
-from dipo_openrlhf.launchers import ray_jobs, upload
+from dipo_openrlhf.launchers import ray_jobs
 from dipo_openrlhf.launchers.commands import why
 from dipo_openrlhf.launchers.request import make_request
+from dipo_openrlhf.launchers.upload import stage as upload
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
 ADDRESS = "http://127.0.0.1:8265"

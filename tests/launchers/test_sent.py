@@ -35,7 +35,7 @@ def test_nothing_that_is_sent_or_printed_holds_the_key(project, server):
         for name in package.namelist():
             assert KEY.encode() not in package.read(name), name
             names.add(name)
-    assert {"tiny.yaml", "prompts.jsonl", "dipo_openrlhf/cli.py", "dipo_eval/run.py"} <= names
+    assert {"tiny.yaml", "prompts.jsonl", "dipo_openrlhf/cli.py", "dipo_eval/runner/run.py"} <= names
     assert ".env" not in names
 
 

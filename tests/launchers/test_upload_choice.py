@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.launchers import upload_choice
-from dipo_openrlhf.launchers.upload_choice import choose
+from dipo_openrlhf.launchers.upload import choice as upload_choice
+from dipo_openrlhf.launchers.upload.choice import choose
 
 TRAVEL = (
     "reward.py", "deep/er/tool.py", "auth/login.py", "token.py", "recipe.yaml", "setup.cfg", "run.sh", "chat.jinja",

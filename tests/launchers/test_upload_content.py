@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.launchers import upload
-from dipo_openrlhf.launchers.upload_content import find_key
+from dipo_openrlhf.launchers.upload import stage as upload
+from dipo_openrlhf.launchers.upload.content import find_key
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,6 +12,6 @@ os.environ.setdefault("DIPO_CPU", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
-from dipo_openrlhf.openrlhf_patch import cpu
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 
 cpu.install()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dipo_openrlhf.events import read_events
+from dipo_openrlhf.record.events import read_events
 
 
 def told_death(run_dir: Path, exits: list[int], limit: float = 60) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from packaging.requirements import Requirement
 
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.file import SECRETS_FILE
-from dipo_openrlhf.events import read_events
-from dipo_openrlhf.openrlhf_patch import cluster, launch
-from dipo_openrlhf.processes import RUN_ID
+from dipo_openrlhf.openrlhf_patch import cluster
+from dipo_openrlhf.openrlhf_patch import driver as launch
+from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.processes import RUN_ID
 
 KEY = "feedface" * 5  # of no account
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from dipo_openrlhf.openrlhf_patch import cpu
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 
 
 @pytest.mark.parametrize("module", sorted({change.module for change in cpu.CHANGES}))
@@ -75,7 +75,7 @@ def test_packed_weights_are_off():
 
 _PEER = """
 import sys, torch
-from dipo_openrlhf.openrlhf_patch.gloo_sync import init_gloo_group
+from dipo_openrlhf.openrlhf_patch.cpu.gloo_sync import init_gloo_group
 port, rank = int(sys.argv[1]), int(sys.argv[2])
 group = init_gloo_group("127.0.0.1", port, rank, 2, None)
 weight = torch.arange(6.0).reshape(2, 3) if rank == 0 else torch.zeros(2, 3)

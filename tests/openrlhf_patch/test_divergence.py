@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.openrlhf_patch import checkpoints, divergence
 from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
+from dipo_openrlhf.openrlhf_patch.health import divergence
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
+from dipo_openrlhf.record import checkpoints
 
 FINE = {"policy_loss": 0.1, "actor_grad_norm": 2.0, "dipo/threshold_ppl": math.nan, "reward": 1.0}
 
@@ -50,12 +51,12 @@ def test_fp16_skips_updates_to_find_its_loss_scale_and_may_not_lose_its_weights(
 # DeepSpeed itself with OpenRLHF's configuration, one rank: a step, and one with a finite loss whose gradients are not.
 DIVERGES = """
 import os, sys
-from dipo_openrlhf.openrlhf_patch import cpu
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 os.environ.update(cpu.environment(1))
 cpu.install()
 import deepspeed, json, torch
 from openrlhf.utils.deepspeed.deepspeed_utils import get_train_ds_config
-from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
+from dipo_openrlhf.openrlhf_patch.health.divergence import lost_updates
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
 deepspeed.init_distributed("gloo")
 class Model(torch.nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipo_openrlhf.algorithm import DipoConfig, baselines
+from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.algorithm.method import Rollout
 from dipo_openrlhf.algorithm.reference import clipped_loss
 from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_experience_maker import GROUP, batch, by_row, maker, separated
 
-OWN = [name for name in baselines.names() if not baselines.get(name).is_openrlhfs]
-OPENRLHFS = [name for name in baselines.names() if baselines.get(name).is_openrlhfs]
+OWN = [name for name in methods.names() if not methods.get(name).is_openrlhfs]
+OPENRLHFS = [name for name in methods.names() if methods.get(name).is_openrlhfs]
 
 
 def entropies(experiences) -> list[torch.Tensor]:
@@ -43,7 +43,7 @@ def test_advantages_are_those_of_the_method_s_file(name, shuffle):
     subject.progress = 0.6
     subject._entropies = list(given)
     order = torch.tensor(list(itertools.chain.from_iterable(e.index for e in experiences)))
-    method = baselines.get(name)
+    method = methods.get(name)
     expected = method.advantages(
         Rollout(
             rewards=scores,
@@ -66,15 +66,13 @@ def test_advantages_are_those_of_the_method_s_file(name, shuffle):
 def test_openrlhf_s_own_methods_are_bit_for_bit_its_own(name):
     scores, log_ppl = separated()
     plain_maker = maker(None)
-    plain_maker.args.algo.advantage.estimator = plain_maker.advantage_estimator = baselines.get(
-        name
-    ).estimator
+    plain_maker.args.algo.advantage.estimator = plain_maker.advantage_estimator = methods.get(name).estimator
     plain = by_row(plain_maker.compute_advantages_and_returns(batch(scores, log_ppl)), "advantages")
     subject = maker(DipoConfig(method=name))
-    subject.args.algo.advantage.estimator = subject.advantage_estimator = baselines.get(name).estimator
+    subject.args.algo.advantage.estimator = subject.advantage_estimator = methods.get(name).estimator
     experiences = subject.compute_advantages_and_returns(batch(scores, log_ppl))
     found = by_row(experiences, "advantages")
-    if baselines.get(name).reduction == "constant":
+    if methods.get(name).reduction == "constant":
         mask = by_row(experiences, "action_mask")
         factor = int(mask.sum()) / (mask.shape[0] * subject.args.rollout.max_new_tokens)
         torch.testing.assert_close(found, plain * factor)

@@ -11,9 +11,9 @@ import ray
 import torch
 from vllm import SamplingParams
 
-from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.ordered_rollouts import OrderedGenerator
+from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
+from dipo_openrlhf.openrlhf_patch.rollouts.ordered import OrderedGenerator
 from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
 
 GROUP = 2

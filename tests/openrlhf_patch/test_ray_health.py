@@ -9,9 +9,9 @@ from pathlib import Path
 import ray
 from deaths import told_death
 
-from dipo_openrlhf.events import read_events
-from dipo_openrlhf.openrlhf_patch.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.ray_health import own_node, watch_ray
+from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
+from dipo_openrlhf.openrlhf_patch.health.ray import own_node, watch_ray
+from dipo_openrlhf.record.events import read_events
 
 
 def test_a_raylet_that_is_killed_ends_the_driver_with_the_cause(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.openrlhf_patch import left_over, staleness
-from dipo_openrlhf.openrlhf_patch.rollout_queue import KEY, Inbox, Luggage, Outbox
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
+from dipo_openrlhf.openrlhf_patch.rollouts import staleness
+from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import KEY, Inbox, Luggage, Outbox
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOGenerator, DiPOTrainerAsync, DiPOTrainingActor
 

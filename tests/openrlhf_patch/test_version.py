@@ -7,7 +7,7 @@ import importlib.metadata
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.openrlhf_patch import version
+from dipo_openrlhf.openrlhf_patch import overrides as version
 
 
 def test_the_installed_release_is_the_one_that_was_checked():

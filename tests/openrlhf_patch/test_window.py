@@ -10,7 +10,7 @@ from openrlhf.models.loss import PolicyLoss
 from openrlhf.trainer.ppo_utils.experience import Experience, balance_experiences
 from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
 
-from dipo_openrlhf.openrlhf_patch.window import choose, fill_windows, sample_means, window_rows
+from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means, window_rows
 
 ACTIONS = 10
 

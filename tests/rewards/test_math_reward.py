@@ -121,7 +121,7 @@ def test_undecided_scores_zero_and_is_counted() -> None:
 
 
 def test_a_timeout_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dipo_eval.grading.math as grading
+    import dipo_eval.grading.math.grade as grading
 
     monkeypatch.setitem(grading.grade_math.__kwdefaults__, "limit_s", 1.0)
     logs = one("\\boxed{\\int_0^1 9^{9^{9}} dx}", "5")["extra_logs"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from dipo_eval.board.load import Result
-from dipo_eval.comparable import differences as settings_apart
-from dipo_eval.comparable import refusal
+from dipo_eval.results.comparable import differences as settings_apart
+from dipo_eval.results.comparable import refusal
 from dipo_eval.statistics import Moments, paired_difference, paired_interval
 
 Flips = dict[str, str]
@@ -36,7 +36,7 @@ class Difference:
 
 
 def apart(candidate: Result, baseline: Result) -> str:
-    """Why two results cannot be compared, in words (dipo_eval.comparable); empty where they can."""
+    """Why two results cannot be compared, in words (dipo_eval.results.comparable); empty where they can."""
     if candidate.made == baseline.made:
         return ""
     return refusal(settings_apart(candidate.made, baseline.made))

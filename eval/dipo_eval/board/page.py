@@ -33,9 +33,9 @@ from dipo_eval.board.runlog import RunLog
 from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
 from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence
-from dipo_eval.comparable import Made
 from dipo_eval.errors import UserError
-from dipo_eval.results import write_atomic
+from dipo_eval.results.comparable import Made
+from dipo_eval.results.store import write_atomic
 from dipo_eval.secrets.masking import mask_values
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.bounded_file import MAX_LINE
-from dipo_eval.results import open_samples, sample_lines, samples_file
-from dipo_eval.stored_checks import MOST, STATUSES, parse_row
+from dipo_eval.results.bounded_file import MAX_LINE
+from dipo_eval.results.store import open_samples, sample_lines, samples_file
+from dipo_eval.results.stored_checks import MOST, STATUSES, parse_row
 
 LARGEST = 1e100
 """A number above this is none that can be drawn: sums and squares of it would be infinite."""

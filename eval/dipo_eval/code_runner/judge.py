@@ -1,4 +1,4 @@
-"""The process behind one worker of dipo_eval.grading.code: one JSON line in, one or two JSON lines out.
+"""The process behind one worker of dipo_eval.grading.code.grade: one JSON line in, one or two JSON lines out.
 
 Started in evalplus's environment. It holds the problems and expected results, has solutions run by its zygote in
 jails, and has what they returned compared in other jails. It reads neither the solutions nor their results itself:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dipo_eval.bfcl_overall import overall_scores
-from dipo_eval.grading.call_language import SINGLE_TURN
+from dipo_eval.grading.calls.language import SINGLE_TURN
 from dipo_eval.harness.base import (
     Advance,
     Harness,
@@ -16,7 +15,8 @@ from dipo_eval.harness.base import (
     installed_version,
     mean,
 )
-from dipo_eval.second_grader import second_grader
+from dipo_eval.harness.second_grader import second_grader
+from dipo_eval.suites.bfcl.overall import overall_scores
 
 NAME = "bfcl-eval"
 _SCORE = "accuracy"

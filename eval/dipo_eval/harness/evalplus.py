@@ -9,9 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dipo_eval.asked_process import AskedProcess, Program
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code_env import (
+from dipo_eval.grading.code.environment import (
     DATASETS,
     EVALPLUS_VERSION,
     cache_dir,
@@ -20,6 +19,7 @@ from dipo_eval.grading.code_env import (
     evalplus_python,
     sandbox_walls,
 )
+from dipo_eval.grading.workers.asked_process import AskedProcess, Program
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
 
 NAME = "evalplus"

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.asked_process import AskedProcess, Program
 from dipo_eval.errors import UserError
+from dipo_eval.grading.workers.asked_process import AskedProcess, Program
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
 from dipo_eval.harness.base import installed_version as _installed
 
 NAME = "lm-eval"
-TASKS = Path(__file__).resolve().parent.parent / "lm_eval_tasks"
+TASKS = Path(__file__).resolve().parent / "lm_eval_tasks"
 LIMIT_S = 10.0
 _SUM_LIMIT_S = 120.0
 _SETTINGS = {"memory_bytes": 4 * 1024**3, "tasks": str(TASKS)}

@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore, mean
-from dipo_eval.results import read_samples, write_atomic
-from dipo_eval.stored_checks import parse_json
+from dipo_eval.results.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.results.store import read_samples, write_atomic
+from dipo_eval.results.stored_checks import parse_json
 
 SCHEMA = 1
 _Key = tuple[str, int]
@@ -135,7 +135,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 @lru_cache
 def _code_sha256() -> str:
     """Of this package and of the tasks: scores that other code of ours asked for are made again."""
-    folders = (Path(__file__).parent, Path(__file__).parent.parent / "lm_eval_tasks")
+    folders = (Path(__file__).parent, Path(__file__).parent / "lm_eval_tasks")
     digest = hashlib.sha256()
     for path in sorted(file for folder in folders for file in folder.glob("*.[py][ya]*")):
         digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.dialogue import Dialogue
 from dipo_eval.grading import Verdict
+from dipo_eval.runner.dialogue import Dialogue
 from dipo_eval.suites.data_file import DataFile
 
 Gold = str | list[str] | list[dict[str, Any]] | list[list[str]]

@@ -7,8 +7,8 @@ whose chat template takes no tools is refused before it is loaded.
 
 from __future__ import annotations
 
-from dipo_eval.bfcl_items import SUITE_METRIC, as_conversation, grade, load, overall, source
 from dipo_eval.suites.base import Suite
+from dipo_eval.suites.bfcl.items import SUITE_METRIC, as_conversation, grade, load, overall, source
 
 SUITE = Suite(
     name="bfcl-native",

@@ -6,9 +6,9 @@ import json
 from functools import partial
 from pathlib import Path
 
-from dipo_eval.grading.code import grade_code
-from dipo_eval.grading.code_env import data_path, evalplus_python
-from dipo_eval.grading.code_extract import extract_code
+from dipo_eval.grading.code.environment import data_path, evalplus_python
+from dipo_eval.grading.code.extract import extract_code
+from dipo_eval.grading.code.grade import grade_code
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.math_file import take

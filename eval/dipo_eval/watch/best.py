@@ -15,10 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.comparable import Made, differences, made_with
 from dipo_eval.errors import UserError
-from dipo_eval.metrics import metrics_from_samples
-from dipo_eval.results import read_samples, suite_folder
+from dipo_eval.results.comparable import Made, differences, made_with
+from dipo_eval.results.store import read_samples, suite_folder
+from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.watch.marker import BEST, Marked, read_json, whole_checkpoints, write_json
 from dipo_eval.watch.plan import Plan, found_results
 
@@ -61,7 +61,7 @@ def score(results: dict[str, dict[str, Any]], rule: BestRule) -> dict[str, Any] 
 def mark_best(ckpt_path: Path, plan: Plan, rule: BestRule) -> Best | None:
     """Mark the best of the checkpoints that are on disk and evaluated; of equals, the earliest.
 
-    Only those count whose results can be compared with the newest one's (dipo_eval.comparable): the best of another
+    Only those count whose results can be compared with the newest one's (results.comparable): the best of another
     engine or chat template is not the best model. The new mark is written before an older one goes: whoever prunes finds
     at least one at any time.
     """

@@ -118,8 +118,8 @@ def _read_line() -> bytes:
 
 
 def _run(task: dict[str, Any]) -> None:
-    from dipo_eval.checkpoints import Checkpoint
-    from dipo_eval.run import evaluate
+    from dipo_eval.runner.run import evaluate
+    from dipo_eval.subject.checkpoints import Checkpoint
 
     options = dict(task["options"])
     data_dir = options.pop("data_dir")

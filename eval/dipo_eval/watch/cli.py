@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dipo_eval.checkpoints import default_run
 from dipo_eval.errors import UserError
-from dipo_eval.results import safe_name
+from dipo_eval.results.store import safe_name
+from dipo_eval.subject.checkpoints import default_run
 from dipo_eval.watch.backlog import ORDERS
 from dipo_eval.watch.best import BestRule
 from dipo_eval.watch.lease import STALE_AFTER

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.bounded_file import MAX_MARKER, open_regular
+from dipo_eval.results.bounded_file import MAX_MARKER, open_regular
 
 STALE_AFTER = 60.0  # seconds without a beat; a beat comes every fifth of that
 BEATS = 5

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dipo_eval.checkpoints import weights_hash
+from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch import lease as leases
 from dipo_eval.watch.backlog import Order, chosen, ordered
 from dipo_eval.watch.best import BestRule, mark_best, score

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.bounded_file import MAX_MARKER, read_limited
-from dipo_eval.results import write_atomic
-from dipo_eval.stored_checks import parse_json
+from dipo_eval.results.bounded_file import MAX_MARKER, read_limited
+from dipo_eval.results.store import write_atomic
+from dipo_eval.results.stored_checks import parse_json
 
 MARKER = "COMPLETE.json"
 LEASE = "EVALUATING"
@@ -38,7 +38,7 @@ class Marked:
 
     @property
     def name(self) -> str:
-        """Its name in the results: that of dipo_eval.checkpoints."""
+        """Its name in the results: that of dipo_eval.subject.checkpoints."""
         return self.hf_path.name.removesuffix("_hf")
 
     @property

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.checkpoints import generation_hash
-from dipo_eval.identity import engine_version
-from dipo_eval.provenance import suite_hash
-from dipo_eval.results import read_result, suite_folder
+from dipo_eval.results.store import read_result, suite_folder
+from dipo_eval.runner.provenance import suite_hash
+from dipo_eval.subject.checkpoints import generation_hash
+from dipo_eval.subject.identity import engine_version
 from dipo_eval.suites import get_suites
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """The options of dipo_eval.run.evaluate that are the same for all checkpoints."""
+    """The options of dipo_eval.runner.run.evaluate that are the same for all checkpoints."""
 
     engine: str = "vllm"
     samples: int = 1

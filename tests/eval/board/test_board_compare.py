@@ -23,7 +23,7 @@ from dipo_eval.board.leaderboard import all_differences, duels, headlines, rows
 from dipo_eval.board.load import Result, load_results
 from dipo_eval.board.page import write_board
 from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
-from dipo_eval.metrics import metrics_from_samples
+from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.statistics import paired_difference
 
 Writer = Callable[..., Path]

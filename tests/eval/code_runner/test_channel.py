@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.grading.code import CodeGrader
+from dipo_eval.grading.code.grade import CodeGrader
 
 helpers = runpy.run_path(str(Path(__file__).parents[1] / "code_helpers.py"))
 COUNT = 100_000

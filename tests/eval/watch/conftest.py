@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.checkpoints import weights_hash
+from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.best import BestRule
 from dipo_eval.watch.loop import WatchOptions
 from dipo_eval.watch.marker import MARKER, write_json

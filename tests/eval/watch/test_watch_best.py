@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dipo_eval.checkpoints import generation_hash
-from dipo_eval.identity import engine_version
-from dipo_eval.metrics import metrics_from_samples
-from dipo_eval.results import load_result, suite_folder, write_suite
+from dipo_eval.results.store import load_result, suite_folder, write_suite
+from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.statistics import wilson
+from dipo_eval.subject.checkpoints import generation_hash
+from dipo_eval.subject.identity import engine_version
 from dipo_eval.watch.best import Best, BestRule, choosing_items, mark_best, score
 from dipo_eval.watch.loop import WatchOptions
 from dipo_eval.watch.marker import BEST, MARKER, read_json

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.results import read_result
+from dipo_eval.results.store import read_result
 from dipo_eval.watch.lease import Sightings, acquire, tail
 from dipo_eval.watch.loop import WatchOptions, watch
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, read_json, training_ended
 from dipo_eval.watch.plan import EvalOptions, make_plan
-from dipo_openrlhf.processes import processes_of
+from dipo_openrlhf.record.processes import processes_of
 
 SUITE = "arithmetic-control"
 MARK = "DIPO_WATCH_TEST"

@@ -1,0 +1,173 @@
+"""`dipo data`: prompts to train on, from the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dipo_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dipo_openrlhf.data import Dataset
+    from dipo_openrlhf.data.prepare import Outcome
+
+
+def data_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.", show_default=False),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's.",
+            show_default=False,
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of --limit, --split and generated prompts.")] = 0,
+    split: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id."),
+    ] = 0.0,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="boxed (the suites' own instruction), plain, dapo, or a text that holds {question}. "
+            "Default: boxed, for arithmetic and toolrl plain.",
+            show_default=False,
+        ),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A suite of your own (.yaml, .py) to compare with; several times.", show_default=False
+        ),
+    ] = None,
+    suite_seed: Annotated[
+        int, typer.Option(help="Your evaluation's --seed: arithmetic-control is generated from it.")
+    ] = 0,
+    ngram: Annotated[int, typer.Option(min=2, help="Words in an n-gram.")] = 8,
+    share: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="A hit: more of a suite problem's words than this in n-grams."),
+    ] = 0.5,
+    drop_wording: Annotated[
+        bool, typer.Option("--drop-wording", help="Drop also what differs from a suite's problem in numbers.")
+    ] = False,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="Leave rows with unsound golds or ids out, and list them.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file with other content.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the data sets and stop.")] = False,
+) -> None:
+    """Prepare prompts to train on: each problem once, no problem of an evaluation suite, every gold gradable.
+
+    Example:
+
+        dipo data gsm8k --data-dir data --out data/train.jsonl
+
+    Beside FILE.jsonl stands FILE.report.json: counts, and every row that was left out with what it met. The same
+    input gives the same bytes; their sha256 is recorded in every checkpoint. What each rule is: docs/data.md.
+    """
+    from rich.console import Console
+
+    from dipo_eval.runner.progress import reporter
+    from dipo_openrlhf.data import get_dataset
+    from dipo_openrlhf.data.prepare import Options, prepare
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    if list_:
+        _print_list(console)
+        return
+    if name is None:
+        raise UserError("no data set named; give one of those that dipo data --list shows")
+    if out is None:
+        raise UserError("no file named; give --out FILE.jsonl")
+    if out.suffix != ".jsonl":
+        raise UserError(f"--out {out}: must end in .jsonl, which is what training reads")
+    options = Options(
+        out, from_, data_dir, limit, seed, split, prompt, tuple(also or ()), suite_seed, ngram, share,
+        drop_wording, drop_bad, force,
+    )  # fmt: skip
+    dataset = get_dataset(name)
+    with reporter(sys.stderr.isatty()) as progress:
+        outcome = prepare(dataset, options, progress)
+    _print_outcome(console, dataset, outcome)
+
+
+def _print_list(console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from dipo_openrlhf.data import all_datasets
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("name", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    for column in ("reward", "licence", "source", "rows of a local file"):
+        table.add_column(column, overflow="fold")
+    for one in all_datasets().values():
+        cells = (f"rewards/{one.reward}.py", one.licence, one.source, one.fields)
+        table.add_row(one.name, one.rows, *(Text(cell) for cell in cells))
+    console.print(table)
+
+
+def _print_outcome(console: Console, dataset: Dataset, outcome: Outcome) -> None:
+    report, counts = outcome.report, outcome.report["counts"]
+    lines = [f"{report['source']}: {counts['read']:,} rows"]
+    if counts["same_row_again"]:
+        lines.append(f"the same row again: {counts['same_row_again']:,}")
+    lines += [f"dropped, {why}: {number:,}" for why, number in counts["dropped"].items()]
+    if counts["left_by_limit"]:
+        lines.append(f"beyond --limit: {counts['left_by_limit']:,}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(_suite_table(report["suites"]))
+    for name, reason in report["not_checked"].items():
+        console.print(f"NOT compared with {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    for one in outcome.files:
+        state = ", as it was" if one.unchanged else ""
+        text = f"{one.path}: {one.rows:,} prompts{state}, sha256 {one.sha256}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {outcome.report_path}", markup=False, highlight=False, soft_wrap=True)
+    if dataset.reward != "math":
+        console.print(f"recipe: reward.remote_url: {dataset.reward}", markup=False, highlight=False)
+
+
+def _suite_table(suites: dict[str, Any]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("compared with", no_wrap=True)
+    for column in ("items", "exact", "n-gram", "same wording, other numbers"):
+        table.add_column(column, justify="right")
+    for name, found in suites.items():
+        numbers = (found["items"], found["exact"], found["n-gram"], found["wording"])
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+    return table

@@ -1,0 +1,1 @@
+"""What a recipe needs: GPU memory and time, and `dipo doctor`."""

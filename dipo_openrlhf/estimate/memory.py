@@ -1,0 +1,232 @@
+"""Memory of one GPU in each phase of a step, and of the host and the disk. Pure functions; bytes.
+
+What DeepSpeed keeps, per parameter: 2 bytes of weight, the gradient, and 12 bytes of optimizer state (an fp32 copy and
+Adam's two moments), divided over the ranks from ZeRO stage 3, 2 and 1 on (Rajbhandari et al., arXiv 1910.02054).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dipo_openrlhf.estimate.model_shapes import ModelShape
+from dipo_openrlhf.estimate.workload import GIB, Assumptions, Line, Workload
+
+OPTIMIZER_BYTES = 12
+LIVE_PARAMETERS = 1e9  # DeepSpeed's default of stage3_max_live_parameters, which OpenRLHF leaves ("auto")
+BUCKET_PARAMETERS = 5e8  # and of reduce_bucket_size
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What lies on one GPU at the same time."""
+
+    name: str
+    lines: tuple[Line, ...]
+    limit: float
+    """Bytes that the GPU has."""
+
+    @property
+    def total(self) -> float:
+        return sum(line.value for line in self.lines)
+
+    @property
+    def free(self) -> float:
+        """Bytes left; negative where it does not fit."""
+        return self.limit - self.total
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One rollout engine: its budget, and the sequences for which its key-value cache has room."""
+
+    lines: tuple[Line, ...]
+    kv_tokens: int
+    longest: int
+    """Sequences of data.max_len that fit."""
+    mean: int
+    """Sequences of mean length that fit."""
+
+
+def layer_bytes(shape: ModelShape, tokens: int) -> float:
+    """What one layer keeps for its backward pass, without checkpointing.
+
+    Per token, in bf16: its input and the results of both norms before their weights (4 hidden), query and key before
+    and after the rotation, value, attention's result (3 query + 3 key_value), and gate, up, silu(gate) and their
+    product (4 intermediate); in fp32: the input of both norms (2 hidden). Qwen3's norms of query and key keep 6 bytes an
+    element more. A test counts the saved tensors of real layers.
+    """
+    half = 4 * shape.hidden + 3 * shape.query + 3 * shape.key_value + 4 * shape.intermediate
+    norms = 6 * (shape.query + shape.key_value) if shape.qk_norm else 0
+    return tokens * (2 * half + 4 * 2 * shape.hidden + norms)
+
+
+def training_state(work: Workload) -> tuple[Line, Line, Line]:
+    """(weights, gradients, optimizer state) of one GPU."""
+    params, ranks, stage = work.rank_parameters, work.ranks, work.zero_stage
+    size = f"{params / 1e9:.2f}e9"
+
+    def line(what: str, per: int, from_stage: int) -> Line:
+        divided = stage >= from_stage
+        how = f"{per} B x {size}" + (f" / {ranks} ranks" if divided else "") + f" (ZeRO {stage})"
+        return Line(what, per * params / (ranks if divided else 1), how)
+
+    optimizer = line("optimizer state", OPTIMIZER_BYTES, 1)
+    if work.adam_offload:
+        optimizer = Line("optimizer state", 0.0, "on the host (ds.adam_offload)")
+    return line("weights, bf16", 2, 3), line("gradients", work.gradient_bytes, 2), optimizer
+
+
+def _working_space(work: Workload, *, backward: bool) -> list[Line]:
+    lines = []
+    if work.zero_stage == 3:
+        live = min(LIVE_PARAMETERS, work.rank_parameters)
+        lines.append(Line("gathered weights", 2 * live, f"2 B x {live:.1e} live parameters"))
+    if backward:
+        bucket = min(BUCKET_PARAMETERS, work.rank_parameters)
+        lines.append(Line("gradients being reduced", 2 * bucket, f"2 B x {bucket:.0e}, one bucket"))
+    return lines
+
+
+def _activations(work: Workload) -> list[Line]:
+    shape, tokens = work.shape, work.train_tokens
+    layer = layer_bytes(shape, tokens)
+    loss = 10.0 * tokens * shape.vocab
+    if not work.checkpointing:
+        return [
+            Line(
+                "activations",
+                shape.layers * layer,
+                f"{shape.layers} layers x {layer / GIB:.2f} GiB for {tokens:,} tokens",
+            ),
+            Line(
+                "logits",
+                loss,
+                f"{tokens:,} x {shape.vocab:,} x (4 fp32 + 4 its gradient + 2 that in bf16) B",
+            ),
+        ]
+    kept = 2.0 * shape.layers * tokens * shape.hidden
+    again = 4.0 * tokens * shape.vocab + layer
+    head = f"{tokens:,} x {shape.vocab:,}"
+    logits = (
+        Line("logits", loss, f"{head} x (4 fp32 + 4 its gradient + 2 that in bf16) B")
+        if loss >= again
+        else Line(
+            "logits and one layer computed again", again, f"{head} x 4 B + {layer / GIB:.2f} GiB a layer"
+        )
+    )
+    return [
+        Line(
+            "checkpointed activations",
+            kept,
+            f"{shape.layers} layers x {tokens:,} tokens x {shape.hidden:,} x 2 B",
+        ),
+        logits,
+    ]
+
+
+def _beside(work: Workload, assume: Assumptions) -> list[Line]:
+    """What else lies on an actor's GPU while the training computes."""
+    lines = []
+    if work.reference:
+        divided = work.ranks if work.zero_stage == 3 else 1
+        lines.append(
+            Line(
+                "reference model",
+                2 * work.rank_parameters / divided,
+                f"2 B x {work.rank_parameters:.2e} / {divided}",
+            )
+        )
+    if work.shared and work.engine_sleep:
+        lines.append(Line("engine, asleep", assume.asleep_gib * GIB, "assumed (--asleep-gib)"))
+    elif work.shared:
+        lines.append(_budget(work, assume))
+    return [*lines, Line("reserve", assume.reserve_gib * GIB, "assumed (--reserve-gib)")]
+
+
+def _budget(work: Workload, assume: Assumptions) -> Line:
+    return Line(
+        "engine",
+        work.utilization * assume.gpu_memory_gib * GIB,
+        f"vllm.gpu_memory_utilization {work.utilization:g} x {assume.gpu_memory_gib:g} GiB",
+    )
+
+
+def phases(work: Workload, assume: Assumptions) -> list[Phase]:
+    """Update, scoring and sampling on the GPU of an actor; sampling only where an engine shares it."""
+    limit = assume.gpu_memory_gib * GIB
+    weights, gradients, optimizer = training_state(work)
+    state = [weights, gradients, optimizer]
+    update = [*state, *_working_space(work, backward=True), *_activations(work), *_beside(work, assume)]
+    resting = [weights] if work.trainer_sleep else state
+    logits = Line(
+        "logits",
+        6.0 * work.score_tokens * work.shape.vocab,
+        f"{work.score_tokens:,} x {work.shape.vocab:,} x (2 bf16 + 4 fp32) B",
+    )
+    scoring = [*resting, *_working_space(work, backward=False), logits, *_beside(work, assume)]
+    found = [Phase("update", tuple(update), limit), Phase("scoring", tuple(scoring), limit)]
+    if work.shared:
+        reserve = Line("reserve", assume.reserve_gib * GIB, "assumed (--reserve-gib)")
+        found.append(Phase("sampling", (*resting, _budget(work, assume), reserve), limit))
+    return found
+
+
+def engine(work: Workload, assume: Assumptions) -> Engine:
+    """The key-value cache of one engine's GPU, and how many sequences it holds."""
+    shape, tp = work.shape, work.engine_tp
+    budget = _budget(work, assume)
+    weights = 2 * shape.parameters / tp
+    cache = budget.value - weights - assume.engine_gib * GIB
+    per_token = shape.kv_bytes / tp
+    tokens = max(0, int(cache / per_token))
+    mean = work.prompt_tokens + work.response_tokens
+    lines = (
+        budget,
+        Line("weights, bf16", -weights, f"2 B x {shape.parameters / 1e9:.2f}e9 / {tp} GPUs"),
+        Line("activations, CUDA graphs", -assume.engine_gib * GIB, "assumed (--engine-gib)"),
+        Line("key-value cache", cache, "what is left"),
+    )
+    return Engine(lines, tokens, tokens // work.max_len, tokens // mean)
+
+
+def host_bytes(work: Workload) -> Line:
+    """Memory of one node's host for what sleeps there."""
+    per_gpu = 0.0
+    parts = []
+    params, ranks = work.rank_parameters, work.ranks
+    if work.trainer_sleep or work.adam_offload:
+        each = OPTIMIZER_BYTES + (work.gradient_bytes if work.trainer_sleep else 0)
+        per_gpu += each * params / ranks
+        parts.append(f"{each} B x {params / 1e9:.2f}e9 / {ranks} of the training")
+    if work.engine_sleep:
+        per_gpu += 2 * work.shape.parameters / work.engine_tp
+        parts.append(f"2 B x {work.shape.parameters / 1e9:.2f}e9 / {work.engine_tp} of the engine")
+    gpus = work.actor_gpus_per_node
+    how = f"{gpus} GPUs x ({' + '.join(parts)})" if parts else "nothing sleeps there"
+    return Line("memory of each host, for what sleeps", gpus * per_gpu, how)
+
+
+def disk_bytes(work: Workload) -> Line:
+    """Checkpoints to resume from, one more than are kept while a save goes on; exports come on top."""
+    params = work.shape.parameters
+    kept = work.checkpoints + 1
+    return Line("disk, checkpoints", 14.0 * params * kept, f"(2 + 12) B x {params / 1e9:.2f}e9 x {kept}")
+
+
+def verdict(found: list[Phase], rollouts: Engine, work: Workload) -> tuple[bool, str]:
+    """(whether it fits, one line that says by how much)."""
+    worst = min(found, key=lambda phase: phase.free)
+    limit = worst.limit / GIB
+    if worst.free < 0:
+        return False, (
+            f"does not fit: {worst.name} needs {worst.total / GIB:.1f} GiB, {-worst.free / GIB:.1f} more than the "
+            f"{limit:.1f} of a GPU"
+        )
+    if rollouts.longest < 1:
+        return False, (
+            f"does not fit: an engine's cache holds {rollouts.kv_tokens:,} tokens, {work.max_len - rollouts.kv_tokens:,} "
+            f"fewer than one sequence of data.max_len {work.max_len:,}"
+        )
+    return True, (
+        f"fits: {worst.name} is the fullest, {worst.total / GIB:.1f} of {limit:.1f} GiB, {worst.free / GIB:.1f} left"
+    )

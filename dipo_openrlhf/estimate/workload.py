@@ -1,0 +1,141 @@
+"""What an estimate of memory and time starts from: the recipe's sizes and named assumptions.
+
+memory.py and step_time.py compute; every figure is a Line that carries its arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
+from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.recipe.placement import shares_gpus
+from dipo_openrlhf.recipe.schema import Recipe
+
+GIB = 2**30
+
+__all__ = ["GIB", "Assumptions", "Line", "Workload", "workload_of"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of an estimate: bytes, seconds or a count, and the arithmetic behind it."""
+
+    what: str
+    value: float
+    how: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The sizes of one recipe, as plain numbers."""
+
+    shape: ModelShape
+    actor_gpus: int
+    actor_gpus_per_node: int
+    nodes: int
+    engines: int
+    engine_tp: int
+    trainer_tp: int
+    zero_stage: int
+    adam_offload: bool
+    gradient_bytes: int
+    checkpointing: bool
+    shared: bool
+    engine_sleep: bool
+    trainer_sleep: bool
+    utilization: float
+    reference: bool
+    asynchronous: bool
+    train_tokens: int
+    """Tokens of one micro-batch on one GPU, in the update."""
+    score_tokens: int
+    """The same when old log-probabilities are computed."""
+    max_len: int
+    max_new_tokens: int
+    prompts_a_step: int
+    group: int
+    refill: float
+    """Further prompts a step, at most, in units of prompts_a_step."""
+    train_batch: int
+    epochs: int
+    episodes: int
+    prompts: int
+    """Rows of the data, 0 where not known."""
+    prompt_tokens: int
+    response_tokens: int
+    checkpoints: int
+
+    @property
+    def ranks(self) -> int:
+        """Ranks over which ZeRO divides what it divides."""
+        return max(1, self.actor_gpus // self.trainer_tp)
+
+    @property
+    def rank_parameters(self) -> float:
+        """Parameters of one tensor-parallel part of the model."""
+        return self.shape.parameters / self.trainer_tp
+
+
+def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
+    """The sizes of a validated recipe. Raises UserError for what the arithmetic does not cover."""
+    get = recipe.get
+    for key, off in (("ds.lora.rank", 0), ("ds.load_in_4bit", False), ("train.enable_ema", False)):
+        if get(key) != off:
+            raise UserError(
+                f"{recipe.where.get(key, key)}: {key}: {get(key)!r}: the estimate covers full fine-tuning alone"
+            )
+    max_len = get("data.max_len")
+    new_tokens = get("rollout.max_new_tokens") or max_len
+    dynamic = get("train.dynamic_batch_enable")
+    train_tokens = get("train.max_tokens_per_gpu") if dynamic else get("train.micro_batch_size") * max_len
+    score_tokens = (
+        (get("rollout.max_tokens_per_gpu") or train_tokens)
+        if dynamic
+        else get("rollout.micro_batch_size") * max_len
+    )
+    divisor = 1 if dynamic else get("ds.ring_attn_size")  # dynamic batches count tokens on one GPU
+    refills = recipe.dipo.keep_and_refill or recipe.dipo.method == "dapo"
+    return Workload(
+        shape=shape_of(get("actor.model_name_or_path")),
+        actor_gpus=get("actor.num_nodes") * get("actor.num_gpus_per_node"),
+        actor_gpus_per_node=get("actor.num_gpus_per_node"),
+        nodes=max(recipe.run.nodes, get("actor.num_nodes")),
+        engines=get("vllm.num_engines"),
+        engine_tp=get("vllm.tensor_parallel_size"),
+        trainer_tp=get("ds.tensor_parallel_size"),
+        zero_stage=get("ds.zero_stage"),
+        adam_offload=get("ds.adam_offload"),
+        gradient_bytes=4 if get("ds.grad_accum_dtype") == "fp32" else 2,
+        checkpointing=get("actor.gradient_checkpointing_enable"),
+        shared=shares_gpus(recipe),
+        engine_sleep=get("vllm.enable_sleep") and shares_gpus(recipe),
+        trainer_sleep=get("ds.enable_sleep"),
+        utilization=get("vllm.gpu_memory_utilization"),
+        reference=get("algo.kl.init_coef") > 0,
+        asynchronous=get("train.async_enable"),
+        train_tokens=max(train_tokens, max_len) // divisor,
+        score_tokens=max(score_tokens, max_len) // divisor,
+        max_len=max_len,
+        max_new_tokens=new_tokens,
+        prompts_a_step=get("rollout.batch_size"),
+        group=get("rollout.n_samples_per_prompt"),
+        refill=recipe.dipo.refill_cap if refills else 0.0,
+        train_batch=get("train.batch_size"),
+        epochs=get("train.max_epochs"),
+        episodes=get("train.num_episodes"),
+        prompts=assume.prompts or _rows(get("data.prompt_dataset"), get("data.max_samples")),
+        prompt_tokens=assume.prompt_tokens or max(1, (max_len - new_tokens) // 4),
+        response_tokens=assume.response_tokens or max(1, new_tokens // 4),
+        checkpoints=get("ckpt.max_num"),
+    )
+
+
+def _rows(dataset: str, limit: int) -> int:
+    path = Path(dataset).expanduser()
+    if path.suffix != ".jsonl" or not path.is_file():
+        return 0
+    with open(path, "rb") as file:
+        return min(limit, sum(1 for line in file if line.strip()))

@@ -1,0 +1,1 @@
+"""What a Ray job takes along from the current folder."""

@@ -1,0 +1,236 @@
+"""Choose what travels: code and configuration of the current folder and what the recipe names, and nothing through links.
+
+Everything that stays is said with its reason. In this order: a link out of the folder, the name of a key file, and
+--exclude keep a file here; then the recipe and --include send it; then what is hidden, ignored by git, of another kind
+or large stays. Data or a text whose name only has a word in it that tells of keys stays until it is named.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.launchers.upload import names
+
+MAY_BE_ADDED = "may hold keys, by its name alone: --include with that name adds it if it holds none"
+KEYS, LINK, BROKEN = "may hold keys", "a link out of this folder", "a link to nothing, or round in a circle"
+EXCLUDED, HIDDEN, IGNORED = "--exclude", "hidden", ".gitignore or .rayignore"
+KIND = "not code or configuration, and not named by the recipe"
+LARGE = f"over {names.LARGEST // 2**20} MiB, and not named by the recipe"
+FOLDER, SPECIAL = "an environment, a cache, or the output of runs", "not a regular file"
+_IGNORE_FILES = (".gitignore", ".rayignore")
+MOST_ENTRIES = 100_000
+
+
+@dataclass
+class Choice:
+    """Files relative to `root` with their sizes in bytes; and what stays, with the reason. Folders end in a slash."""
+
+    root: Path
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)  # of the files, those that the recipe or --include names
+    suspect: set[str] = field(default_factory=set)  # of the files, those whose names tell of keys
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user says: .gitignore patterns of --exclude and --include."""
+
+    exclude: GitIgnoreSpec
+    include: GitIgnoreSpec
+    by_name: GitIgnoreSpec  # of --include, what has a word that tells of keys in it, as `*` has not
+
+
+def choose(
+    root: Path, named: Sequence[tuple[str, str]], exclude: Sequence[str] = (), include: Sequence[str] = ()
+) -> Choice:
+    """What of `root` travels. `named`: (recipe key, relative path as written).
+
+    Raises UserError in one line: a named file that must stay, an --include that adds nothing, a folder without end.
+    """
+    by_name = [one for one in include if names.may_hold_keys(one)]
+    rules = Rules(*(GitIgnoreSpec.from_lines(lines) for lines in (exclude, include, by_name)))
+    choice = Choice(root.resolve())
+    for key, value in named:
+        _add_named(choice, rules, key, value)
+    _walk(choice, rules, "", [], (choice.root,))
+    for pattern in include:
+        _check_include(choice, pattern)
+    choice.files = dict(sorted(choice.files.items()))
+    choice.left_out = {name: why for name, why in sorted(choice.left_out.items()) if name not in choice.files}
+    return choice
+
+
+def _add_named(choice: Choice, rules: Rules, key: str, value: str) -> None:
+    """A file, or a folder with all that is in it."""
+    written = Path(os.path.normpath(choice.root / value))
+    if not written.is_relative_to(choice.root):
+        raise UserError(
+            f"{key}: {value!r}: is not sent: it lies outside this folder; give an absolute path on storage that every "
+            "node sees"
+        )
+    name = "" if written == choice.root else written.relative_to(choice.root).as_posix()
+    reason = _kept_here(choice, rules, name, named=True)
+    if reason is None and name and choice.root.is_relative_to(written.resolve()):
+        reason = BROKEN
+    if reason:
+        raise UserError(f"{key}: {value!r}: is not sent ({reason}): {_remedy(reason)}")
+    if written.is_dir():
+        for inner, why in _files_below(choice, rules, name):
+            if why in (KEYS, LINK, BROKEN):
+                raise UserError(f"{key}: {value!r}: its {inner} is not sent ({why}): {_remedy(why)}")
+            _note(choice, inner, why, named=True)
+    else:
+        _note(choice, name, None if written.is_file() else SPECIAL, named=True)
+
+
+def _remedy(reason: str) -> str:
+    return {
+        KEYS: "rename it if it holds none, or keep it on storage that every node sees and give its absolute path",
+        EXCLUDED: "use a narrower pattern, or give an absolute path on storage that every node sees",
+    }.get(reason, "put a copy in its place, or give an absolute path on storage that every node sees")
+
+
+def _kept_here(choice: Choice, rules: Rules, name: str, *, named: bool = False) -> str | None:
+    """Why a file or folder stays whatever else is said of it; the name of what a link leads to counts as well.
+
+    `named`: the recipe names the file, or the folder in which it lies.
+    """
+    path = choice.root / name
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return BROKEN
+    if not target.is_relative_to(choice.root):
+        return LINK
+    folder = path.is_dir()
+    real = target.relative_to(choice.root).as_posix()
+    if any(names.is_key_file(one, is_folder=folder) for one in (name, real)):
+        return KEYS
+    if rules.exclude.match_file(f"{name}/" if folder else name):
+        return EXCLUDED
+    suspect = [] if folder else [one for one in (name, real) if names.may_hold_keys(one)]
+    if suspect:
+        choice.suspect.add(name)
+    if all(map(names.is_module, suspect)):
+        return None
+    if not all(map(names.is_data_or_text, suspect)):
+        return KEYS
+    return None if named or rules.by_name.match_file(name) else MAY_BE_ADDED
+
+
+def _files_below(choice: Choice, rules: Rules, folder: str) -> Iterator[tuple[str, str | None]]:
+    """Every entry below a named folder, with the reason for which it stays."""
+    above = (choice.root / folder).resolve()
+    for entry in _entries(choice, folder):
+        reason = HIDDEN if names.is_hidden(entry) else _kept_here(choice, rules, entry, named=True)
+        if reason or not (choice.root / entry).is_dir():
+            yield entry, reason
+        elif above.is_relative_to((choice.root / entry).resolve()):
+            yield entry, BROKEN
+        else:
+            yield from _files_below(choice, rules, entry)
+
+
+def _walk(
+    choice: Choice,
+    rules: Rules,
+    folder: str,
+    ignored: list[tuple[str, GitIgnoreSpec]],
+    above: tuple[Path, ...],
+) -> None:
+    ignored = [*ignored, *_ignore_files(choice, folder)]
+    for name in _entries(choice, folder):
+        if name in choice.files:
+            continue
+        path = choice.root / name
+        if not path.is_dir():
+            reason = _kept_here(choice, rules, name) or _stays(choice, rules, name, ignored)
+            _note(choice, name, reason, named=bool(rules.include.match_file(name)))
+            continue
+        reason = _kept_here(choice, rules, name) or (None if names.is_looked_into(name) else FOLDER)
+        if (path / "pyvenv.cfg").exists():
+            reason = FOLDER
+        if reason is None and path.resolve() in above:
+            reason = BROKEN
+        if reason:
+            choice.left_out[f"{name}/"] = reason
+        else:
+            _walk(choice, rules, name, ignored, (*above, path.resolve()))
+
+
+def _stays(choice: Choice, rules: Rules, name: str, ignored: list[tuple[str, GitIgnoreSpec]]) -> str | None:
+    path = choice.root / name
+    if not path.is_file():
+        return SPECIAL
+    if name.rpartition("/")[2] in _IGNORE_FILES:
+        return HIDDEN  # Ray would apply it to the upload
+    if rules.include.match_file(name):
+        return None
+    if names.is_hidden(name):
+        return HIDDEN
+    if any(spec.match_file(name.removeprefix(folder)) for folder, spec in ignored):
+        return IGNORED
+    if not names.is_code_or_configuration(name):
+        return KIND
+    return LARGE if path.stat().st_size > names.LARGEST else None
+
+
+def _ignore_files(choice: Choice, folder: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
+    for name in _IGNORE_FILES:
+        path = choice.root / folder / name
+        if path.is_file() and not path.is_symlink():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            yield (f"{folder}/" if folder else "", GitIgnoreSpec.from_lines(lines))
+
+
+def _entries(choice: Choice, folder: str) -> list[str]:
+    """Relative names of what lies in a folder. Raises UserError where it cannot be listed, or there is too much."""
+    try:
+        found = sorted(os.listdir(choice.root / folder))
+    except OSError as error:
+        raise UserError(
+            f"{choice.root / folder}: cannot be listed ({error.strerror}): leave it out with --exclude"
+        ) from None
+    if len(choice.files) + len(choice.left_out) + len(found) > MOST_ENTRIES:
+        raise UserError(
+            f"{choice.root}: more than {MOST_ENTRIES:,} files: submit from the folder of the project alone"
+        )
+    return [f"{folder}/{name}" if folder else name for name in found]
+
+
+def _note(choice: Choice, name: str, reason: str | None, *, named: bool) -> None:
+    if reason:
+        choice.left_out[name] = reason
+        return
+    path = choice.root / name
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        choice.left_out[name] = SPECIAL
+        return
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read, so it cannot be sent: exclude it with --exclude")
+    choice.files[name] = facts.st_size
+    if named:
+        choice.named.add(name)
+
+
+def _check_include(choice: Choice, pattern: str) -> None:
+    """An --include that adds nothing is a misunderstanding."""
+    spec = GitIgnoreSpec.from_lines([pattern])
+    if any(spec.match_file(name) for name in choice.files):
+        return
+    kept = next((name for name in sorted(choice.left_out) if spec.match_file(name)), None)
+    why = (
+        f"{kept} stays here ({choice.left_out[kept]})"
+        if kept
+        else "no file that could be sent has such a name"
+    )
+    raise UserError(f"--include {pattern!r}: {why}; --dry-run lists what travels and what does not")

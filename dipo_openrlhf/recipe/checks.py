@@ -1,0 +1,209 @@
+"""Combinations that cannot work, refused before anything starts: each one line with the reason and a remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import methods
+from dipo_openrlhf.algorithm.method import Baseline
+from dipo_openrlhf.recipe.asynchronous import async_problem
+from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions
+from dipo_openrlhf.recipe.placement import check_cluster
+from dipo_openrlhf.recipe.schema import Recipe
+
+
+def check_combinations(recipe: Recipe, cpu: bool) -> None:
+    """Raise UserError on the first impossible combination."""
+    _check_required(recipe)
+    _check_method(recipe)
+    _check_sizes(recipe)
+    if problem := async_problem(recipe):
+        raise _refuse(recipe, *problem)
+    if cpu:
+        _check_cpu(recipe)
+    else:
+        check_cluster(recipe)
+
+
+def _refuse(recipe: Recipe, key: str, reason: str, value: Any = None) -> UserError:
+    shown = recipe.get(key) if value is None else value
+    place = recipe.where.get(key, "default of OpenRLHF")
+    return UserError(f"{place}: {key}: {shown!r}: {reason}")
+
+
+def _check_required(recipe: Recipe) -> None:
+    for key, what in (
+        ("actor.model_name_or_path", "a model folder or hub name"),
+        ("data.prompt_dataset", "a .jsonl file or a data set name"),
+    ):
+        if not recipe.get(key):
+            raise UserError(f"{recipe.source}: {key} is missing: set it to {what}")
+    if not recipe.get("vllm.num_engines"):
+        raise _refuse(recipe, "vllm.num_engines", "rollouts need at least one vLLM engine")
+
+
+def _check_method(recipe: Recipe) -> None:
+    method = recipe.dipo.method
+    baseline = methods.get("dapo" if method == "dipo" else method)
+    wanted = recipe.dipo.estimator if method == "dipo" else baseline.estimator
+    if recipe.get("algo.advantage.estimator") != wanted:
+        raise _refuse(
+            recipe,
+            "algo.advantage.estimator",
+            f"{method} normalises by group with {wanted}; gae, reinforce and reinforce_baseline whiten the whole "
+            "batch and would destroy its signal: leave it out, or change dipo.estimator",
+        )
+    if recipe.get("rollout.n_samples_per_prompt") < 2:
+        raise _refuse(recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples")
+    _check_kl(recipe, method)
+    if method == "dipo":
+        _check_dipo(recipe)
+    else:
+        _check_baseline(recipe, baseline)
+
+
+def _check_kl(recipe: Recipe, method: str) -> None:
+    if recipe.get("algo.kl.init_coef") == 0 or (method != "dipo" and recipe.get("algo.kl.use_loss")):
+        return
+    name, remedy = ("DiPO", "") if method == "dipo" else (method, ", or set algo.kl.use_loss: true")
+    raise _refuse(
+        recipe,
+        "algo.kl.init_coef",
+        f"must be 0 with {name}: a KL term in the return makes zero-variance groups non-zero{remedy}",
+    )
+
+
+def _check_dipo(recipe: Recipe) -> None:
+    if recipe.get("algo.dynamic_filtering_enable"):
+        raise _refuse(
+            recipe,
+            "algo.dynamic_filtering_enable",
+            "must be false with DiPO: it deletes exactly the all-right and all-wrong groups that DiPO acts on; "
+            "dipo.keep_and_refill: true fills the batch and keeps them",
+        )
+
+
+def _check_baseline(recipe: Recipe, baseline: Baseline) -> None:
+    if recipe.dipo.keep_and_refill:
+        raise _refuse_dipo(recipe, "keep_and_refill", f"is a switch of DiPO; the method is {baseline.name}")
+    if baseline.dynamic_sampling and recipe.get("algo.dynamic_filtering_enable"):
+        raise _refuse(
+            recipe,
+            "algo.dynamic_filtering_enable",
+            f"{baseline.name} samples dynamically by itself, with a cap (dipo.refill_cap): leave it out",
+        )
+    shaping = ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")
+    for key in shaping if baseline.from_correctness else ():
+        if recipe.get(key) is not None:
+            raise _refuse(
+                recipe, key, f"{baseline.name} reads right and wrong, not rewards: it would do nothing"
+            )
+    default_clip = openrlhf_actions()["reward.clip_range"].default
+    if not baseline.is_openrlhfs and list(recipe.get("reward.clip_range")) != list(default_clip):
+        raise _refuse(
+            recipe, "reward.clip_range", f"{baseline.name} computes its own advantages: it would do nothing"
+        )
+
+
+def _refuse_dipo(recipe: Recipe, key: str, reason: str) -> UserError:
+    place = recipe.where.get(f"dipo.{key}", recipe.source)
+    return UserError(f"{place}: dipo.{key}: {getattr(recipe.dipo, key)!r}: {reason}")
+
+
+def _check_window(recipe: Recipe) -> None:
+    """What divides by a number of tokens of its own is exact only where a rollout batch is one optimizer step."""
+    samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
+    key, asks = "method", recipe.dipo.method == "dr_grpo"
+    if recipe.dipo.method == "dipo" and recipe.dipo.normalizer == "per_stream":
+        key, asks = "normalizer", True
+    if recipe.dipo.keep_and_refill:
+        key, asks = "keep_and_refill", True
+    if not asks:
+        return
+    for argument, wanted in (("actor.loss_agg_mode", "token-mean"), ("actor.policy_loss_type", "ppo")):
+        if recipe.get(argument) != wanted:
+            raise _refuse_dipo(
+                recipe, key, f"is exact with {argument} {wanted} alone, not with {recipe.get(argument)}"
+            )
+    train_batch = recipe.get("train.batch_size")
+    if key != "keep_and_refill":
+        if train_batch != samples:
+            raise _refuse_dipo(
+                recipe,
+                key,
+                "is exact only where a rollout batch is one optimizer step: set train.batch_size to "
+                f"rollout.batch_size * rollout.n_samples_per_prompt = {samples}, not {train_batch}",
+            )
+        return
+    group = recipe.get("rollout.n_samples_per_prompt")
+    if train_batch <= samples or train_batch % group:
+        raise _refuse_dipo(
+            recipe,
+            key,
+            f"train.batch_size must be above {samples}, a multiple of {group}: rollout.batch_size groups with variance "
+            f"and room for the groups that DiPO acts on, such as {samples + group * max(1, samples // group // 4)}",
+        )
+    # The last counts its steps from rollout.batch_size (replay_buffer.py:110) and would take none.
+    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef", "train.dynamic_batch_enable"):
+        if recipe.get(argument) not in (None, False):
+            raise _refuse(recipe, argument, "does not go with dipo.keep_and_refill: leave it out")
+
+
+def _check_sizes(recipe: Recipe) -> None:
+    _check_window(recipe)
+    samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
+    train_batch = recipe.get("train.batch_size")
+    if samples % train_batch and not recipe.dipo.keep_and_refill:
+        raise _refuse(
+            recipe,
+            "train.batch_size",
+            f"must divide rollout.batch_size * rollout.n_samples_per_prompt = {samples}: the rest would be lost",
+        )
+    ranks = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node")
+    ranks //= recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size")
+    micro = recipe.get("train.micro_batch_size")
+    if not recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % (micro * ranks)):
+        raise _refuse(
+            recipe,
+            "train.batch_size",
+            f"must be a multiple of train.micro_batch_size * actor ranks = {micro} * {ranks}",
+        )
+    if recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % ranks):
+        raise _refuse(
+            recipe,
+            "train.batch_size",
+            f"must be a multiple of the actor ranks, {ranks}: the rest of each optimizer step would be lost",
+        )
+    new_tokens = recipe.get("rollout.max_new_tokens")
+    if new_tokens is not None and new_tokens >= recipe.get("data.max_len"):
+        raise _refuse(
+            recipe,
+            "rollout.max_new_tokens",
+            f"leaves no room for a prompt within data.max_len = {recipe.get('data.max_len')}",
+        )
+    buffer = recipe.get("reward.overlong_buffer_len")
+    limit = new_tokens or recipe.get("data.max_len")
+    if buffer is not None and buffer > limit:
+        raise _refuse(recipe, "reward.overlong_buffer_len", f"is longer than a response may be ({limit})")
+
+
+def _check_cpu(recipe: Recipe) -> None:
+    for key, allowed, reason in (
+        ("ds.packing_samples", (False,), "packed samples need flash-attn and a GPU"),
+        (
+            "train.dynamic_batch_enable",
+            (False,),
+            "dynamic batches pack samples, which needs flash-attn and a GPU",
+        ),
+        ("vllm.enable_sleep", (False,), "sleep mode needs a GPU"),
+        ("ds.enable_sleep", (False,), "sleep mode needs a GPU"),
+        ("train.enable_ema", (False,), "the moving average is written for CUDA"),
+        ("ds.load_in_4bit", (False,), "4-bit loading needs a GPU"),
+        ("vllm.sync_backend", ("gloo",), "weights travel over gloo on CPU"),
+        ("ds.attn_implementation", ("sdpa", "eager"), "on CPU use sdpa or eager"),
+        ("vllm.tensor_parallel_size", (1,), "one process an engine on CPU"),
+        ("ds.ring_attn_size", (1,), "ring attention needs a GPU"),
+    ):
+        if recipe.get(key) not in allowed:
+            raise _refuse(recipe, key, f"{reason} (run.device is cpu)")

@@ -1,0 +1,90 @@
+"""What a method and a device imply for OpenRLHF's arguments, unless the recipe says otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipo_openrlhf.algorithm import methods
+from dipo_openrlhf.recipe.asynchronous import async_defaults
+
+if TYPE_CHECKING:
+    from dipo_openrlhf.recipe.schema import Recipe
+
+_LOSS_AGG_MODE = {
+    "token_mean": "token-mean",
+    "response_mean": "seq-mean-token-mean",
+    "constant": "token-mean",  # with advantages scaled to the constant: experience_maker.py
+}
+
+
+def method_defaults(method: str) -> dict[str, Any]:
+    """OpenRLHF's arguments that `dipo.method` stands for. DiPO's are DAPO's (arXiv 2503.14476): no KL, token-level
+    loss, clip-higher; a baseline's are in its file.
+    """
+    baseline = methods.get("dapo" if method == "dipo" else method)
+    return {
+        "algo.advantage.estimator": baseline.estimator,
+        "algo.kl.init_coef": 0.0,
+        "actor.eps_clip_low_high": [baseline.clip_low, baseline.clip_high],
+        "actor.loss_agg_mode": _LOSS_AGG_MODE[baseline.reduction],
+    }
+
+
+REWARDS = Path(__file__).parent.parent / "rewards"
+
+CPU_DEFAULTS: dict[str, Any] = {
+    "ds.attn_implementation": "sdpa",
+    "ds.param_dtype": "fp32",
+    "vllm.sync_backend": "gloo",
+    "vllm.enforce_eager": True,
+    "vllm.num_engines": 1,
+    "actor.num_gpus_per_node": 1,
+    "ref.num_gpus_per_node": 1,
+}
+
+COMMON_DEFAULTS: dict[str, Any] = {
+    "data.apply_chat_template": True,
+    "data.label_key": "label",
+    "ckpt.save_hf": True,
+    "ckpt.best_metric_key": "none",
+    "ckpt.max_num": 3,
+}
+
+
+def on_cpu(device: str) -> bool:
+    """Whether a run with this `run.device` uses the CPU changes."""
+    if device == "auto":
+        return not any(Path("/dev").glob("nvidia[0-9]*"))
+    return device == "cpu"
+
+
+def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
+    """Fill in what the recipe leaves open, in place."""
+    layers = [(f"default of dipo.method {method}", method_defaults(method))]
+    layers.append(("default with train.async_enable", async_defaults(openrlhf)))
+    if cpu:
+        layers.append(("default on CPU", CPU_DEFAULTS))
+    layers.append(("default of this project", COMMON_DEFAULTS))
+    for reason, values in layers:
+        for key, value in values.items():
+            if key not in openrlhf:
+                openrlhf[key] = value
+                where.setdefault(key, reason)
+
+
+def add_paths(recipe: Recipe) -> None:
+    """Folders of the run and the default reward, made absolute: Ray's workers have another working folder."""
+    run_dir = recipe.run_dir.resolve()
+    if not recipe.openrlhf.get("train.agent_func_path"):
+        named = recipe.openrlhf.setdefault("reward.remote_url", "math")
+        if (own := REWARDS / f"{named}.py").is_file():
+            recipe.openrlhf["reward.remote_url"] = str(own)
+    recipe.openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
+    recipe.openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
+    for key in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+        value = recipe.openrlhf.get(key)
+        if isinstance(value, str) and "," not in value and Path(value).expanduser().exists():
+            recipe.openrlhf[key] = str(Path(value).expanduser().resolve())
+    for key in ("ckpt.path", "ckpt.output_dir"):
+        recipe.openrlhf[key] = str(Path(recipe.openrlhf[key]).expanduser().resolve())

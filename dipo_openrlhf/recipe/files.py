@@ -1,0 +1,160 @@
+"""Recipe files: found by name, put together from several, and listed.
+
+A name is one file or several joined by `+`: `math_qwen3_4b+dapo+4x8` is the recipe math_qwen3_4b with the variants dapo
+and 4x8 laid over it. `extends:` in a file takes the same names, one or a list. What comes later wins, and a file wins
+over everything that it extends.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
+
+BUILT_IN = Path(__file__).parent.parent / "recipes"
+VARIANTS = BUILT_IN / "variants"
+JOINT = "+"
+
+
+def recipe_names() -> list[str]:
+    """Recipes of this package that can be run as they are, sorted."""
+    return _stems(BUILT_IN)
+
+
+def variant_names() -> list[str]:
+    """Variants of this package, which are laid over a recipe, sorted."""
+    return _stems(VARIANTS)
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.name.removesuffix(".yaml") for path in folder.glob("*.yaml"))
+
+
+def display_name(source: str) -> str:
+    """What a run is called by default: the names of its files, without folders and endings."""
+    parts = [source] if Path(source).is_file() else source.split(JOINT)
+    return JOINT.join(Path(part).name.removesuffix(".yaml") for part in parts)
+
+
+def find_recipe(name: str, beside: Path | None = None, place: str = "") -> list[Path]:
+    """The files that a name stands for, in the order in which they are laid over each other.
+
+    beside: a folder that is looked in first, for `extends`. place: where the name was written, for the message.
+    Raises UserError with the nearest known name.
+    """
+    if (whole := _file_of(name, beside)) is not None:
+        return [whole]
+    first, *others = name.split(JOINT)
+    paths = [_file_of(first, beside) or _variant(first, place, name, as_first=beside is None)]
+    for other in others:
+        paths.append(_file_of(other, beside) or _variant(other, place, name))
+    return paths
+
+
+def _file_of(name: str, beside: Path | None) -> Path | None:
+    """A file beside the one that names it, one as written, or a recipe or part of this package."""
+    if not name:
+        return None
+    stem = name.removesuffix(".yaml")
+    candidates = [Path(name), BUILT_IN / f"{stem}.yaml"]
+    if beside is not None:
+        candidates.insert(0, beside / f"{stem}.yaml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _variant(name: str, place: str, whole: str, *, as_first: bool = False) -> Path:
+    start = f"{place}: " if place else ""
+    stem = name.removesuffix(".yaml")
+    known = variant_names()
+    if stem in known and not as_first:
+        return VARIANTS / f"{stem}.yaml"
+    if stem in known:
+        raise UserError(
+            f"{start}{stem!r} is a variant, laid over a recipe: write RECIPE{JOINT}{stem}, RECIPE one of "
+            f"{', '.join(recipe_names())}"
+        )
+    kind = "recipe"
+    if JOINT in whole and name != whole.split(JOINT)[0]:
+        kind = f"variant of {whole.split(JOINT)[0]}"
+    else:
+        known = recipe_names() if as_first else [*recipe_names(), *known]
+    near = difflib.get_close_matches(Path(stem).name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UserError(f"{start}no {kind} {name!r}: {hint}a YAML file, or one of {', '.join(known)}")
+
+
+def merged_settings(name: str) -> tuple[str, dict[str, Setting]]:
+    """(the source under which the recipe is found again, its settings with everything it extends).
+
+    Raises UserError naming file and line.
+    """
+    paths = find_recipe(name)
+    settings: dict[str, Setting] = {}
+    for path in paths:
+        settings.update(_with_parents(path, ()))
+    # A source ends in .yaml, by which `dipo watch` tells a recipe from a folder.
+    source = str(paths[0]) if len(paths) == 1 else f"{name.removesuffix('.yaml')}.yaml"
+    return source, settings
+
+
+def own_files(name: str) -> list[Path]:
+    """The files of the user's own that a recipe is made of, with everything it extends, each once."""
+    found: dict[Path, None] = {}
+
+    def visit(path: Path) -> None:
+        if path in found or path.resolve().is_relative_to(BUILT_IN.resolve()):
+            return
+        found[path] = None
+        base = read_settings(path, _shown(path)).get("extends")
+        for parent in _parent_names(base):
+            assert base is not None
+            for file in find_recipe(parent, path.parent, base.where):
+                visit(file)
+
+    for path in find_recipe(name):
+        visit(path)
+    return list(found)
+
+
+def _with_parents(path: Path, above: tuple[Path, ...], place: str = "") -> dict[str, Setting]:
+    if path.resolve() in [other.resolve() for other in above]:
+        circle = " -> ".join(_shown(one) for one in (*above, path))
+        raise UserError(f"{place}: `extends` goes round in a circle: {circle}")
+    settings = read_settings(path, _shown(path))
+    base = settings.get("extends")
+    merged: dict[str, Setting] = {}
+    for name in _parent_names(base):
+        assert base is not None
+        for parent in find_recipe(name, path.parent, base.where):
+            merged.update(_with_parents(parent, (*above, path), base.where))
+    merged.update((key, setting) for key, setting in settings.items() if key != "extends")
+    return merged
+
+
+def _parent_names(base: Setting | None) -> list[str]:
+    if base is None or base.value is None:
+        return []
+    names = base.value if isinstance(base.value, list) else [base.value]
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise UserError(
+                f"{base.where}: extends: {name!r} is no name: give a recipe's name or file, or a list of them"
+            )
+    return names
+
+
+def _shown(path: Path) -> str:
+    """A file of this package by its place among the recipes, any other as it was named."""
+    return str(path.relative_to(BUILT_IN)) if path.is_relative_to(BUILT_IN) else str(path)
+
+
+def summary(path: Path) -> str:
+    """What a recipe is, in one line: its first line of comment. Empty where there is none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            return line.lstrip("# ").rstrip()
+        if line.strip():
+            break
+    return ""

@@ -1,0 +1,1 @@
+"""`dipo train`: starts, supervises, restarts and ends a run, and its watcher."""

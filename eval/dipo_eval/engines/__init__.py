@@ -1,0 +1,1 @@
+"""What generates: vLLM, transformers or a server."""

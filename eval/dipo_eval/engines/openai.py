@@ -1,0 +1,220 @@
+"""Any server with OpenAI's completions, of chats and texts, as an evaluation engine: vLLM, SGLang, a vendor's.
+
+The server renders the messages with its own chat template and counts tokens itself. A key is read from the
+variable OPENAI_API_KEY, and stands nowhere else. Each sample is a request of its own with its own seed; whether a seed
+makes responses repeat is the server's business (vLLM's does).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from dipo_eval.engines.base import (
+    TOO_LONG,
+    Generation,
+    Message,
+    OnDone,
+    Prompt,
+    Request,
+    Sampling,
+    cut_at_stop,
+)
+from dipo_eval.errors import UserError, one_line
+
+# Requests under way at a time: enough to fill a server of one GPU; it queues what is too much.
+CONCURRENCY = 64
+REQUEST_LIMIT_S = 1800.0
+CONNECT_LIMIT_S = 10.0
+# Of a model in the server's list: what is the same whenever it is asked (`created` is not, in vLLM). The first say which
+# model it is (`root`: in vLLM the path of its files), the others how the server runs it.
+_WHICH, _HOW = ("id", "root", "parent"), ("owned_by", "max_model_len")
+RETRIES = 5  # with the client's exponential pause: a server that restarts within half a minute is not noticed
+
+
+class NoServerError(UserError):
+    """Nothing answers at the server's address."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a server says of a model: which it is, how it runs it, and its own version where it has one."""
+
+    which: dict[str, Any]
+    how: dict[str, Any]
+    version: str | None
+
+
+class OpenAIEngine:
+    """A model on a server; see dipo_eval.engines.base.Engine.
+
+    Raises NoServerError where nothing answers at `base_url`, UserError where the model is not served there.
+    """
+
+    def __init__(self, model: str, base_url: str | None, *, concurrency: int = CONCURRENCY) -> None:
+        import openai
+
+        if base_url is None:
+            raise UserError(
+                "engine openai: no server; name it, for example --base-url http://localhost:8000/v1"
+            )
+        self._model, self._base_url, self._concurrency = model, base_url, concurrency
+        timeout = openai.Timeout(REQUEST_LIMIT_S, connect=CONNECT_LIMIT_S)
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
+        self._check_model()
+
+    def report(self) -> Report:
+        """What the server says of the model, and the server's version where it has one (vLLM, SGLang)."""
+        found = (self._listed() or {}).get(self._model, {})
+        which, how = (
+            {name: found[name] for name in names if found.get(name) is not None} for names in (_WHICH, _HOW)
+        )
+        version: str | None = None
+        with contextlib.suppress(Exception):  # a page of its own, of which OpenAI's interface knows nothing
+            url = f"{str(self._base_url).rstrip('/').removesuffix('/v1')}/version"
+            answer = self._client.with_options(timeout=CONNECT_LIMIT_S, max_retries=0).get(
+                url, cast_to=object
+            )
+            if isinstance(answer, dict) and isinstance(answer.get("version"), str):
+                version = answer["version"]
+        return Report(which, how, version)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
+        """Responses as the server finishes them; an error ends the evaluation, and what was answered is kept."""
+        everything = list(requests)
+        found: dict[int, dict[int, Generation]] = {}
+        waiting: dict[Future[Generation], tuple[int, int]] = {}
+        pool = ThreadPoolExecutor(self._concurrency)
+
+        def submit(position: int) -> None:
+            request = everything[position]
+            for sample in range(request.n):
+                waiting[pool.submit(self._ask, request, sample, sampling)] = (position, sample)
+
+        try:
+            for position in range(len(requests)):
+                submit(position)
+            while waiting:
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    position, sample = waiting.pop(future)
+                    samples = found.setdefault(position, {})
+                    samples[sample] = future.result()
+                    if len(samples) < everything[position].n:
+                        continue
+                    ordered = [one for _, one in sorted(found.pop(position).items())]
+                    for added in on_done(position, ordered):
+                        everything.append(added)
+                        submit(len(everything) - 1)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Close the connections; requests that are under way fail."""
+        self._client.close()
+
+    def _check_model(self) -> None:
+        served = self._listed()
+        if served is not None and self._model not in served:
+            shown = ", ".join(list(served)[:10]) or "none"
+            raise UserError(f"{self._base_url}: serves no model {self._model!r}; it has {shown}")
+
+    def _listed(self) -> dict[str, dict[str, Any]] | None:
+        """The server's list of models by name, None where it has no such list."""
+        import openai
+
+        try:
+            models = list(self._client.with_options(timeout=30.0, max_retries=1).models.list())
+        except openai.NotFoundError:
+            return None
+        except openai.OpenAIError as error:
+            unreachable = isinstance(error, openai.APIConnectionError)
+            raise (NoServerError if unreachable else UserError)(
+                f"{self._base_url}: no model list ({one_line(error)}); is the server up, and OPENAI_API_KEY right?"
+            ) from error
+        return {one.id: one.model_dump() for one in models}
+
+    def _ask(self, request: Request, sample: int, sampling: Sampling) -> Generation:
+        import openai
+
+        settings: dict[str, Any] = {
+            "model": self._model, "temperature": sampling.temperature, "top_p": sampling.top_p,
+            "max_tokens": request.max_tokens, "seed": (request.seed + sample) % 2**31, "n": 1,
+        }  # fmt: skip
+        if request.stop:
+            settings["stop"] = list(request.stop)
+        try:
+            reply = self._create(request.prompt, settings)
+        except openai.BadRequestError as error:
+            if _is_too_long(error):
+                return Generation("", 0, TOO_LONG)
+            raise UserError(f"{self._base_url}: refuses a request ({one_line(error)})") from error
+        except openai.OpenAIError as error:
+            raise UserError(
+                f"{self._base_url}: no answer ({one_line(error)}); what was answered is kept, run the command again"
+            ) from error
+        return _generation(reply, request)
+
+    def _create(self, prompt: Prompt, settings: dict[str, Any]) -> Any:
+        """The server's reply: a text to be continued goes to completions, messages to chat completions."""
+        if prompt.plain:
+            return self._client.completions.create(prompt=prompt.text, **settings)
+        settings["messages"] = [as_sent(message) for message in prompt.messages]
+        if prompt.tools is not None:
+            settings["tools"] = list(prompt.tools)
+        return self._client.chat.completions.create(**settings)
+
+
+def server_report(model: str, base_url: str | None) -> Report:
+    """OpenAIEngine.report of a connection of its own. Raises UserError as OpenAIEngine does."""
+    engine = OpenAIEngine(model, base_url)
+    try:
+        return engine.report()
+    finally:
+        engine.close()
+
+
+def as_sent(message: Message) -> Message:
+    """A message as a server takes it: arguments of calls as JSON text, where chat templates take objects."""
+    if "tool_calls" not in message:
+        return message
+    calls = [
+        {**call, "function": {**call["function"], "arguments": json.dumps(call["function"]["arguments"])}}
+        for call in message["tool_calls"]
+    ]
+    return {**message, "tool_calls": calls}
+
+
+def _generation(reply: Any, request: Request) -> Generation:
+    if not reply.choices:
+        return Generation("", 0, "no choice in the reply")
+    choice, usage = reply.choices[0], reply.usage
+    reason = "stop" if choice.finish_reason in ("stop", "tool_calls") else str(choice.finish_reason)
+    text = choice.text if request.prompt.plain else _text(choice.message)
+    return Generation(
+        cut_at_stop(text, request.stop),
+        usage.completion_tokens if usage else 0,
+        reason,
+        usage.prompt_tokens if usage else None,
+    )
+
+
+def _text(message: Any) -> str:
+    """A reply as one text, in the form in which a model without a server's parser would write it."""
+    thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    parts = [f"<think>\n{thought}\n</think>\n\n"] if isinstance(thought, str) and thought else []
+    parts.append(message.content or "")
+    for call in message.tool_calls or []:
+        name, arguments = json.dumps(call.function.name), call.function.arguments or "{}"
+        parts.append(f'\n<tool_call>\n{{"name": {name}, "arguments": {arguments}}}\n</tool_call>')
+    return "".join(parts)
+
+
+def _is_too_long(error: Exception) -> bool:
+    text = str(error).lower()
+    return "context_length" in text or "context length" in text or "maximum model length" in text

@@ -1,0 +1,1 @@
+"""`dipo gate`: is this checkpoint worse than the baseline, beyond luck?"""

@@ -1,0 +1,187 @@
+"""`dipo gate`: compare a checkpoint with a baseline on stored samples; the exit status is the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dipo_eval.board.visible import visible
+from dipo_eval.errors import UserError
+from dipo_eval.gate import report as gate_report
+from dipo_eval.gate.config import MARGIN_RANGE, GateConfig, read_config
+from dipo_eval.gate.inputs import compare_checkpoints, find_checkpoint
+from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
+from dipo_eval.results.stored_checks import shown
+
+_COLOURS: dict[GateVerdict, str] = {
+    "pass": "green",
+    "regression": "red",
+    "inconclusive": "yellow",
+    "infrastructure": "magenta",
+}
+
+
+class _Console(Console):
+    """A reader that has seen enough (`| head -1`) ends the printing, and changes neither the reports nor the status."""
+
+    def on_broken_pipe(self) -> None:
+        with contextlib.suppress(SystemExit):
+            super().on_broken_pipe()
+
+
+def gate_command(
+    results: Annotated[
+        Path, typer.Option("--results", help="Folder with RUN/CHECKPOINT/SUITE/results.json.")
+    ],
+    candidate: Annotated[str, typer.Option("--candidate", help="CHECKPOINT or RUN/CHECKPOINT to judge.")],
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="CHECKPOINT or RUN/CHECKPOINT to compare with.")
+    ],
+    baseline_results: Annotated[
+        Path | None,
+        typer.Option("--baseline-results", help="Folder of the baseline's results, where it is another."),
+    ] = None,
+    margin: Annotated[
+        str | None,
+        typer.Option(
+            "--margin",
+            metavar="SHARE",
+            help="Largest drop that passes; 0.01 is one point. Default: 0.01, or the config's.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="YAML with margin, confidence, max_undecided, may_differ and suites.NAME.margin."
+        ),
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Also append Markdown, e.g. to a CI summary.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write JSON.")] = None,
+) -> None:
+    """Fail only where a checkpoint is really worse than a baseline.
+
+    Both are compared on the same items, paired. Exit status: 0 pass (not worse by more than the margin), 1 regression
+    (worse, and not by luck), 3 inconclusive (these samples cannot tell; the table says how many would), 2 not judged
+    (missing or incomparable results). A lower accuracy alone never fails. Example:
+
+        dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02
+    """
+    limits = _limits(config, margin)
+    reports = {"--junit": junit, "--markdown": markdown, "--json": json_file}
+    for option, path in reports.items():
+        _check_target(option, path)
+    ours = find_checkpoint(results, candidate)
+    theirs = (
+        find_checkpoint(baseline_results, baseline, "--baseline-results")
+        if baseline_results
+        else find_checkpoint(results, baseline)
+    )
+    compared, notes = compare_checkpoints(ours, theirs, limits)
+    suites = decide(compared, limits.confidence)
+    verdict = overall(suites)
+    # Before anything is printed, so that what is printed is what the status says.
+    _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
+    _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
+    _write(markdown, gate_report.to_markdown(ours.name, theirs.name, suites), mode="a")
+    _print(ours.name, theirs.name, suites, verdict, notes)
+    raise typer.Exit(EXIT_CODES[verdict])
+
+
+def _limits(config: Path | None, margin: str | None) -> GateConfig:
+    limits = read_config(config)
+    if margin is None:
+        return limits
+    try:
+        share = float(margin)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise UserError(f"--margin {shown(margin)[1:-1]}: {MARGIN_RANGE}")
+    return limits.model_copy(update={"margin": share})
+
+
+def _print(
+    candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict, notes: list[str]
+) -> None:
+    console = _Console()
+    if not console.is_terminal:
+        console = _Console(width=160)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=Text(f"{candidate} against {baseline}"),
+        title_justify="left",
+    )
+    for name in (
+        "suite",
+        "verdict",
+        "candidate",
+        "baseline",
+        "difference",
+        "margin",
+        "p (Holm)",
+        "n x k",
+        "why",
+    ):
+        table.add_column(name, overflow="fold")
+    for gate in suites:
+        table.add_row(
+            Text(gate.suite),
+            Text(gate_report.WORDS[gate.verdict].lower(), _COLOURS[gate.verdict]),
+            *gate_report.figures(gate),
+            Text("see below" if gate.verdict == "infrastructure" else gate.reason),
+        )
+    console.print(table)
+    # Whole lines: a path that a table has folded can be neither searched for nor copied.
+    for gate in suites:
+        if gate.verdict == "infrastructure":
+            _line(console, f"not judged: {gate.suite}: {gate.reason}")
+        elif gate.differing:
+            _line(console, f"not alike: {gate.suite}: {gate_report.differing(gate)}")
+    for note in notes:
+        _line(console, f"note: {note}")
+    word = gate_report.WORDS[verdict].lower()
+    console.print(Text(f"gate: {word} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(Text(visible(text, 2000)), soft_wrap=True)
+
+
+def _check_target(option: str, path: Path | None) -> None:
+    """Raises UserError for a report that could not be written, before anything is judged. Missing folders are made."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name a file")
+    there = path
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if there != path and not there.is_dir():
+        raise UserError(f"{option} {path}: {there} is a file; name another folder")
+    if not os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise UserError(f"{option} {path}: {there} may not be written to; name another file")
+
+
+def _write(path: Path | None, text: str, mode: Literal["w", "a"] = "w") -> None:
+    """Raises UserError where the report cannot be written: a gate without its report has not done what it was told."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode, encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"{path}: the report cannot be written ({error.strerror})") from None

@@ -1,0 +1,118 @@
+"""A gate's outcome for people (Markdown), for CI systems (JUnit XML) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+from xml.etree import ElementTree
+
+from dipo_eval.board.visible import shows
+from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, overall
+
+WORDS: dict[GateVerdict, str] = {
+    "pass": "PASS",
+    "regression": "REGRESSION",
+    "inconclusive": "INCONCLUSIVE",
+    "infrastructure": "NOT JUDGED",
+}
+"""A verdict as people read it; in JSON it is the verdict itself."""
+
+
+def to_json(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
+    """Every figure; NaN is null."""
+    verdict = overall(suites)
+    return json.dumps(
+        {
+            "candidate": candidate,
+            "baseline": baseline,
+            "verdict": verdict,
+            "exit_code": EXIT_CODES[verdict],
+            "suites": [{key: _plain(value) for key, value in asdict(gate).items()} for gate in suites],
+        },
+        indent=2,
+    )
+
+
+def to_markdown(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
+    """A table for the summary of a CI run. Names are shown as code, so that they render as they are."""
+    lines = [
+        f"## Gate: {WORDS[overall(suites)]}",
+        "",
+        f"`{_code(candidate)}` against `{_code(baseline)}`",
+        "",
+        "| suite | verdict | candidate | baseline | difference (interval) | margin | p (Holm) | n x k | why |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for gate in suites:
+        lines.append(
+            "| " + " | ".join([f"`{_code(gate.suite)}`", WORDS[gate.verdict], *_figures(gate)]) + " |"
+        )
+    lines += [f"- `{_code(gate.suite)}`: {_escaped(words)}" for gate in suites if (words := differing(gate))]
+    return "\n".join([*lines, ""])
+
+
+def differing(gate: SuiteGate) -> str:
+    """What was not alike and yet compared, with both values; empty where all was alike."""
+    return "; ".join(one.words("for the candidate", "for the baseline") for one in gate.differing)
+
+
+def figures(gate: SuiteGate) -> list[str]:
+    """Candidate, baseline, difference with its interval, margin, p-value, items x samples; empty where unknown."""
+    if math.isnan(gate.mean):
+        return ["", "", "", f"{gate.margin:.1%}", "", ""]
+    same = gate.samples[0] == gate.samples[1]
+    samples = str(gate.samples[0]) if same else f"{gate.samples[0]} / {gate.samples[1]}"
+    return [
+        f"{gate.candidate:.1%}",
+        f"{gate.baseline:.1%}",
+        f"{100 * gate.mean:+.1f} ({100 * gate.low:+.1f} to {100 * gate.high:+.1f})",
+        f"{gate.margin:.1%}",
+        f"{gate.p_adjusted:.3f}",
+        f"{gate.n_items} x {samples}",
+    ]
+
+
+def to_junit(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
+    """One test case a suite: regression is a failure, not judged an error, inconclusive skipped with the reason."""
+    counts = {verdict: sum(gate.verdict == verdict for gate in suites) for verdict in EXIT_CODES}
+    root = ElementTree.Element(
+        "testsuite",
+        name=f"dipo gate: {candidate} against {baseline}",
+        tests=str(len(suites)),
+        failures=str(counts["regression"]),
+        errors=str(counts["infrastructure"]),
+        skipped=str(counts["inconclusive"]),
+    )
+    kinds = {"regression": "failure", "infrastructure": "error", "inconclusive": "skipped"}
+    for gate in suites:
+        case = ElementTree.SubElement(root, "testcase", classname="dipo.gate", name=gate.suite)
+        if gate.verdict in kinds:
+            ElementTree.SubElement(case, kinds[gate.verdict], message=_xml(gate.reason))
+        output = ElementTree.SubElement(case, "system-out")
+        parts = (*figures(gate), gate.reason, differing(gate))
+        output.text = _xml("; ".join(part for part in parts if part))
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _figures(gate: SuiteGate) -> list[str]:
+    return [*figures(gate), _escaped(gate.reason)]
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _xml(text: str) -> str:
+    """Without what XML 1.0 cannot hold at all: control characters and lone surrogates are spelled out."""
+    return "".join(char if char in "\t\n" or shows(char) else f"\\u{ord(char):04x}" for char in text)
+
+
+def _code(text: str) -> str:
+    return text.replace("`", "'").replace("|", "/")
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

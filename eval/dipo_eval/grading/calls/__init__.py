@@ -1,0 +1,1 @@
+"""Are these function calls those that were asked for?"""

@@ -1,0 +1,224 @@
+"""The verdict of bfcl-eval's own checker on decoded calls, for ``compatible``: its rules, with its defects.
+
+Follows bfcl_eval/eval_checker/ast_eval/ast_checker.py of 2026.3.23. A function here raises the same kind of
+error where the original would raise one; ``calls`` turns that into a wrong verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dipo_eval.grading.calls.convert import JAVA_TYPES, JAVASCRIPT_TYPES, convert_java, convert_javascript
+from dipo_eval.grading.calls.language import Language
+
+PYTHON_TYPES: dict[str, type] = {
+    "string": str, "integer": int, "float": float, "boolean": bool,
+    "array": list, "tuple": list, "dict": dict, "any": str,
+}  # fmt: skip
+_DROPPED = str.maketrans(dict.fromkeys(" ,./-_*^", "") | {"'": '"'})
+_COLLECTIONS = frozenset({"Array", "ArrayList", "array"})
+
+
+def refusal(
+    calls: list[Any], gold: list[dict[str, Any]], functions: list[dict[str, Any]], category: str,
+    language: Language, underscores: bool,
+) -> str | None:  # fmt: skip
+    """Why bfcl-eval refuses ``calls``, or None where it accepts them."""
+    if not is_call_list(calls):
+        return "not a list of calls"
+    if "parallel" in category:
+        if len(calls) != len(gold):
+            return "wrong count"
+        return _parallel(calls, gold, functions, language, underscores)
+    if "multiple" in category:
+        if len(calls) != len(gold):
+            return "wrong count"
+        function = _described(functions, next(iter(gold[0])))
+        return _call_refusal(function, calls[0], gold[0], language, underscores)
+    if len(calls) != 1:
+        return "wrong count"
+    return _call_refusal(functions[0], calls[0], gold[0], language, underscores)
+
+
+def is_call_list(calls: Any) -> bool:
+    """Whether ``calls`` is a list of ``{name: {argument: value}}`` with one name each."""
+    return type(calls) is list and all(
+        type(call) is dict and len(call) == 1 and type(next(iter(call.values()))) is dict for call in calls
+    )
+
+
+def _parallel(
+    calls: list[Any], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
+    language: Language, underscores: bool,
+) -> str | None:  # fmt: skip
+    """Greedy: each gold call takes the first call left that fits, even where another needs it more."""
+    left = list(calls)
+    for wanted in gold:
+        function = _described(functions, next(iter(wanted)))
+        for index, call in enumerate(left):
+            if _call_refusal(function, call, wanted, language, underscores) is None:
+                del left[index]
+                break
+        else:
+            return "no matching call"
+    return None
+
+
+def _described(functions: list[dict[str, Any]], name: str) -> Any:
+    return next((function for function in functions if function["name"] == name), None)
+
+
+def _call_refusal(
+    function: Any, call: dict[str, Any], gold: dict[str, Any], language: Language, underscores: bool
+) -> str | None:
+    allowed = next(iter(gold.values()))
+    name, parameters = function["name"], function["parameters"]
+    properties, required = parameters["properties"], parameters["required"]
+    if underscores:
+        name = name.replace(".", "_")
+    if name not in call:
+        return "wrong function"
+    arguments = call[name]
+    for parameter in required:
+        if parameter not in arguments:
+            return "missing argument"
+    for parameter, value in arguments.items():
+        if parameter not in properties or parameter not in allowed:
+            return "unexpected argument"
+        reason = _READERS[language](value, allowed[parameter], properties[parameter])
+        if reason:
+            return reason
+    for parameter, answers in allowed.items():
+        if parameter not in arguments and "" not in answers:
+            return "missing argument"
+    return None
+
+
+def _python(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
+    declared = described["type"]
+    expected = PYTHON_TYPES[declared]
+    nested = PYTHON_TYPES[described["items"]["type"]] if expected is list else None
+    if declared == "tuple" and type(value) is tuple:
+        value = list(value)
+    elif declared == "float" and type(value) is int:
+        value = float(value)
+    return _value_refusal(value, answers, expected, nested)
+
+
+def _with_source(types: dict[str, type], convert: Callable[..., Any]) -> Callable[..., str | None]:
+    """A reader for a language whose arguments come as source text."""
+
+    def read(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
+        declared = described["type"]
+        expected = types[declared]
+        if type(value) is not str:
+            return "wrong type"
+        inner = described["items"]["type"] if declared in _COLLECTIONS else None
+        nested = types[inner] if inner is not None else None
+        value = convert(value, declared, inner)
+        return _value_refusal(value, answers, expected, nested)
+
+    return read
+
+
+_READERS: dict[Language, Callable[..., str | None]] = {
+    Language.PYTHON: _python,
+    Language.JAVA: _with_source(JAVA_TYPES, convert_java),
+    Language.JAVASCRIPT: _with_source(JAVASCRIPT_TYPES, convert_javascript),
+}
+
+
+def _value_refusal(value: Any, answers: Any, expected: type, nested: type | None) -> str | None:
+    kind = type(value)
+    first = _first_type(answers)
+    is_variable = first is not None and first is not expected
+    if kind is expected:
+        if nested is not None and not _items_fit(value, answers, nested):
+            return "wrong type"
+    elif kind is first:
+        is_variable = True
+    else:
+        return "wrong type"
+    if is_variable or expected not in (dict, list, str):
+        fits = value in answers
+    elif expected is dict:
+        fits = _dict_fits(value, answers)
+    elif expected is str:
+        fits = _text_fits(value, answers)
+    elif nested is dict:
+        fits = any(_dict_list_fits(value, answer) for answer in answers)
+    else:
+        fits = _list_fits(value, answers)
+    return None if fits else "wrong value"
+
+
+def _first_type(answers: Iterable[Any]) -> type | None:
+    """The type of the first answer that is not the mark of an optional argument."""
+    for answer in answers:
+        if answer != "":
+            return type(answer)
+    return None
+
+
+def _items_fit(value: Any, answers: Any, nested: type) -> bool:
+    for answer in answers:
+        if type(answer) is not list:
+            return True
+        first = _first_type(answer)
+        if all(type(item) is nested or (first is not None and type(item) is first) for item in value):
+            return True
+    return False
+
+
+def standard(text: str) -> str:
+    """A text as BFCL compares it: without blanks and ``,./-_*^``, in lower case, with one kind of quote."""
+    return text.translate(_DROPPED).lower()
+
+
+def _standard(value: Any) -> Any:
+    return standard(value) if type(value) is str else value
+
+
+def _text_fits(value: str, answers: Any) -> bool:
+    if value in answers:
+        return True
+    wanted = standard(value)
+    return any(type(answer) is str and standard(answer) == wanted for answer in answers)
+
+
+def _items(answer: Any) -> list[Any]:
+    """The elements of a list, or the characters of a text: the original indexes whatever it finds."""
+    if type(answer) is list:
+        return answer
+    return [answer[index] for index in range(len(answer))]
+
+
+def _list_fits(value: list[Any], answers: Any) -> bool:
+    wanted = [[_standard(item) for item in _items(answer)] for answer in answers]
+    return [_standard(item) for item in value] in wanted
+
+
+def _dict_fits(value: dict[Any, Any], answers: Any) -> bool:
+    """Whether one answer, ``{key: [allowed values]}``, has all the keys of ``value`` with its values."""
+    for answer in answers:
+        if answer == "":
+            continue
+        fits = True
+        for key, item in value.items():
+            if key not in answer or _standard(item) not in [_standard(one) for one in _items(answer[key])]:
+                fits = False
+                break
+        for key, allowed in answer.items():
+            if key not in value and "" not in allowed:
+                fits = False
+                break
+        if fits:
+            return True
+    return False
+
+
+def _dict_list_fits(value: list[Any], answer: Any) -> bool:
+    if len(value) != len(answer):
+        return False
+    return all(_dict_fits(given, [wanted]) for given, wanted in zip(value, _items(answer), strict=True))

@@ -1,0 +1,83 @@
+"""Turn a model's text in one step of a conversation into the calls to replay, as text."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+from dipo_eval.grading.calls.json_form import looks_like_json, read_json
+from dipo_eval.grading.calls.text import MAX_CHARS, UnreadableError, answer_text, bracketed, read_python
+from dipo_eval.grading.model_syntax import parse_expression
+
+MAX_SHOWN_DEPTH = 50
+
+
+def step_calls(text: str, *, official: bool) -> list[str]:
+    """The calls in one message; [] where it holds none (the model talks to the user).
+
+    ``official``: read and written again as bfcl-eval's default_decode_execute_prompting does, where a bare name
+    becomes a text, an empty dict spoils the message, and a dict of dicts is taken for a call.
+    """
+    try:
+        if official:
+            calls = read_python(bracketed(text), official=True)
+            return [_official_text(name, arguments) for call in calls for name, arguments in call.items()]
+        answer = answer_text(text)
+        if looks_like_json(answer):
+            return [_text(name, arguments) for call in read_json(answer) for name, arguments in call.items()]
+        return _python_calls(answer)
+    except (UnreadableError, IndexError, AttributeError, RecursionError):
+        return []
+
+
+def native_calls(text: str) -> list[dict[str, Any]] | None:
+    """The calls in one message as data for a chat template, ``{"name": ..., "arguments": {...}}``.
+
+    Strictly JSON, of little depth and in UTF-8, so that a template and a server can show it. None where the
+    message has no calls or their arguments are no such data.
+    """
+    try:
+        answer = answer_text(text)
+        json_like = looks_like_json(answer)
+        calls = read_json(answer) if json_like else read_python(bracketed(answer), official=False)
+        made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
+        if not _is_shallow(made, MAX_SHOWN_DEPTH):
+            return None
+        plain = json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        return list(json.loads(plain)) or None
+    except (UnreadableError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inner)
+
+
+def _python_calls(answer: str) -> list[str]:
+    if len(answer) > MAX_CHARS:
+        return []
+    try:
+        body = parse_expression(bracketed(answer))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    nodes = body.elts if isinstance(body, ast.List) else []
+    return [ast.unparse(node) for node in nodes] if all(isinstance(node, ast.Call) for node in nodes) else []
+
+
+def _text(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def _official_text(name: str, arguments: dict[str, Any]) -> str:
+    return f"{name}({', '.join(f'{key}={_official_value(value)}' for key, value in arguments.items())})"
+
+
+def _official_value(value: Any) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    if all(isinstance(inner, dict) for inner in value.values()):
+        name = list(value)[0]  # noqa: RUF015  (an IndexError for {}, as in the original)
+        return _official_text(name, value[name])
+    return "{" + ", ".join(f"'{key}': {_official_value(inner)}" for key, inner in value.items()) + "}"

@@ -1,0 +1,234 @@
+"""The verdict of ``strict``: BFCL's rules with its checker's defects repaired. ``calls`` names each repair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dipo_eval import linear
+from dipo_eval.grading.calls.language import Language
+from dipo_eval.grading.calls.literals import read_literal
+from dipo_eval.grading.calls.matching import largest_matching
+from dipo_eval.grading.calls.syntax import Quoted
+from dipo_eval.grading.calls.text import Code
+
+_REAL = frozenset({"float", "number", "double", "any", ""})
+_TEXT = frozenset({"string", "str", "String", "char"})
+_SIMPLE = frozenset({str, int, float, bool})
+_MAY_BE_EMPTY = _TEXT | {"any", ""}
+_TUPLES = frozenset({"tuple", "any", ""})
+_FULL_STOP = linear.bounded(r"\.(?= |$)")
+_SPACE_AT_MARK = linear.bounded(r"(?<=\W) | (?=\W)")
+MAX_DEPTH = 50
+
+
+def refusal(
+    calls: list[dict[str, Any]], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
+    language: Language = Language.PYTHON, *, underscores: bool = False,
+) -> str | None:  # fmt: skip
+    """Why ``calls`` are not the gold calls, or None where they are: in any order, each once, and no others."""
+    if len(calls) != len(gold):
+        return "extra call" if len(calls) > len(gold) else "missing call"
+    if len(gold) == 1:
+        return _call_refusal(calls[0], gold[0], functions, language, underscores)
+    left = list(calls)
+    for one in gold:  # a call for each in turn is the usual case, and enough
+        for index, call in enumerate(left):
+            if _call_refusal(call, one, functions, language, underscores) is None:
+                del left[index]
+                break
+        else:
+            return _unmatched(calls, gold, functions, language, underscores)
+    return None
+
+
+def _unmatched(
+    calls: list[dict[str, Any]], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
+    language: Language, underscores: bool,
+) -> str | None:  # fmt: skip
+    """Why there is no one-to-one assignment of calls to gold calls, or None where there is one."""
+    rows: list[list[str | None]] = []
+    for one in gold:
+        rows.append([_call_refusal(call, one, functions, language, underscores) for call in calls])
+        if None not in rows[-1]:
+            return _main_reason(rows[-1])
+    matched = largest_matching([[reason is None for reason in row] for row in rows])
+    return None if None not in matched else "two gold calls need one call"
+
+
+def _main_reason(reasons: list[str | None]) -> str:
+    """Why no call is a gold call: what is wrong with the first one to the right function."""
+    return next((reason for reason in reasons if reason and reason != "wrong function"), "wrong function")
+
+
+def _call_refusal(
+    call: dict[str, Any], gold: dict[str, Any], functions: list[dict[str, Any]],
+    language: Language, underscores: bool,
+) -> str | None:  # fmt: skip
+    name, allowed = next(iter(gold.items()))
+    if underscored(name, underscores) not in call:
+        return "wrong function"
+    arguments = next(iter(call.values()))
+    parameters = _parameters(functions, name)
+    properties = parameters.get("properties")
+    for required in parameters.get("required") or ():
+        if required not in arguments:
+            return "missing argument"
+    for parameter, value in arguments.items():
+        if parameter not in allowed or (properties and parameter not in properties):
+            return "unexpected argument"
+        schema = properties.get(parameter, {}) if properties else {}
+        reason = argument_refusal(value, allowed[parameter], schema, language)
+        if reason:
+            return reason
+    for parameter, answers in allowed.items():
+        is_possible = bool(answers) and (not properties or parameter in properties)
+        if parameter not in arguments and "" not in answers and is_possible:
+            return "missing argument"
+    return None
+
+
+def underscored(name: str, underscores: bool) -> str:
+    """``name`` as a tool API without dots in its names has it."""
+    return name.replace(".", "_") if underscores else name
+
+
+def _parameters(functions: list[dict[str, Any]], name: str) -> Mapping[str, Any]:
+    for function in functions:
+        if function.get("name") == name:
+            return function.get("parameters") or {}
+    return {}
+
+
+def argument_refusal(
+    value: Any, answers: list[Any], schema: Mapping[str, Any], language: Language
+) -> str | None:
+    """Why ``value`` is none of ``answers`` (BFCL's list of allowed values), or None where it is one."""
+    declared = schema.get("type", "")
+    if language is not Language.PYTHON:
+        if not isinstance(value, str):
+            return "wrong type"
+        value = _from_source(value, declared, language)
+    kind = type(value)
+    if kind in _SIMPLE and value != "":
+        for answer in answers:
+            if type(answer) is kind and answer == value:
+                return None
+    reason = "wrong value"
+    for answer in answers:
+        if answer == "" and (value != "" or declared not in _MAY_BE_EMPTY):
+            continue  # the mark of an optional argument
+        is_source = declared in ("any", "") and language is not Language.PYTHON
+        given = _literal(value, language) if is_source and not isinstance(answer, str) else value
+        found = _difference(given, answer, schema, 0, is_options=True)
+        if found is None:
+            return None
+        reason = found if found != "wrong value" else reason
+    return reason
+
+
+def _from_source(text: str, declared: str, language: Language) -> Any:
+    """The value of an argument that BFCL passes on as Java or JavaScript source."""
+    if isinstance(text, Quoted) or declared in _TEXT or declared in ("any", ""):
+        return text
+    value = _literal(text, language)
+    if declared == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _literal(text: str, language: Language) -> Any:
+    return read_literal(text, is_java=language is Language.JAVA)
+
+
+def _difference(
+    value: Any,
+    gold: Any,
+    schema: Mapping[str, Any],
+    depth: int,
+    *,
+    is_options: bool = False,
+) -> str | None:
+    """How ``value`` differs from ``gold``: a rule's name, or None where it does not.
+
+    ``is_options``: a dict in ``gold`` has BFCL's lists of allowed values, as it does outside other dicts.
+    """
+    if depth > MAX_DEPTH:
+        return "nested too deeply"
+    declared = schema.get("type", "") if isinstance(schema, dict) else ""
+    if isinstance(value, Code):
+        return _code_difference(value, gold, declared)
+    if isinstance(value, bool) or isinstance(gold, bool) or value is None or gold is None:
+        return None if value is gold else _type_or_value(value, gold)
+    if isinstance(value, (int, float)) and isinstance(gold, (int, float)):
+        if isinstance(value, float) and isinstance(gold, int) and declared not in _REAL:
+            return "wrong type"
+        return None if value == gold else "wrong value"
+    if isinstance(value, str) and isinstance(gold, str):
+        return None if same_text(value, gold) else "wrong value"
+    if isinstance(value, (list, tuple)) and isinstance(gold, (list, tuple)):
+        return _list_difference(value, gold, schema, depth, is_options)
+    if isinstance(value, dict) and isinstance(gold, dict):
+        return _dict_difference(value, gold, schema, depth, is_options)
+    return "wrong type"
+
+
+def _code_difference(value: Code, gold: Any, declared: str) -> str | None:
+    if not isinstance(gold, str):
+        return "code for a value"
+    if declared in _TEXT:
+        return "code for a text"
+    return None if "".join(value.split()) == "".join(gold.split()) else "wrong value"
+
+
+def _type_or_value(value: Any, gold: Any) -> str:
+    return "wrong value" if type(value) is type(gold) else "wrong type"
+
+
+def _list_difference(
+    value: Any, gold: Any, schema: Mapping[str, Any], depth: int, is_options: bool
+) -> str | None:
+    if isinstance(value, tuple) and schema.get("type", "") not in _TUPLES:
+        return "wrong type"
+    if len(value) != len(gold):
+        return "wrong value"
+    items = schema.get("items")
+    inner: Mapping[str, Any] = items if isinstance(items, dict) else {}
+    for one, wanted in zip(value, gold, strict=True):
+        found = _difference(one, wanted, inner, depth + 1, is_options=is_options)
+        if found:
+            return found
+    return None
+
+
+def _dict_difference(
+    value: dict[Any, Any], gold: dict[Any, Any], schema: Mapping[str, Any], depth: int,
+    is_options: bool,
+) -> str | None:  # fmt: skip
+    properties = schema.get("properties")
+    inner: Mapping[str, Any] = properties if isinstance(properties, dict) else {}
+    for key, one in value.items():
+        if key not in gold:
+            return "unexpected key"
+        options = gold[key] if is_options and isinstance(gold[key], list) else [gold[key]]
+        described = inner.get(key)
+        about: Mapping[str, Any] = described if isinstance(described, dict) else {}
+        found = [_difference(one, option, about, depth + 1) for option in options]
+        if None not in found:
+            return next((reason for reason in found if reason and reason != "wrong value"), "wrong value")
+    for key, options in gold.items():
+        if key not in value and not (is_options and isinstance(options, list) and "" in options):
+            return "missing key"
+    return None
+
+
+def same_text(left: str, right: str) -> bool:
+    """Whether two texts differ at most in case, white space beside punctuation, commas for blanks, a full
+    stop at the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
+    """
+    return left == right or _plain(left) == _plain(right)
+
+
+def _plain(text: str) -> str:
+    text = " ".join(text.lower().replace("'", '"').replace(",", " ").split())
+    return _SPACE_AT_MARK.sub("", _FULL_STOP.sub("", text))

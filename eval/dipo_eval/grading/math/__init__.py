@@ -1,0 +1,1 @@
+"""Is this mathematical answer the reference's value?"""

@@ -1,0 +1,169 @@
+"""Compare two closed forms by their values: exactly where they are rational, else numerically at fixed
+points.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from dipo_eval.grading.math.evaluate import Exact, Float, Inexact, TooLarge, evaluate, uses, variables
+from dipo_eval.grading.math.expression import Node, Unsupported, parse_expression
+from dipo_eval.grading.workers.outcome import Outcome
+
+_CLEARLY = 1e-6
+_INTEGER_KINDS = frozenset({"floor", "ceil", "factorial", "binom"})
+_EXACT = Exact()
+
+
+@lru_cache(maxsize=4096)
+def cached_tree(text: str) -> Node | None:
+    """The tree of ``text``, or None where it is outside the parser's language."""
+    try:
+        return parse_expression(text)
+    except Unsupported:
+        return None
+
+
+def points(left: Node, right: Node, count: int = 6) -> list[dict[str, Fraction]]:
+    """Fixed pseudo-random values for the variables of both: positive rationals, or integers where one is
+    needed.
+
+    Positive, as school answers take a variable under a root to be; integers for floors, factorials, binomials
+    and exponents such as (-1)^n, rising from the first variable to the last so that a binomial is not always
+    0.
+    """
+    names = sorted(variables(left) | variables(right))
+    whole = uses(left, _INTEGER_KINDS) or uses(right, _INTEGER_KINDS)
+    generator = random.Random(20260414)
+    made = []
+    for _ in range((8 * count if whole else count) if names else 1):
+        if whole:
+            values = sorted(generator.sample(range(2, 40), len(names))) if len(names) < 30 else []
+            if generator.random() < 0.5:
+                values.reverse()
+            made.append({name: Fraction(value) for name, value in zip(names, values, strict=False)})
+        else:
+            made.append(
+                {
+                    name: Fraction(generator.randint(300, 2900), 1000 + index)
+                    for index, name in enumerate(names)
+                }
+            )
+    return made
+
+
+def compare_expressions(answer: str, gold: str, tolerance: Fraction | None = None) -> Outcome:
+    """Compare two cleaned expressions in bounded time.
+
+    EQUAL where both are rational and the same at every point tried (two different rational functions agree at
+    random points with a chance of about degree/2600 each, Schwartz and Zippel), or within ``tolerance``;
+    DIFFERENT where they clearly differ at one point; UNKNOWN where they agree only in floating point.
+    """
+    left, right = cached_tree(answer), cached_tree(gold)
+    if left is None or right is None:
+        return Outcome.UNKNOWN
+    return compare_trees(left, right, tolerance)
+
+
+def compare_trees(left: Node, right: Node, tolerance: Fraction | None = None) -> Outcome:
+    """``compare_expressions`` for parsed trees."""
+    if variables(left) != variables(right):
+        return _with_other_variables(left, right)
+    agreed = False
+    try:
+        for values in points(left, right):
+            outcome = _at_point(left, right, values, tolerance)
+            if outcome is Outcome.DIFFERENT:
+                return outcome
+            agreed = agreed or outcome is Outcome.UNKNOWN
+    except TooLarge:
+        return Outcome.TOO_LARGE
+    except Unsupported:
+        return Outcome.UNKNOWN
+    return Outcome.UNKNOWN if agreed else Outcome.EQUAL
+
+
+def _with_other_variables(left: Node, right: Node) -> Outcome:
+    """Other variables may cancel (x + y - y); unless one side has none of its own, leave that to the
+    worker.
+    """
+    try:
+        for values in points(left, right, count=2):
+            if _at_point(left, right, values, None) is Outcome.DIFFERENT:
+                return Outcome.DIFFERENT
+    except TooLarge:
+        return Outcome.TOO_LARGE
+    except Unsupported:
+        return Outcome.UNKNOWN
+    return Outcome.UNKNOWN
+
+
+def _at_point(left: Node, right: Node, values: dict[str, Fraction], tolerance: Fraction | None) -> Outcome:
+    try:
+        a, b = evaluate(left, values, _EXACT), evaluate(right, values, _EXACT)
+        if tolerance is not None:
+            return Outcome.EQUAL if abs(a - b) <= tolerance else Outcome.DIFFERENT
+        return Outcome.EQUAL if a == b else Outcome.DIFFERENT
+    except Inexact:
+        return _at_float_point(left, right, values, tolerance)
+    except ZeroDivisionError:
+        return Outcome.DIFFERENT if not values else Outcome.UNKNOWN
+
+
+def _at_float_point(left: Node, right: Node, values: dict[str, Any], tolerance: Fraction | None) -> Outcome:
+    domain = Float()
+    numbers = {name: complex(float(value)) for name, value in values.items()}
+    try:
+        a, b = evaluate(left, numbers, domain), evaluate(right, numbers, domain)
+    except ZeroDivisionError:
+        return Outcome.DIFFERENT if not values else Outcome.UNKNOWN
+    size = max(abs(a), abs(b))
+    if not math.isfinite(size):
+        raise TooLarge("not finite")
+    if tolerance is not None:
+        return Outcome.EQUAL if abs(a - b) <= float(tolerance) * (1 + 1e-9) else Outcome.DIFFERENT
+    cancelled = domain.peak > 1e9 * size
+    return Outcome.DIFFERENT if abs(a - b) > _CLEARLY * size and not cancelled else Outcome.UNKNOWN
+
+
+def compare_equations(left: tuple[str, str], right: tuple[str, str]) -> Outcome:
+    """Whether two equations, each as its two sides, have one solution set: lhs - rhs is the same up to a
+    factor.
+    """
+    trees = [cached_tree(side) for side in (*left, *right)]
+    if any(tree is None for tree in trees):
+        return Outcome.UNKNOWN
+    a: Node = ("sub", trees[0], trees[1])
+    b: Node = ("sub", trees[2], trees[3])
+    if variables(a) != variables(b):
+        return Outcome.DIFFERENT
+    domain = Float()
+    try:
+        pairs = []
+        for values in points(a, b):
+            numbers = {name: complex(float(value)) for name, value in values.items()}
+            pairs.append((evaluate(a, numbers, domain), evaluate(b, numbers, domain)))
+    except (TooLarge, Unsupported, ZeroDivisionError):
+        return Outcome.UNKNOWN
+    (a0, b0), *rest = pairs
+    if not rest or a0 == 0 or b0 == 0:
+        return Outcome.EQUAL if a0 == b0 == 0 and not rest else Outcome.UNKNOWN
+    same = all(abs(a1 * b0 - a0 * b1) <= 1e-9 * (abs(a1 * b0) + abs(a0 * b1)) for a1, b1 in rest)
+    return Outcome.EQUAL if same else Outcome.DIFFERENT
+
+
+def is_rounding_of(decimal: str, places: int, tree: Node) -> bool:
+    """Whether ``decimal`` is the value of a constant ``tree`` rounded to its ``places`` digits after the
+    point.
+    """
+    if variables(tree):
+        return False
+    try:
+        value = evaluate(tree, {}, Float())
+    except (TooLarge, Unsupported, ZeroDivisionError):
+        return False
+    return bool(value.imag == 0 and abs(value.real - float(decimal)) <= 0.5 * 10**-places * (1 + 1e-6))

@@ -1,0 +1,128 @@
+"""Compare two whole answers, part by part."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+
+from dipo_eval.grading.math.leaves import Strong, compare_leaves
+from dipo_eval.grading.math.normalize import clean, key
+from dipo_eval.grading.math.structure import MAX_NESTING, Part, nesting, parse_structure
+from dipo_eval.grading.workers.outcome import Outcome, all_of, any_of
+
+MAX_PARTS = 60
+MAX_HARD_CHARS = 500
+"""A single answer longer than this is not given to math-verify: no single gold answer has 200 characters."""
+_RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
+
+
+def unknown(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
+    """The ``Strong`` that has no stronger method."""
+    return Outcome.UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def read_gold(gold: str) -> Part:
+    """The parts of a gold answer; remembered, since a group of responses shares one."""
+    return parse_structure(clean(gold))
+
+
+def compare_answers(
+    answer: str, gold: str, tolerance: Fraction | None = None, strong: Strong = unknown
+) -> Outcome:
+    """Compare an extracted answer with a gold answer, both as written.
+
+    Lists and sets match in any order, tuples, intervals and matrices in theirs; brackets of intervals count.
+    An answer that names several values for a gold with one is DIFFERENT unless all of them equal it.
+    """
+    cleaned = clean(answer)
+    wanted = read_gold(gold)
+    if tolerance is None and key(cleaned) == key(wanted.text):
+        return Outcome.EQUAL
+    if not any(char.isalnum() for char in cleaned):
+        return Outcome.DIFFERENT
+    given = parse_structure(cleaned, as_list=wanted.kind in ("list", "set"))
+    return _parts(given, wanted, tolerance, _bounded(strong))
+
+
+def _bounded(strong: Strong) -> Strong:
+    """``strong``, spared the answers of a size that would only use up its time."""
+
+    def ask(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
+        if len(answer) > MAX_HARD_CHARS or nesting(answer) > MAX_NESTING:
+            return Outcome.TOO_LARGE
+        return strong(answer, gold, tolerance)
+
+    return ask
+
+
+def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    if len(given.items) > MAX_PARTS or len(wanted.items) > MAX_PARTS:
+        return Outcome.TOO_LARGE
+    if wanted.kind == "leaf":
+        return _against_leaf(given, wanted, tolerance, strong)
+    if given.kind == "leaf":
+        related = any(sign in given.text for sign in _RELATIONS) and wanted.kind in ("tuple", "union")
+        return strong(given.text, wanted.text, tolerance) if related else Outcome.DIFFERENT
+    if wanted.kind in ("list", "set"):
+        if given.kind in ("list", "set"):
+            return _unordered(given, wanted, tolerance, strong)
+        same_order = given.kind == "tuple" and given.brackets == "()" and wanted.kind == "list"
+        return _in_order(given, wanted, tolerance, strong) if same_order else Outcome.DIFFERENT
+    if wanted.kind == "tuple":
+        return _against_tuple(given, wanted, tolerance, strong)
+    if given.kind != wanted.kind:
+        return strong(given.text, wanted.text, tolerance) if wanted.kind == "union" else Outcome.DIFFERENT
+    if wanted.kind == "union":
+        return _unordered(given, wanted, tolerance, strong)
+    return _in_order(given, wanted, tolerance, strong)
+
+
+def _against_leaf(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    if given.kind == "leaf":
+        return compare_leaves(given.text, wanted.text, tolerance, strong)
+    if given.kind == "list" or (given.kind == "set" and len(given.items) == 1):
+        return all_of(_parts(item, wanted, tolerance, strong) for item in given.items)
+    if given.kind == "tuple" and any(sign in wanted.text for sign in _RELATIONS):
+        return strong(given.text, wanted.text, tolerance)
+    return Outcome.DIFFERENT
+
+
+def _against_tuple(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    if given.kind == "list" and wanted.brackets == "()" and r"\infty" not in wanted.text:
+        return _in_order(given, wanted, tolerance, strong)
+    if given.kind == "union":
+        return strong(given.text, wanted.text, tolerance)
+    if given.kind != "tuple" or given.brackets != wanted.brackets:
+        return Outcome.DIFFERENT
+    return _in_order(given, wanted, tolerance, strong)
+
+
+def _in_order(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    if len(given.items) != len(wanted.items):
+        return Outcome.DIFFERENT
+    return all_of(_parts(a, b, tolerance, strong) for a, b in zip(given.items, wanted.items, strict=True))
+
+
+def _unordered(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    """Match each wanted part with a given one of its own. Equality is transitive, so the first match will
+    do.
+    """
+    items = given.items if len(given.items) == len(wanted.items) else _distinct(given.items)
+    if len(items) != len(wanted.items):
+        return Outcome.DIFFERENT
+    left = list(items)
+    outcomes = []
+    for part in wanted.items:
+        results = []
+        for index, item in enumerate(left):
+            results.append(_parts(item, part, tolerance, strong))
+            if results[-1] is Outcome.EQUAL:
+                del left[index]
+                break
+        outcomes.append(any_of(results))
+    return all_of(outcomes)
+
+
+def _distinct(items: tuple[Part, ...]) -> tuple[Part, ...]:
+    return tuple({key(item.text): item for item in items}.values())

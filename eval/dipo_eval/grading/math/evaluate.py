@@ -1,0 +1,236 @@
+"""Evaluate a parsed expression exactly (rationals) or in floating point, with every size bounded.
+
+Nothing here can hang: exponents, factorials and exact integers are limited, and what exceeds a limit raises
+``TooLarge`` before any work is done.
+"""
+
+from __future__ import annotations
+
+import cmath
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from dipo_eval.grading.math.expression import Node, Unsupported
+
+MAX_BITS = 20_000
+MAX_FACTORIAL = 1000
+
+
+class TooLarge(Exception):  # noqa: N818  (an outcome, not a fault)
+    """The value is too large to work with."""
+
+
+class Inexact(Exception):  # noqa: N818  (an outcome, not a fault)
+    """The value is not rational, or not known to be."""
+
+
+class Exact:
+    """Rational arithmetic."""
+
+    def number(self, value: Fraction) -> Any:
+        return value
+
+    def constant(self, name: str) -> Any:
+        raise Inexact(name)
+
+    def total(self, a: Any, b: Any) -> Any:
+        return _sized(a + b)
+
+    def power(self, base: Fraction, exponent: Fraction) -> Fraction:
+        if exponent.denominator != 1:
+            raise Inexact("root")
+        bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+        if abs(base) not in (0, 1) and bits * abs(exponent) > MAX_BITS:
+            raise TooLarge("power")
+        if abs(base) == 1:
+            return base if exponent % 2 else Fraction(1)
+        if base == 0 and exponent > 0:
+            return base
+        return base ** int(exponent)
+
+    def function(self, name: str, arguments: list[Any]) -> Any:
+        if name == "sqrt":
+            return _exact_root(arguments[0])
+        if name == "abs":
+            return abs(arguments[0])
+        if name in ("floor", "ceil"):
+            return Fraction(math.floor(arguments[0]) if name == "floor" else math.ceil(arguments[0]))
+        if name == "factorial":
+            return Fraction(math.factorial(bounded_integer(arguments[0])))
+        if name == "binom":
+            return Fraction(math.comb(bounded_integer(arguments[0]), bounded_integer(arguments[1])))
+        raise Inexact(name)
+
+
+class Float:
+    """Complex floating point. ``peak`` is the largest summand met, a measure of cancellation."""
+
+    def __init__(self) -> None:
+        self.peak = 0.0
+
+    def number(self, value: Fraction) -> Any:
+        return complex(float(value))
+
+    def constant(self, name: str) -> Any:
+        return {"pi": complex(math.pi), "e": complex(math.e), "i": 1j}[name]
+
+    def total(self, a: Any, b: Any) -> Any:
+        self.peak = max(self.peak, abs(a), abs(b))
+        return a + b
+
+    def power(self, base: complex, exponent: complex) -> complex:
+        if base == 0:
+            if exponent == 0:
+                return 1 + 0j
+            if exponent.real < 0:
+                raise ZeroDivisionError
+            return 0j
+        return base**exponent
+
+    def function(self, name: str, arguments: list[Any]) -> Any:
+        argument = arguments[0]
+        if name in ("sqrt_base", "log_base"):
+            base = arguments[1]
+            return (
+                real_root(self, argument, base)
+                if name == "sqrt_base"
+                else cmath.log(argument) / cmath.log(base)
+            )
+        if name in ("ln", "log"):
+            return cmath.log(argument)
+        if name in ("cot", "sec", "csc"):
+            return 1 / getattr(cmath, {"cot": "tan", "sec": "cos", "csc": "sin"}[name])(argument)
+        if name == "abs":
+            return complex(abs(argument))
+        if name in ("floor", "ceil", "factorial", "binom"):
+            return self._integer_function(name, arguments)
+        return getattr(cmath, {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}.get(name, name))(
+            argument
+        )
+
+    def _integer_function(self, name: str, arguments: list[complex]) -> complex:
+        value = arguments[0]
+        if name in ("floor", "ceil"):
+            nearest = round(value.real)
+            if abs(value.real - nearest) < 1e-9 * max(
+                1.0, abs(nearest)
+            ):  # on the edge: rounding must not decide
+                return complex(nearest)
+            return complex(math.floor(value.real) if name == "floor" else math.ceil(value.real))
+        whole = [Fraction(round(argument.real)) for argument in arguments]
+        if any(abs(argument - int(n)) > 1e-9 for argument, n in zip(arguments, whole, strict=True)):
+            raise Unsupported("factorial of a fraction")
+        return complex(float(Exact().function(name, whole)))
+
+
+def evaluate(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
+    """The value of ``node`` in ``domain`` (Exact, Float or one with the same methods), variables from
+    ``values``.
+
+    Raises Inexact, TooLarge (also for a float overflow), ZeroDivisionError, and Unsupported for a function
+    that has no value there.
+    """
+    try:
+        return _evaluate(node, values, domain)
+    except OverflowError:
+        raise TooLarge("overflow") from None
+    except ValueError:
+        raise ZeroDivisionError from None  # log(0), a pole of tan
+
+
+def _evaluate(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
+    kind = node[0]
+    if kind == "num":
+        return domain.number(node[1])
+    if kind == "const":
+        return domain.constant(node[1])
+    if kind == "var":
+        return values[node[1]]
+    # A long flat sum or product is a left-leaning chain: walk it in a loop, not by recursion.
+    if kind in ("add", "sub", "mul", "div"):
+        chain = []
+        while node[0] in ("add", "sub", "mul", "div"):
+            chain.append((node[0], node[2]))
+            node = node[1]
+        result = _evaluate(node, values, domain)
+        for operator, right in reversed(chain):
+            result = _binary(operator, result, _evaluate(right, values, domain), domain)
+        return result
+    arguments = [_evaluate(child, values, domain) for child in node[1:]]
+    if kind == "neg":
+        return -arguments[0]
+    if kind == "pow":
+        return domain.power(arguments[0], arguments[1])
+    return domain.function(kind, arguments)
+
+
+def _binary(operator: str, a: Any, b: Any, domain: Any) -> Any:
+    if operator == "add":
+        return domain.total(a, b)
+    if operator == "sub":
+        return domain.total(a, -b)
+    return _sized(a * b) if operator == "mul" else _sized(a / b)
+
+
+def variables(node: Node) -> frozenset[str]:
+    """Names of the variables in ``node``."""
+    found: set[str] = set()
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current[0] == "var":
+            found.add(current[1])
+        elif current[0] not in ("num", "const"):
+            stack.extend(current[1:])
+    return frozenset(found)
+
+
+def uses(node: Node, kinds: frozenset[str]) -> bool:
+    """Whether an operator or function of ``kinds`` occurs in ``node``."""
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        if current[0] in kinds:
+            return True
+        if current[0] not in ("num", "const", "var"):
+            stack.extend(current[1:])
+    return False
+
+
+def bounded_integer(value: Fraction) -> int:
+    """``value`` as an int in [0, MAX_FACTORIAL]; raises Unsupported or TooLarge."""
+    if value.denominator != 1 or value < 0:
+        raise Unsupported("factorial of a negative number or a fraction")
+    if value > MAX_FACTORIAL:
+        raise TooLarge("factorial")
+    return int(value)
+
+
+def real_root(domain: Any, value: Any, degree: Any) -> Any:
+    """The real root of a negative number where the degree is odd (the school's cube root), else the principal
+    one.
+    """
+    odd = degree.imag == 0 and degree.real == int(degree.real) and int(degree.real) % 2 == 1
+    if odd and value.imag == 0 and value.real < 0:
+        return -domain.power(-value, 1 / degree)
+    return domain.power(value, 1 / degree)
+
+
+def _exact_root(value: Fraction) -> Fraction:
+    if value < 0:
+        raise Inexact("imaginary")
+    top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
+    if top * top != value.numerator or bottom * bottom != value.denominator:
+        raise Inexact("surd")
+    return Fraction(top, bottom)
+
+
+def _sized(value: Any) -> Any:
+    if (
+        isinstance(value, Fraction)
+        and value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS
+    ):
+        raise TooLarge("number")
+    return value

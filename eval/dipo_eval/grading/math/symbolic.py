@@ -1,0 +1,118 @@
+"""The slow comparison, run only inside a worker process that its parent kills at the time limit."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from dipo_eval.grading.math.closed_form import cached_tree, points
+from dipo_eval.grading.math.compare import compare_answers
+from dipo_eval.grading.math.evaluate import Float, TooLarge, bounded_integer, evaluate, real_root, variables
+from dipo_eval.grading.math.expression import Node, Unsupported
+from dipo_eval.grading.workers.outcome import Outcome
+
+DIGITS = 60
+"""Working precision; two closed forms that agree to 40 digits at six points are taken as equal."""
+_MAX_EXPONENT = 10**7
+
+
+class High(Float):
+    """Complex arithmetic with ``DIGITS`` digits (mpmath)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from mpmath import mp
+
+        self.mp = mp
+        mp.dps = DIGITS
+
+    def number(self, value: Fraction) -> Any:
+        return self.mp.mpc(self.mp.mpf(value.numerator) / value.denominator)
+
+    def constant(self, name: str) -> Any:
+        return {"pi": self.mp.mpc(self.mp.pi), "e": self.mp.mpc(self.mp.e), "i": self.mp.mpc(0, 1)}[name]
+
+    def power(self, base: Any, exponent: Any) -> Any:
+        if abs(exponent) > _MAX_EXPONENT:
+            raise TooLarge("exponent")
+        return self.mp.power(base, exponent)
+
+    def function(self, name: str, arguments: list[Any]) -> Any:
+        mp = self.mp
+        value = arguments[0]
+        if name == "sqrt_base":
+            return real_root(self, value, arguments[1])
+        if name == "log_base":
+            return mp.log(value) / mp.log(arguments[1])
+        if name in ("floor", "ceil"):
+            nearest = mp.nint(value.real)
+            return mp.mpc(nearest if abs(value.real - nearest) < 1e-40 else getattr(mp, name)(value.real))
+        if name in ("factorial", "binom"):
+            whole = [bounded_integer(_as_fraction(argument)) for argument in arguments]
+            return mp.mpc(getattr(mp, name)(*whole))
+        names = {"ln": "log", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
+        return mp.mpc(getattr(mp, names.get(name, name))(value))
+
+
+def _as_fraction(value: Any) -> Fraction:
+    nearest = round(float(value.real))
+    if abs(value - nearest) > 1e-40:
+        raise Unsupported("not an integer")
+    return Fraction(nearest)
+
+
+def compare_symbolically(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
+    """Two cleaned single answers: by value to 40 digits where our parser reads both, otherwise by
+    math-verify.
+    """
+    left, right = cached_tree(answer), cached_tree(gold)
+    if left is not None and right is not None:
+        outcome = compare_to_many_digits(left, right, tolerance)
+        if outcome is not Outcome.UNKNOWN:
+            return outcome
+    return by_math_verify(answer, gold)
+
+
+def compare_to_many_digits(left: Node, right: Node, tolerance: Fraction | None) -> Outcome:
+    """EQUAL or DIFFERENT by value at the points of ``closed_form.points``; UNKNOWN where there is no
+    value.
+    """
+    domain = High()
+    bound = None if tolerance is None else domain.mp.mpf(tolerance.numerator) / tolerance.denominator
+    tried = 0
+    try:
+        for values in points(left, right):
+            numbers = {name: domain.number(value) for name, value in values.items()}
+            try:
+                a, b = evaluate(left, numbers, domain), evaluate(right, numbers, domain)
+            except ZeroDivisionError:
+                continue
+            tried += 1
+            size = max(abs(a), abs(b), domain.mp.mpf(domain.peak) * domain.mp.mpf(10) ** -10)
+            if abs(a - b) > (domain.mp.mpf(10) ** -40 * size if bound is None else bound):
+                return Outcome.DIFFERENT
+    except TooLarge:
+        return Outcome.TOO_LARGE
+    except Unsupported:
+        return Outcome.UNKNOWN
+    return Outcome.EQUAL if tried >= (3 if variables(left) | variables(right) else 1) else Outcome.UNKNOWN
+
+
+def by_math_verify(answer: str, gold: str) -> Outcome:
+    """math-verify's verdict, without its alarm signals: the parent's time limit holds instead.
+
+    The dollar signs are what makes it read a bare ``\\frac{9}{7}``; each side is one answer here, so its
+    habit of taking any of several answers cannot help a hedge.
+    """
+    from math_verify import parse, verify
+
+    wanted = parse(f"${gold}$", parsing_timeout=None)
+    given = parse(f"${answer}$", parsing_timeout=None)
+    if not wanted or not given:
+        return Outcome.DIFFERENT
+    return Outcome.EQUAL if verify(wanted, given, timeout_seconds=None) else Outcome.DIFFERENT
+
+
+def compare_slowly(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
+    """``compare_answers`` with the symbolic method for every part that the fast rules leave open."""
+    return compare_answers(answer, gold, tolerance, compare_symbolically)

@@ -1,0 +1,1 @@
+"""Processes that grade, with a time limit."""

@@ -1,0 +1,117 @@
+"""Two evaluations of one (run, checkpoint, suite) at once: the second is told so, and none overwrites the other unawares.
+
+    <results>/.claims/<run>/<checkpoint>/<suite>.0, .1, ...    a lease each time (dipo_eval.watch.lease)
+
+The claim is taken when there is something to make, so that a folder in which everything is there is never written to.
+An owner on this machine that has ended is seen at once; of one elsewhere the lease is watched for a minute. Before a
+result is stored it is looked at again: one that has changed meanwhile stays. A claim that was deleted is nobody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.results.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.errors import UserError
+from dipo_eval.results.store import RESULTS
+from dipo_eval.watch import lease as leases
+
+FOLDER = ".claims"
+_TOLD = ("engine", "seed", "n_samples", "limit", "temperature", "max_new_tokens")
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A suite's folder that this process alone may write; `seen` is its results.json when the work began."""
+
+    folder: Path
+    seen: str
+    base: Path
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raises UserError where storing now would overwrite what another evaluation has stored."""
+        if fingerprint(self.folder) != self.seen:
+            raise UserError(
+                f"{self.folder}: another evaluation has written it meanwhile, and its result stays; to have this one as "
+                "well use another --run (its responses are kept)"
+            )
+        if self.lost.is_set() and leases.tail(self.base).number >= 0:
+            raise UserError(
+                f"{self.folder}: another evaluation took this one for dead and has taken over; nothing was stored, and "
+                "the responses are kept: run it again when the other has ended"
+            )
+
+
+def fingerprint(folder: Path) -> str:
+    """Stands for the bytes of the folder's results.json; empty where there is none that can be read."""
+    try:
+        return hashlib.sha256(read_limited(folder / RESULTS, MAX_RESULT)).hexdigest()
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def claimed(
+    results_dir: Path,
+    folder: Path,
+    seen: str,
+    settings: Mapping[str, Any],
+    say: Callable[[str], None] = lambda line: None,
+    stale_after: float = leases.STALE_AFTER,
+) -> Iterator[Claim]:
+    """Hold the claim on `folder` while in the block; `settings` are told to whoever else wants it.
+
+    Raises UserError where another process holds it, with that process and its settings, or where nothing can be written.
+    """
+    base = results_dir / FOLDER / folder.relative_to(results_dir)
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        lease = _acquire(base, folder, _note(settings), say, stale_after)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: this has to be evaluated, and {results_dir} cannot be written to ({error.strerror})"
+        ) from None
+    claim = Claim(folder, seen, base)
+    try:
+        with leases.Heartbeat(lease, stale_after / leases.BEATS, claim.lost.set):
+            claim.check()
+            yield claim
+    finally:
+        lease.release()
+
+
+def _acquire(
+    base: Path, folder: Path, note: str, say: Callable[[str], None], stale_after: float
+) -> leases.Lease:
+    """The lease, once it is free or its owner certainly gone; an owner that lives is a UserError."""
+    sightings = leases.Sightings()
+    first: leases.Tail | None = None
+    until = time.monotonic() + 2 * stale_after
+    while True:
+        lease = leases.acquire(base, sightings, stale_after, note)
+        if lease is not None:
+            return lease
+        last = leases.tail(base)
+        beats = first is not None and (last.path, last.value) != (first.path, first.value)
+        if not last.released and (last.is_here or beats or time.monotonic() > until):
+            raise UserError(
+                f"{folder}: is being evaluated by {last.holder} ({last.note or 'settings unknown'}); wait until that has "
+                "ended, or use another --run"
+            )
+        if first is None and not last.released:
+            first = last
+            say(f"{folder}: claimed by {last.holder}; watching for {stale_after:.0f} s whether it lives")
+        time.sleep(_POLL_S)
+
+
+def _note(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {settings[name]}" for name in _TOLD if name in settings)[:140]

@@ -1,0 +1,1 @@
+"""One evaluation, from items to stored results."""

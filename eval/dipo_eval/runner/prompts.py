@@ -1,0 +1,146 @@
+"""From messages to the exact tokens that an engine sees, with the model's own chat template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from dipo_eval.engines.base import Message, Prompt
+from dipo_eval.engines.cpu_env import set_engine_env
+from dipo_eval.errors import UserError, one_line
+
+Tools = Sequence[dict[str, Any]]
+# Words, numbers, blanks, marks and letters that tokenizers cut and normalise in different ways.
+_PROBE = (
+    "The answer is 12345.678, isn't it?\n\n  x² ≠ \\frac{1}{2}\t<b>Ünïcode</b> ﬁ Å 中文 🙂 don't  STOP\r\n"
+)
+
+
+class Renderer(Protocol):
+    """What makes prompts. `form`, `template_hash` and `tokenizer` say how, and go into the results."""
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def tokenizer(self) -> dict[str, Any]: ...
+
+    @property
+    def template_hash(self) -> str | None: ...
+
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt: ...
+
+    def render_plain(self, text: str) -> Prompt: ...
+
+
+class ModelRenderer:
+    """The tokenizer and chat template of one model folder.
+
+    `form` is "chat" where the tokenizer has a chat template, else "plain": the contents joined by blank
+    lines and one line break, as base models are prompted. `thinking` switches the template's thinking mode
+    (Qwen3's `enable_thinking`), None leaves it as the template has it. Raises UserError for a tokenizer that
+    does not load, and for `thinking` with a template that has no such mode.
+    """
+
+    def __init__(self, model: Path, thinking: bool | None = None) -> None:
+        set_engine_env(model)
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(model), trust_remote_code=False)
+        except Exception as error:
+            raise UserError(f"{model}: its tokenizer does not load ({one_line(error)})") from error
+        template = self._tokenizer.chat_template
+        self._model, self._template = model, json.dumps(template) if template else ""
+        self.form = "chat" if template else "plain"
+        self.template_hash = hashlib.sha256(self._template.encode()).hexdigest() if template else None
+        self.tokenizer = {"end_tokens": end_tokens(model, self._tokenizer), "tokenizer_hash": self._hash()}
+        self._options = {} if thinking is None else {"enable_thinking": thinking}
+        if thinking is not None and "enable_thinking" not in self._template:
+            raise UserError(
+                f"{model}: its chat template has no thinking mode to switch; leave --thinking out"
+            )
+
+    def _hash(self) -> str:
+        """sha256 of what the tokenizer does, which stays the same when a training saves it in another form."""
+        ids = self._tokenizer(_PROBE)["input_ids"]
+        options = {"clean_up_tokenization_spaces": False}  # as the engines decode
+        texts = [self._tokenizer.decode(ids, skip_special_tokens=skip, **options) for skip in (False, True)]
+        return _sha256(json.dumps([sorted(self._tokenizer.get_vocab().items()), ids, texts]))
+
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
+        """Tokens of the messages, the assistant's turn opened.
+
+        Raises UserError where the template refuses them, or where it cannot show the tools.
+        """
+        if tools is not None and "tools" not in self._template:
+            raise UserError(
+                f"{self._model}: its chat template takes no tools; evaluate the suite's prompt form instead"
+            )
+        text = self._text(messages, tools)
+        # A template writes the special tokens itself; a plain prompt gets the tokenizer's own (a bos, say).
+        token_ids = self._tokenizer(text, add_special_tokens=self.form == "plain")["input_ids"]
+        return Prompt(text, list(token_ids), _sha256(text), messages, tools)
+
+    def render_plain(self, text: str) -> Prompt:
+        """A text to be continued as it stands, whatever template the model has; with the tokenizer's own bos, if any."""
+        return Prompt(text, list(self._tokenizer(text)["input_ids"]), _sha256(text), plain=True)
+
+    def _text(self, messages: Sequence[Message], tools: Tools | None) -> str:
+        if self.form == "plain":
+            return "\n\n".join(str(message["content"]) for message in messages) + "\n"
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    list(messages),
+                    tools=list(tools) if tools is not None else None,
+                    tokenize=False,
+                    add_generation_prompt=True,
+                    **self._options,
+                )
+            )
+        except Exception as error:  # templates are programs of the model's author
+            raise UserError(f"the model's chat template refuses the prompt ({one_line(error)})") from error
+
+
+class ServerRenderer:
+    """For a server that applies its own chat template: the prompt is the messages themselves."""
+
+    form = "the server's chat template"
+    template_hash = None
+    tokenizer: ClassVar[dict[str, Any]] = {}
+
+    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
+        """The messages and tools as JSON, and no tokens."""
+        shown: Any = list(messages) if tools is None else {"messages": list(messages), "tools": list(tools)}
+        text = json.dumps(shown, ensure_ascii=False)
+        return Prompt(text, [], _sha256(text), messages, tools)
+
+    def render_plain(self, text: str) -> Prompt:
+        """The text itself, for the server's completions, which apply no template."""
+        return Prompt(text, [], _sha256(text), plain=True)
+
+
+def end_tokens(model: Path, tokenizer: Any) -> list[int]:
+    """Tokens that end a response: those of generation_config.json (or config.json, where there is none) and of the
+    tokenizer, since each may name one that the other does not. Raises UserError for a file that does not load.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        if (model / "generation_config.json").is_file():
+            found = GenerationConfig.from_pretrained(str(model)).eos_token_id
+        else:
+            config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+            found = GenerationConfig.from_model_config(config).eos_token_id
+    except Exception as error:
+        raise UserError(f"{model}: its generation_config.json does not load ({one_line(error)})") from error
+    configured = found if isinstance(found, list | tuple) else [found]
+    return sorted({int(token) for token in (*configured, tokenizer.eos_token_id) if token is not None})
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

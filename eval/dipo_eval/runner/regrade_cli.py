@@ -1,0 +1,150 @@
+"""`dipo grade`: grade stored samples again and show what changed, and where another grader disagrees."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dipo_eval.board.visible import visible
+from dipo_eval.results.stored_checks import STATUSES
+from dipo_eval.runner.regrade import Regraded, find_samples, read_stored, regrade, suite_of
+
+_TOP_REASONS = 12
+
+
+def grade_command(
+    file: Annotated[
+        Path,
+        typer.Argument(help="samples.jsonl or .zst of a results folder, or that folder.", show_default=False),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help="List disagreements with another grader: math-verify, or bfcl-eval for the suite bfcl.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="Suite whose grader to use. Default: that of the results.json beside the file, or math."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the new verdicts as JSON lines.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="Most rows of each list.")] = 20,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 1 where a verdict has changed.")] = False,
+) -> None:
+    """Grade stored samples again, without a model: verdicts, reasons, and changes against the stored verdicts.
+
+    Example:
+
+        dipo grade results/quickstart/global_step20/gsm8k --against math-verify
+
+    Exit status: 0; 1 with --check where a verdict has changed; 2 for a file that cannot be graded.
+    """
+    from dipo_eval.harness.second_grader import second_grader
+    from dipo_eval.runner.progress import reporter
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a log or a pipe
+    path = find_samples(file)
+    rows = read_stored(path)
+    with (
+        reporter(console.is_terminal) as report,
+        second_grader(against) if against else nullcontext() as second,
+        report.bar(f"grading {path.name}", len(rows)) as advance,
+    ):
+        graded = regrade(rows, suite_of(path, suite), second, advance)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(json.dumps(one.to_json(against)) + "\n" for one in graded), encoding="ascii")
+    changed = [one for one in graded if one.changed]
+    console.print(verdict_table(graded, against))
+    console.print(reason_table(graded))
+    _print_list(console, f"{len(changed)} of {len(graded)} verdicts changed", changed, show, None)
+    if against:
+        disputed = [one for one in graded if one.disputed]
+        title = f"{len(disputed)} of {len(graded)} samples scored otherwise by {against}"
+        _print_list(console, title, disputed, show, against)
+    if out is not None:
+        console.print(f"verdicts in {out}", markup=False, highlight=False)
+    if check and changed:
+        raise typer.Exit(1)
+
+
+def verdict_table(graded: Sequence[Regraded], against: str | None) -> Table:
+    """Counts of the three verdicts: stored, now, and the second grader's."""
+    table = Table(title=f"{len(graded)} samples", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("verdict")
+    columns: dict[str, Counter[str | None]] = {
+        "stored": Counter(one.stored.status for one in graded),
+        "now": Counter(one.verdict.status for one in graded),
+    }
+    if against:
+        columns[against] = Counter(one.second.status for one in graded if one.second)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for status in STATUSES:
+        table.add_row(status, *(f"{counts[status]:,}" for counts in columns.values()))
+    if columns["stored"][None]:
+        table.add_row("none", f"{columns['stored'][None]:,}", *("" for _ in range(len(columns) - 1)))
+    return table
+
+
+def reason_table(graded: Sequence[Regraded]) -> Table:
+    """The most frequent reasons of each verdict."""
+    table = Table(title="Reasons", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("verdict")
+    table.add_column("reason", overflow="fold")
+    table.add_column("samples", justify="right")
+    counts = Counter((one.verdict.status, one.verdict.reason) for one in graded)
+    order = sorted(counts.items(), key=lambda pair: (STATUSES.index(pair[0][0]), -pair[1], pair[0][1]))
+    for (status, reason), count in order[:_TOP_REASONS]:
+        table.add_row(status, Text(visible(reason)), f"{count:,}")
+    if len(order) > _TOP_REASONS:
+        table.caption = f"and {len(order) - _TOP_REASONS} more reasons"
+    return table
+
+
+def _print_list(
+    console: Console, title: str, items: Sequence[Regraded], show: int, against: str | None
+) -> None:
+    """One row a sample: item, line, both verdicts and reasons, the response's answer (else its end), the gold."""
+    if not items or not show:
+        console.print(title, markup=False, highlight=False)
+        return
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("item", "line", against or "stored", "now", "its reason", "reason now", "answer", "gold"):
+        table.add_column(name, overflow="fold", justify="right" if name == "line" else "left")
+    for one in items[:show]:
+        other, why = one.stored.status, one.stored.row.get("reason")
+        if against and one.second:
+            other, why = one.second.status, one.second.reason
+        answer = one.verdict.extracted
+        shown = visible(answer) if answer is not None else f"(none) {visible(one.stored.row['response'])}"
+        gold = one.stored.row["gold"]
+        table.add_row(
+            Text(visible(one.stored.row["item_id"], 60)),
+            str(one.stored.line),
+            str(other),
+            f"{one.verdict.status}",
+            Text(visible(str(why or ""), 60)),
+            Text(visible(one.verdict.reason, 60)),
+            Text(shown),
+            Text(visible(gold if isinstance(gold, str) else json.dumps(gold))),
+        )
+    if len(items) > show:
+        table.caption = f"and {len(items) - show} more; --show {len(items)} lists all"
+    console.print(table)

@@ -1,0 +1,164 @@
+"""All requests of one checkpoint in one queue: every suite's, with one load of its model, kept as they finish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dipo_eval.engines.base import TOO_LONG, Engine, Generation, Prompt, Request, Sampling
+from dipo_eval.errors import UserError
+from dipo_eval.runner.dialogue import Ask, Dialogue
+from dipo_eval.runner.generation_cache import GenerationCache
+from dipo_eval.runner.prompts import Renderer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one sample came to. A dialogue's tokens are summed, and its reason is the first that is not "stop"."""
+
+    text: str
+    n_tokens: int
+    prompt_tokens: int
+    finish_reason: str
+    requests: int = 1
+
+
+@dataclass
+class Slot:
+    """A place in the queue: one prompt with `n` samples, or one sample of a dialogue.
+
+    `prompt` is the first prompt, `seed` the first request's; `answers` are filled in when the slot is done, at
+    `seconds` after the queue's start, without the time that loading took.
+    """
+
+    prompt: Prompt
+    n: int
+    seed: int
+    stop: tuple[str, ...] = ()
+    dialogue: Dialogue | None = None
+    steps: list[Generation] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Most tokens of one response, and of prompt and response together (None: the server's business)."""
+
+    max_new_tokens: int
+    context: int | None
+
+    def room(self, prompt: Prompt) -> int:
+        """Tokens that a response to this prompt may have; 0 or less where it does not fit."""
+        if self.context is None:
+            return self.max_new_tokens
+        return min(self.max_new_tokens, self.context - len(prompt.token_ids))
+
+
+class Queue:
+    """Slots on their way through the cache and the engine."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        cache: GenerationCache,
+        sampling: Sampling,
+        limits: Limits,
+        on_slot: Callable[[Slot], None],
+    ) -> None:
+        self._renderer, self._cache, self._sampling, self._limits = renderer, cache, sampling, limits
+        self._on_slot = on_slot
+        # By position in the engine's queue; dropped when answered, since a conversation's prompts add up.
+        self._pairs: dict[int, tuple[Slot, Request]] = {}
+        self._sent = 0
+        self._started = time.monotonic()
+        self.load_seconds = 0.0
+
+    def run(self, slots: Sequence[Slot], load: Callable[[], Engine]) -> None:
+        """Answer every slot. The model is loaded only if the cache lacks something."""
+        for slot in slots:
+            left = self._from_cache(slot, self._request(slot, slot.prompt, slot.seed))
+            if left is not None:
+                self._put(slot, left)
+        if not self._pairs:
+            return
+        started = time.monotonic()
+        engine = load()
+        self.load_seconds = time.monotonic() - started
+        try:
+            engine.generate([request for _, request in self._pairs.values()], self._sampling, self._on_done)
+        finally:
+            engine.close()
+
+    def _on_done(self, position: int, generations: list[Generation]) -> list[Request]:
+        slot, request = self._pairs.pop(position)
+        self._cache.put(self._cache.key(request, self._sampling), generations)
+        following = self._from_cache(slot, self._next(slot, generations))
+        if following is None:
+            return []
+        self._put(slot, following)
+        return [following]
+
+    def _put(self, slot: Slot, request: Request) -> None:
+        self._pairs[self._sent] = (slot, request)
+        self._sent += 1
+
+    def _from_cache(self, slot: Slot, request: Request | None) -> Request | None:
+        """The slot's next request that the cache does not answer, or None where the slot is done."""
+        while request is not None:
+            kept = self._cache.get(self._cache.key(request, self._sampling))
+            if kept is None:
+                return request
+            request = self._next(slot, kept)
+        return None
+
+    def _request(self, slot: Slot, prompt: Prompt, seed: int) -> Request | None:
+        room = self._limits.room(prompt)
+        if room > 0:
+            return Request(prompt, slot.n, room, seed, slot.stop)
+        if slot.dialogue is not None:
+            slot.dialogue.cut("the prompt fills the context")
+        slot.steps += [Generation("", 0, TOO_LONG)] * slot.n
+        self._finish(slot)
+        return None
+
+    def _next(self, slot: Slot, generations: list[Generation]) -> Request | None:
+        slot.steps += generations
+        ask: Ask | None = None
+        if slot.dialogue is not None:
+            ask = slot.dialogue.reply(generations[0].text)
+        if ask is None:
+            self._finish(slot)
+            return None
+        try:
+            prompt = self._renderer.render(ask.messages, ask.tools)
+        except UserError as error:  # one conversation that a template cannot show; the others go on
+            if slot.dialogue is not None:
+                slot.dialogue.cut(str(error))
+            self._finish(slot)
+            return None
+        return self._request(slot, prompt, slot.seed + len(slot.steps))
+
+    def _finish(self, slot: Slot) -> None:
+        asked = len(slot.prompt.token_ids)
+        if slot.dialogue is None:
+            slot.answers = [
+                Answer(one.text, one.n_tokens, one.prompt_tokens or asked, one.finish_reason)
+                for one in slot.steps
+            ]
+        else:
+            reasons = [one.finish_reason for one in slot.steps if one.finish_reason != "stop"]
+            slot.answers = [
+                Answer(
+                    slot.dialogue.response(),
+                    sum(one.n_tokens for one in slot.steps),
+                    slot.steps[0].prompt_tokens or asked,
+                    reasons[0] if reasons else "stop",
+                    len(slot.steps),
+                )
+            ]
+            slot.dialogue.close()
+        slot.steps = []
+        slot.seconds = time.monotonic() - self._started - self.load_seconds
+        self._on_slot(slot)

@@ -1,0 +1,209 @@
+"""Which models to evaluate: an HF folder, a hub name, or the checkpoints of a training run in step order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dipo_eval.errors import UserError
+from dipo_eval.results.store import safe_name
+
+# The folder of an HF export, as OpenRLHF names it (0.11.2, trainer/ray/ppo_actor.py:676).
+_EXPORT = re.compile(r"(global_step(\d+))_hf")
+_WEIGHTS = ("*.safetensors", "*.bin")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What tokenizers, chat templates and engines read beside the weights and config.json, by the names that transformers,
+# sentencepiece, tiktoken and mistral-common give it; which file holds which tensor belongs here too.
+_GENERATION_FILES = (
+    "generation_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens_map*", "added_tokens*", "tekken.json",
+    "*.model", "*.spm", "*.tiktoken", "bpe.codes", "dict.txt", "normalizer.json", "chat_template*",
+    "additional_chat_templates/*", "*processor_config.json", "*quant*_config.json", "*.index.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder in HF form, its name in the results, and its training step (None: not of a run).
+
+    `revision`: the commit, of a model from the hub.
+    """
+
+    path: Path
+    name: str
+    step: int | None = None
+    revision: str | None = None
+
+
+def find_checkpoints(model: str) -> list[Checkpoint]:
+    """Checkpoints that `model` stands for.
+
+    A folder with a config.json is one model. A folder with `global_step*_hf` folders (in it, or one level
+    down) is a run: all whole exports, in step order; an export without weights is one that is being written
+    and is left out. Anything else is a name on the hub, which is downloaded. Raises UserError with what was
+    looked for.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return [_single(path)]
+        exports = [p for pattern in ("global_step*_hf", "*/global_step*_hf") for p in path.glob(pattern)]
+        found = [_single(p) for p in exports if _EXPORT.fullmatch(p.name) and is_whole(p)]
+        if found:
+            return _unique(sorted(found, key=lambda c: (c.step or 0, str(c.path))))
+        raise UserError(
+            f"{path}: holds neither a config.json nor whole global_step*_hf folders; name a model folder"
+        )
+    if path.exists():
+        raise UserError(f"{path}: is a file; name the folder that holds the model")
+    if path.is_absolute() or model.startswith((".", "~")) or not _HUB_NAME.fullmatch(model):
+        raise UserError(f"{path}: no such folder; name a model folder, a training run or a model on the hub")
+    folder = _download(model)
+    # huggingface_hub keeps each commit in a folder of that name.
+    revision = folder.name if _COMMIT.fullmatch(folder.name) else None
+    return [Checkpoint(folder, safe_name(model), revision=revision)]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a config and every weights file that its index (where there is one) names."""
+    if not (folder / "config.json").is_file():
+        return False
+    for pattern in _WEIGHTS:
+        files = _matching(folder, (pattern,))
+        try:
+            named = _indexed(folder, pattern)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            return False
+        if files or named:
+            return all((folder / name).is_file() for name in named)
+    return False
+
+
+def weights_names(folder: Path) -> list[str]:
+    """config.json and the weights files of a model: the safetensors files, or the bin files where there are none.
+
+    Files that an index names are among them wherever they lie. Raises UserError where config or weights miss.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name a model folder in HF form")
+    if not is_whole(folder):
+        raise UserError(f"{folder}: config.json or weights are missing; name a whole model folder in HF form")
+    found = next(
+        names
+        for pattern in _WEIGHTS
+        if (names := {*_matching(folder, (pattern,)), *_indexed(folder, pattern)})
+    )
+    return ["config.json", *sorted(found)]
+
+
+def generation_names(folder: Path) -> list[str]:
+    """The files that decide what a model answers beside its weights: end tokens, tokenizer, chat template."""
+    return sorted(_matching(folder, _GENERATION_FILES))
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 over the contents of config.json and of the weights files, with their names. Raises UserError."""
+    return hash_of(file_hashes(folder, weights_names(folder)))
+
+
+def generation_hash(folder: Path) -> str:
+    """sha256 over the contents of what generation_names names, with their names."""
+    return hash_of(file_hashes(folder, generation_names(folder)))
+
+
+def file_hashes(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """sha256 of each file. Raises OSError."""
+    hashes = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def hash_of(hashes: Mapping[str, str]) -> str:
+    """One sha256 for many files, from their names and hashes."""
+    return hashlib.sha256("".join(f"{name}\0{one}\n" for name, one in hashes.items()).encode()).hexdigest()
+
+
+def served_hash(model: str, base_url: str) -> str:
+    """What stands for a weights hash where a server has the weights: its address and the model's name.
+
+    Nothing tells whether the server has changed its weights since; "served-" in front says so.
+    """
+    return "served-" + hashlib.sha256(f"{base_url}\n{model}".encode()).hexdigest()
+
+
+_CKPT = "ckpt"  # where `dipo train` keeps a run's checkpoints, in the run's own folder
+
+
+def default_run(model: str, served: bool = False) -> str:
+    """Name of the run where the user gives none: the folder of a training run, else "models" or "served"."""
+    path = Path(model).expanduser()
+    if served or not path.is_dir():
+        return "served" if served else "models"
+    path = path.resolve()
+    if _EXPORT.fullmatch(path.name):
+        path = path.parent
+    elif (path / "config.json").is_file():
+        return "models"
+    return safe_name(path.parent.name if path.name == _CKPT else path.name)
+
+
+def _single(path: Path) -> Checkpoint:
+    match = _EXPORT.fullmatch(path.resolve().name)
+    if match:
+        return Checkpoint(path, match[1], int(match[2]))
+    return Checkpoint(path, safe_name(path.resolve().name))
+
+
+def _unique(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
+    names = [checkpoint.name for checkpoint in checkpoints]
+    for checkpoint in checkpoints:
+        if names.count(checkpoint.name) > 1:
+            raise UserError(
+                f"{checkpoint.path}: another folder is also {checkpoint.name}; evaluate one run at a time"
+            )
+    return checkpoints
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+
+
+def _indexed(folder: Path, pattern: str) -> set[str]:
+    """The files named by the index of this kind of weights; a single file of all weights needs none."""
+    suffix = pattern.removeprefix("*")
+    if any((folder / f"{stem}{suffix}").is_file() for stem in ("model", "pytorch_model")):
+        return set()
+    return {
+        str(name)
+        for index in folder.glob(f"*{suffix}.index.json")
+        for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    }
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return (
+            folder
+            if is_whole(folder)
+            else Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "*.bin"]))
+        )
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{name}: is no local folder and cannot be had from the hub ({first[:300]})"
+        ) from error

@@ -1,0 +1,95 @@
+"""Whom an evaluation asks: a checkpoint and what it answers as, loaded only while its files are those hashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dipo_eval.engines.base import Engine, open_engine
+from dipo_eval.engines.openai import NoServerError
+from dipo_eval.errors import UserError
+from dipo_eval.results.store import read_result, suite_folder
+from dipo_eval.runner.task import Options
+from dipo_eval.subject.checkpoints import Checkpoint
+from dipo_eval.subject.finite_weights import first_not_finite
+from dipo_eval.subject.frozen_model import FrozenModel
+from dipo_eval.subject.identity import Identity, local_identity, served_identity, stored_identity
+from dipo_eval.watch.marker import found_finite
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint, what it answers as, and its files; None where a server has them."""
+
+    checkpoint: Checkpoint
+    identity: Identity
+    files: FrozenModel | None
+
+
+def subject_of(checkpoint: Checkpoint, suites: Sequence[str], options: Options) -> Subject:
+    """Hash the files of a checkpoint, or ask its server. Raises UserError where there is none.
+
+    Where nothing answers and every suite has its result, the server is what it was when they were made.
+    """
+    if options.base_url is not None:
+        model, base_url = str(checkpoint.path), options.base_url
+        try:
+            return Subject(checkpoint, served_identity(model, base_url, options.dtype), None)
+        except NoServerError:
+            identity = None if options.force else _as_stored(checkpoint, suites, base_url, options)
+            if identity is None:
+                raise
+            options.say(
+                f"{base_url}: does not answer; {checkpoint.name} has a result of every suite, and what the server said "
+                "of itself then is taken"
+            )
+            return Subject(checkpoint, identity, None)
+    files = FrozenModel(checkpoint.path)
+    return Subject(checkpoint, local_identity(files, options.engine, options.dtype), files)
+
+
+def as_it_is_now(subject: Subject, suites: Sequence[str], options: Options) -> Subject:
+    """Hours may have passed with other checkpoints since the files were hashed."""
+    if subject.files is None or subject.files.is_current():
+        return subject
+    return subject_of(subject.checkpoint, suites, options)
+
+
+def _as_stored(
+    checkpoint: Checkpoint, suites: Sequence[str], base_url: str, options: Options
+) -> Identity | None:
+    """What the server was when the results of all suites were made; None where one misses or they do not agree."""
+    found: list[Identity | None] = []
+    for suite in suites:
+        result = read_result(suite_folder(options.results_dir, options.run, checkpoint.name, suite))
+        model = str(checkpoint.path)
+        found.append(None if result is None else stored_identity(result, model, base_url, options.dtype))
+    return found[0] if found and all(one == found[0] for one in found) else None
+
+
+def load(subject: Subject, context: int | None, options: Options) -> Engine:
+    """The model in its engine; its files are those that were hashed, and its weights are numbers.
+
+    A training has looked at what it marks complete: weights with the hash that its marker names are not read again.
+    """
+    path = subject.checkpoint.path
+    engine = open_engine(
+        options.engine,
+        path,
+        max_model_len=context or 0,
+        dtype=subject.identity.dtype,
+        base_url=options.base_url,
+    )
+    try:
+        if subject.files is not None:
+            subject.files.check_loaded()
+            known = found_finite(path) == subject.identity.weights_hash
+            if where := None if known else first_not_finite(path):
+                raise UserError(
+                    f"{path}: its weights hold NaN, infinite or overflowing numbers ({where}), so that nothing it "
+                    "says means anything: the training diverged; evaluate an earlier checkpoint"
+                )
+    except BaseException:
+        engine.close()
+        raise
+    return engine

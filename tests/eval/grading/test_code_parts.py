@@ -1,0 +1,95 @@
+"""Code grading without evalplus: finding the program, carrying results, data files, the environment, the jail."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from dipo_eval.errors import UserError
+from dipo_eval.grading.code import environment as code_env
+from dipo_eval.grading.code.extract import defines, extract_code, fenced_blocks
+
+PROMPT = "from typing import List\n\n\ndef f(x: int) -> int:\n    '''Doc.'''\n"
+CODE = "def f(x):\n    return x\n"
+
+RESPONSES = {
+    "fenced": (f"Sure:\n```python\n{CODE}```\nDone.", CODE),
+    "the last block that defines it": (
+        f"```python\ndef f(x): pass\n```\n```py\n{CODE}```\n```python\nf(3)\n```",
+        CODE,
+    ),
+    "no language": (f"```\n{CODE}```", CODE),
+    "tildes": (f"~~~Python3\n{CODE}~~~", CODE),
+    "truncated": (f"```python\n{CODE}", CODE),
+    "in a list": ("1. So:\n   ```python\n   def f(x):\n       return x\n   ```", CODE),
+    "carriage returns": (f"```python\r\n{CODE}```".replace("\n", "\r\n").replace("\r\r", "\r"), CODE),
+    "longer fence": (f"````python\n{CODE}```\n````", f"{CODE}```\n"),
+    "another language": (f"```bash\npip install f\n```\n```python\n{CODE}```", CODE),
+    "bare": (CODE, CODE),
+    "assigned": ("```python\nf = lambda x: x\n```", "f = lambda x: x\n"),
+    "annotated": ("f: object = abs", "f: object = abs"),
+    "completion": ("    return x\n", PROMPT + "    return x\n"),
+    "completion in a block": ("```python\nreturn x\n```", PROMPT + "    return x\n"),
+    "nothing": ("", None),
+    "spaces": (" \n ", None),
+}
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_the_program_is_found(name: str) -> None:
+    response, expected = RESPONSES[name]
+    assert extract_code(response, "f", PROMPT) == expected
+
+
+def test_prose_without_a_prompt_to_complete_is_no_program() -> None:
+    assert extract_code("I think f is hard.", "f") is None
+    assert extract_code("```python\ndef g(): pass\n```", "f") is None
+    assert not defines("  def f(): pass", "f")
+    assert not defines("f == 1", "f")
+    assert not defines("def ff(): pass", "f")
+
+
+@pytest.mark.parametrize(
+    "text", ["`" * 2_000_000, "```\n" * 500_000, "def " * 500_000, "\n" * 2_000_000, "f:" * 500_000]
+)
+def test_hostile_responses_take_no_time(text: str) -> None:
+    code = extract_code(text, "f", PROMPT)
+    assert code is None or len(code) < 200_000
+    assert len(fenced_blocks("```\nx\n```")) == 1
+
+
+def test_a_missing_environment_says_how_to_make_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DIPO_EVALPLUS_PYTHON", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="run `make evalplus`, or set DIPO_EVALPLUS_PYTHON"):
+        code_env.evalplus_python()
+    wrong = tmp_path / "python"
+    wrong.write_text("#!/bin/sh\necho 0.2.0\n")
+    wrong.chmod(0o755)
+    monkeypatch.setenv("DIPO_EVALPLUS_PYTHON", str(wrong))
+    with pytest.raises(UserError, match=r"has no evalplus 0\.3\.1 \(found: 0\.2\.0\)"):
+        code_env.evalplus_python()
+
+
+def test_data_that_is_missing_damaged_or_not_official_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIPO_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("DIPO_DATA_DIR", "HUMANEVAL_OVERRIDE_PATH", "MBPP_OVERRIDE_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="--data-dir or the variable DIPO_DATA_DIR"):
+        code_env.data_path("mbpp")
+    with pytest.raises(UserError, match="cannot be read"):
+        code_env.data_path("mbpp", tmp_path)
+    path = tmp_path / code_env.DATASETS["mbpp"][1]
+    path.write_bytes(b"torn")
+    with pytest.raises(UserError, match="not a whole gzip file"):
+        code_env.data_path("mbpp", tmp_path)
+    path.write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(UserError, match="has md5"):
+        code_env.data_path("mbpp", tmp_path)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setenv("MBPP_OVERRIDE_PATH", str(path))
+    with pytest.raises(UserError, match="has md5"):
+        code_env.data_path("mbpp")

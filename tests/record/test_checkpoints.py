@@ -1,0 +1,175 @@
+"""Save, verify, mark, then prune; never lose what `latest` names."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from dipo_eval.watch.lease import Sightings, acquire
+from dipo_eval.watch.marker import BEST, EVALUATED, LEASE
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.run.supervisor import _UNBOUNDED
+
+
+def save(ckpt: Path, step: int, *, marked: bool = True) -> None:
+    for folder in (ckpt / "_actor" / f"global_step{step}", ckpt / f"global_step{step}_hf"):
+        folder.mkdir(parents=True)
+        (folder / "data").write_text("x")
+    (ckpt / "_actor" / "latest").write_text(f"global_step{step}")
+    if marked:
+        checkpoints.mark_complete(ckpt, step, {"weights_hash": f"h{step}"})
+
+
+def steps_on_disk(ckpt: Path) -> list[int]:
+    return sorted(int(path.name[len("global_step") :]) for path in (ckpt / "_actor").glob("global_step*"))
+
+
+def test_whole_checkpoints_in_step_order(tmp_path):
+    for step in (2, 10, 9):
+        save(tmp_path, step)
+    save(tmp_path, 11, marked=False)
+    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == [2, 9, 10]
+    assert checkpoints.whole_checkpoints(tmp_path)[0].marker["weights_hash"] == "h2"
+
+
+def test_a_broken_marker_is_not_a_checkpoint(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "global_step1_hf" / "COMPLETE.json").write_text('{"step"')
+    assert checkpoints.whole_checkpoints(tmp_path) == []
+
+
+def test_a_killed_save_falls_back_to_the_newest_whole_one(tmp_path):
+    """Killed between DeepSpeed's save, which moved `latest`, and the HF export."""
+    save(tmp_path, 3)
+    save(tmp_path, 4)
+    save(tmp_path, 5, marked=False)
+    assert checkpoints.point_latest_at_newest_whole(tmp_path) == 4
+    assert (tmp_path / "_actor" / "latest").read_text() == "global_step4"
+    assert steps_on_disk(tmp_path) == [3, 4]
+    assert not (tmp_path / "global_step5_hf").exists()
+
+
+def test_nothing_to_resume(tmp_path):
+    assert checkpoints.point_latest_at_newest_whole(tmp_path) is None
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, [1, 2, 3, 4]), (1, [4]), (2, [3, 4]), (9, [1, 2, 3, 4])])
+def test_prune_keeps_the_newest(tmp_path, keep, left):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    checkpoints.prune(tmp_path, keep)
+    assert steps_on_disk(tmp_path) == left
+    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == left
+
+
+def test_prune_spares_latest_leased_and_protected(tmp_path):
+    for step in (1, 2, 3, 4, 5):
+        save(tmp_path, step)
+    (tmp_path / "_actor" / "latest").write_text("global_step1")
+    lease = acquire(tmp_path / "global_step2_hf" / LEASE, Sightings())
+    assert lease is not None
+    assert checkpoints.prune(tmp_path, 1, protected=[3]) == [4]
+    assert steps_on_disk(tmp_path) == [1, 2, 3, 5]
+    lease.release()
+    assert checkpoints.prune(tmp_path, 1, protected=[3]) == [2]
+
+
+def test_prune_ignores_unfinished_checkpoints(tmp_path):
+    save(tmp_path, 1)
+    save(tmp_path, 2, marked=False)
+    assert checkpoints.prune(tmp_path, 1) == []
+
+
+def test_the_best_by_evaluation_is_never_pruned(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    (tmp_path / "global_step2_hf" / BEST).write_text("{}")
+    checkpoints.prune(tmp_path, 1)
+    assert steps_on_disk(tmp_path) == [2, 4]
+    assert checkpoints.resumable_steps(tmp_path) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("keep_exports", "exports"), [(None, [4, 5]), (1, [4, 5]), (3, [3, 4, 5]), (0, [1, 2, 3, 4, 5])]
+)
+def test_exports_may_be_kept_longer_than_what_is_resumed_from(tmp_path, keep_exports, exports):
+    for step in (1, 2, 3, 4, 5):
+        save(tmp_path, step)
+    checkpoints.prune(tmp_path, 2, keep_exports=keep_exports)
+    assert steps_on_disk(tmp_path) == [4, 5]
+    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == exports
+    assert checkpoints.prune(tmp_path, 2, keep_exports=keep_exports) == []
+
+
+def test_the_lease_of_a_dead_watcher_keeps_nothing_for_ever(tmp_path, monkeypatch):
+    for step in (1, 2):
+        save(tmp_path, step)
+    lease = acquire(tmp_path / "global_step1_hf" / LEASE, Sightings())
+    assert lease is not None
+    lease._content["process"] = "of another host"
+    assert lease.beat()
+    sightings = Sightings()
+    monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.1)
+    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == []
+    time.sleep(0.15)
+    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == [1]
+
+
+def test_a_deletion_that_was_killed_is_completed(tmp_path):
+    for step in (1, 2, 3):
+        save(tmp_path, step, marked=step > 1)
+    checkpoints.prune(tmp_path, 2)
+    assert steps_on_disk(tmp_path) == [2, 3]
+    assert not (tmp_path / "global_step1_hf").exists()
+
+
+def test_a_step_that_is_saved_anew_has_no_old_marks(tmp_path):
+    save(tmp_path, 1)
+    for name in (BEST, EVALUATED):
+        (tmp_path / "global_step1_hf" / name).write_text("{}")
+    assert checkpoints.wait_until_evaluated(tmp_path, 1, 0)
+    checkpoints.mark_complete(tmp_path, 1, {})
+    assert not checkpoints.wait_until_evaluated(tmp_path, 1, 0.1, poll=0.05)
+    assert not (tmp_path / "global_step1_hf" / BEST).exists()
+
+
+def test_killed_in_the_next_save_openrlhfs_rotation_leaves_nothing_and_ours_a_whole_checkpoint(
+    tmp_path, monkeypatch
+):
+    """OpenRLHF's own save_ckpt (deepspeed.py:680) deletes first what `latest` names; see openrlhf.md."""
+    import deepspeed
+    from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
+
+    monkeypatch.setattr("torch.distributed.barrier", lambda: None)  # one process
+
+    class KilledError(Exception):
+        pass
+
+    class KilledEngine(deepspeed.DeepSpeedEngine):
+        def save_checkpoint(self, folder, tag, **unused):
+            (Path(folder) / tag).mkdir()
+            (Path(folder) / "latest").write_text(tag)  # the worst moment
+            raise KilledError
+
+        def __del__(self):
+            pass
+
+    def killed_save(ckpt: Path, max_num: int) -> None:
+        engine = KilledEngine.__new__(KilledEngine)
+        strategy = DeepspeedStrategy.__new__(DeepspeedStrategy)
+        with pytest.raises(KilledError):
+            strategy.save_ckpt(engine, str(ckpt / "_actor"), tag="global_step10", max_num=max_num)
+
+    for name in ("openrlhfs", "ours"):
+        save(tmp_path / name, 9)
+    killed_save(tmp_path / "openrlhfs", 1)
+    assert steps_on_disk(tmp_path / "openrlhfs") == [10]
+    assert checkpoints.point_latest_at_newest_whole(tmp_path / "openrlhfs") is None
+    killed_save(
+        tmp_path / "ours", _UNBOUNDED
+    )  # what `dipo train` hands to OpenRLHF; prune comes after the save
+    assert checkpoints.point_latest_at_newest_whole(tmp_path / "ours") == 9
+    assert (tmp_path / "ours" / "_actor" / "latest").read_text() == "global_step9"
+    assert steps_on_disk(tmp_path / "ours") == [9]

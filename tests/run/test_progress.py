@@ -1,0 +1,67 @@
+"""Following a driver: a failure that is written ends the run, whatever the driver itself waits for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.run import progress
+
+
+@pytest.fixture
+def driver() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait(10)
+
+
+def test_a_written_failure_ends_the_following_of_a_driver_that_waits(
+    driver: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FAILED_GRACE", 1.0)
+    write_event(tmp_path, "loading the model and the rollout engine")
+    write_event(tmp_path, "failed", error="rollout engine 0 died", may_restart=True)
+    started = time.monotonic()
+    assert progress.show_progress(driver, tmp_path, 50, 50, verbose=False) is None
+    assert 1.0 <= time.monotonic() - started < 20
+    assert driver.poll() is None  # the caller ends it
+
+
+def test_a_driver_that_says_nothing_is_told_from_one_that_failed(
+    driver: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FAILED_GRACE", 0.0)
+    write_event(tmp_path, "loading the model and the rollout engine")
+    message = progress.show_progress(driver, tmp_path, 1.0, 50, verbose=False)
+    assert message == "no progress for 1 s while loading the model and the rollout engine: the run was ended"
+
+
+def test_a_driver_that_ended_is_followed_no_longer(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        assert progress.show_progress(process, tmp_path, 50, 50, verbose=False) is None
+
+
+def test_a_loss_that_is_no_number_is_said_once_at_its_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses = [0.5, float("nan"), float("nan")]
+    script = (
+        "import sys, time; from pathlib import Path; from dipo_openrlhf.record.run_log import append_metrics\n"
+        f"for step, loss in enumerate({[str(one) for one in losses]}, 1):\n"
+        "    append_metrics(Path(sys.argv[1]), step, {'policy_loss': float(loss), 'dipo/threshold_ppl': float('nan')})"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:
+        assert progress.show_progress(process, tmp_path, 100, 50, verbose=False) is None
+    lines = capsys.readouterr().out.splitlines()
+    (said,) = [line for line in lines if line.startswith("not a number: ")]
+    assert said.startswith("not a number: policy_loss at step 2 (NaN): the model may be broken")
+    assert [line.split()[1:] for line in lines if line.startswith("step ")] == [
+        ["1"], ["2", "policy_loss", "NaN"], ["3", "policy_loss", "NaN"],
+    ]  # fmt: skip
