@@ -27,7 +27,8 @@ from pathlib import Path
 
 import psutil
 
-from dipo_eval.results.store import read_result, write_atomic
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.results.store import read_result
 from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.marker import MARKER, whole_checkpoints, write_json
 from dipo_openrlhf.record.checkpoints import resumable_steps

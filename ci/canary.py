@@ -4,11 +4,11 @@
 
 Installs the release (default: the newest that pip finds) without its dependencies into a scratch environment and reads
 its source, so that neither a GPU nor torch is needed. `--installed` reads the OpenRLHF of this environment instead. A
-seam has moved where its file, class or method is gone or takes other parameters than
+override has moved where its file, class or method is gone or takes other parameters than
 dipo_openrlhf/openrlhf_patch/overrides.py says. A method whose body alone differs from the pinned release is listed as
 well, to be read; that is no failure.
 
-Exit status: 0 all seams as expected, 1 a seam moved (file, line and symbol are named), 2 could not be installed or read.
+Exit status: 0 all overrides as expected, 1 one has moved (file, line and symbol are named), 2 could not be read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "eval")]
 
-from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, SEAMS, Seam  # noqa: E402
+from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, OVERRIDES, Override  # noqa: E402
 
 INSTALL_S = 600
 Method = ast.FunctionDef | ast.AsyncFunctionDef
@@ -47,9 +47,9 @@ class Found:
     body: str
 
 
-def find(package_root: Path, seam: Seam) -> Found | str:
-    """The seam's method in the sources under `package_root`, or what is missing."""
-    module, _, qualified = seam.path.partition(":")
+def find(package_root: Path, override: Override) -> Found | str:
+    """The override's method in the sources under `package_root`, or what is missing."""
+    module, _, qualified = override.path.partition(":")
     # Ray's own attribute of an actor class; the methods are those of the decorated class.
     *classes, method = [name for name in qualified.split(".") if name != "__ray_actor_class__"]
     return _in_class(package_root, module, classes[0], method, set())
@@ -116,25 +116,25 @@ def _body(node: Method) -> str:
 
 
 def moved(package_root: Path) -> list[str]:
-    """One line for each seam that is not where, or not what, this project expects."""
+    """One line for each override that is not where, or not what, this project expects."""
     lines = []
-    for seam in SEAMS:
-        found = find(package_root, seam)
+    for override in OVERRIDES:
+        found = find(package_root, override)
         if isinstance(found, str):
-            lines.append(f"{found} ({seam.path}: {seam.why})")
-        elif found.parameters != seam.parameters:
+            lines.append(f"{found} ({override.path}: {override.why})")
+        elif found.parameters != override.parameters:
             lines.append(
-                f"{found.file}:{found.line}: {seam.path} takes {found.parameters}, "
-                f"expected {seam.parameters} ({seam.why})"
+                f"{found.file}:{found.line}: {override.path} takes {found.parameters}, "
+                f"expected {override.parameters} ({override.why})"
             )
     return lines
 
 
 def changed(package_root: Path, pinned_root: Path) -> list[str]:
-    """One line for each seam whose parameters are the same but whose code is not that of the pinned release."""
+    """One line for each override whose parameters are the same but whose code is not that of the pinned release."""
     lines = []
-    for seam in SEAMS:
-        new, old = find(package_root, seam), find(pinned_root, seam)
+    for override in OVERRIDES:
+        new, old = find(package_root, override), find(pinned_root, override)
         if (
             isinstance(new, Found)
             and isinstance(old, Found)
@@ -142,7 +142,7 @@ def changed(package_root: Path, pinned_root: Path) -> list[str]:
             and new.body != old.body
         ):
             lines.append(
-                f"{new.file}:{new.line}: {seam.path} has other code than in {OPENRLHF_VERSION} ({seam.why})"
+                f"{new.file}:{new.line}: {override.path} has other code than in {OPENRLHF_VERSION} ({override.why})"
             )
     return lines
 
@@ -204,7 +204,9 @@ def main() -> int:
         print(f"moved: {line}")
     for line in other:
         print(f"to be read: {line}")
-    print(f"{len(SEAMS) - len(broken)} of {len(SEAMS)} seams as expected, {len(other)} with other code")
+    print(
+        f"{len(OVERRIDES) - len(broken)} of {len(OVERRIDES)} overrides as expected, {len(other)} with other code"
+    )
     return 1 if broken else 0
 
 

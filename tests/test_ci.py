@@ -15,7 +15,7 @@ import yaml
 
 from dipo_eval.results.store import iter_results, read_result, read_samples, write_suite
 from dipo_eval.runner.metrics import metrics_from_samples
-from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, SEAMS
+from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, OVERRIDES
 
 CI = Path(__file__).parents[1] / "ci"
 CANARY = runpy.run_path(str(CI / "canary.py"))
@@ -24,10 +24,10 @@ WORKFLOWS = sorted((CI / "github").glob("*.yml"))
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A copy of the installed OpenRLHF's files that hold seams."""
+    """A copy of the installed OpenRLHF's files that hold overrides."""
     root, version = CANARY["installed"]()
     assert version == OPENRLHF_VERSION
-    for name in {seam.path.partition(":")[0].replace(".", "/") + ".py" for seam in SEAMS}:
+    for name in {override.path.partition(":")[0].replace(".", "/") + ".py" for override in OVERRIDES}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, tmp_path / name)
     return tmp_path

@@ -78,7 +78,7 @@ class DipoConfig:
     """Where b comes from: `score` (>= 0.5), or `reward_max`: the score equals that example's greatest. [S]"""
 
     keep_and_refill: bool = False
-    """Replace every all-right or all-wrong group by a further prompt, as DAPO's dynamic sampling does, but keep
+    """Replace every all-correct or all-incorrect group by a further prompt, as DAPO's dynamic sampling does, but keep
     the group: it enters the queue, and if DiPO acts on it, it is trained on. [S]"""
 
     refill_cap: float = 1.0

@@ -75,11 +75,11 @@ def fire_summary(rows: Sequence[dict[str, Any]]) -> str:
     """How often DiPO acted over a run, and why it left the other groups alone, in one sentence."""
     rate = fire_rate(rows)
     if not rate.extreme:
-        return "DiPO met no all-wrong or all-right group"
+        return "DiPO met no all-incorrect or all-correct group"
     left = [f"{count} {reason.replace('_', ' ')}" for reason, count in rate.idle.items() if count]
     return (
         f"DiPO acted on {rate.fired} of {rate.extreme} extreme groups ({rate.share:.1%}): {rate.fired_hard} of "
-        f"{rate.hard} all-wrong, {rate.fired_easy} of {rate.easy} all-right"
+        f"{rate.hard} all-incorrect, {rate.fired_easy} of {rate.easy} all-correct"
         + (f"; left alone: {', '.join(left)}" if left else "")
     )
 

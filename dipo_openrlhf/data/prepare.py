@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
 from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, row_of
 from dipo_openrlhf.data.clean import Cleaned, clean

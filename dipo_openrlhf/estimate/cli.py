@@ -39,9 +39,9 @@ def doctor_command(
         float, _assumed("GiB of an engine's activations and CUDA graphs.")
     ] = _DEFAULT.engine_gib,
     tflops: Annotated[float, _assumed("Peak TFLOP/s of one GPU, bf16.", least=1)] = _DEFAULT.tflops,
-    utilisation: Annotated[
+    utilization: Annotated[
         float, _assumed("Share of the peak that training reaches.", least=0.001)
-    ] = _DEFAULT.utilisation,
+    ] = _DEFAULT.utilization,
     bandwidth_tbs: Annotated[
         float, _assumed("Memory bandwidth of one GPU, TB/s.", least=0.001)
     ] = _DEFAULT.bandwidth_tbs,

@@ -103,8 +103,8 @@ def _seams(console: Console) -> None:
     table = Table(title="Overridden in OpenRLHF on every device", title_justify="left")
     for column in ("method", "why"):
         table.add_column(column, overflow="fold")
-    for seam in version.SEAMS:
-        table.add_row(seam.path.removeprefix("openrlhf."), seam.why)
+    for override in version.OVERRIDES:
+        table.add_row(override.path.removeprefix("openrlhf."), override.why)
     console.print(table)
 
 

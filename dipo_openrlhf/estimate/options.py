@@ -19,7 +19,7 @@ class Assumptions:
     """Of an engine's budget: activations and CUDA graphs."""
     tflops: float = 989.0
     """Peak of one GPU in bf16 without sparsity; H100 SXM by its data sheet."""
-    utilisation: float = 0.35
+    utilization: float = 0.35
     """Share of that peak which training and scoring reach."""
     bandwidth_tbs: float = 3.35
     """Memory bandwidth of one GPU, TB/s; H100 SXM by its data sheet."""

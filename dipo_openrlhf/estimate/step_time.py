@@ -98,13 +98,13 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
 
 def _compute(work: Workload, assume: Assumptions, what: str, flops: int, tokens: float) -> Line:
     params = work.shape.parameters
-    speed = work.actor_gpus * assume.tflops * 1e12 * assume.utilisation
+    speed = work.actor_gpus * assume.tflops * 1e12 * assume.utilization
     again = ", forward again for checkpointing" if flops == 8 else ""
     return Line(
         what,
         flops * params * tokens / speed,
         f"{flops} x {params / 1e9:.2f}e9 x {tokens:.2e} / ({work.actor_gpus} GPUs x {assume.tflops:g} TFLOP/s x "
-        f"{assume.utilisation:g}){again}",
+        f"{assume.utilization:g}){again}",
     )
 
 

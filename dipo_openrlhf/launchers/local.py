@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, methods
@@ -173,7 +173,7 @@ def run(plan: LaunchPlan) -> None:
     if plan.cpu:
         _allow_fp32()
     write_event(run_dir, "importing OpenRLHF")
-    version.check_seams()
+    version.check_overrides()
     dipo_config = DipoConfig(**plan.dipo)
     _replace_trainer(dipo_config, settings, asynchronous="--train.async_enable" in plan.argv)
     _replace_actor(dipo_config.method != "dipo" and methods.get(dipo_config.method).needs_entropy)

@@ -1,4 +1,4 @@
-"""Refuse to run on an OpenRLHF whose seams were not checked."""
+"""Refuse to run on an OpenRLHF whose overrides were not checked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OPENRLHF_VERSION = "0.11.2"
 
 
 @dataclass(frozen=True)
-class Seam:
+class Override:
     """One method of OpenRLHF that this project overrides or calls, with the parameters it relies on."""
 
     path: str
@@ -26,73 +26,73 @@ _ENGINE = "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__"
 _MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
 _ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
-SEAMS = (
-    Seam(
+OVERRIDES = (
+    Override(
         f"{_MAKER}.compute_advantages_and_returns",
         ("self", "experiences"),
         "DiPO's advantages are added here: the last place where a prompt's group is still known",
     ),
-    Seam(
+    Override(
         f"{_MAKER}.make_experience_batch",
         ("self", "rollout_samples"),
         "rows that train nothing are dropped, and a batch is padded to whole optimizer windows",
     ),
-    Seam(
+    Override(
         f"{_MAKER}.split_rollout_samples",
         ("self", "rollout_samples"),
         "a batch of odd size gives every rank as many micro-batches",
     ),
-    Seam(
+    Override(
         f"{_MAKER}._flatten_results",
         ("self", "refs", "duplicate_factor"),
         "token entropies are taken out of what the actor's forward returned",
     ),
-    Seam(
+    Override(
         "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.forward",
         ("self", "sequences", "action_mask", "attention_mask", "packed_seq_lens", "mm_train_inputs_list"),
         "returns token entropies too, for rl_zvp and entropy_advantage alone",
     ),
-    Seam(
+    Override(
         "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.init_model_from_pretrained",
         ("self", "strategy", "pretrain", "max_steps", "vllm_engines"),
         "a resume restores the actor's random number generators",
     ),
-    Seam(
+    Override(
         "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.fit",
         ("self", "kl_ctl"),
         "skipped updates and weights that are not finite are told",
     ),
-    Seam(
+    Override(
         "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.save_checkpoint",
         ("self", "tag", "client_states", "metric_value", "metric_key"),
         "a checkpoint holds the actor's random number generators",
     ),
-    Seam(
+    Override(
         f"{_ENGINE}.generate_responses",
         ("self", "prompt", "label", "sampling_params", "max_length", "hf_tokenizer", "num_samples", "images"),
         "every sample gets a seed of its own",
     ),
-    Seam(
+    Override(
         f"{_ENGINE}.generate",
         ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
         "every turn gets a seed of its own",
     ),
-    Seam(
+    Override(
         f"{_GENERATOR}.generate_samples",
         ("self", "generate_kwargs"),
-        "replaces all-right and all-wrong groups with a cap, for dapo and dipo.keep_and_refill alone",
+        "replaces all-correct and all-incorrect groups with a cap, for dapo and dipo.keep_and_refill alone",
     ),
-    Seam(
+    Override(
         f"{_GENERATOR}._generate_vllm",
         ("self", "dataloader_iter", "num_prompts", "dynamic_filtering", "generate_kwargs"),
         "rollouts come in the order of the data",
     ),
-    Seam(
+    Override(
         f"{_GENERATOR}._dispatch_prompts_to_vllm",
         ("self", "prompts", "labels", "images", "generate_kwargs"),
         "called for further prompts",
     ),
-    Seam(
+    Override(
         f"{_MAKER}.__init__",
         (
             "self",
@@ -107,27 +107,27 @@ SEAMS = (
         ),
         "the experience maker is rebuilt as DiPO's with the same arguments",
     ),
-    Seam(
+    Override(
         f"{_TRAINER}.restore_best_checkpoint_state",
         ("self", "checkpoint_states"),
         "the perplexity queue is restored from the checkpoint",
     ),
-    Seam(
+    Override(
         f"{_TRAINER}.save_logs_and_checkpoints",
         ("self", "global_step", "logs_dict", "client_states"),
         "the queue is saved, the completion marker written, old checkpoints pruned after the save",
     ),
-    Seam(
+    Override(
         f"{_TRAINER}.train_step",
         ("self", "rollout_samples", "global_step"),
         "DiPO's metrics join the step's",
     ),
-    Seam(
+    Override(
         f"{_TRAINER}.broadcast_to_vllm",
         ("self",),
         "the engines' weights are numbered under the lock that TrainingActor's own takes",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.__init__",
         (
             "self",
@@ -142,12 +142,12 @@ SEAMS = (
         ),
         "starts VLLMLock, GenerateSamplesActor and TrainingActor: ours are put in their place before",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.fit",
         ("self",),
         "the generator is told from which step it resumes",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.__init__",
         (
             "self",
@@ -161,17 +161,17 @@ SEAMS = (
         ),
         "its samples generator is rebuilt as ours",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.fit",
         ("self", "episode", "total_consumed_prompts"),
         "what it puts into the queue gets the facts that a checkpoint and the log need",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.load_state_dict",
         ("self", "state_dict"),
         "samples left over at the checkpoint are restored with the data loader",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:TrainingActor.__ray_actor_class__.__init__",
         (
             "self",
@@ -188,22 +188,22 @@ SEAMS = (
         ),
         "DiPO's parts are put in their place",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:TrainingActor.__ray_actor_class__.fit",
         ("self", "global_step"),
         "what was put into the queue is taken out again",
     ),
-    Seam(
+    Override(
         f"{_ASYNC}:TrainingActor.__ray_actor_class__.broadcast_to_vllm",
         ("self",),
         "holds the lock while BasePPOTrainer's, which numbers the weights, runs",
     ),
-    Seam(
+    Override(
         f"{_GENERATOR}._process_response_into_experience",
         ("self", "response", "generate_kwargs"),
         "a sample gets the number of the weights it was generated with",
     ),
-    Seam(
+    Override(
         "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__.generate",
         ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
         "a token without a log-probability ends the run instead of counting as certain",
@@ -222,7 +222,7 @@ def installed_version() -> str:
 
 
 def check_version() -> None:
-    """Raise UserError unless exactly the OpenRLHF release is installed whose seams this project knows."""
+    """Raise UserError unless exactly the OpenRLHF release is installed whose overrides this project knows."""
     found = installed_version()
     if found != OPENRLHF_VERSION:
         raise UserError(
@@ -231,20 +231,22 @@ def check_version() -> None:
         )
 
 
-def check_seams() -> None:
+def check_overrides() -> None:
     """Raise UserError when an overridden method has another signature. Imports OpenRLHF (seconds)."""
     import importlib
 
-    for seam in SEAMS:
-        module, _, qualified = seam.path.partition(":")
+    for override in OVERRIDES:
+        module, _, qualified = override.path.partition(":")
         target: object = importlib.import_module(module)
         for name in qualified.split("."):
             target = getattr(target, name, None)
         if not callable(target):
-            raise UserError(f"OpenRLHF has no {seam.path} any more ({seam.why}): install {OPENRLHF_VERSION}")
+            raise UserError(
+                f"OpenRLHF has no {override.path} any more ({override.why}): install {OPENRLHF_VERSION}"
+            )
         # `ray.remote` adds a tracing parameter to every method of an actor class.
         found = tuple(name for name in inspect.signature(target).parameters if name != "_ray_trace_ctx")
-        if found != seam.parameters:
+        if found != override.parameters:
             raise UserError(
-                f"OpenRLHF's {seam.path} takes {found}, expected {seam.parameters}: install {OPENRLHF_VERSION}"
+                f"OpenRLHF's {override.path} takes {found}, expected {override.parameters}: install {OPENRLHF_VERSION}"
             )

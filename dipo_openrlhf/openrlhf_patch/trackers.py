@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dipo_eval.errors import one_line
+from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.secrets.masking import mask_values
-from dipo_eval.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,13 @@ from transformers import set_seed
 
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.rng_state import rng_state, set_rng_state
-from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
-from dipo_openrlhf.openrlhf_patch.rollouts import staleness
-from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import LEFT_OVER, Inbox, Luggage, Outbox
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over, staleness
+from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import (
+    CARRIED_OVER,
+    BatchMetadata,
+    QueueReader,
+    QueueWriter,
+)
 from dipo_openrlhf.openrlhf_patch.rollouts.refill import refills
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.training import CLIENT_STATE_KEY, DiPOTraining
@@ -48,7 +52,9 @@ class DiPOGenerator(GeneratorBase):
     ) -> None:
         # OpenRLHF seeds the actors alone, and this process draws the order of the prompts.
         set_seed(strategy.args.train.seed)
-        super().__init__(pretrain, strategy, *args, rollout_queue=Outbox(rollout_queue, self.pack), **kwargs)
+        super().__init__(
+            pretrain, strategy, *args, rollout_queue=QueueWriter(rollout_queue, self.pack), **kwargs
+        )
         plain = self.samples_generator
         parts = {
             "strategy": plain.strategy,
@@ -71,15 +77,15 @@ class DiPOGenerator(GeneratorBase):
         """Steps of the whole run, for the training actor to say."""
         return int(self.samples_generator.total_steps)
 
-    def pack(self) -> Luggage:
+    def pack(self) -> BatchMetadata:
         """What travels with the batch that was just generated."""
         generator = self.samples_generator
         buffer = generator._sample_buffer
         exhausted = generator._dataloader_iter is None
-        metrics = {**getattr(generator, "metrics", {}), LEFT_OVER: float(len(buffer))}
-        return Luggage(
+        metrics = {**getattr(generator, "metrics", {}), CARRIED_OVER: float(len(buffer))}
+        return BatchMetadata(
             metrics=metrics,
-            left_over=ray.put(left_over.pack(buffer, exhausted)) if buffer else None,
+            carried_over=ray.put(carried_over.pack(buffer, exhausted)) if buffer else None,
             last_of_episode=generator.is_through,
             queued=time.time(),
             rng=rng_state(),
@@ -98,10 +104,10 @@ class DiPOGenerator(GeneratorBase):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The data loader's position, and the samples that were left over there."""
         super().load_state_dict(state_dict)
-        saved = left_over.load(Path(self.args.ckpt.path), self._resumed_step)
+        saved = carried_over.load(Path(self.args.ckpt.path), self._resumed_step)
         if saved is not None:
             generator = self.samples_generator
-            generator._sample_buffer = left_over.unpack(saved)
+            generator._sample_buffer = carried_over.unpack(saved)
             # OpenRLHF takes a buffer without an iterator for an episode whose prompts are all drawn (:80).
             generator._dataloader_iter = None if saved.exhausted else iter(self.prompts_dataloader)
 
@@ -117,8 +123,8 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, staleness.NumberedUpdates):
         rollout_queue: Any,
         **kwargs: Any,
     ) -> None:
-        self.inbox = Inbox(rollout_queue)
-        super().__init__(*args, rollout_queue=self.inbox, **kwargs)
+        self.queue_reader = QueueReader(rollout_queue)
+        super().__init__(*args, rollout_queue=self.queue_reader, **kwargs)
         self.set_up(dipo_config, settings)
         self.experience_maker.off_policy = True
         self._staleness: dict[str, float] = {}
@@ -156,17 +162,19 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, staleness.NumberedUpdates):
 
     def training_state(self) -> dict[str, Any]:
         """Also where the generator's random numbers were when it had made the step's batch."""
-        return {**super().training_state(), "generator_rng": self.inbox.luggage.rng}
+        return {**super().training_state(), "generator_rng": self.queue_reader.metadata.rng}
 
     def batch_metrics(self) -> dict[str, Any]:
         """Of the generator, the queue and the samples' age."""
-        return {**self.inbox.luggage.metrics, **self.inbox.metrics, **self._staleness}
+        return {**self.queue_reader.metadata.metrics, **self.queue_reader.metrics, **self._staleness}
 
     def _complete(self, global_step: int) -> None:
         """The samples left over are a part of the checkpoint, so they are there before its marker."""
-        reference = self.inbox.luggage.left_over
+        reference = self.queue_reader.metadata.carried_over
         if not self.args.ckpt.disable_ds:
-            left_over.save(self.ckpt_path, global_step, ray.get(reference) if reference is not None else None)
+            carried_over.save(
+                self.ckpt_path, global_step, ray.get(reference) if reference is not None else None
+            )
         super()._complete(global_step)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.lease import LeaseObserver
 from dipo_eval.subject.checkpoints import weights_hash
-from dipo_eval.watch.lease import Sightings
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.algorithm.perplexity import NotFiniteError
 from dipo_openrlhf.openrlhf_patch import trackers
@@ -44,7 +44,7 @@ class DiPOTraining:
         self.run_dir = Path(settings.run_dir)
         self.ckpt_path = Path(self.args.ckpt.path)
         self.total_steps = 0
-        self.sightings = Sightings()
+        self.observer = LeaseObserver()
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
@@ -152,7 +152,7 @@ class DiPOTraining:
             self.ckpt_path,
             self.settings.keep_checkpoints,
             keep_exports=self.settings.keep_exports,
-            sightings=self.sightings,
+            observer=self.observer,
         )
 
     def _wait_for_evaluation(self, global_step: int) -> None:

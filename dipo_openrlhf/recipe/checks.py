@@ -79,7 +79,7 @@ def _check_dipo(recipe: Recipe) -> None:
         raise _refuse(
             recipe,
             "algo.dynamic_filtering_enable",
-            "must be false with DiPO: it deletes exactly the all-right and all-wrong groups that DiPO acts on; "
+            "must be false with DiPO: it deletes exactly the all-correct and all-incorrect groups that DiPO acts on; "
             "dipo.keep_and_refill: true fills the batch and keeps them",
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
-from dipo_eval.yaml_file import compose_yaml, parse_value, read_yaml, value_of
+from dipo_eval.files.yaml_file import compose_yaml, parse_value, read_yaml, value_of
 
 
 @dataclass(frozen=True)

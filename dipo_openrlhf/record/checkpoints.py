@@ -22,8 +22,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results.store import write_atomic
-from dipo_eval.watch.lease import STALE_AFTER, Sightings, acquire
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.lease import STALE_AFTER, LeaseObserver, acquire
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, MARKER, whole_checkpoints, write_json
 
 _TAG = re.compile(r"global_step(\d+)$")
@@ -90,13 +90,13 @@ def prune(
     protected: Iterable[int] = (),
     *,
     keep_exports: int | None = None,
-    sightings: Sightings | None = None,
+    observer: LeaseObserver | None = None,
 ) -> list[int]:
     """Delete checkpoints beyond the newest `keep`; returns the steps of which something was deleted.
 
     Never deleted: the one `latest` names, a protected step, the best by evaluation (BEST.json), one that is being
     evaluated. `keep` <= 0 keeps everything. `keep_exports`: so many Hugging Face exports stay, at least `keep`; None:
-    `keep`, 0: all. `sightings` of earlier calls tell a dead watcher's lease from a live one's.
+    `keep`, 0: all. `observer` of earlier calls tell a dead watcher's lease from a live one's.
     """
     if keep <= 0:
         return []
@@ -106,14 +106,14 @@ def prune(
     latest_file = ckpt_path / "_actor" / "latest"
     latest = latest_file.read_text(encoding="utf-8").strip() if latest_file.exists() else ""
     spared = set(protected)
-    sightings = sightings if sightings is not None else Sightings()
+    observer = observer if observer is not None else LeaseObserver()
     pruned = []
     for step in steps[:-keep]:
         export, state = ckpt_path / f"{tag_of(step)}_hf", ckpt_path / "_actor" / tag_of(step)
         if tag_of(step) == latest or step in spared or (export / BEST).exists():
             continue
         if step in steps[:-exports]:
-            deleted = _delete_export(export, state, sightings)
+            deleted = _delete_export(export, state, observer)
         else:
             deleted = state.is_dir()
             shutil.rmtree(state, ignore_errors=True)
@@ -122,11 +122,11 @@ def prune(
     return pruned
 
 
-def _delete_export(export: Path, state: Path, sightings: Sightings) -> bool:
+def _delete_export(export: Path, state: Path, observer: LeaseObserver) -> bool:
     """Delete an export, under its lease, so that no watcher starts on it meanwhile. False: it is being evaluated."""
     lease = None
     with contextlib.suppress(OSError):
-        lease = acquire(export / LEASE, sightings, STALE_AFTER)
+        lease = acquire(export / LEASE, observer, STALE_AFTER)
     if lease is None or (export / BEST).exists():
         if lease is not None:
             lease.release()

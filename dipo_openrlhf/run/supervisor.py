@@ -18,7 +18,7 @@ import yaml
 
 from dipo_eval.engines.cpu_env import usable_cores
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
 from dipo_eval.watch.marker import training_ended, training_started
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan

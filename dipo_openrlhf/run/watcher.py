@@ -19,7 +19,8 @@ from typing import Any
 
 from rich.console import Console
 
-from dipo_eval.results.store import safe_name, write_atomic
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.results.store import safe_name
 from dipo_eval.watch.marker import EVALUATED, whole_checkpoints
 from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.schema import Recipe, load_recipe

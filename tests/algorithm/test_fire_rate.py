@@ -25,14 +25,14 @@ def test_sums_by_direction_and_reason():
     }  # fmt: skip
     assert rate.share == 3 / 12
     assert fire_summary([row(fired_hard=1, wrong_space=5)]) == (
-        "DiPO acted on 1 of 6 extreme groups (16.7%): 1 of 4 all-wrong, 0 of 2 all-right; "
+        "DiPO acted on 1 of 6 extreme groups (16.7%): 1 of 4 all-incorrect, 0 of 2 all-correct; "
         "left alone: 5 wrong space"
     )
 
 
 def test_no_extreme_group_is_no_division_by_zero():
     assert fire_rate([]).share == 0
-    assert fire_summary([row(hard=0, easy=0)]) == "DiPO met no all-wrong or all-right group"
+    assert fire_summary([row(hard=0, easy=0)]) == "DiPO met no all-incorrect or all-correct group"
     assert fire_warning([row(hard=0, easy=0)] * 50) is None
 
 

@@ -32,7 +32,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The quickstart's own model, made anew.
 
     Less pretraining would be quicker, but a model that is right once in forty answers can, on another machine's
-    arithmetic, give four steps of all-wrong groups: no gradient, and nothing to test.
+    arithmetic, give four steps of all-incorrect groups: no gradient, and nothing to test.
     """
     return pretrained_model(tmp_path_factory.mktemp("model"), PretrainSettings(), progress=False)
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, dipo_advantages, sequence_log_ppl
 from dipo_openrlhf.algorithm.reference import score_tokens
-from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import read_events
 from dipo_openrlhf.record.run_log import read_metrics
@@ -70,7 +70,7 @@ def test_samples_are_one_update_old_at_most(run_dir):
     assert 1 in found
     for row in rows:
         assert row["async/staleness_mean"] == row["async/staleness_max"]  # no sample of a batch is left over
-        assert row["async/left_over_samples"] == 0
+        assert row["async/carried_over_samples"] == 0
         assert row["async/queue_seconds"] >= 0
         assert row["async/wait_seconds"] >= 0
         assert row["async/doubtful_log_probs"] == 0
@@ -126,7 +126,7 @@ def test_a_checkpoint_says_where_its_own_batches_end(run_dir):
         state = client_state(run_dir, step)
         assert state["total_consumed_prompts"] == step * BATCH
         assert state["data_loader_state_dict"]["_num_yielded"] == step * BATCH
-        assert left_over.load(run_dir / "ckpt", step) is None
+        assert carried_over.load(run_dir / "ckpt", step) is None
 
 
 def _killed_and_resumed(folder: Path, model: Path, steps: int, *arguments: str) -> Path:
@@ -158,7 +158,7 @@ def test_a_killed_run_goes_on_with_every_prompt_trained_once(small_model, tmp_pa
     rows = read_metrics(run_dir)
     assert [row["dipo/queue_size"] for row in rows] == [64] + [128] * (steps - 1)
     check_metrics_follow(run_dir, CONFIG)
-    left = [row["async/left_over_samples"] for row in rows]
+    left = [row["async/carried_over_samples"] for row in rows]
     if over == BATCH:
         assert set(left) == {0}
         return

@@ -151,7 +151,7 @@ def test_host_and_disk_by_hand():
 
 def test_time_by_hand():
     """8,192 responses of 2,000 tokens at a given rate, then 8,192 x 2,500 tokens at 8 x 100 TFLOP/s x 0.5."""
-    assume = replace(ASSUME, tokens_per_second=1_000, tflops=100, utilisation=0.5, sync_gbs=1, host_gbs=1)
+    assume = replace(ASSUME, tokens_per_second=1_000, tflops=100, utilization=0.5, sync_gbs=1, host_gbs=1)
     time = step_time(WORK, assume, fitting=500)
     parts = values(time.parts)
     assert parts["sampling"] == pytest.approx(8_192 * 2_000 / 8_000 * 1.3)

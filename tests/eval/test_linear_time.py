@@ -21,7 +21,6 @@ import dipo_openrlhf.rewards.math as math_reward
 from dipo_eval import linear
 from dipo_eval.board.embed import safe_json
 from dipo_eval.board.samples import cut
-from dipo_eval.board.visible import visible
 from dipo_eval.grading import grade_calls, grade_math
 from dipo_eval.grading.calls.conversation import grade_conversation
 from dipo_eval.grading.calls.convert import MAX_CHARS as MAX_CONVERTED
@@ -38,6 +37,7 @@ from dipo_eval.grading.math.compare import compare_answers
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS
 from dipo_eval.grading.workers.pool import GradingPool
+from dipo_eval.printable import visible
 from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.suites.base import Item
 from dipo_eval.suites.user import grade_exact
@@ -299,7 +299,7 @@ _NO_MODEL_TEXT = {
     "dipo_openrlhf/launchers/slurm.py": "names of runs, a user's options",
     "dipo_openrlhf/record/checkpoints.py": "names of folders",
     "dipo_openrlhf/openrlhf_patch/failures.py": "messages of Ray and torch",
-    "dipo_eval/yaml_file.py": "a user's YAML",
+    "dipo_eval/files/yaml_file.py": "a user's YAML",
     "dipo_openrlhf/recipe/openrlhf_args.py": "a user's paths",
 }
 _HARMLESS = {"ASCII", "DOTALL", "IGNORECASE", "MULTILINE", "VERBOSE", "Pattern", "Match", "escape"}

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from dipo_eval.board.runlog import read_run_log
 from dipo_eval.errors import UserError
+from dipo_eval.files.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_value, read_yaml
 from dipo_eval.gate.config import read_config
 from dipo_eval.suites.user import load_user_suite
-from dipo_eval.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_value, read_yaml
 from dipo_openrlhf.recipe.files import merged_settings
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides, read_settings, stored_settings
 

@@ -131,7 +131,7 @@ def trainer(folder: Path, ppo_train: dict[str, Any], **settings: Any) -> Any:
         settings=TrainerSettings(run_dir=str(folder), recipe_hash="", **settings),
         experience_maker=SimpleNamespace(metrics={"dipo/queue_size": 64.0}),
         samples_generator=None,
-        sightings=None,
+        observer=None,
         kl_ctl=SimpleNamespace(value=0.0),
         critic_model_group=None,
         actor_model_group=SimpleNamespace(async_run_method=lambda method_name, kl_ctl: [ppo_train]),

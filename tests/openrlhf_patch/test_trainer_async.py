@@ -19,9 +19,8 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.openrlhf_patch.rollouts import carried_over as left_over
-from dipo_openrlhf.openrlhf_patch.rollouts import staleness
-from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import KEY, Inbox, Luggage, Outbox
+from dipo_openrlhf.openrlhf_patch.rollouts import carried_over, staleness
+from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import KEY, BatchMetadata, QueueReader, QueueWriter
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOGenerator, DiPOTrainerAsync, DiPOTrainingActor
 
@@ -129,7 +128,7 @@ def generator_actor(
         samples_generator=made,
         vllm_lock=nothing,
         _partial_rollout=False,
-        rollout_queue=Outbox(Store(), actor.pack),
+        rollout_queue=QueueWriter(Store(), actor.pack),
         rollout_slots=Store(),
         _last_eval_step=-1,
         _eval_just_done=False,
@@ -169,9 +168,9 @@ def test_a_resume_at_any_step_trains_every_prompt_exactly_once(
     left = 0
     for step in range(1, len(whole) + 1):
         states = whole[step - 1][1]
-        saved = states[KEY].left_over
+        saved = states[KEY].carried_over
         (tmp_path / "_actor" / f"global_step{step}").mkdir(parents=True)
-        left_over.save(tmp_path, step, ray.get(saved) if saved is not None else None)
+        carried_over.save(tmp_path, step, ray.get(saved) if saved is not None else None)
         left += saved is not None
         resumed = generator_actor(tmp_path, prompts, **options)
         resumed.resume_from(step, states[KEY].rng)
@@ -187,8 +186,8 @@ def test_a_sample_left_over_keeps_its_label(tmp_path):
     actor = generator_actor(tmp_path, 8, batch=4, over=8)
     whole = batches(actor)
     (_, states), _ = whole
-    assert states[KEY].metrics["async/left_over_samples"] == 4 * GROUP
-    samples = left_over.unpack(ray.get(states[KEY].left_over))
+    assert states[KEY].metrics["async/carried_over_samples"] == 4 * GROUP
+    samples = carried_over.unpack(ray.get(states[KEY].carried_over))
     assert len(samples) == 4 * GROUP
     assert staleness.staleness(staleness.take_labels(samples), 9) == {
         "async/staleness_mean": 2.0,
@@ -202,29 +201,31 @@ def test_what_is_left_over_is_read_without_trust(tmp_path):
     sample = Experience(
         sequences=torch.ones(1, 3, dtype=torch.long), prompts=["a"], info={"reward": torch.ones(1)}
     )
-    left_over.save(tmp_path, 3, left_over.pack([sample], exhausted=True))
-    found = left_over.load(tmp_path, 3)
+    carried_over.save(tmp_path, 3, carried_over.pack([sample], exhausted=True))
+    found = carried_over.load(tmp_path, 3)
     assert found is not None
     assert found.exhausted
-    (again,) = left_over.unpack(found)
+    (again,) = carried_over.unpack(found)
     assert torch.equal(again.sequences, sample.sequences)
     assert (again.prompts, again.info) == (["a"], {"reward": torch.ones(1)})
-    left_over.save(tmp_path, 3, None)  # the step is saved anew, and nothing was left over this time
-    assert left_over.load(tmp_path, 3) is None
+    carried_over.save(tmp_path, 3, None)  # the step is saved anew, and nothing was left over this time
+    assert carried_over.load(tmp_path, 3) is None
 
 
-def test_luggage_is_of_batches_alone_and_openrlhf_never_sees_it():
+def test_batch_metadata_is_of_batches_alone_and_openrlhf_never_sees_it():
     store = Store()
-    outbox = Outbox(store, lambda: Luggage({"refill/groups_sampled": 3.0}, last_of_episode=True, queued=1.0))
+    queue_writer = QueueWriter(
+        store, lambda: BatchMetadata({"refill/groups_sampled": 3.0}, last_of_episode=True, queued=1.0)
+    )
     for entry in ("done", ("eval", 3, {"x": 1.0}), (["sample"], {"episode": 0}, None, 2.0)):
-        outbox.put(entry, block=True)
-    inbox = Inbox(store)
-    assert inbox.get() == "done"
-    assert inbox.get() == ("eval", 3, {"x": 1.0})
-    assert inbox.metrics == {}
-    assert inbox.get(block=True) == (["sample"], {"episode": 1}, None, 2.0)
-    assert inbox.luggage.metrics == {"refill/groups_sampled": 3.0}
-    assert inbox.metrics["async/queue_seconds"] > 0
+        queue_writer.put(entry, block=True)
+    queue_reader = QueueReader(store)
+    assert queue_reader.get() == "done"
+    assert queue_reader.get() == ("eval", 3, {"x": 1.0})
+    assert queue_reader.metrics == {}
+    assert queue_reader.get(block=True) == (["sample"], {"episode": 1}, None, 2.0)
+    assert queue_reader.metadata.metrics == {"refill/groups_sampled": 3.0}
+    assert queue_reader.metrics["async/queue_seconds"] > 0
 
 
 def test_the_number_of_the_weights_changes_under_the_lock():
@@ -318,4 +319,4 @@ def test_a_method_s_generator_is_labelled_and_seeded(config, refilled, seeded, m
     assert type(actor.samples_generator) is wanted
     assert actor.samples_generator.seed == (5 if seeded else None)
     assert actor.samples_generator.vllm_lock == "lock"
-    assert isinstance(actor.rollout_queue, Outbox)
+    assert isinstance(actor.rollout_queue, QueueWriter)

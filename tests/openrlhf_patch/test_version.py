@@ -12,7 +12,7 @@ from dipo_openrlhf.openrlhf_patch import overrides as version
 
 def test_the_installed_release_is_the_one_that_was_checked():
     version.check_version()
-    version.check_seams()
+    version.check_overrides()
 
 
 @pytest.mark.parametrize("found", ["0.11.1", "0.11.3", "0.12.0", "0.11.2.post1"])
@@ -32,13 +32,13 @@ def test_a_missing_openrlhf_is_one_line(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "seam",
+    "override",
     [
-        version.Seam("openrlhf.trainer.ppo_trainer:BasePPOTrainer.no_such_method", ("self",), "test"),
-        version.Seam("openrlhf.trainer.ppo_trainer:BasePPOTrainer.train_step", ("self", "other"), "test"),
+        version.Override("openrlhf.trainer.ppo_trainer:BasePPOTrainer.no_such_method", ("self",), "test"),
+        version.Override("openrlhf.trainer.ppo_trainer:BasePPOTrainer.train_step", ("self", "other"), "test"),
     ],
 )
-def test_a_moved_seam_is_named(monkeypatch, seam):
-    monkeypatch.setattr(version, "SEAMS", (seam,))
-    with pytest.raises(UserError, match=seam.path.rsplit(".", 1)[-1]):
-        version.check_seams()
+def test_a_moved_seam_is_named(monkeypatch, override):
+    monkeypatch.setattr(version, "OVERRIDES", (override,))
+    with pytest.raises(UserError, match=override.path.rsplit(".", 1)[-1]):
+        version.check_overrides()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.watch.lease import Sightings, acquire
+from dipo_eval.files.lease import LeaseObserver, acquire
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.run.supervisor import _UNBOUNDED
@@ -68,7 +68,7 @@ def test_prune_spares_latest_leased_and_protected(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
     (tmp_path / "_actor" / "latest").write_text("global_step1")
-    lease = acquire(tmp_path / "global_step2_hf" / LEASE, Sightings())
+    lease = acquire(tmp_path / "global_step2_hf" / LEASE, LeaseObserver())
     assert lease is not None
     assert checkpoints.prune(tmp_path, 1, protected=[3]) == [4]
     assert steps_on_disk(tmp_path) == [1, 2, 3, 5]
@@ -106,15 +106,15 @@ def test_exports_may_be_kept_longer_than_what_is_resumed_from(tmp_path, keep_exp
 def test_the_lease_of_a_dead_watcher_keeps_nothing_for_ever(tmp_path, monkeypatch):
     for step in (1, 2):
         save(tmp_path, step)
-    lease = acquire(tmp_path / "global_step1_hf" / LEASE, Sightings())
+    lease = acquire(tmp_path / "global_step1_hf" / LEASE, LeaseObserver())
     assert lease is not None
     lease._content["process"] = "of another host"
     assert lease.beat()
-    sightings = Sightings()
+    observer = LeaseObserver()
     monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.1)
-    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == []
+    assert checkpoints.prune(tmp_path, 1, observer=observer) == []
     time.sleep(0.15)
-    assert checkpoints.prune(tmp_path, 1, sightings=sightings) == [1]
+    assert checkpoints.prune(tmp_path, 1, observer=observer) == [1]
 
 
 def test_a_deletion_that_was_killed_is_completed(tmp_path):

@@ -38,9 +38,9 @@ def rl_zvp_advantages(
         return base
     entropy = torch.where(mask, token_entropy.detach().float(), 0.0)  # entropy is >= 0, so 0 wins no maximum
     deficit = entropy.amax(-1, keepdim=True) - entropy
-    all_right, all_wrong = correct.bool().all(1), ~correct.bool().any(1)
-    shaped = torch.where(all_right[:, None, None], alpha * entropy, -alpha * deficit)
-    shaped = shaped * mask * (all_right | all_wrong)[:, None, None]
+    all_correct, all_incorrect = correct.bool().all(1), ~correct.bool().any(1)
+    shaped = torch.where(all_correct[:, None, None], alpha * entropy, -alpha * deficit)
+    shaped = shaped * mask * (all_correct | all_incorrect)[:, None, None]
     return torch.where(zero_variance_groups(rewards)[:, None, None], shaped, base)
 
 

@@ -1,4 +1,4 @@
-"""Sampling that replaces all-right and all-wrong groups by further prompts, with a cap.
+"""Sampling that replaces all-correct and all-incorrect groups by further prompts, with a cap.
 
 Two uses: DAPO's dynamic sampling (arXiv 2503.14476, section 3.2), which drops such groups, and DiPO's
 keep_and_refill, which keeps them for the perplexity queue and the reallocation. OpenRLHF's own filter

@@ -54,7 +54,7 @@ class Headline:
 
 
 @dataclass(frozen=True)
-class Duel:
+class RunComparison:
     """The last checkpoints of two runs on one suite: `ours` minus `theirs`, or why they are `apart`."""
 
     suite: str
@@ -119,18 +119,20 @@ def headlines(table: Sequence[Row], baseline: tuple[str, str] | None) -> list[He
     ]
 
 
-def duels(table: Sequence[Row]) -> list[Duel]:
+def run_comparisons(table: Sequence[Row]) -> list[RunComparison]:
     """Every run's last checkpoint against the first run's, on each suite: how methods compare."""
     # A run that is no more than the baseline has its place in every row already.
     trained = [row for row in table if row.result.statuses and not row.is_baseline]
     last = {(row.result.suite, row.result.run): row.result for row in trained}
-    found: list[Duel] = []
+    found: list[RunComparison] = []
     for suite in dict.fromkeys(suite for suite, _ in last):
         first, *others = [result for (of, _), result in last.items() if of == suite]
         for other in others:
             shift, why = difference(other, first), apart(other, first)
             if shift is not None or why:
-                found.append(Duel(suite, "/".join(other.model_key), "/".join(first.model_key), shift, why))
+                found.append(
+                    RunComparison(suite, "/".join(other.model_key), "/".join(first.model_key), shift, why)
+                )
     return found[:MAX_DUELS]
 
 

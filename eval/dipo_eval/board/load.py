@@ -13,7 +13,7 @@ from typing import Any
 
 from dipo_eval.board.official import Official, read_official
 from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
-from dipo_eval.results.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.results.comparable import Made, made_with
 from dipo_eval.results.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
 from dipo_eval.secrets.masking import mask_values

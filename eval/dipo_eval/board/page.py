@@ -23,10 +23,10 @@ from dipo_eval.board.leaderboard import (
     Row,
     all_differences,
     difference_words,
-    duels,
     headlines,
     official_scores,
     rows,
+    run_comparisons,
 )
 from dipo_eval.board.load import Cache, Result, load_results
 from dipo_eval.board.runlog import RunLog
@@ -34,8 +34,8 @@ from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.training_charts import training_charts
 from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.errors import UserError
+from dipo_eval.files.atomic import write_atomic
 from dipo_eval.results.comparable import Made
-from dipo_eval.results.store import write_atomic
 from dipo_eval.secrets.masking import mask_values
 
 HERE = Path(__file__).parent
@@ -137,7 +137,7 @@ def render_page(
         data=data,
         lead=lead(data, runs),
         headlines=headlines(data.table, data.baseline),
-        duels=duels(data.table),
+        run_comparisons=run_comparisons(data.table),
         difference_words=difference_words,
         mark=_marks(data),
         accuracy_charts=accuracy_charts(data.results, data.baseline),

@@ -10,10 +10,10 @@ from typing import Any
 
 from dipo_eval.board.stored import number, whole
 from dipo_eval.errors import UserError
-from dipo_eval.results.bounded_file import MAX_METRICS, lines, open_regular
+from dipo_eval.files.bounded_file import MAX_METRICS, lines, open_regular
+from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.results.not_finite import sentence
 from dipo_eval.results.stored_checks import LONGEST_NAME
-from dipo_eval.yaml_file import read_yaml
 
 MAX_POINTS = 240
 """A curve is at most this many points wide: more cannot be told apart at a phone's width."""

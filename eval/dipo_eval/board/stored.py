@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results.bounded_file import MAX_LINE
+from dipo_eval.files.bounded_file import MAX_LINE
 from dipo_eval.results.store import open_samples, sample_lines, samples_file
 from dipo_eval.results.stored_checks import MOST, STATUSES, parse_row
 

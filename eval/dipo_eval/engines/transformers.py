@@ -11,9 +11,9 @@ import torch
 
 from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop
 from dipo_eval.engines.cpu_env import has_gpu, set_engine_env
+from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.engines.sampling import SeededRows
 from dipo_eval.errors import UserError, one_line
-from dipo_eval.runner.prompts import end_tokens
 
 # Responses in one call of generate: on 2 cores a larger batch gains nothing.
 BATCH_SIZE = 32

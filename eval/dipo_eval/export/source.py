@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import RESULTS, iter_results, load_complete, write_atomic
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.results.store import RESULTS, iter_results, load_complete
 from dipo_eval.suites import all_suites
 from dipo_eval.suites.base import Suite
 

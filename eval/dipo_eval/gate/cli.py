@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.board.visible import visible
 from dipo_eval.errors import UserError
 from dipo_eval.gate import report as gate_report
 from dipo_eval.gate.config import MARGIN_RANGE, GateConfig, read_config
 from dipo_eval.gate.inputs import compare_checkpoints, find_checkpoint
 from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
+from dipo_eval.printable import visible
 from dipo_eval.results.stored_checks import shown
 
 _COLOURS: dict[GateVerdict, str] = {

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from dipo_eval.discovery import unknown
 from dipo_eval.errors import UserError
+from dipo_eval.files.yaml_file import compose_yaml, line_of, value_of
 from dipo_eval.results.comparable import check_may_differ
 from dipo_eval.results.store import is_safe_name
 from dipo_eval.results.stored_checks import shown
-from dipo_eval.yaml_file import compose_yaml, line_of, value_of
 
 MARGIN_RANGE = "must lie between 0 and 1; 0.01 is one point"
 _EXPECTED = {

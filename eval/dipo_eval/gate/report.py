@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from dipo_eval.board.visible import shows
 from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, overall
+from dipo_eval.printable import shows
 
 WORDS: dict[GateVerdict, str] = {
     "pass": "PASS",

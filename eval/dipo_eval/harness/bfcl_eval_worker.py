@@ -14,7 +14,7 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.arithmetic import NotLiteralError, fold
 from dipo_eval.grading.calls.grade import calls_of
 from dipo_eval.grading.calls.language import language_of
-from dipo_eval.grading.workers.worker_loop import Answer, serve
+from dipo_eval.grading.workers.server import Answer, serve
 
 
 class _WouldRunError(BaseException):

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.board.visible import visible
 from dipo_eval.harness.base import Harness
 from dipo_eval.harness.report import official_path, official_scores
+from dipo_eval.printable import visible
 from dipo_eval.runner.progress import reporter
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dipo_eval.grading.code.environment import (
     evalplus_python,
     sandbox_walls,
 )
-from dipo_eval.grading.workers.asked_process import AskedProcess, Program
+from dipo_eval.grading.workers.client import Program, WorkerClient
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
 
 NAME = "evalplus"
@@ -37,7 +37,7 @@ def _version() -> str:
 
 
 def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
-    process = AskedProcess(_program(dataset_of(rows[0]["item_id"])))
+    process = WorkerClient(_program(dataset_of(rows[0]["item_id"])))
     try:
         samples = []
         for row in rows:
@@ -81,7 +81,7 @@ def _sample(row: Row, reply: dict[str, Any]) -> SampleScore:
     return SampleScore(row["item_id"], sample, scores, reasons)
 
 
-def _pass_at_k(process: AskedProcess, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
+def _pass_at_k(process: WorkerClient, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
     counts: Mapping[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for sample in samples:
         count = counts[sample.item_id]

@@ -22,7 +22,7 @@ from dipo_eval.code_runner import seccomp
 from dipo_eval.code_runner.jail import Limits, Place, run_jailed
 from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in_for_downloaders
 from dipo_eval.code_runner.walls import choose
-from dipo_eval.grading.workers.worker_loop import Answer, serve
+from dipo_eval.grading.workers.server import Answer, serve
 
 _JAIL = Limits(memory_bytes=4 * 1024**3, forks=True)  # evalplus's own limit for a solution, and its one fork
 _STATUSES = frozenset({"pass", "fail", "timeout"})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.workers.asked_process import AskedProcess, Program
+from dipo_eval.grading.workers.client import Program, WorkerClient
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
 from dipo_eval.harness.base import installed_version as _installed
 
@@ -39,7 +39,7 @@ def _version() -> str:
 
 def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
     """Every sample scored by itself, as lm-eval scores one response; several of an item are averaged."""
-    process = AskedProcess(
+    process = WorkerClient(
         Program(
             "dipo_eval.harness.lm_eval_worker",
             f"{NAME} cannot be loaded here: run `make setup`",

@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from dipo_eval.grading.workers.worker_loop import Answer, serve
+from dipo_eval.grading.workers.server import Answer, serve
 
 _MAX_REASON_CHARS = 200
 

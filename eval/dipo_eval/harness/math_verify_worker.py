@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dipo_eval.grading.workers.worker_loop import Answer, serve
+from dipo_eval.grading.workers.server import Answer, serve
 
 
 def main() -> None:

@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore, mean
-from dipo_eval.results.bounded_file import MAX_RESULT, read_limited
-from dipo_eval.results.store import read_samples, write_atomic
+from dipo_eval.results.store import read_samples
 from dipo_eval.results.stored_checks import parse_json
 
 SCHEMA = 1

@@ -20,7 +20,7 @@ from dipo_eval.grading.calls.language import MULTI_TURN
 from dipo_eval.grading.calls.multi_turn import check_turn_gold
 from dipo_eval.grading.math.grade import joined
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.grading.workers.asked_process import AskedProcess, Program
+from dipo_eval.grading.workers.client import Program, WorkerClient
 from dipo_eval.suites.bfcl.items import CATEGORIES, is_native
 
 LIMIT_S = 10.0
@@ -38,7 +38,7 @@ class _InProcess:
 
     def __init__(self) -> None:
         settings = {"memory_bytes": MEMORY_BYTES}
-        self._process = AskedProcess(Program(self.module, self.missing, Path(sys.executable), settings))
+        self._process = WorkerClient(Program(self.module, self.missing, Path(sys.executable), settings))
         self.close = self._process.close
 
     def task(self, row: Row) -> dict[str, Any]:

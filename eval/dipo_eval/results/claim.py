@@ -1,6 +1,6 @@
 """Two evaluations of one (run, checkpoint, suite) at once: the second is told so, and none overwrites the other unawares.
 
-    <results>/.claims/<run>/<checkpoint>/<suite>.0, .1, ...    a lease each time (dipo_eval.watch.lease)
+    <results>/.claims/<run>/<checkpoint>/<suite>.0, .1, ...    a lease each time (dipo_eval.files.lease)
 
 The claim is taken when there is something to make, so that a folder in which everything is there is never written to.
 An owner on this machine that has ended is seen at once; of one elsewhere the lease is watched for a minute. Before a
@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.errors import UserError
 from dipo_eval.results.store import RESULTS
-from dipo_eval.watch import lease as leases
+from dipo_eval.files import lease as leases
 
 FOLDER = ".claims"
 _TOLD = ("engine", "seed", "n_samples", "limit", "temperature", "max_new_tokens")
@@ -93,11 +93,11 @@ def _acquire(
     base: Path, folder: Path, note: str, say: Callable[[str], None], stale_after: float
 ) -> leases.Lease:
     """The lease, once it is free or its owner certainly gone; an owner that lives is a UserError."""
-    sightings = leases.Sightings()
+    observer = leases.LeaseObserver()
     first: leases.Tail | None = None
     until = time.monotonic() + 2 * stale_after
     while True:
-        lease = leases.acquire(base, sightings, stale_after, note)
+        lease = leases.acquire(base, observer, stale_after, note)
         if lease is not None:
             return lease
         last = leases.tail(base)

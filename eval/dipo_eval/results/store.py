@@ -23,8 +23,10 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from dipo_eval.results.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
-from dipo_eval.results.bounded_file import lines as lines_of
+from dipo_eval.files.atomic import write_atomic
+
+from dipo_eval.files.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
+from dipo_eval.files.bounded_file import lines as lines_of
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_values
 from dipo_eval.results.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
@@ -202,38 +204,3 @@ def iter_results(
             left_out(str(error))
             continue
         yield path.parent, result
-
-
-def write_atomic(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Write a file so that a reader sees the old or the whole new one, also after a crash of the machine.
-
-    `private`: for its owner alone (mode 600), else as the umask has it.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if not private:  # as mkstemp makes them; results are meant to be read by others
-            temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -25,7 +25,7 @@ from typing import Any
 import zstandard
 
 from dipo_eval.engines.base import Generation, Request, Sampling
-from dipo_eval.results.bounded_file import MAX_SAMPLES, lines, most_unpacked, open_regular, zstd_decompressor
+from dipo_eval.files.bounded_file import MAX_SAMPLES, lines, most_unpacked, open_regular, zstd_decompressor
 from dipo_eval.subject.identity import Identity
 
 FOLDER = ".cache"

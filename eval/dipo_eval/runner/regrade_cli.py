@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.board.visible import visible
+from dipo_eval.printable import visible
 from dipo_eval.results.stored_checks import STATUSES
 from dipo_eval.runner.regrade import Regraded, find_samples, read_stored, regrade, suite_of
 

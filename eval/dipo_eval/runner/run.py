@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.engines.base import DTYPES, ENGINES, Sampling
+from dipo_eval.engines.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.errors import UserError
 from dipo_eval.results.claim import claimed, fingerprint
 from dipo_eval.results.comparable import differences, made_with
@@ -17,7 +18,6 @@ from dipo_eval.results.index import rebuild_index
 from dipo_eval.results.store import read_result, suite_folder
 from dipo_eval.runner.generation_cache import GenerationCache
 from dipo_eval.runner.progress import Reporter, reporter
-from dipo_eval.runner.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.runner.request_queue import Limits, Queue
 from dipo_eval.runner.task import (
     Options,

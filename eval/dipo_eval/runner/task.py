@@ -13,12 +13,12 @@ from typing import Any
 
 from dipo_eval.engines.base import TOO_LONG, Prompt, Sampling
 from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.prompts import Renderer
 from dipo_eval.grading import Verdict
 from dipo_eval.results.claim import Claim
 from dipo_eval.results.store import read_samples, write_suite
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.runner.progress import Reporter
-from dipo_eval.runner.prompts import Renderer
 from dipo_eval.runner.provenance import suite_hash, versions
 from dipo_eval.runner.request_queue import Answer, Slot
 from dipo_eval.subject.checkpoints import Checkpoint

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.grading import Verdict
-from dipo_eval.runner.dialogue import Dialogue
 from dipo_eval.suites.data_file import DataFile
+from dipo_eval.suites.dialogue import Dialogue
 
 Gold = str | list[str] | list[dict[str, Any]] | list[list[str]]
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.board.visible import visible
 from dipo_eval.errors import UserError
+from dipo_eval.printable import visible
 from dipo_eval.suites import Suite, all_suites, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.data_file import find_file

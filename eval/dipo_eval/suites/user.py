@@ -12,13 +12,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.grading import Verdict
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.results.store import is_safe_name
 from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.data_file import read_records
 from dipo_eval.suites.math_file import BOXED, checked_gold, checked_text, grade_item, take
-from dipo_eval.yaml_file import read_yaml
 
 ENDINGS = (".py", ".yaml", ".yml")
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.lease import STALE_AFTER
 from dipo_eval.results.store import safe_name
 from dipo_eval.subject.checkpoints import default_run
 from dipo_eval.watch.backlog import ORDERS
 from dipo_eval.watch.best import BestRule
-from dipo_eval.watch.lease import STALE_AFTER
 from dipo_eval.watch.loop import Summary, WatchOptions, watch
 from dipo_eval.watch.parent import end_with_parent
 from dipo_eval.watch.plan import EvalOptions, make_plan

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dipo_eval.files import lease as leases
 from dipo_eval.subject.checkpoints import weights_hash
-from dipo_eval.watch import lease as leases
 from dipo_eval.watch.backlog import Order, chosen, ordered
 from dipo_eval.watch.best import BestRule, mark_best, score
 from dipo_eval.watch.child import evaluate_in_child
@@ -69,7 +69,7 @@ class _State:
     """What one watcher remembers; all of it can be found again on disk."""
 
     summary: Summary = field(default_factory=Summary)
-    sightings: leases.Sightings = field(default_factory=leases.Sightings)
+    observer: leases.LeaseObserver = field(default_factory=leases.LeaseObserver)
     finished: set[tuple[str, str]] = field(default_factory=set)  # (name, weights hash)
     first: tuple[str, float] | None = None  # the checkpoint reported first, and its score
     busy: set[str] = field(default_factory=set)  # said to be held by another
@@ -131,7 +131,7 @@ def _try(candidate: Marked, options: WatchOptions, state: _State, say: Say) -> b
         return True
     base = _lease_base(candidate, options)
     try:
-        lease = leases.acquire(base, state.sightings, options.stale_after)
+        lease = leases.acquire(base, state.observer, options.stale_after)
     except FileNotFoundError:  # pruned
         return False
     if lease is None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results.bounded_file import MAX_MARKER, read_limited
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.bounded_file import MAX_MARKER, read_limited
 from dipo_eval.results.stored_checks import parse_json
 
 MARKER = "COMPLETE.json"

@@ -19,7 +19,7 @@ from dipo_eval.board.comparison import choose_baseline, difference, differences_
 from dipo_eval.board.eval_charts import accuracy_charts
 from dipo_eval.board.export import cell, to_csv, to_markdown
 from dipo_eval.board.facts import collect_facts
-from dipo_eval.board.leaderboard import all_differences, duels, headlines, rows
+from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
 from dipo_eval.board.load import Result, load_results
 from dipo_eval.board.page import write_board
 from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
@@ -153,7 +153,7 @@ def test_headlines_take_the_last_checkpoint_and_duels_compare_runs(results_dir: 
     table = rows(results, baseline, all_differences(results, baseline))
     cards = headlines(table, baseline)
     assert {(card.run, card.checkpoint) for card in cards} == {("dapo", "step_80"), ("dipo", "step_80")}
-    fights = duels(table)
+    fights = run_comparisons(table)
     assert [(d.suite, d.ours, d.theirs) for d in fights] == [
         (suite, "dipo/step_80", "dapo/step_80") for suite in ("arithmetic-control", "gsm8k")
     ]
@@ -172,7 +172,7 @@ def test_run_that_is_only_the_baseline_is_a_line_and_no_rival(
     results, _ = load_results(tmp_path)
     baseline = choose_baseline(results)
     assert baseline == ("base", "Qwen")
-    assert duels(rows(results, baseline, all_differences(results, baseline))) == []
+    assert run_comparisons(rows(results, baseline, all_differences(results, baseline))) == []
     (chart,) = accuracy_charts(results, baseline)
     assert [(s.name, s.values, s.dashed) for s in chart.series] == [
         ("dipo", [1.0], False),

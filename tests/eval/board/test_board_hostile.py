@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dipo_eval.board import read_run_log, write_board
 from dipo_eval.board.comparison import apart, choose_baseline, difference, flips
 from dipo_eval.board.export import to_csv, to_markdown
-from dipo_eval.board.leaderboard import all_differences, duels, headlines, rows
+from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
 from dipo_eval.board.load import load_results
 
 _STORED = runpy.run_path(str(Path(__file__).parents[1] / "stored_results.py"))
@@ -85,7 +85,7 @@ def test_runs_that_are_apart_are_duels_without_a_winner(tmp_path: Path) -> None:
     put(tmp_path / "a" / "s0" / "gsm8k", lines(BEFORE), result_of(BEFORE, "a", "s0", "gsm8k", step=0))
     results, _ = load_results(tmp_path)
     baseline = choose_baseline(results)
-    (duel,) = duels(rows(results, baseline, all_differences(results, baseline)))
+    (duel,) = run_comparisons(rows(results, baseline, all_differences(results, baseline)))
     assert (duel.difference, duel.apart) == (
         None, 'dtype is "bfloat16" here and "float32" there: evaluate them alike'
     )  # fmt: skip

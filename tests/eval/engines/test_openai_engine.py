@@ -26,10 +26,10 @@ from typer.testing import CliRunner
 from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
 from dipo_eval.engines.cpu_env import VLLM_ON_CPU
 from dipo_eval.engines.openai import OpenAIEngine, _text
+from dipo_eval.engines.prompts import ModelRenderer
 from dipo_eval.engines.transformers import HfEngine
 from dipo_eval.errors import UserError
 from dipo_eval.results.store import read_samples
-from dipo_eval.runner.prompts import ModelRenderer
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
 from dipo_eval.subject.checkpoints import Checkpoint

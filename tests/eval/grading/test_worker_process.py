@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dipo_eval.grading.workers.worker_process import LateError, LostError, PipedProcess
+from dipo_eval.grading.workers.worker_process import PipedProcess, WorkerDiedError, WorkerTimeoutError
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 DEAF = "import time; time.sleep(60)"
@@ -33,7 +33,7 @@ def test_a_worker_that_does_not_read_is_late():
     piped = _piped(DEAF)
     try:
         started = time.monotonic()
-        with pytest.raises(LateError):
+        with pytest.raises(WorkerTimeoutError):
             piped.write(LARGE, seconds=0.5)
         assert time.monotonic() - started < 10
     finally:
@@ -55,7 +55,7 @@ def test_a_worker_that_has_ended_is_lost():
     piped = _piped("pass")
     try:
         piped.process.wait(60)
-        with pytest.raises(LostError):
+        with pytest.raises(WorkerDiedError):
             piped.write(LARGE)
     finally:
         _end(piped)

@@ -263,12 +263,12 @@ def test_a_response_that_hangs_or_breaks_lm_eval_is_undecided_and_counted(
 ) -> None:
     """No response is known that does either, so the limit is one that nothing keeps for the first response."""
     limits = iter([0.0, 60.0])
-    real = lm_eval_harness.AskedProcess.ask
+    real = lm_eval_harness.WorkerClient.ask
 
     def ask(self: Any, task: Any, limit_s: float) -> dict[str, Any]:
         return real(self, task, next(limits, 60.0))
 
-    monkeypatch.setattr(lm_eval_harness.AskedProcess, "ask", ask)
+    monkeypatch.setattr(lm_eval_harness.WorkerClient, "ask", ask)
     result = write_graded(tmp_path, "aime24", [(r"\boxed{5}", "5"), (r"\boxed{5}", "5")])
     official = official_scores(tmp_path, result, HARNESS)
     assert official["undecided"] == 1
@@ -301,7 +301,7 @@ def test_the_command_prints_both_and_scores_the_same_samples_once(
     def refuse(*args: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(lm_eval_harness.AskedProcess, "ask", refuse)
+    monkeypatch.setattr(lm_eval_harness.WorkerClient, "ask", refuse)
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0, again.output
     assert path.read_bytes() == before

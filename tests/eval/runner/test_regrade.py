@@ -10,10 +10,10 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
-from dipo_eval.board.visible import visible
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
 from dipo_eval.harness.second_grader import MathVerify, second_grader
+from dipo_eval.printable import visible
 from dipo_eval.runner.regrade import find_samples, read_stored, regrade, suite_of
 from dipo_openrlhf.cli import app
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.watch import lease as leases
-from dipo_eval.watch.lease import Heartbeat, Sightings, acquire, is_gone, is_held, process_identity, tail
+from dipo_eval.files import lease as leases
+from dipo_eval.files.lease import Heartbeat, LeaseObserver, acquire, is_gone, is_held, process_identity, tail
 
 # Takes and releases the lease over and over; with the lease it adds one to a counter, which is safe only alone.
 _RACER = """
 import sys, time
 from pathlib import Path
-from dipo_eval.watch.lease import Sightings, acquire
+from dipo_eval.files.lease import LeaseObserver, acquire
 base, counter, wanted = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-sightings, got = Sightings(), 0
+observer, got = LeaseObserver(), 0
 while got < wanted:
-    lease = acquire(base, sightings, 60.0)
+    lease = acquire(base, observer, 60.0)
     if lease is None:
         continue
     value = int(counter.read_text())
@@ -34,8 +34,8 @@ while got < wanted:
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from dipo_eval.watch.lease import Sightings, acquire
-assert acquire(Path(sys.argv[1]), Sightings(), 60.0)
+from dipo_eval.files.lease import LeaseObserver, acquire
+assert acquire(Path(sys.argv[1]), LeaseObserver(), 60.0)
 print("held", flush=True)
 time.sleep(600)
 """
@@ -47,17 +47,17 @@ def base(tmp_path: Path) -> Path:
 
 
 def test_held_by_one_until_released(base: Path) -> None:
-    first = acquire(base, Sightings())
+    first = acquire(base, LeaseObserver())
     assert first is not None
-    assert acquire(base, Sightings()) is None
+    assert acquire(base, LeaseObserver()) is None
     assert tail(base).holder.endswith(f"process {os.getpid()}")
     first.release()
-    second = acquire(base, Sightings())
+    second = acquire(base, LeaseObserver())
     assert second is not None
     assert second.path.name == "EVALUATING.1"
     # A late release of the first writes to its own file alone.
     first.release()
-    assert acquire(base, Sightings()) is None
+    assert acquire(base, LeaseObserver()) is None
     assert not list(base.parent.glob("*.tmp"))
 
 
@@ -88,15 +88,15 @@ def test_a_killed_owner_is_succeeded_at_once_on_the_same_machine(base: Path) -> 
     holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(base)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    assert acquire(base, Sightings()) is None
+    assert acquire(base, LeaseObserver()) is None
     holder.kill()
     holder.wait()
-    assert acquire(base, Sightings()) is not None
+    assert acquire(base, LeaseObserver()) is not None
 
 
 def on_another_host(base: Path) -> leases.Lease:
     """A lease whose owner cannot be looked up here."""
-    lease = acquire(base, Sightings())
+    lease = acquire(base, LeaseObserver())
     assert lease is not None
     lease._content["process"] = "another-boot/pid:[1]/1/1"
     assert lease.beat()
@@ -107,33 +107,33 @@ def test_a_lease_is_stale_only_after_it_was_seen_unchanged(base: Path) -> None:
     """The file's own time says nothing: a clock that is a year off changes nothing."""
     on_another_host(base)
     os.utime(tail(base).path, (0, 0))
-    sightings = Sightings()
-    assert acquire(base, sightings, 0.3) is None
+    observer = LeaseObserver()
+    assert acquire(base, observer, 0.3) is None
     time.sleep(0.2)
-    assert acquire(base, sightings, 0.3) is None
+    assert acquire(base, observer, 0.3) is None
     time.sleep(0.2)
-    assert acquire(base, Sightings(), 0.3) is None  # another observer has to look for as long itself
-    assert acquire(base, sightings, 0.3) is not None
+    assert acquire(base, LeaseObserver(), 0.3) is None  # another observer has to look for as long itself
+    assert acquire(base, observer, 0.3) is not None
 
 
 def test_beats_keep_a_lease(base: Path) -> None:
     lease = on_another_host(base)
-    sightings = Sightings()
+    observer = LeaseObserver()
     lost: list[bool] = []
     with Heartbeat(lease, 0.05, lambda: lost.append(True)):
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
-            assert is_held(tail(base), sightings, 0.5)
+            assert is_held(tail(base), observer, 0.5)
             time.sleep(0.02)
     assert lost == []
 
 
 def test_a_paused_owner_learns_that_it_was_succeeded(base: Path) -> None:
     lease = on_another_host(base)
-    sightings = Sightings()
-    assert acquire(base, sightings, 0.1) is None
+    observer = LeaseObserver()
+    assert acquire(base, observer, 0.1) is None
     time.sleep(0.15)
-    successor = acquire(base, sightings, 0.1)
+    successor = acquire(base, observer, 0.1)
     assert successor is not None
     lost: list[bool] = []
     with Heartbeat(lease, 0.02, lambda: lost.append(True)):
@@ -143,7 +143,7 @@ def test_a_paused_owner_learns_that_it_was_succeeded(base: Path) -> None:
 
 
 def test_an_owner_cut_off_from_the_storage_gives_up(base: Path) -> None:
-    lease = acquire(base, Sightings(), stale_after=0.1)
+    lease = acquire(base, LeaseObserver(), stale_after=0.1)
     assert lease is not None
     os.close(lease._file)
     assert lease.beat()
@@ -154,23 +154,23 @@ def test_an_owner_cut_off_from_the_storage_gives_up(base: Path) -> None:
 def test_a_lease_goes_with_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "global_step1_hf"
     folder.mkdir()
-    lease = acquire(folder / "EVALUATING", Sightings())
+    lease = acquire(folder / "EVALUATING", LeaseObserver())
     assert lease is not None
     tail(folder / "EVALUATING").path.unlink()
     folder.rmdir()
     assert not lease.beat()
     lease.release()
     with pytest.raises(FileNotFoundError):
-        acquire(folder / "EVALUATING", Sightings())
+        acquire(folder / "EVALUATING", LeaseObserver())
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff" * 40], ids=["empty", "half", "list", "noise"])
 def test_a_lease_that_cannot_be_read_is_held_until_it_is_stale(base: Path, content: bytes) -> None:
     base.with_name("EVALUATING.0").write_bytes(content)
-    sightings = Sightings()
-    assert acquire(base, sightings, 0.1) is None
+    observer = LeaseObserver()
+    assert acquire(base, observer, 0.1) is None
     time.sleep(0.15)
-    assert acquire(base, sightings, 0.1) is not None
+    assert acquire(base, observer, 0.1) is not None
 
 
 def test_only_a_process_of_this_machine_can_be_known_to_be_gone() -> None:

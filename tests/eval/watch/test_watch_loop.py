@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from dipo_eval.files.lease import LeaseObserver, acquire, tail
 from dipo_eval.results.store import read_result
-from dipo_eval.watch.lease import Sightings, acquire, tail
 from dipo_eval.watch.loop import WatchOptions, watch
 from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, read_json, training_ended
 from dipo_eval.watch.plan import EvalOptions, make_plan
@@ -98,7 +98,7 @@ def test_it_ends_when_nothing_is_new(options: Make) -> None:
 def test_a_checkpoint_that_is_held_is_waited_for(add_checkpoint: Add, options: Make) -> None:
     """Another watcher's lease; it evaluates nothing, so that this one does once it is released."""
     folder = add_checkpoint(1)
-    lease = acquire(folder / LEASE, Sightings())
+    lease = acquire(folder / LEASE, LeaseObserver())
     assert lease is not None
     lines: list[str] = []
     done: list[object] = []
@@ -156,7 +156,7 @@ def test_an_ended_watcher_leaves_no_process_and_no_lock(
         assert output == "error: interrupted; the lease is released and what was evaluated is kept\n"
         assert tail(folder / LEASE).released
     # Whoever comes next has it at once.
-    assert acquire(folder / LEASE, Sightings()) is not None
+    assert acquire(folder / LEASE, LeaseObserver()) is not None
 
 
 def test_two_watchers_share_the_work(add_checkpoint: Add, options: Make) -> None:

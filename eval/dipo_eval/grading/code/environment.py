@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import write_atomic
+from dipo_eval.files.atomic import write_atomic
 
 PYTHON_VARIABLE = "DIPO_EVALPLUS_PYTHON"
 CACHE_VARIABLE = "DIPO_CACHE_DIR"

@@ -29,7 +29,7 @@ from dipo_eval.grading.code.environment import (
 )
 from dipo_eval.grading.code.extract import MAX_CODE_CHARS
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.grading.workers.worker_process import LateError, LostError, WorkerProcess
+from dipo_eval.grading.workers.worker_process import WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
 LIMIT_S = 130.0
 """Seconds for all tests of one solution: more than evalplus gives base and plus tests together, which is what ends it."""
@@ -115,8 +115,8 @@ class CodeGrader:
                     return message, worker
                 started = True
                 return worker.read(task["limit_s"] + GRACE_S), worker
-            except (LateError, LostError) as error:
-                reason = str(error) if isinstance(error, LateError) else f"worker: {error}"
+            except (WorkerTimeoutError, WorkerDiedError) as error:
+                reason = str(error) if isinstance(error, WorkerTimeoutError) else f"worker: {error}"
                 if worker is not None:
                     worker.kill()
                     worker = None
@@ -169,7 +169,7 @@ class CodeGrader:
 
     def _start(self) -> WorkerProcess:
         if self._closed:
-            raise LostError("the grader is closed")
+            raise WorkerDiedError("the grader is closed")
         settings = {
             "cache": str(cache_dir() / "evalplus"),
             "memory_bytes": self.memory_bytes,
@@ -178,7 +178,7 @@ class CodeGrader:
         worker = WorkerProcess(evalplus_python(), _WORKER, settings, self._data_variables())
         try:
             message = worker.read(START_LIMIT_S)
-        except (LateError, LostError) as error:
+        except (WorkerTimeoutError, WorkerDiedError) as error:
             worker.kill()
             raise UserError(
                 f"code grading: its worker did not start ({error}); run `make evalplus` again"
@@ -209,7 +209,7 @@ def sandbox_here() -> str:
     worker = WorkerProcess(evalplus_python(), _WALLS, {"walls": sandbox_walls()}, {})
     try:
         found = worker.read(START_LIMIT_S)
-    except (LateError, LostError) as error:
+    except (WorkerTimeoutError, WorkerDiedError) as error:
         raise UserError(
             f"code grading: the trial of its jail did not end ({error}); run `make evalplus` again"
         ) from None

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.grading.workers.outcome import Outcome
-from dipo_eval.grading.workers.worker_process import LateError, LostError, PipedProcess
+from dipo_eval.grading.workers.worker_process import PipedProcess, WorkerDiedError, WorkerTimeoutError
 
 START_LIMIT_S = 60.0
 WAIT_LIMIT_S = 600.0
@@ -64,7 +64,7 @@ class _Worker(PipedProcess):
             return
         message = self.read(START_LIMIT_S)
         if not message.get("ready"):
-            raise LostError(str(message.get("reason", "no reason given")))
+            raise WorkerDiedError(str(message.get("reason", "no reason given")))
         self.ready = True
 
     def kill(self) -> None:
@@ -148,11 +148,11 @@ class GradingPool:
                 message = worker.read(left_s)
             except OSError as error:
                 return {"reason": f"worker could not start: {error}"}, None
-            except LateError:
+            except WorkerTimeoutError:
                 self._drop(worker)
                 reason = "time limit" if started else "worker did not start"
                 return {"reason": reason}, self._start_quietly()
-            except LostError as lost:
+            except WorkerDiedError as lost:
                 self._drop(worker)
                 worker = None
                 reason = f"worker lost: {lost}"

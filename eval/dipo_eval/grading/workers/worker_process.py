@@ -29,11 +29,11 @@ _FIXED = {
 }
 
 
-class LostError(Exception):
+class WorkerDiedError(Exception):
     """The worker died or its pipe broke."""
 
 
-class LateError(Exception):
+class WorkerTimeoutError(Exception):
     """No line within the deadline."""
 
 
@@ -47,7 +47,7 @@ class PipedProcess:
         os.set_blocking(self._input.fileno(), False)
 
     def write(self, task: Mapping[str, Any], seconds: float = WRITE_LIMIT_S) -> None:
-        """Send one task. LateError where the worker does not take it in time, LostError where it is gone."""
+        """Send one task: WorkerTimeoutError if it is not taken in time, WorkerDiedError if it is gone."""
         left = memoryview(json.dumps(task).encode("ascii") + b"\n")
         deadline = time.monotonic() + seconds
         try:
@@ -56,13 +56,13 @@ class PipedProcess:
             while left:
                 wait_s = deadline - time.monotonic()
                 if wait_s <= 0 or not poller.poll(wait_s * 1000):
-                    raise LateError("time limit")
+                    raise WorkerTimeoutError("time limit")
                 left = left[self._input.write(left) or 0 :]
         except (OSError, ValueError) as error:  # ValueError: closed
-            raise LostError(f"pipe: {error}") from None
+            raise WorkerDiedError(f"pipe: {error}") from None
 
     def read(self, seconds: float) -> dict[str, Any]:
-        """The next message. LateError after ``seconds``, LostError where the worker is gone."""
+        """The next message. WorkerTimeoutError after ``seconds``, WorkerDiedError where the worker is gone."""
         descriptor = self._output.fileno()
         poller = select.poll()  # not select(): a descriptor above 1023 is normal in a trainer
         poller.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -70,10 +70,10 @@ class PipedProcess:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not poller.poll(left * 1000):
-                raise LateError("time limit")
+                raise WorkerTimeoutError("time limit")
             chunk = os.read(descriptor, 65536)
             if not chunk:
-                raise LostError("ended")
+                raise WorkerDiedError("ended")
             self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         return dict(json.loads(line))

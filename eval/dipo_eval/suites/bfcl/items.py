@@ -11,10 +11,10 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.conversation import grade_conversation
 from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
 from dipo_eval.grading.calls.multi_turn import check_turn_gold
-from dipo_eval.runner.dialogue import Dialogue
 from dipo_eval.suites.base import Item
 from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
 from dipo_eval.suites.bfcl.overall import overall_scores
+from dipo_eval.suites.dialogue import Dialogue
 from dipo_eval.suites.math_file import take
 
 CATEGORIES = SINGLE_TURN + MULTI_TURN

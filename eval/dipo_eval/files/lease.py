@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.results.bounded_file import MAX_MARKER, open_regular
+from dipo_eval.files.bounded_file import MAX_MARKER, open_regular
 
 STALE_AFTER = 60.0  # seconds without a beat; a beat comes every fifth of that
 BEATS = 5
@@ -39,7 +39,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 @dataclass
-class Sightings:
+class LeaseObserver:
     """What an observer has seen of leases: for each file its last value, and since when (monotonic seconds)."""
 
     seen: dict[Path, tuple[object, float]] = field(default_factory=dict)
@@ -151,22 +151,22 @@ def tail(base: Path) -> Tail:
     return last
 
 
-def is_held(last: Tail, sightings: Sightings, stale_after: float) -> bool:
+def is_held(last: Tail, observer: LeaseObserver, stale_after: float) -> bool:
     """Whether the lease is neither released nor stale. A new sight of a lease always counts as held."""
     if last.released or is_gone(last.content.get("process", "")):
         return False
-    return sightings.unchanged_for(last.path, last.value) < stale_after
+    return observer.unchanged_for(last.path, last.value) < stale_after
 
 
 def acquire(
-    base: Path, sightings: Sightings, stale_after: float = STALE_AFTER, note: str = ""
+    base: Path, observer: LeaseObserver, stale_after: float = STALE_AFTER, note: str = ""
 ) -> Lease | None:
     """Lease what `base` stands for, or None where another holds it or was quicker. `note`: a few words on the work.
 
     Raises OSError where the folder is gone or cannot be written to.
     """
     last = tail(base)
-    if is_held(last, sightings, stale_after):
+    if is_held(last, observer, stale_after):
         return None
     content = {
         "owner": uuid.uuid4().hex,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.workers.worker_process import LateError, LostError, WorkerProcess
+from dipo_eval.grading.workers.worker_process import WorkerDiedError, WorkerProcess, WorkerTimeoutError
 
 START_LIMIT_S = 120.0
 
@@ -28,7 +28,7 @@ class Program:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-class AskedProcess:
+class WorkerClient:
     """A program behind a lock: usable from any thread, one question at a time."""
 
     def __init__(self, program: Program) -> None:
@@ -46,7 +46,7 @@ class AskedProcess:
                 worker = self._worker or self._start()
                 worker.write(task)
                 return worker.read(limit_s)
-            except (LateError, LostError) as error:
+            except (WorkerTimeoutError, WorkerDiedError) as error:
                 self._end()
                 return {"status": "undecided", "reason": str(error), "extracted": None}
 
@@ -60,7 +60,7 @@ class AskedProcess:
         self._worker = WorkerProcess(program.python, program.module, program.settings, program.variables)
         try:
             ready = self._worker.read(START_LIMIT_S).get("ready")
-        except (LateError, LostError):
+        except (WorkerTimeoutError, WorkerDiedError):
             ready = False
         if not ready:
             self._end()

@@ -1,0 +1,1 @@
+"""Files: read within bounds, YAML with line numbers, leases."""
