@@ -59,7 +59,7 @@ class Dataset:
 
     name: str
     source: str
-    licence: str
+    license: str
     reward: Reward
     rows: str
     fields: str

@@ -129,10 +129,10 @@ def _print_list(console: Console) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("name", no_wrap=True)
     table.add_column("rows", justify="right", no_wrap=True)
-    for column in ("reward", "licence", "source", "rows of a local file"):
+    for column in ("reward", "license", "source", "rows of a local file"):
         table.add_column(column, overflow="fold")
     for one in all_datasets().values():
-        cells = (f"rewards/{one.reward}.py", one.licence, one.source, one.fields)
+        cells = (f"rewards/{one.reward}.py", one.license, one.source, one.fields)
         table.add_row(one.name, one.rows, *(Text(cell) for cell in cells))
     console.print(table)
 

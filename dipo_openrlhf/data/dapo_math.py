@@ -57,7 +57,7 @@ def _bare(text: str) -> str:
 DATASET = Dataset(
     name="dapo_math",
     source="https://huggingface.co/datasets/BytedTsinghua-SIA/DAPO-Math-17k",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     reward="math",
     rows="17,398",
     fields="prompt (a text or one message) and reward_model.ground_truth; or question and answer",

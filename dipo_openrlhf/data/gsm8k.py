@@ -23,7 +23,7 @@ def _convert(record: Record) -> Prompt:
 DATASET = Dataset(
     name="gsm8k",
     source="https://github.com/openai/grade-school-math (train split)",
-    licence="MIT",
+    license="MIT",
     reward="math",
     rows="7,473",
     fields="question, answer (the final answer, or a solution that ends in #### and it)",

@@ -28,7 +28,7 @@ def _convert(record: Record) -> Prompt:
 DATASET = Dataset(
     name="math",
     source="https://github.com/hendrycks/math (train split)",
-    licence="MIT",
+    license="MIT",
     reward="math",
     rows="7,500",
     fields="question or problem; answer, or a solution with \\boxed{}",

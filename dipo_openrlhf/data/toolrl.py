@@ -72,7 +72,7 @@ def _calls(output: str, system: str) -> list[dict[str, Any]]:
 DATASET = Dataset(
     name="toolrl",
     source="https://github.com/qiancheng0/ToolRL (dataset/rlla_4k)",
-    licence="Apache-2.0; xLAM's share CC-BY-4.0",
+    license="Apache-2.0; xLAM's share CC-BY-4.0",
     reward="function_call",
     rows="4,000",
     fields="system, user, output; or instruction, input, output; or prompt and reward_model.ground_truth",

@@ -28,9 +28,14 @@ def defined_in(package: ModuleType, attribute: str) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that a mistyped one most resembles, None where none is near. `cutoff`: likeness in [0, 1]."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of the known ones, with the nearest."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(names)}"
     return UserError(f"unknown {kind} {name!r}: {hint}")

@@ -165,5 +165,5 @@ def test_golds_that_can_be_met(label):
 def test_every_set_says_what_one_must_know():
     for dataset in all_datasets().values():
         assert (REWARD_FILES / f"{dataset.reward}.py").is_file()
-        assert dataset.licence
+        assert dataset.license
         assert (dataset.convert is None) == (dataset.make is not None)

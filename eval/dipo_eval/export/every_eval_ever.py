@@ -148,7 +148,7 @@ def _metric(one: SuiteSamples, identifier: str, name: str) -> dict[str, Any]:
 
 
 def _source(one: SuiteSamples) -> dict[str, Any]:
-    details = {"source": one.suite.source, "licence": one.suite.licence} if one.suite else {}
+    details = {"source": one.suite.source, "license": one.suite.license} if one.suite else {}
     return {"dataset_name": one.name, "source_type": "other", "additional_details": details}
 
 

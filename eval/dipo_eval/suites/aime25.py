@@ -34,7 +34,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="aime25",
     source="AIME I and II 2025",
-    licence="problem text (c) Mathematical Association of America",
+    license="problem text (c) Mathematical Association of America",
     metric="avg@k, maj@k, pass@k",
     load=_load,
     grade=grade_item,

@@ -35,7 +35,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="amc23",
     source="AMC 12A and 12B 2023, the 40 problems of Qwen2.5-Math's evaluation",
-    licence="problem text (c) Mathematical Association of America",
+    license="problem text (c) Mathematical Association of America",
     metric="avg@k",
     load=_load,
     grade=grade_item,

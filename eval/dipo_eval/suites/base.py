@@ -46,7 +46,7 @@ class Suite:
 
     name: str
     source: str
-    licence: str
+    license: str
     metric: str
     load: Callable[[Path | None, int | None, int], list[Item]]
     grade: Callable[[str, Item], Verdict]

@@ -13,7 +13,7 @@ from dipo_eval.suites.bfcl.items import SUITE_METRIC, as_conversation, grade, lo
 SUITE = Suite(
     name="bfcl-native",
     source=source("native tool calls"),
-    licence="Apache-2.0",
+    license="Apache-2.0",
     metric=SUITE_METRIC,
     load=lambda data_dir, limit, seed: load(limit, seed, native=True),
     grade=grade,

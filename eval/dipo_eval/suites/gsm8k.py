@@ -36,7 +36,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="gsm8k",
     source="https://github.com/openai/grade-school-math (test split)",
-    licence="MIT",
+    license="MIT",
     metric="accuracy, avg@k",
     load=_load,
     grade=grade_item,

@@ -68,7 +68,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="gsm8k-5shot",
     source="https://github.com/openai/grade-school-math (test split; 5 solved problems of train, as in lm-eval)",
-    licence="MIT",
+    license="MIT",
     metric="accuracy, avg@k",
     load=_load,
     grade=grade_item,

@@ -55,14 +55,14 @@ def suite_table(listed: Sequence[Listed]) -> Table:
     table.add_column("suite", no_wrap=True)
     table.add_column("items", justify="right", no_wrap=True)
     table.add_column("items sha256", no_wrap=True)
-    for name in ("metric", "licence", "source"):
+    for name in ("metric", "license", "source"):
         table.add_column(name, overflow="fold")
     for one in listed:
         count = "-" if one.items is None else f"{one.items:,}"
         digest = one.sha256[:12] if one.sha256 else "-"
         suite = one.suite
         table.add_row(
-            suite.name, count, digest, *(Text(t) for t in (suite.metric, suite.licence, suite.source))
+            suite.name, count, digest, *(Text(t) for t in (suite.metric, suite.license, suite.source))
         )
     return table
 

@@ -39,7 +39,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="math500",
     source="MATH (Hendrycks et al.), the 500 problems of PRM800K's test split",
-    licence="MIT",
+    license="MIT",
     metric="accuracy, avg@k",
     load=_load,
     grade=grade_item,

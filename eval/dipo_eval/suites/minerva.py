@@ -45,7 +45,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="minerva",
     source="OCWCourses of Minerva (Lewkowycz et al. 2022), math-ai/minervamath on the hub",
-    licence="problem text: MIT OpenCourseWare, CC BY-NC-SA 4.0",
+    license="problem text: MIT OpenCourseWare, CC BY-NC-SA 4.0",
     metric="avg@k",
     load=_load,
     grade=grade_item,

@@ -54,7 +54,7 @@ def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
 SUITE = Suite(
     name="olympiadbench",
     source="https://github.com/OpenBMB/OlympiadBench (OE_TO_maths_en_COMP)",
-    licence="MIT",
+    license="MIT",
     metric="avg@k",
     load=_load,
     grade=grade_item,

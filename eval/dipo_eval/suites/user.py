@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.yaml_file import read_yaml
@@ -52,7 +60,7 @@ class SuiteFile(BaseModel):
     )
     stop: list[str] = Field(default_factory=list, description="Texts that end a response.")
     grader: Literal["math", "exact"] = "math"
-    licence: str = "not stated"
+    license: str = Field("not stated", validation_alias=AliasChoices("license", "licence"))
     source: str = "a file of the user's own"
     metric: str = "accuracy, avg@k"
 
@@ -112,7 +120,7 @@ def _from_yaml(path: Path) -> Suite:
     grade = grade_item if spec.grader == "math" else grade_exact
     files = (path.resolve(),)
     return Suite(
-        spec.name, spec.source, spec.licence, spec.metric, load, grade,
+        spec.name, spec.source, spec.license, spec.metric, load, grade,
         files=files, stop=tuple(spec.stop), plain=spec.plain,
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def test_every_suite_is_found_and_says_where_it_is_from() -> None:
     assert list(found) == sorted(found)
     for suite in found.values():
         assert suite.source
-        assert suite.licence
+        assert suite.license
         assert suite.metric
 
 

@@ -38,7 +38,7 @@ def write(folder: Path, text: str, *rows: object) -> Path:
 def test_the_documented_suite_loads_and_grades(documented: Path) -> None:
     (suite,) = get_suites([str(documented)])
     first, second = suite.load(None, None, 0)
-    assert (suite.name, suite.licence, suite.source) == ("trains", "Apache-2.0", "written by ourselves")
+    assert (suite.name, suite.license, suite.source) == ("trains", "Apache-2.0", "written by ourselves")
     assert [(item.id, item.meta) for item in (first, second)] == [
         ("a1", {"kind": "speed"}),
         ("a2", {"kind": "fractions"}),

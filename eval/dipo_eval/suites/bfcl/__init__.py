@@ -22,7 +22,7 @@ from dipo_eval.suites.bfcl.items import SUITE_METRIC, as_conversation, grade, lo
 SUITE = Suite(
     name="bfcl",
     source=source("prompt form"),
-    licence="Apache-2.0",
+    license="Apache-2.0",
     metric=SUITE_METRIC,
     load=lambda data_dir, limit, seed: load(limit, seed, native=False),
     grade=grade,
