@@ -6,8 +6,10 @@ level, so the contract about siblings covers all of them.
 
 from __future__ import annotations
 
+import ast
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
@@ -82,3 +84,44 @@ def test_no_file_is_too_long():
         and (lines := len(path.read_text().splitlines())) > MAX_LINES
     }
     assert long == {}
+
+
+def test_tests_use_public_names():
+    """No `from x import _y`, no `module._y`, and no path of one for monkeypatch."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for line, name in _private_names(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert found == []
+
+
+def _private_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    ours: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            for alias in node.names:
+                ours.add(alias.asname or alias.name)
+                if alias.name.startswith("_"):
+                    yield node.lineno, f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            ours |= {
+                alias.asname for alias in node.names if alias.asname and alias.name.split(".")[0] in PACKAGES
+            }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _is_private(node.attr) and isinstance(node.value, ast.Name):
+            if node.value.id in ours:
+                yield node.lineno, f"{node.value.id}.{node.attr}"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            parts = node.value.split(".")
+            if parts[0] in PACKAGES and len(node.value.split()) == 1 and any(map(_is_private, parts)):
+                yield node.lineno, node.value
+        elif isinstance(node, ast.Call) and len(node.args) > 1 and ast.unparse(node.func).endswith("setattr"):
+            target, name = node.args[:2]
+            known = isinstance(target, ast.Name) and target.id in ours
+            if known and isinstance(name, ast.Constant) and _is_private(str(name.value)):
+                yield node.lineno, f"{ast.unparse(target)}.{name.value}"
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
