@@ -1,4 +1,4 @@
-"""What faults.py breaks, and how: processes by role, a disk, a cable."""
+"""What faults.py breaks: processes by role, a disk, a network link."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Disk:
         subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True, timeout=30)
 
     def fill(self) -> None:
-        """Leave no room at all."""
+        """Use up all free space."""
         with open(self.path / "filler", "wb") as file:
             try:
                 while True:
@@ -59,7 +59,7 @@ class Disk:
                 return
 
     def empty(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         (self.path / "filler").unlink(missing_ok=True)
 
 
@@ -76,10 +76,10 @@ def processes_by_role(role: str, processes: list[psutil.Process]) -> list[psutil
 
 
 def strike(kind: str, run: FaultRun, disk: Disk, place: Place, rng: random.Random) -> str:
-    """Break something, now. Says what, or nothing where there was nothing to break."""
+    """Break something now. Returns what, or "" if there was nothing to break."""
     if kind == NETWORK:
         place.cut()
-        return "cable cut"
+        return "link down"
     if kind == "disk":
         disk.fill()
         return "disk filled"

@@ -25,7 +25,7 @@ _DEVICE = "dipo0"
 
 @dataclass
 class Place:
-    """Where a run lives. `prefix`: what a command is started with; `environment`: what it is given beside ours."""
+    """Where a run lives. `prefix`: put before each command; `environment`: variables added to ours."""
 
     prefix: list[str] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
@@ -37,8 +37,8 @@ class Place:
         self._link("down")
         self.is_cut = True
 
-    def mend(self) -> None:
-        """Take it up again, and let a new node join: Ray's ends itself once the head has given it up."""
+    def restore(self) -> None:
+        """Bring the link up again and let a new node join: Ray's exits once the head has declared it dead."""
         if self.is_cut:
             self._link("up")
             join_cluster(self)
@@ -86,33 +86,18 @@ def namespaces() -> Iterator[Place]:
 
 
 def _lay_cable(spaces: list[str]) -> None:
-    commands = [["ip", "netns", "add", space] for space in spaces]
-    commands.append(
-        [
-            "ip",
-            "link",
-            "add",
-            _DEVICE,
-            "netns",
-            spaces[0],
-            "type",
-            "veth",
-            "peer",
-            "name",
-            _DEVICE,
-            "netns",
-            spaces[1],
-        ]
-    )
+    one, other = spaces
+    commands = [f"ip netns add {space}" for space in spaces]
+    commands.append(f"ip link add {_DEVICE} netns {one} type veth peer name {_DEVICE} netns {other}")
     for space, address in zip(spaces, _WIRE, strict=True):
-        commands.append(["ip", "-n", space, "addr", "add", f"{address}/24", "dev", _DEVICE])
-        commands += [["ip", "-n", space, "link", "set", device, "up"] for device in (_DEVICE, "lo")]
+        commands.append(f"ip -n {space} addr add {address}/24 dev {_DEVICE}")
+        commands += [f"ip -n {space} link set {device} up" for device in (_DEVICE, "lo")]
     for command in commands:
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        subprocess.run(command.split(), check=True, capture_output=True, timeout=30)
 
 
 def join_cluster(place: Place) -> None:
-    """Start the second node; what is left of an earlier one there ends first."""
+    """Start the second node; the processes of an earlier one are killed first."""
     node = ["ip", "netns", "pids", place.spaces[1]]
     for pid in subprocess.run(node, capture_output=True, text=True, check=True, timeout=30).stdout.split():
         with contextlib.suppress(ProcessLookupError):

@@ -69,7 +69,7 @@ class Tally:
         return len(self.rows) >= self.wanted
 
     def next_kind(self, kinds: list[str], rng: random.Random) -> str:
-        """One of those that were had least often."""
+        """A random one of the least frequent so far."""
         least = min(self.count(kind) for kind in kinds)
         return rng.choice([kind for kind in kinds if self.count(kind) == least])
 
@@ -81,17 +81,13 @@ class Tally:
                 f"{sum(r['outcome'] == o for r in rows)} {o}" for o in sorted({r["outcome"] for r in rows})
             ]
             seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
-            took = (
-                f"; {statistics.median(seconds):.0f} s in the median, {max(seconds):.0f} s at most"
-                if seconds
-                else ""
-            )
+            took = f"; median {statistics.median(seconds):.0f} s, max {max(seconds):.0f} s" if seconds else ""
             lines.append(f"{kind}: {', '.join(outcomes)}{took}")
         return "\n".join(lines)
 
 
 def undisturbed(out: Path, asynchronous: bool) -> Path:
-    """The run that all others must equal; made once."""
+    """The run that all others must equal; run once."""
     folder = out / "undisturbed"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -103,11 +99,11 @@ def undisturbed(out: Path, asynchronous: bool) -> Path:
 
 
 def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, rng: random.Random) -> None:
-    """A training with faults until it is through, then compared with the undisturbed one."""
+    """A training with faults until it ends, then compared with the undisturbed one."""
     folder = out / "training"
     shutil.rmtree(folder, ignore_errors=True)
     on_nodes = NETWORK in kinds
-    # The disk is there before the nodes, whose mounts are those of when they began.
+    # The disk is mounted before the nodes start: their mount namespaces are copied then.
     with Disk(folder / "disk") as disk, namespaces() if on_nodes else host() as place:
         recipe = write_recipe(folder, place, asynchronous, disk=disk.path, watched="watcher" in kinds)
         while True:
@@ -121,14 +117,14 @@ def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, 
                 break
             check(run.faults, f"a command failed by itself: {output[-500:]}")
         problem = compare(undisturbed(out, asynchronous), folder / "run", asynchronous)
-        check(problem is None, f"it is not as the undisturbed run: {problem}, see {folder}")
+        check(problem is None, f"differs from the undisturbed run: {problem}, see {folder}")
     shutil.rmtree(folder)
 
 
 def suffer(
     run: FaultRun, tally: Tally, kinds: list[str], disk: Disk, place: Place, rng: random.Random
 ) -> None:
-    """Faults in one command, until it ends or there were enough."""
+    """Inject faults into one command until it ends or enough faults were injected."""
     while not tally.is_done():
         kind = tally.next_kind(kinds, rng)
         run.await_moment(rng, early=kind != "disk" and rng.random() < 0.2)  # a full disk shows at a save
@@ -137,16 +133,16 @@ def suffer(
         what = strike(kind, run, disk, place, rng)
         struck = time.monotonic()
         if not what:
-            continue  # what was to be hit had ended by itself
+            continue  # the target had already ended
         run.faults += 1
         facts: dict[str, Any] = {"kind": kind, "what": what, "restarts_left": run.restarts_left}
         if kind == "watcher":
-            tally.add({**facts, "outcome": "training goes on", "seconds": None})
+            tally.add({**facts, "outcome": "training continues", "seconds": None})
             continue
         outcome, line = run.await_reaction(struck + LIMIT)
         seconds = round(time.monotonic() - struck, 1)
         disk.empty()
-        place.mend()
+        place.restore()
         check(outcome != "nothing", f"{kind}: {LIMIT:.0f} s passed with neither a restart nor an end")
         check("Traceback" not in run.output(), f"{kind}: a traceback was shown: {run.log}")
         check(outcome != "error" or line, f"{kind}: ended without a clear line: {run.output()[-300:]}")
@@ -159,7 +155,7 @@ def suffer(
 
 
 def on_two_nodes(kinds: list[str]) -> list[str]:
-    """What is broken where a cable can be cut. Ray's own processes are the cluster's there: none starts them again."""
+    """Kinds for two nodes. Ray's own processes belong to the cluster there: nothing would restart them."""
     return [kind for kind in kinds if kind in (NETWORK, "driver", "trainer", "actor", "engine")]
 
 
