@@ -5,12 +5,12 @@ The hub is not asked: the five models of the paper are in a table, any other is 
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
@@ -84,8 +84,8 @@ def shape_of(model: str) -> ModelShape:
         return read_shape(folder / "config.json")
     if model in KNOWN:
         return KNOWN[model]
-    near = difflib.get_close_matches(model, KNOWN, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(model, KNOWN)
+    hint = f"did you mean {near}? " if near else ""
     raise UserError(
         f"actor.model_name_or_path: {model!r}: its shape is not known here: {hint}give a folder with its config.json, "
         f"or one of {', '.join(KNOWN)}"

@@ -20,7 +20,7 @@ from dipo_openrlhf.recipe.files import (
     variant_names,
 )
 from dipo_openrlhf.recipe.placement import placement
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 
 _WIDTH = 36
 

@@ -44,10 +44,10 @@ def decode_rate(work: Workload, assume: Assumptions, together: int) -> Line:
     weights = 2 * work.shape.parameters / work.engine_tp
     context = work.prompt_tokens + work.response_tokens / 2
     cache = together * context * work.shape.kv_bytes / work.engine_tp
-    bandwidth = assume.bandwidth_tbs * 1e12 * assume.decode_utilisation
+    bandwidth = assume.bandwidth_tbs * 1e12 * assume.decode_utilization
     rate = together * bandwidth / (weights + cache)
     how = (
-        f"{together} sequences x {assume.bandwidth_tbs:g} TB/s x {assume.decode_utilisation:g} / ({weights / 1e9:.1f} GB "
+        f"{together} sequences x {assume.bandwidth_tbs:g} TB/s x {assume.decode_utilization:g} / ({weights / 1e9:.1f} GB "
         f"weights + {cache / 1e9:.1f} GB cache)"
     )
     return Line("tokens a second, one engine", rate, how)

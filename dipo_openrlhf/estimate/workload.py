@@ -12,7 +12,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
 from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.recipe.placement import shares_gpus
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 
 GIB = 2**30
 

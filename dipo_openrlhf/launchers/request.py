@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -15,23 +14,19 @@ from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, secrets_in
-from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
 from dipo_openrlhf.launchers.upload.paths import paths_of
 from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
+from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe, recipe_settings
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
-
-TARGETS = ("ray", "slurm", "kuberay", "local")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: a valid recipe, where it goes, and the command that runs it there."""
+    """A valid recipe, and the command that runs it."""
 
-    target: str
     recipe: Recipe
-    needs: Needs
     arguments: list[str]  # of `dipo train`: the recipe and its overrides
     resume: bool
     settings: dict[str, Setting]  # all of the recipe as written, overrides included
@@ -51,26 +46,15 @@ class Request:
         return ["python", "-m", "dipo_openrlhf.cli", "train", recipe, *resume, *overrides]
 
 
-def make_request(
-    recipe: str, target: str, tokens: list[str], *, resume: bool = False, gpus_per_node: int = GPUS_OF_A_NODE
-) -> Request:
-    """Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
-    if target not in TARGETS:
-        near = difflib.get_close_matches(target, TARGETS, n=1)
-        raise UserError(
-            f"--to {target!r}: {f'did you mean {near[0]}? ' if near else ''}one of {', '.join(TARGETS)}"
-        )
+def make_request(recipe: str, tokens: list[str], *, on_cluster: bool = True, resume: bool = False) -> Request:
+    """`tokens`: overrides. Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
     overrides = parse_overrides(tokens)
-    extra: list[str] = []
-    if target != "local":
-        extra = _cluster_overrides(recipe, overrides)
+    extra = _cluster_overrides(recipe, overrides) if on_cluster else []
     everything = {**overrides, **parse_overrides(extra)}
     settings = recipe_settings(recipe, everything)
     loaded = load_recipe(recipe, everything)
     request = Request(
-        target=target,
         recipe=loaded,
-        needs=needs_of(loaded, gpus_per_node),
         arguments=[_recipe_argument(recipe), *tokens, *extra],
         resume=resume,
         settings=settings,
@@ -81,7 +65,7 @@ def make_request(
     refuse_secrets("the command", shlex.join(request.command), request.secrets)
     for path in request.recipe_files:
         refuse_secrets(str(path), path.read_bytes(), request.secrets)
-    if target != "local":
+    if on_cluster:
         _check_run_dir(loaded)
     _check_inputs(loaded, settings)
     return request

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.record import checkpoints
 

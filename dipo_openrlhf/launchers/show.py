@@ -5,20 +5,20 @@ from __future__ import annotations
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.ray_jobs import JobPlan
-from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.upload.names import is_module
+from dipo_openrlhf.recipe.placement import placement
+from dipo_openrlhf.recipe.recipe import Recipe
 
 _MOST_MODULES = 10
 
 
-def job_text(plan: JobPlan, request: Request) -> str:
+def job_text(plan: JobPlan, recipe: Recipe) -> str:
     """The whole of a Ray job."""
-    needs = request.needs
     lines = [
         f"to            {plan.address_shown} (nothing is sent: --dry-run)",
         f"job           {plan.submission_id}",
         f"entrypoint    {plan.entrypoint}",
-        f"takes         {needs.gpus} {'pretended ' if needs.cpu else ''}GPUs of the cluster",
+        f"takes         {placement(recipe).total} {'simulated ' if recipe.on_cpu else ''}GPUs of the cluster",
         f"metadata      {', '.join(f'{key}={value}' for key, value in sorted(plan.metadata.items()))}",
         f"variables     {', '.join(sorted(plan.runtime_env['env_vars']))} (names; values are not shown)",
         f"keys          {_keys(plan)}",

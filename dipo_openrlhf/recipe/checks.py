@@ -7,20 +7,22 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Baseline
-from dipo_openrlhf.recipe.asynchronous import async_problem
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions
-from dipo_openrlhf.recipe.placement import check_cluster
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
+from dipo_openrlhf.recipe.placement import actor_gpus, check_cluster
+from dipo_openrlhf.recipe.recipe import Recipe
+
+_CORRECTION = "algo.advantage.is_correction_level"
+_OVER_SAMPLING = "rollout.vllm_generate_batch_size"
 
 
-def check_combinations(recipe: Recipe, cpu: bool) -> None:
+def check_combinations(recipe: Recipe) -> None:
     """Raise UserError on the first impossible combination."""
     _check_required(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
-    if problem := async_problem(recipe):
+    if problem := _async_problem(recipe):
         raise _refuse(recipe, *problem)
-    if cpu:
+    if recipe.on_cpu:
         _check_cpu(recipe)
     else:
         check_cluster(recipe)
@@ -160,8 +162,7 @@ def _check_sizes(recipe: Recipe) -> None:
             "train.batch_size",
             f"must divide rollout.batch_size * rollout.n_samples_per_prompt = {samples}: the rest would be lost",
         )
-    ranks = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node")
-    ranks //= recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size")
+    ranks = actor_gpus(recipe) // (recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size"))
     micro = recipe.get("train.micro_batch_size")
     if not recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % (micro * ranks)):
         raise _refuse(
@@ -186,6 +187,51 @@ def _check_sizes(recipe: Recipe) -> None:
     limit = new_tokens or recipe.get("data.max_len")
     if buffer is not None and buffer > limit:
         raise _refuse(recipe, "reward.overlong_buffer_len", f"is longer than a response may be ({limit})")
+
+
+def _async_problem(recipe: Recipe) -> tuple[str, str] | None:
+    """(key, reason) of the first setting that cannot work asynchronously, or only so; None where there is none."""
+    if not recipe.get("train.async_enable"):
+        return _synchronous_problem(recipe)
+    if recipe.get(_CORRECTION) == "off":
+        return _CORRECTION, (
+            "must be token or seq with train.async_enable: perplexities come from the rollout's log-probabilities, "
+            "which OpenRLHF asks for with the correction alone"
+        )
+    if recipe.get("train.async_queue_size") < 1:
+        return "train.async_queue_size", "must be at least 1: it is how many batches may wait to be trained"
+    if recipe.get("train.colocate_all") and recipe.get("vllm.enable_sleep"):
+        return (
+            "vllm.enable_sleep",
+            "must be false with train.async_enable: the engine generates while the actor trains",
+        )
+    return _over_sampling_problem(recipe)
+
+
+def _synchronous_problem(recipe: Recipe) -> tuple[str, str] | None:
+    if recipe.get("train.partial_rollout_enable"):
+        return "train.partial_rollout_enable", "needs train.async_enable: true"
+    over = recipe.get(_OVER_SAMPLING)
+    if over is not None and over > recipe.get("rollout.batch_size"):
+        return _OVER_SAMPLING, "above rollout.batch_size needs train.async_enable: true"
+    return _over_sampling_problem(recipe)
+
+
+def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
+    over, batch, method = recipe.get(_OVER_SAMPLING), recipe.get("rollout.batch_size"), recipe.dipo.method
+    if not over:
+        return None
+    if over < batch:
+        return (
+            _OVER_SAMPLING,
+            f"must be at least rollout.batch_size, {batch}: a step would have fewer prompts than that",
+        )
+    if over > batch and method != "dipo" and methods.get(method).dynamic_sampling:
+        return (
+            _OVER_SAMPLING,
+            f"{method} asks for further prompts by itself (dipo.refill_cap): it would do nothing",
+        )
+    return None
 
 
 def _check_cpu(recipe: Recipe) -> None:

@@ -7,9 +7,9 @@ over everything that it extends.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
 
@@ -80,8 +80,8 @@ def _variant(name: str, place: str, whole: str, *, as_first: bool = False) -> Pa
         kind = f"variant of {whole.split(JOINT)[0]}"
     else:
         known = recipe_names() if as_first else [*recipe_names(), *known]
-    near = difflib.get_close_matches(Path(stem).name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(Path(stem).name, known)
+    hint = f"did you mean {near}? " if near else ""
     raise UserError(f"{start}no {kind} {name!r}: {hint}a YAML file, or one of {', '.join(known)}")
 
 

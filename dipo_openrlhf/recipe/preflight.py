@@ -13,7 +13,7 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.suites.data_file import parse_line
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_parser
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_parser
 
 _LOCAL_DATA = {".json", ".jsonl"}
 

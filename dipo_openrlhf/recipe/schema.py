@@ -1,39 +1,23 @@
-"""A recipe: one YAML file that names a model, data and DiPO's switches, validated before anything starts.
+"""The typed sections of a recipe that are this project's own: `run`, `evaluate` and `watch`; imports nothing of ours.
 
-Four sections are ours (`run`, `dipo`, `evaluate`, `watch`); every other key is an argument of OpenRLHF under its own
-dotted name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
-precedence: command line, recipe, the recipes it `extends` (the later ones first), the method's defaults, OpenRLHF's
-defaults.
+`dipo` is `dipo_openrlhf.algorithm.DipoConfig`; every other key is an argument of OpenRLHF (load.py).
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dipo_eval.errors import UserError
-from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.recipe import defaults as recipe_methods
-from dipo_openrlhf.recipe import placement as recipe_cluster
-from dipo_openrlhf.recipe.files import display_name, merged_settings
-from dipo_openrlhf.recipe.no_secrets import check_no_secrets
-from dipo_openrlhf.recipe.openrlhf_args import argv_of, checked_value, portable
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions
-from dipo_openrlhf.recipe.watch_section import WatchSection
-from dipo_openrlhf.recipe.yaml_lines import Setting
-from dipo_openrlhf.rewards.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
+DEFAULT_MAX_UNDECIDED_RATE = 0.2
 
 
-class RunSection(BaseModel):
-    """`run:` where a run lives and what it runs on."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class RunSection(_Section):
+    """`run:` where a run lives and what it runs on."""
 
     name: str = Field("", description="Name of the run on the board; the recipe's file name if empty.")
     dir: str = Field("", description="Folder of the run; runs/<name> if empty.")
@@ -98,10 +82,8 @@ class RunSection(BaseModel):
     )
 
 
-class EvaluateSection(BaseModel):
+class EvaluateSection(_Section):
     """`evaluate:` what every checkpoint is measured on."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     suites: list[str] = Field(default_factory=list, description="Names from `dipo eval --list`.")
     data_dir: str = Field("", description="Folder of the suites' JSON-lines files; DIPO_DATA_DIR if empty.")
@@ -113,130 +95,37 @@ class EvaluateSection(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of sampling and of generated suites.")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A validated recipe."""
+class WatchSection(_Section):
+    """`watch:` the watcher that `dipo train` starts where `evaluate.suites` names something."""
 
-    source: str
-    run: RunSection
-    dipo: DipoConfig
-    evaluate: EvaluateSection
-    watch: WatchSection
-    openrlhf: dict[str, Any]
-    where: dict[str, str]
-
-    @property
-    def name(self) -> str:
-        return self.run.name or display_name(self.source)
-
-    @property
-    def run_dir(self) -> Path:
-        return Path(self.run.dir or Path("runs", self.name))
-
-    @property
-    def hash(self) -> str:
-        """Identity of what the training depends on: 16 hex digits over all values but the run's place."""
-        openrlhf = {key: portable(value) for key, value in self.openrlhf.items()}
-        content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
-        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-    def argv(self) -> list[str]:
-        """OpenRLHF's command line, without the program."""
-        tokens = []
-        for key, value in self.openrlhf.items():
-            tokens += argv_of(key, value, openrlhf_actions()[key])
-        return tokens
-
-    def get(self, key: str) -> Any:
-        """An OpenRLHF argument: the recipe's value, or OpenRLHF's default."""
-        return self.openrlhf.get(key, openrlhf_actions()[key].default)
-
-
-def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
-    """Read, merge and validate. Raises UserError with key, value, place and remedy."""
-    source, settings = merged_settings(name)
-    return build_recipe(source, {**settings, **(overrides or {})})
-
-
-def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> dict[str, Setting]:
-    """What the recipe, those it extends and the command line say, as written. Raises UserError."""
-    return {**merged_settings(name)[1], **(overrides or {})}
-
-
-def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
-    """Validate merged settings. See load_recipe."""
-    from dipo_openrlhf.recipe.checks import check_combinations
-
-    check_no_secrets(settings)
-    run = _own_section(RunSection, "run", settings)
-    evaluate = _own_section(EvaluateSection, "evaluate", settings)
-    watch = _own_section(WatchSection, "watch", settings)
-    dipo = _dipo_section(settings)
-    openrlhf: dict[str, Any] = {}
-    where = {key: setting.where for key, setting in settings.items()}
-    cpu = recipe_methods.on_cpu(run.device)
-    for key, setting in settings.items():
-        if key.split(".")[0] in ("run", "evaluate", "watch", "dipo"):
-            continue
-        _check_known(key, setting)
-        value = checked_value(key, setting, openrlhf_actions()[key], cpu)
-        if value is not None:
-            openrlhf[key] = value
-    recipe_methods.add_defaults(openrlhf, where, dipo.method, cpu)
-    recipe = Recipe(source, run, dipo, evaluate, watch, openrlhf, where)
-    recipe_methods.add_paths(recipe)
-    if not cpu:
-        recipe_cluster.add_engines(recipe)
-    check_combinations(recipe, cpu)
-    return recipe
-
-
-def _own_section(model: type[Any], section: str, settings: dict[str, Setting]) -> Any:
-    mine = {
-        key.removeprefix(f"{section}."): setting
-        for key, setting in settings.items()
-        if key.startswith(f"{section}.")
-    }
-    try:
-        return model(**{key: setting.value for key, setting in mine.items()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        setting = mine.get(key.split(".")[0], Setting(first.get("input"), "the recipe"))
-        if first["type"] == "extra_forbidden":
-            raise UserError(_unknown(f"{section}.{key}", setting)) from None
-        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {first['msg']}") from None
-
-
-def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
-    mine = {
-        key.removeprefix("dipo."): setting for key, setting in settings.items() if key.startswith("dipo.")
-    }
-    try:
-        return DipoConfig.from_dict({key: setting.value for key, setting in mine.items()})
-    except ValueError as error:
-        place = next((s.where for key, s in mine.items() if str(error).startswith(f"dipo.{key} =")), "recipe")
-        raise UserError(f"{place}: {error}") from None
-
-
-def known_keys() -> list[str]:
-    """Every key a recipe may have."""
-    own = [f"run.{key}" for key in RunSection.model_fields]
-    own += [f"evaluate.{key}" for key in EvaluateSection.model_fields]
-    own += [f"watch.{key}" for key in WatchSection.model_fields]
-    own += [f"dipo.{key}" for key in asdict(DipoConfig())]
-    return own + list(openrlhf_actions())
-
-
-def _check_known(key: str, setting: Setting) -> None:
-    if key not in openrlhf_actions():
-        raise UserError(_unknown(key, setting))
-
-
-def _unknown(key: str, setting: Setting) -> str:
-    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-    if not near:
-        last = key.rsplit(".", 1)[-1]
-        near = [known for known in known_keys() if known.endswith(last)][:1]
-    hint = f"; the nearest known key is {near[0]}" if near else ""
-    return f"{setting.where}: unknown key {key} (value {setting.value!r}){hint}"
+    enabled: bool = Field(True, description="Start a watcher with the training; false: `dipo watch` by hand.")
+    when: Literal["during", "after"] = Field(
+        "during",
+        description="during: beside the training. after: when it has ended, for a machine whose cores it needs itself.",
+    )
+    wait: bool = Field(
+        False, description="The training waits after each save until that checkpoint is evaluated."
+    )
+    wait_timeout: int = Field(
+        3600, ge=1, description="Seconds the training waits for one evaluation before it goes on without."
+    )
+    every: int = Field(1, ge=1, description="Evaluate every N-th checkpoint, and always the last.")
+    order: Literal["oldest", "newest"] = Field("oldest", description="Which of a backlog is evaluated first.")
+    best: str = Field(
+        "", description="SUITE or SUITE:METRIC that marks the best; the first suite's accuracy if empty."
+    )
+    attempts: int = Field(2, ge=1, description="Attempts at a checkpoint whose evaluation fails.")
+    deadline: int = Field(7200, ge=1, description="Seconds the evaluation of one checkpoint may take.")
+    finish_timeout: int = Field(
+        7200, ge=0, description="Seconds `dipo train` waits at its end for the evaluations that are left."
+    )
+    nice: int = Field(10, ge=0, le=19, description="How much the watcher gives way on a shared machine.")
+    num_gpus: float = Field(
+        1.0,
+        ge=0,
+        description="GPUs that the watcher asks Ray for, in a GPU run; 0: a plain process on this machine.",
+    )
+    num_cpus: float = Field(1.0, ge=0, description="CPU cores that it asks Ray for, in a GPU run.")
+    ray: bool = Field(
+        True, description="In a GPU run: run the watcher as a Ray task; false: as a plain process here."
+    )

@@ -23,7 +23,7 @@ from dipo_openrlhf.estimate.model_shapes import ModelShape
 from dipo_openrlhf.estimate.step_time import decode_rate, sequences_at_once, step_time
 from dipo_openrlhf.estimate.workload import GIB, Assumptions, Workload, workload_of
 from dipo_openrlhf.recipe.files import recipe_names
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
 
 ASSUME = Assumptions()

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import ray_jobs
-from dipo_openrlhf.launchers.commands import why
 from dipo_openrlhf.launchers.request import make_request
+from dipo_openrlhf.launchers.targets.ray import why
 from dipo_openrlhf.launchers.upload import stage as upload
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
@@ -22,7 +22,7 @@ ADDRESS = "http://127.0.0.1:8265"
 
 
 def plan(recipe: str = "tiny.yaml", *tokens: str, **options: Any) -> ray_jobs.JobPlan:
-    return ray_jobs.plan_job(make_request(recipe, "ray", list(tokens)), ADDRESS, **options)
+    return ray_jobs.plan_job(make_request(recipe, list(tokens)), ADDRESS, **options)
 
 
 def dry_run(*arguments: str) -> tuple[int, str]:
@@ -43,7 +43,7 @@ def test_a_dry_run_shows_all_that_would_be_sent(project):
     assert status == 0
     entry = "python -m dipo_openrlhf.cli train tiny.yaml --dipo.alpha 0.2 --run.ray cluster"
     assert re.search(rf"entrypoint +{re.escape(entry)}\n", output)
-    assert "takes         2 pretended GPUs" in output
+    assert "takes         2 simulated GPUs" in output
     for size, name in (("2.0 KiB", "data/more.jsonl"), ("2 B", "model/config.json")):
         assert re.search(rf"{size} +{name}", output)
     assert re.search(r"working_dir +\S+project: 5 files", output)

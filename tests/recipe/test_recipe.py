@@ -9,8 +9,8 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.recipe.files import BUILT_IN
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions, openrlhf_parser
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions, openrlhf_parser
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides, read_settings
 
 MINIMAL = """\

@@ -25,8 +25,9 @@ from dipo_eval.suites import get_suites
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.recipe import files as recipe_files
 from dipo_openrlhf.recipe.files import BUILT_IN, recipe_names, variant_names
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.placement import placement, shares_gpus
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 
 PAPER = ["math_qwen3_4b", "math_qwen3_8b", "math_qwen25_7b", "tools_qwen25_3b", "tools_qwen25_7b"]
 METHODS = [

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.record.prompts_hash import check_same_prompts, prompts_hash
 from dipo_openrlhf.run.supervisor import plan_run, train
 

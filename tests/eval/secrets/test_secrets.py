@@ -52,7 +52,7 @@ def test_names_of_other_things(name):
 
 
 def test_no_key_of_a_recipe_but_wandbs_is_a_secret():
-    from dipo_openrlhf.recipe.schema import known_keys
+    from dipo_openrlhf.recipe.load import known_keys
 
     assert [key for key in known_keys() if is_secret_name(key)] == ["logger.wandb.key"]
 

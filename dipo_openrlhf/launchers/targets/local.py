@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import typer
+
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request
 from dipo_openrlhf.launchers.templates import render
 
@@ -34,3 +37,14 @@ def run_script(script: str, run_dir: Path) -> NoReturn:
     write_atomic(path, script.encode(), private=True)
     path.chmod(0o700)
     os.execvp("bash", ["bash", str(path)])
+
+
+def _submit(request: Request, options: Options) -> int:
+    script = local_script(request)
+    if options.dry_run:
+        typer.echo(script, nl=False)
+        return 0
+    run_script(script, request.recipe.run_dir.resolve())
+
+
+LAUNCHER = Launcher(_submit, on_cluster=False)
