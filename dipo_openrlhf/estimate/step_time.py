@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 
 from dipo_openrlhf.estimate.memory import OPTIMIZER_BYTES
-from dipo_openrlhf.estimate.workload import Assumptions, Line, Workload
+from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.estimate.workload import Line, Workload
 
 
 @dataclass(frozen=True)
@@ -61,26 +62,16 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
     new = sampled * work.response_tokens
     tokens = trained * (work.prompt_tokens + work.response_tokens)
     refill = f" x (1 + {work.refill:g}), at most" if work.refill else ""
+    epochs = f"{trained:,} / {work.train_batch} x {work.epochs} epochs"
     rollout = (
         Line("responses", sampled, f"{work.prompts_a_step} prompts x {work.group}{refill}"),
         Line("new tokens", new, f"{sampled:,} x {work.response_tokens:,} on average"),
         rate,
-        Line(
-            "tokens trained on",
-            tokens,
-            f"{trained:,} x ({work.prompt_tokens:,} + {work.response_tokens:,})",
-        ),
-        Line(
-            "optimizer updates",
-            trained * work.epochs / work.train_batch,
-            f"{trained:,} / {work.train_batch} x {work.epochs} epochs",
-        ),
-    )
-    sampling = Line(
-        "sampling",
-        new / (work.engines * rate.value) * assume.tail,
-        f"{new:.2e} / ({work.engines} engines x {rate.value:,.0f}) x {assume.tail:g} (--tail)",
-    )
+        Line("tokens trained on", tokens, f"{trained:,} x ({work.prompt_tokens:,} + {work.response_tokens:,})"),
+        Line("optimizer updates", trained * work.epochs / work.train_batch, epochs),
+    )  # fmt: skip
+    how = f"{new:.2e} / ({work.engines} engines x {rate.value:,.0f}) x {assume.tail:g} (--tail)"
+    sampling = Line("sampling", new / (work.engines * rate.value) * assume.tail, how)
     parts = (
         sampling,
         _compute(work, assume, "scoring", 2, tokens),
@@ -99,13 +90,11 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
 def _compute(work: Workload, assume: Assumptions, what: str, flops: int, tokens: float) -> Line:
     params = work.shape.parameters
     speed = work.actor_gpus * assume.tflops * 1e12 * assume.utilization
-    again = ", forward again for checkpointing" if flops == 8 else ""
-    return Line(
-        what,
-        flops * params * tokens / speed,
+    how = (
         f"{flops} x {params / 1e9:.2f}e9 x {tokens:.2e} / ({work.actor_gpus} GPUs x {assume.tflops:g} TFLOP/s x "
-        f"{assume.utilization:g}){again}",
+        f"{assume.utilization:g}){', forward again for checkpointing' if flops == 8 else ''}"
     )
+    return Line(what, flops * params * tokens / speed, how)
 
 
 def _moves(work: Workload, assume: Assumptions) -> list[Line]:
@@ -118,11 +107,6 @@ def _moves(work: Workload, assume: Assumptions) -> list[Line]:
     if work.engine_sleep:
         moved += 2 * weights / work.engine_tp
     if moved:
-        lines.append(
-            Line(
-                "sleep and wake",
-                moved / assume.host_gbs / 1e9,
-                f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:g} GB/s",
-            )
-        )
+        how = f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:g} GB/s"
+        lines.append(Line("sleep and wake", moved / assume.host_gbs / 1e9, how))
     return lines

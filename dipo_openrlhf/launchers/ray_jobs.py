@@ -88,9 +88,7 @@ def plan_job(
         "dipo_recipe_hash": request.recipe.hash,
         "dipo_run_dir": str(request.recipe.run_dir),
     }
-    runtime_env = {
-        "env_vars": variables,
-    }
+    runtime_env = {"env_vars": variables}
     refuse_secrets("the runtime environment", repr((runtime_env, metadata)), request.secrets)
     return JobPlan(
         address=address,

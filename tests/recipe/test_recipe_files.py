@@ -70,8 +70,8 @@ def test_every_value_remembers_the_file_and_line_it_is_from(folder):
     ("text", "words"),
     [
         ("x: 1\nextends: [a, nowhere]\n", ["r.yaml:2", "no recipe 'nowhere'"]),
-        ("extends: [a, 3]\n", ["r.yaml:1", "extends: 3 is no name"]),
-        ("extends: true\n", ["r.yaml:1", "extends: True is no name"]),
+        ("extends: [a, 3]\n", ["r.yaml:1", "extends: 3 is not a name"]),
+        ("extends: true\n", ["r.yaml:1", "extends: True is not a name"]),
         ("extends: math_qwen3_4\n", ["r.yaml:1", "did you mean math_qwen3_4b?"]),
         ("extends: math_qwen3_4b+dappo\n", ["r.yaml:1", "no variant of math_qwen3_4b 'dappo'", "dapo?"]),
         ("extends: [math_qwen3_4b, hard_onli]\n", ["r.yaml:1", "did you mean hard_only?"]),
@@ -90,7 +90,9 @@ def test_a_parent_that_is_not_there(folder, text, words):
 def test_a_circle_is_named_with_the_line_that_closes_it(folder):
     Path("p.yaml").write_text("extends: [a, q]\n")
     Path("q.yaml").write_text("x: 1\nextends: p\n")
-    with pytest.raises(UserError, match=r"q\.yaml:2: .*circle: p\.yaml -> .*q\.yaml -> .*p\.yaml"):
+    with pytest.raises(
+        UserError, match=r"q\.yaml:2: `extends` is circular: p\.yaml -> .*q\.yaml -> .*p\.yaml"
+    ):
         merged_settings("p.yaml")
 
 
