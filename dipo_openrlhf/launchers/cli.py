@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from typing import Annotated
 
 import typer
@@ -53,6 +54,22 @@ def submit_command(
     if recipe is None:
         known = "|".join(targets.names())
         raise UserError(f"no recipe given: dipo submit RECIPE --to {known}, or --stop, --logs, --status ID")
-    from dipo_openrlhf.launchers.commands import submit
+    launcher = targets.find(to)
+    _check_options(to, options)
+    from dipo_openrlhf.launchers.request import make_request
 
-    raise typer.Exit(submit(recipe, context.args, to, options))
+    request = make_request(recipe, context.args, on_cluster=launcher.on_cluster, resume=options.resume)
+    raise typer.Exit(launcher.submit(request, options))
+
+
+def _check_options(target: str, options: Options) -> None:
+    """An option of another launcher is a mistake of the user, not something to ignore silently."""
+    launcher = targets.find(target)
+    for each in fields(options):
+        default = [] if each.default is MISSING else each.default
+        if each.name in ("dry_run", "resume", *launcher.options) or getattr(options, each.name) == default:
+            continue
+        name = "--no-follow" if each.name == "follow" else f"--{each.name.replace('_', '-')}"
+        others = ", ".join(other for other in targets.names() if each.name in targets.find(other).options)
+        hint = f"; {launcher.hints[each.name]}" if each.name in launcher.hints else ""
+        raise UserError(f"{name}: does not go with --to {target}, but with {others}{hint}")

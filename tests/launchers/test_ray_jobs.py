@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import ray_jobs
+from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import make_request
 from dipo_openrlhf.launchers.targets.ray import why
 from dipo_openrlhf.launchers.upload import stage as upload
@@ -22,7 +23,7 @@ ADDRESS = "http://127.0.0.1:8265"
 
 
 def plan(recipe: str = "tiny.yaml", *tokens: str, **options: Any) -> ray_jobs.JobPlan:
-    return ray_jobs.plan_job(make_request(recipe, list(tokens)), ADDRESS, **options)
+    return ray_jobs.plan_job(make_request(recipe, list(tokens)), ADDRESS, Options(**options))
 
 
 def dry_run(*arguments: str) -> tuple[int, str]:
@@ -262,7 +263,7 @@ def test_following_goes_on_where_the_connection_broke(quick):
 
 def test_a_job_that_never_starts_is_not_waited_for_for_ever(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "START_TIMEOUT", 0.05)
-    with pytest.raises(UserError, match=r"still PENDING after 0 s \(queued\).*--stop job"):
+    with pytest.raises(UserError, match=r"still PENDING after 0 s: .*--stop job \(Ray: queued\)"):
         ray_jobs.wait_until_started(Server([], ["PENDING"]), "job")
 
 

@@ -226,6 +226,6 @@ def test_what_is_no_file_and_what_cannot_be_read(folder, monkeypatch):
 
 
 def test_a_folder_without_end_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(upload_choice, "MOST_ENTRIES", 12)
+    monkeypatch.setattr(upload_choice, "MAX_ENTRIES", 12)
     with pytest.raises(UserError, match="more than 12 files: submit from the folder of the project alone"):
         choose(folder, [])

@@ -12,6 +12,7 @@ import pytest
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.launchers.upload import stage as upload
+from dipo_openrlhf.launchers.upload.choice import choose
 from dipo_openrlhf.launchers.upload.content import find_key
 
 ROOT = Path(__file__).parents[2]
@@ -126,12 +127,12 @@ def test_a_long_line_takes_time_by_length_alone():
 
 def test_a_file_with_a_key_stops_the_upload(tmp_path):
     (tmp_path / "notes.md").write_text(f"to do\n\nlog in with {TOKENS['Hugging Face']}\n")
-    chosen = upload.chosen_files(tmp_path, [], [], [])
+    chosen = choose(tmp_path, [])
     with pytest.raises(
         UserError, match=r"^notes\.md:3: looks like a key \(Hugging Face token\), and nothing was sent"
     ):
         upload.check_upload(chosen, {})
-    upload.check_upload(upload.chosen_files(tmp_path, [], ["notes.md"], []), {})
+    upload.check_upload(choose(tmp_path, [], ["notes.md"], []), {})
 
 
 def test_a_file_whose_name_tells_of_keys_is_looked_into_more_closely():
@@ -146,7 +147,7 @@ def test_a_file_whose_name_tells_of_keys_is_looked_into_more_closely():
 def test_prompts_may_speak_of_passwords_and_hold_no_token(tmp_path):
     row = {"input": f"Bob's password = 'abc12345{RANDOM}'. How long is it?", "label": "48"}
     (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
-    chosen = upload.chosen_files(tmp_path, [("data.prompt_dataset", "data.jsonl")], [], [])
+    chosen = choose(tmp_path, [("data.prompt_dataset", "data.jsonl")], [], [])
     upload.check_upload(chosen, {})
     with pytest.raises(UserError, match=r"data\.jsonl holds the value of MY_TOKEN"):
         upload.check_upload(chosen, {"MY_TOKEN": (RANDOM,)})

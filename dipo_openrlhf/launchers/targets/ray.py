@@ -13,21 +13,14 @@ from dipo_eval.secrets.urls import url_secrets
 from dipo_openrlhf.launchers import ray_jobs
 from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request
-from dipo_openrlhf.launchers.show import job_text, left_out_text, size_text
+from dipo_openrlhf.launchers.show import job_text, left_out_text, total_text
 
 _EXIT = {"SUCCEEDED": 0, "STOPPED": 130}
 
 
 def submit(request: Request, options: Options) -> int:
     """Send the job and follow it: its exit status, 0 where it is not followed. Raises UserError."""
-    plan = ray_jobs.plan_job(
-        request,
-        ray_jobs.server_address(options.address),
-        exclude=options.exclude,
-        include=options.include,
-        env=options.env,
-        secrets_file=options.secrets_file,
-    )
+    plan = ray_jobs.plan_job(request, ray_jobs.server_address(options.address), options)
     if options.dry_run:
         typer.echo(job_text(plan, request.recipe))
         return 0
@@ -40,16 +33,11 @@ def submit(request: Request, options: Options) -> int:
     for line in left_out_text(plan.uploads[0].left_out, plan.secrets):
         typer.echo(line)
     client = ray_jobs.client_of(plan.address)
-    sizes = [sum(part.size for part in plan.uploads), sum(len(part.files) for part in plan.uploads)]
-    typer.echo(
-        f"sending {sizes[1]} files, {size_text(sizes[0])}, of which the cluster keeps what has not changed"
-    )
+    typer.echo(f"sending {total_text(plan.uploads)}; the cluster has kept what has not changed")
     job = ray_jobs.submit(client, plan)
     typer.echo(f"submitted: {job}")
     typer.echo(f"stop it:   dipo submit --stop {job}{_address_option(plan.address)}")
-    if not options.follow:
-        return 0
-    return _follow(client, job, plan.address)
+    return _follow(client, job, plan.address) if options.follow else 0
 
 
 def existing_job(action: str, job: str, address: str | None) -> int:

@@ -1,7 +1,7 @@
 """What a Ray job takes along: of the current folder what choice.py chooses, and this project's own code.
 
-Ray has rules of its own for what it packs, and follows links. So it is handed a folder that holds exactly the listed
-files, and is asked beforehand what it would pack of it.
+Ray has rules of its own for what it packs, and follows links. So it gets a folder that holds exactly the listed files,
+and its own rules are applied to that folder beforehand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import dipo_eval
@@ -22,30 +22,13 @@ from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.secrets.refusing import held_secret, refuse_secrets
 from dipo_eval.secrets.values import Secrets
-from dipo_openrlhf.launchers.upload import choice as upload_choice
+from dipo_openrlhf.launchers.upload.choice import LINK, Upload
 from dipo_openrlhf.launchers.upload.content import find_key
 from dipo_openrlhf.launchers.upload.names import holds_data
 
-# Ray refuses more (ray/_private/runtime_env/packaging.py:39); the zipped size counts there, the plain one here.
+# Ray refuses more (ray/_private/runtime_env/packaging.py, GCS_STORAGE_MAX_SIZE): it counts zipped bytes, this plain ones.
 LIMIT = 500 * 2**20
 _OUR_FILES = frozenset({".py", ".pyi", ".typed", ".yaml", ".j2", ".css", ".js", ".html", ".json"})
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Files of one folder, relative to it, with their sizes in bytes; and what stays here, with the reason."""
-
-    root: Path
-    files: dict[str, int]
-    left_out: dict[str, str] = field(default_factory=dict)
-    named: frozenset[str] = frozenset()  # files that travel because the recipe or --include names them
-    suspect: frozenset[str] = frozenset()  # files whose names tell of keys
-    checked: dict[str, str] = field(default_factory=dict)  # SHA-256 of the contents in which no key was found
-    is_ours: bool = False  # this project's code, which has examples of keys in it
-
-    @property
-    def size(self) -> int:
-        return sum(self.files.values())
 
 
 def code_folders() -> list[Path]:
@@ -59,28 +42,16 @@ def own_code() -> list[Upload]:
 
 
 def _own_files(root: Path) -> Upload:
-    files = {
-        path.relative_to(root).as_posix(): path.stat().st_size
-        for path in sorted(root.rglob("*"))
-        if _is_ours(path, root)
-    }
-    return Upload(root, files, is_ours=True)
+    paths = [path for path in sorted(root.rglob("*")) if _is_ours(path, root)]
+    return Upload(
+        root, {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}, is_ours=True
+    )
 
 
 def _is_ours(path: Path, root: Path) -> bool:
     hidden = any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(root).parts)
     known = path.suffix in _OUR_FILES or path.name == "py.typed"
     return known and not hidden and path.is_file() and path.resolve().is_relative_to(root.resolve())
-
-
-def chosen_files(
-    root: Path, named: Sequence[tuple[str, str]], exclude: Sequence[str], include: Sequence[str]
-) -> Upload:
-    """What travels of a folder. Raises UserError: see upload_choice.choose."""
-    choice = upload_choice.choose(root, named, exclude, include)
-    return Upload(
-        choice.root, choice.files, choice.left_out, frozenset(choice.named), frozenset(choice.suspect)
-    )
 
 
 def check_upload(upload: Upload, secrets: Secrets) -> Upload:
@@ -165,7 +136,7 @@ def _copy(root: Path, name: str, target: Path) -> None:
     source = root / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if not source.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{source}: has become {upload_choice.LINK}: nothing was sent")
+        raise UserError(f"{source}: has become {LINK}: nothing was sent")
     try:
         shutil.copy2(source, target)
     except OSError as error:
