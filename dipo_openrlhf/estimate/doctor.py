@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import psutil
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -45,12 +45,10 @@ def fire_rates(console: Console, rollouts: Path, key: str, switches: dict[str, S
         raise UserError(str(error)) from None
     steps = rollout_replay.read_rollouts(rollouts)
     rates = rollout_replay.compare_values(steps, config, key)
-    table = Table(
-        title=f"{len(steps)} steps of {rollouts}: extreme groups DiPO acts on, by dipo.{key}",
-        title_justify="left",
+    title = f"{len(steps)} steps of {rollouts}: extreme groups DiPO acts on, by dipo.{key}"
+    table = _table(
+        title, f"dipo.{key}", "all incorrect", "all correct", "share", "skipped", overflow="ellipsis"
     )
-    for column in (f"dipo.{key}", "all incorrect", "all correct", "share", "skipped"):
-        table.add_column(column)
     for value, rate in rates.items():
         skipped = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in rate.idle.items() if n)
         table.add_row(
@@ -66,9 +64,15 @@ def fire_rates(console: Console, rollouts: Path, key: str, switches: dict[str, S
     )
 
 
+def _table(title: str, *columns: str, overflow: OverflowMethod = "fold") -> Table:
+    table = Table(title=title, title_justify="left", show_header=bool(columns))
+    for column in columns:
+        table.add_column(column, overflow=overflow)
+    return table
+
+
 def _machine(console: Console) -> bool:
-    table = Table(title="This machine", title_justify="left", show_header=False)
-    ready = True
+    table, ready = _table("This machine"), True
     device = "cpu (OpenRLHF with the changes below)" if on_cpu("auto") else "gpu (OpenRLHF unchanged)"
     table.add_row("device", device)
     table.add_row("cores, memory", f"{usable_cores()}, {psutil.virtual_memory().total / 2**30:.0f} GiB")
@@ -82,23 +86,16 @@ def _machine(console: Console) -> bool:
     except UserError as error:
         ready = False
         table.add_row("OpenRLHF", f"[red]{error}[/red]")
-    table.add_row("code grading", _code_grading())
+    try:  # of the suites humaneval+ and mbpp+; training needs none
+        table.add_row("code grading", sandbox_here())
+    except UserError as error:
+        table.add_row("code grading", f"[yellow]{escape(str(error))}[/yellow]")
     console.print(table)
     return ready
 
 
-def _code_grading() -> str:
-    """Whether the suites humaneval+ and mbpp+ can be graded here; training needs none of it."""
-    try:
-        return sandbox_here()
-    except UserError as error:
-        return f"[yellow]{escape(str(error))}[/yellow]"
-
-
 def _overrides(console: Console) -> None:
-    table = Table(title="Overridden in OpenRLHF on every device", title_justify="left")
-    for column in ("method", "why"):
-        table.add_column(column, overflow="fold")
+    table = _table("Overridden in OpenRLHF on every device", "method", "why")
     for override in overrides.OVERRIDES:
         table.add_row(override.path.removeprefix("openrlhf."), override.why)
     console.print(table)
@@ -106,9 +103,7 @@ def _overrides(console: Console) -> None:
 
 def _changes(console: Console) -> None:
     used = "applied here" if on_cpu("auto") else "not applied here: this machine has a GPU"
-    table = Table(title=f"Changed at run time on CPU alone ({used})", title_justify="left")
-    for column in ("module", "change", "why"):
-        table.add_column(column, overflow="fold")
+    table = _table(f"Changed at run time on CPU alone ({used})", "module", "change", "why")
     table.add_row(
         flash_attn.TARGET,
         "a stand-in for flash_attn during this one import",

@@ -73,22 +73,20 @@ def make_request(recipe: str, tokens: list[str], *, on_cluster: bool = True, res
 
 def _cluster_overrides(recipe: str, overrides: dict[str, Setting]) -> list[str]:
     """The job joins the cluster; `auto` must not be decided by the device of the machine that submits."""
-    settings = recipe_settings(recipe, overrides)
-    device = settings.get("run.device")
-    extra = ["--run.ray", "cluster"]
-    return extra if device is not None and device.value != "auto" else [*extra, "--run.device", "gpu"]
+    device = recipe_settings(recipe, overrides).get("run.device")
+    is_auto = device is None or device.value == "auto"
+    return ["--run.ray", "cluster", *(["--run.device", "gpu"] if is_auto else [])]
 
 
 def _recipe_argument(recipe: str) -> str:
     """Built-in recipes and variants by name, a file relative to the current folder, which is the job's folder as well."""
-    return JOINT.join(_recipe_part(path) for path in find_recipe(recipe))
-
-
-def _recipe_part(path: Path) -> str:
-    if path.resolve().is_relative_to(BUILT_IN):
-        return path.name.removesuffix(".yaml")
-    inside = path.resolve().is_relative_to(Path.cwd().resolve())
-    return str(path.resolve().relative_to(Path.cwd().resolve())) if inside else str(path.resolve())
+    parts, here = [], Path.cwd().resolve()
+    for path in (path.resolve() for path in find_recipe(recipe)):
+        if path.is_relative_to(BUILT_IN):
+            parts.append(path.name.removesuffix(".yaml"))
+        else:
+            parts.append(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return JOINT.join(parts)
 
 
 def _check_run_dir(recipe: Recipe) -> None:
@@ -101,17 +99,17 @@ def _check_run_dir(recipe: Recipe) -> None:
 
 
 def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
-    """What lies on this machine is checked here; absolute paths may exist on the cluster alone."""
-    model, data = (_text(settings, key) for key in ("actor.model_name_or_path", "data.prompt_dataset"))
-    if model and (not Path(model).is_absolute() or Path(model).exists()):
+    """What is on this machine is checked here; absolute paths may exist on the cluster alone."""
+
+    def written(key: str) -> str:
+        value = settings[key].value if key in settings else None
+        here = isinstance(value, str) and (not Path(value).is_absolute() or Path(value).exists())
+        return str(value) if here else ""
+
+    if model := written("actor.model_name_or_path"):
         check_model(model)
-    if data and "," not in data and (not Path(data).is_absolute() or Path(data).exists()):
+    if (data := written("data.prompt_dataset")) and "," not in data:
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
-
-
-def _text(settings: dict[str, Setting], key: str) -> str:
-    value = settings[key].value if key in settings else ""
-    return value if isinstance(value, str) else ""
 
 
 def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str]:
@@ -133,9 +131,7 @@ def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str
         variables[name] = os.environ[name]
     if secrets_file:
         if not Path(secrets_file).is_absolute():
-            raise UserError(
-                f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
-            )
+            raise UserError(f"--secrets-file {secrets_file!r}: give an absolute path that every node sees")
         if Path(secrets_file).exists():  # else it is on the cluster alone, and each process there checks it
             read_secrets_file(Path(secrets_file))
         variables[SECRETS_FILE] = secrets_file

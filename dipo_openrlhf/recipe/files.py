@@ -21,16 +21,12 @@ JOINT = "+"
 
 def recipe_names() -> list[str]:
     """Recipes of this package that can be run as they are, sorted."""
-    return _stems(BUILT_IN)
+    return sorted(path.name.removesuffix(".yaml") for path in BUILT_IN.glob("*.yaml"))
 
 
 def variant_names() -> list[str]:
     """Variants of this package, which are laid over a recipe, sorted."""
-    return _stems(VARIANTS)
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in folder.glob("*.yaml"))
+    return sorted(path.name.removesuffix(".yaml") for path in VARIANTS.glob("*.yaml"))
 
 
 def display_name(source: str) -> str:
@@ -47,11 +43,11 @@ def find_recipe(name: str, beside: Path | None = None, place: str = "") -> list[
     """
     if (whole := _file_of(name, beside)) is not None:
         return [whole]
-    first, *others = name.split(JOINT)
-    paths = [_file_of(first, beside) or _variant(first, place, name, as_first=beside is None)]
-    for other in others:
-        paths.append(_file_of(other, beside) or _variant(other, place, name))
-    return paths
+    parts = name.split(JOINT)
+    return [
+        _file_of(part, beside) or _variant(part, place, name, as_first=index == 0 and beside is None)
+        for index, part in enumerate(parts)
+    ]
 
 
 def _file_of(name: str, beside: Path | None) -> Path | None:

@@ -43,7 +43,7 @@ def _parts(key: str, value: str) -> list[str]:
 
 
 def _data_of(suite: Path) -> list[str]:
-    """The file that a suite's YAML names, which starts at its folder; what is wrong with it is said elsewhere."""
+    """The file that a suite's YAML names, which starts at its folder; its mistakes are reported elsewhere."""
     if suite.suffix == ".py":
         return []
     try:
