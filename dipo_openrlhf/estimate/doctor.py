@@ -1,4 +1,4 @@
-"""`dipo doctor`: is this machine ready, what will be changed in OpenRLHF here, and does a recipe fit it."""
+"""`dipo doctor`: is this machine ready, what is changed in OpenRLHF here, and how often DiPO acts on stored rollouts."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def _assumed(text: str, least: float = 0.0, *names: str) -> Any:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a recipe does not state. None of these is measured; the defaults are an H100 SXM's by its data sheet."""
+    """What a recipe does not state; none is measured. tflops and bandwidth_tbs are those of an H100 SXM's data sheet."""
 
     gpu_memory_gib: Annotated[float, _assumed("GiB of one GPU that programs can use.", 1)] = 79.0
     reserve_gib: Annotated[float, _assumed("GiB for CUDA, NCCL and fragmentation.")] = 4.0

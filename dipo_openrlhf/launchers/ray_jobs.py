@@ -28,7 +28,7 @@ REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
 START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and started the job
 STOP_WAIT = 90  # seconds that Ray lets a stopped job clean up before it kills it; its own default is 3
 LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
-_POLL = 1.0
+POLL = 1.0  # seconds
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -154,7 +154,7 @@ def _wait(client: Any, job: str, until: Callable[[str], bool], timeout: float, p
     while not until((details := info(client, job)).status.value):
         if time.monotonic() > deadline:
             raise UserError(f"job {job} {problem} (Ray: {details.message})")
-        time.sleep(_POLL)
+        time.sleep(POLL)
     return details
 
 
@@ -190,7 +190,7 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
         else:
             if details.status.is_terminal():
                 return details
-        time.sleep(_POLL)
+        time.sleep(POLL)
 
 
 class _Log:

@@ -1,4 +1,4 @@
-"""`dipo train`, with --resume where the run's folder holds a whole checkpoint: what a scheduler starts again and again.
+"""`dipo train`, with --resume where the run's folder holds a complete checkpoint: what a scheduler starts repeatedly.
 
 python -m dipo_openrlhf.launchers.run_or_resume RECIPE [--section.key value ...]
 """

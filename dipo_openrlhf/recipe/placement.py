@@ -67,8 +67,8 @@ class Needs:
     gpus: int
     nodes: int
     gpus_per_node: int
-    cpu: bool
-    """A CPU run, whose GPUs are simulated."""
+    simulated: bool
+    """By Ray, in a CPU run."""
 
 
 def needs_of(recipe: Recipe, gpus_per_node: int) -> Needs:

@@ -15,7 +15,7 @@ from dipo_eval.files.yaml_file import compose_yaml, parse_value, read_yaml, valu
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of a recipe and the place a user has to look at to change it."""
+    """One value of a recipe and where it was written: file and line, or option."""
 
     value: Any
     where: str

@@ -251,7 +251,7 @@ class Server:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(ray_jobs, "_POLL", 0.0)
+    monkeypatch.setattr(ray_jobs, "POLL", 0.0)
 
 
 def test_following_goes_on_where_the_connection_broke(quick):

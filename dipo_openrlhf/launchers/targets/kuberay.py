@@ -101,7 +101,7 @@ def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any
     def group(container: str) -> dict[str, Any]:
         first, *_ = pod_spec["containers"]
         template = {"spec": {**pod_spec, "containers": [{"name": container, **first}]}}
-        simulated = {"num-gpus": str(needs.gpus_per_node)} if needs.cpu and needs.gpus_per_node else {}
+        simulated = {"num-gpus": str(needs.gpus_per_node)} if needs.simulated and needs.gpus_per_node else {}
         return {"rayStartParams": simulated, "template": template}
 
     groups: dict[str, Any] = {
@@ -129,7 +129,7 @@ def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any
 def _pod_spec(needs: Needs, options: Options, name: str, claim: str, mount: str) -> dict[str, Any]:
     """Of head and workers alike; its one container has no name yet."""
     resources: dict[str, Any] = {"cpu": str(options.cpus), "memory": options.memory}
-    if not needs.cpu:
+    if not needs.simulated:
         resources["nvidia.com/gpu"] = needs.gpus_per_node
     variables = job_variables(options.env, None)
     environment: list[dict[str, Any]] = [{"name": key, "value": variables[key]} for key in sorted(variables)]

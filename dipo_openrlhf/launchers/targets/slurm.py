@@ -39,7 +39,7 @@ def slurm_script(request: Request, options: Options) -> str:
         name=_one_line(request.name),
         job_name="dipo-" + re.sub(r"[^A-Za-z0-9_.-]", "-", request.name),
         needs=needs,
-        simulated=f" --num-gpus={needs.gpus_per_node}" if needs.cpu else "",
+        simulated=f" --num-gpus={needs.gpus_per_node}" if needs.simulated else "",
         time=options.time,
         notice=NOTICE,
         folder=Path.cwd(),

@@ -79,7 +79,7 @@ def _add_named(upload: Upload, rules: Rules, key: str, value: str) -> None:
     written = Path(os.path.normpath(upload.root / value))
     if not written.is_relative_to(upload.root):
         raise UserError(
-            f"{key}: {value!r}: is not sent: it lies outside this folder; give an absolute path on storage that every "
+            f"{key}: {value!r}: is not sent: it is outside this folder; give an absolute path on storage that every "
             "node sees"
         )
     name = "" if written == upload.root else written.relative_to(upload.root).as_posix()
@@ -198,7 +198,7 @@ def _ignore_files(upload: Upload, folder: str) -> Iterator[tuple[str, GitIgnoreS
 
 
 def _entries(upload: Upload, folder: str) -> list[str]:
-    """Relative names of what lies in a folder. Raises UserError where it cannot be listed, or there is too much."""
+    """Relative names of a folder's entries. Raises UserError where it cannot be listed, or holds too many."""
     try:
         found = sorted(os.listdir(upload.root / folder))
     except OSError as error:

@@ -38,14 +38,12 @@ def code_folders() -> list[Path]:
 
 def own_code() -> list[Upload]:
     """The packages as they are installed here: files of the kinds that a package holds."""
-    return [_own_files(folder) for folder in code_folders()]
-
-
-def _own_files(root: Path) -> Upload:
-    paths = [path for path in sorted(root.rglob("*")) if _is_ours(path, root)]
-    return Upload(
-        root, {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}, is_ours=True
-    )
+    uploads = []
+    for root in code_folders():
+        paths = [path for path in sorted(root.rglob("*")) if _is_ours(path, root)]
+        files = {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+        uploads.append(Upload(root, files, is_ours=True))
+    return uploads
 
 
 def _is_ours(path: Path, root: Path) -> bool:
@@ -56,7 +54,7 @@ def _is_ours(path: Path, root: Path) -> bool:
 
 def check_upload(upload: Upload, secrets: Secrets) -> Upload:
     """The upload with what has been checked. Raises UserError for one that is too large, or holds a key in a file or a
-    name: the place, never the key. What is `checked` already and has not changed is not looked through again.
+    name: the place, never the key. What is `checked` already and has not changed is not searched again.
     """
     if upload.size > LIMIT:
         largest = sorted(upload.files, key=lambda name: -upload.files[name])[:3]
@@ -73,8 +71,10 @@ def check_upload(upload: Upload, secrets: Secrets) -> Upload:
         if digests[name] == upload.checked.get(name):
             continue
         refuse_secrets(name, data, secrets)
-        found = None if upload.is_ours else _key_in(upload, name, data)
-        if found:
+        if upload.is_ours:
+            continue
+        is_data = name in upload.named and holds_data(name)
+        if found := find_key(name, data, is_data=is_data, is_suspect=name in upload.suspect):
             raise UserError(
                 f"{name}:{found[0]}: looks like a key ({found[1]}), and nothing was sent: take it out, leave the file "
                 "out with --exclude, or mark the line `pragma: allowlist secret` where it is none"
@@ -93,11 +93,6 @@ def _check_name(name: str, secrets: Secrets) -> None:
     raise UserError(f"{shown}: its path holds {what}, and nothing was sent: rename the file or the folder")
 
 
-def _key_in(upload: Upload, name: str, data: bytes) -> tuple[int, str] | None:
-    is_data = name in upload.named and holds_data(name)
-    return find_key(name, data, is_data=is_data, is_suspect=name in upload.suspect)
-
-
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -110,7 +105,7 @@ def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
     """Folders that hold exactly the listed files, for Ray to pack; removed at the end.
 
     What has changed since it was checked is checked again, as it is in the copy. Raises UserError as check_upload
-    does, and where a file has gone meanwhile, or where Ray would not pack all of them.
+    does, and where a file has disappeared, or Ray would not pack all of them.
     """
     with tempfile.TemporaryDirectory(prefix="dipo_upload_") as scratch:
         folders = []
@@ -119,17 +114,14 @@ def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
             folder.mkdir(parents=True)
             for name in upload.files:
                 _copy(upload.root, name, folder / name)
-            check_upload(_copied(upload, folder), secrets)
+            copied = {name: (folder / name).stat().st_size for name in upload.files}
+            check_upload(replace(upload, root=folder, files=copied), secrets)
             if missing := sorted(upload.files.keys() - packed_by_ray(folder)):
                 raise UserError(
                     f"{missing[0]}: Ray packs no file of this name: rename it, or use an absolute path"
                 )
             folders.append(folder)
         yield folders
-
-
-def _copied(upload: Upload, folder: Path) -> Upload:
-    return replace(upload, root=folder, files={name: (folder / name).stat().st_size for name in upload.files})
 
 
 def _copy(root: Path, name: str, target: Path) -> None:
