@@ -23,8 +23,7 @@ class Phase:
 
     name: str
     lines: tuple[Line, ...]
-    limit: float
-    """Bytes that the GPU has."""
+    limit: float  # bytes that the GPU has
 
     @property
     def total(self) -> float:
@@ -42,10 +41,8 @@ class Engine:
 
     lines: tuple[Line, ...]
     kv_tokens: int
-    longest: int
-    """Sequences of data.max_len that fit."""
-    mean: int
-    """Sequences of mean length that fit."""
+    longest: int  # sequences of data.max_len that fit
+    mean: int  # sequences of mean length that fit
 
 
 def layer_bytes(shape: ModelShape, tokens: int) -> float:

@@ -27,13 +27,11 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     vocab: int
-    tied: bool
-    """Whether input and output embedding are one matrix."""
+    tied: bool  # input and output embedding are one matrix
     qkv_bias: bool = False
     output_bias: bool = False
     mlp_bias: bool = False
-    qk_norm: bool = False
-    """Qwen3's norms of each head's query and key."""
+    qk_norm: bool = False  # Qwen3's norms of each head's query and key
 
     @property
     def query(self) -> int:

@@ -19,13 +19,11 @@ from dipo_openrlhf.estimate.workload import Line, Workload
 class StepTime:
     """Seconds of one step, part by part."""
 
-    rollout: tuple[Line, ...]
-    """Counts and rates that the parts are computed from."""
+    rollout: tuple[Line, ...]  # counts and rates that the parts are computed from
     parts: tuple[Line, ...]
     total: float
     how: str
-    steps: int
-    """Steps of the whole run, 0 where the number of prompts is not known."""
+    steps: int  # of the whole run, 0 where the number of prompts is not known
 
 
 def sequences_at_once(work: Workload, assume: Assumptions, fitting: int) -> int:

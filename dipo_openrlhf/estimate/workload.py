@@ -46,20 +46,16 @@ class Workload:
     utilization: float
     reference: bool
     asynchronous: bool
-    train_tokens: int
-    """Tokens of one micro-batch on one GPU, in the update."""
-    score_tokens: int
-    """The same when old log-probabilities are computed."""
+    train_tokens: int  # of one micro-batch on one GPU, in the update
+    score_tokens: int  # the same when old log-probabilities are computed
     max_len: int
     prompts_a_step: int
     group: int
-    refill: float
-    """Further prompts a step, at most, in units of prompts_a_step."""
+    refill: float  # further prompts a step, at most, in units of prompts_a_step
     train_batch: int
     epochs: int
     episodes: int
-    prompts: int
-    """Rows of the data, 0 where not known."""
+    prompts: int  # rows of the data, 0 where not known
     prompt_tokens: int
     response_tokens: int
     checkpoints: int

@@ -10,14 +10,13 @@ import shlex
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import mask_urls, url_secrets
-from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import Request, job_variables
 from dipo_openrlhf.launchers.upload.choice import Upload, choose
@@ -36,6 +35,7 @@ _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 class JobPlan:
     """Exactly what is sent."""
 
+    request: Request
     address: str  # may hold a password, from the environment: shown by address_shown alone
     submission_id: str
     entrypoint: str
@@ -43,7 +43,6 @@ class JobPlan:
     metadata: dict[str, str]
     uploads: list[Upload]
     not_sent: list[str]  # names of keys set here, which stay here
-    secrets: Secrets = field(repr=False)
 
     @property
     def address_shown(self) -> str:
@@ -89,6 +88,7 @@ def plan_job(request: Request, address: str, options: Options) -> JobPlan:
     refuse_secrets("the runtime environment", repr((runtime_env, metadata)), request.secrets)
     word = "".join(letter if letter.isalnum() else "-" for letter in request.name)[:40]
     return JobPlan(
+        request=request,
         address=address,
         submission_id=f"dipo-{word}-{uuid.uuid4().hex[:8]}",
         entrypoint=shlex.join(request.command),
@@ -96,7 +96,6 @@ def plan_job(request: Request, address: str, options: Options) -> JobPlan:
         metadata=metadata,
         uploads=uploads,
         not_sent=[] if options.secrets_file else sorted(request.secrets),
-        secrets=request.secrets,
     )
 
 
@@ -121,7 +120,7 @@ def client_of(address: str) -> Any:
 
 def submit(client: Any, plan: JobPlan) -> str:
     """Upload and start; the job's id. Raises UserError with the server's answer."""
-    with staged(plan.uploads, plan.secrets) as (folder, *code):
+    with staged(plan.uploads, plan.request.secrets) as (folder, *code):
         modules = [str(one) for one in code]
         try:
             return str(
@@ -170,14 +169,26 @@ def wait_until_started(client: Any, job: str) -> Any:
 def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
     """Pass on the job's log as it grows until the job has ended; its JobDetails.
 
-    A lost connection is taken up again where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
+    After a lost connection it continues where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
     """
     wait_until_started(client, job)
-    log = _Log(write)
+    written = 0  # characters
+
+    async def pass_on() -> None:
+        """Write what is new until the server closes the log, which Ray sends from its beginning at every connection."""
+        nonlocal written
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, written - seen) :]
+            seen += len(text)
+            if new:
+                write(new)
+                written = seen
+
     lost_since: float | None = None
     while True:
         try:
-            asyncio.run(log.pass_on(client, job))
+            asyncio.run(pass_on())
             details = client.get_job_info(job)
             lost_since = None
         except Exception as error:
@@ -191,24 +202,6 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
             if details.status.is_terminal():
                 return details
         time.sleep(POLL)
-
-
-class _Log:
-    """A job's log, which Ray sends from its beginning at every connection."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.write = write
-        self.written = 0  # characters
-
-    async def pass_on(self, client: Any, job: str) -> None:
-        """Write what is new until the server closes the log. Raises what Ray raises."""
-        seen = 0
-        async for text in client.tail_job_logs(job):
-            new = text[max(0, self.written - seen) :]
-            seen += len(text)
-            if new:
-                self.write(new)
-                self.written = seen
 
 
 def stop(client: Any, job: str) -> Any:

@@ -8,13 +8,13 @@ from dipo_openrlhf.launchers.ray_jobs import JobPlan
 from dipo_openrlhf.launchers.upload.choice import Upload
 from dipo_openrlhf.launchers.upload.names import is_module
 from dipo_openrlhf.recipe.placement import placement
-from dipo_openrlhf.recipe.recipe import Recipe
 
 _MAX_MODULES = 10
 
 
-def job_text(plan: JobPlan, recipe: Recipe) -> str:
+def job_text(plan: JobPlan) -> str:
     """A complete Ray job, for --dry-run."""
+    recipe = plan.request.recipe
     lines = [
         f"to            {plan.address_shown} (nothing is sent: --dry-run)",
         f"job           {plan.submission_id}",
@@ -34,7 +34,7 @@ def job_text(plan: JobPlan, recipe: Recipe) -> str:
             )
             lines += [f"    {name}: {why}" for name, why in upload.left_out.items()]
     lines.append(f"in all        {total_text(plan.uploads)} before compression")
-    return mask_text("\n".join(lines), plan.secrets)  # what stays may have a key in its name
+    return mask_text("\n".join(lines), plan.request.secrets)  # what stays may have a key in its name
 
 
 def left_out_text(left_out: dict[str, str], secrets: Secrets, first: int = 3) -> list[str]:

@@ -67,8 +67,7 @@ class Needs:
     gpus: int
     nodes: int
     gpus_per_node: int
-    simulated: bool
-    """By Ray, in a CPU run."""
+    simulated: bool  # by Ray, in a CPU run
 
 
 def needs_of(recipe: Recipe, gpus_per_node: int) -> Needs:

@@ -188,13 +188,13 @@ def test_it_resumes_only_where_there_is_something(project, tmp_path):
     for step in (2, 4):
         (tmp_path / "run" / "ckpt" / "_actor" / f"global_step{step}").mkdir(parents=True)
         (tmp_path / "run" / "ckpt" / f"global_step{step}_hf").mkdir()
-    assert train_arguments(words) == ["train", *words]  # neither is whole
+    assert train_arguments(words) == ["train", *words]  # neither is complete
     mark_complete(tmp_path / "run" / "ckpt", 2, {})
     assert train_arguments(words) == ["train", "tiny.yaml", "--resume", *words[1:]]
     assert train_arguments([*words, "--resume"]).count("--resume") == 1
 
 
-def test_readiness_is_asked_for_until_it_is_there():
+def test_readiness_is_polled():
     answers = iter([ConnectionError(), (1, 8), (2, 8), (2, 16)])
 
     def state() -> tuple[int, int]:

@@ -203,7 +203,7 @@ def test_a_run_folder_of_one_node_is_refused(project, folder):
         plan()
 
 
-def test_mistakes_are_told_before_anything_is_sent(project):
+def test_mistakes_are_reported_before_anything_is_sent(project):
     for arguments, words in (
         (["tiny.yaml", "--dipo.alfa", "1"], "did you mean 'alpha'?"),
         (["tiny.yaml", "--to", "slrum"], "did you mean slurm?"),
@@ -254,27 +254,27 @@ def quick(monkeypatch):
     monkeypatch.setattr(ray_jobs, "POLL", 0.0)
 
 
-def test_following_goes_on_where_the_connection_broke(quick):
+def test_following_continues_where_the_connection_broke(quick):
     server = Server(["abc!", "abcdef", "abcdefgh"], ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"])
     written: list[str] = []
     details = ray_jobs.follow(server, "job", written.append)
     assert ("".join(written), details.status.value) == ("abcdefgh", "SUCCEEDED")
 
 
-def test_a_job_that_never_starts_is_not_waited_for_for_ever(quick, monkeypatch):
+def test_waiting_for_a_job_to_start_has_a_limit(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "START_TIMEOUT", 0.05)
     with pytest.raises(UserError, match=r"still PENDING after 0 s: .*--stop job \(Ray: queued\)"):
         ray_jobs.wait_until_started(Server([], ["PENDING"]), "job")
 
 
-def test_a_server_that_stays_away_ends_the_following(quick, monkeypatch):
+def test_following_ends_when_the_server_is_gone(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "LOST_TIMEOUT", 0.05)
     server = Server(["!"] * 100000, ["RUNNING"])
     with pytest.raises(UserError, match=r"has not answered for 0 s .*dipo submit --logs job"):
         ray_jobs.follow(server, "job", lambda text: None)
 
 
-def test_stop_waits_for_the_end_and_not_for_ever(quick, monkeypatch):
+def test_stop_waits_for_the_end_with_a_limit(quick, monkeypatch):
     server = Server([], ["RUNNING", "RUNNING", "STOPPED"])
     assert ray_jobs.stop(server, "job").status.value == "STOPPED"
     assert server.stopped == ["job"]
@@ -283,7 +283,7 @@ def test_stop_waits_for_the_end_and_not_for_ever(quick, monkeypatch):
         ray_jobs.stop(Server([], ["RUNNING"]), "job")
 
 
-def test_the_address_comes_from_where_ray_takes_it(monkeypatch):
+def test_the_address_comes_from_rays_variables(monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert ray_jobs.server_address(None) == ADDRESS
@@ -294,15 +294,15 @@ def test_the_address_comes_from_where_ray_takes_it(monkeypatch):
     assert ray_jobs.server_address("http://given:2/") == "http://given:2"
 
 
-def test_our_code_travels_whole():
+def test_our_code_is_complete():
     files = {upload_.root.name: set(upload_.files) for upload_ in upload.own_code()}
     for name, root in ((folder.name, folder) for folder in upload.code_folders()):
-        whole = {
+        complete = {
             str(path.relative_to(root))
             for path in Path(root).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert files[name] == whole
+        assert files[name] == complete
 
 
 @pytest.mark.parametrize(

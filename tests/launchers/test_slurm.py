@@ -1,6 +1,6 @@
-"""The Slurm script: what it asks for, and how it behaves, run by bash with stand-ins for Slurm's own commands.
+"""The Slurm script: what it requests, and how it behaves, run by bash with stand-ins for Slurm's own commands.
 
-Slurm is not on a test machine: `srun` and `scontrol` are small scripts that run or record what they are given; the
+Slurm is not on a test machine: `srun` and `scontrol` are small scripts that run or record their arguments; the
 trap, the requeue, the resume and the clean-up are the script's own.
 """
 
@@ -80,7 +80,7 @@ def test_no_sbatch_is_one_line_and_keeps_the_script(project, monkeypatch, tmp_pa
     assert (tmp_path / "run" / "slurm.sbatch").read_text() == "#!/bin/bash\n"
 
 
-def test_what_sbatch_says_is_passed_on(project, monkeypatch, tmp_path):
+def test_sbatchs_answer_is_shown(project, monkeypatch, tmp_path):
     fake = tmp_path / "bin" / "sbatch"
     fake.parent.mkdir()
     fake.write_text('#!/bin/bash\ngrep -q requeue "$1" && echo "Submitted batch job 7"\n')
@@ -210,7 +210,7 @@ def test_its_status_is_the_trainings(project, tmp_path, result):
     assert not any("requeue" in line for line in job.lines())
 
 
-def test_a_lost_node_is_waited_for_by_slurm(project, tmp_path):
+def test_a_lost_node_requeues_the_job(project, tmp_path):
     job = Job(tmp_path, script(), DONE="2", NOT_READY_FROM="2")
     status, output = job.finish()
     assert (status, job.lines()[-1]) == (0, "requeue 41"), output

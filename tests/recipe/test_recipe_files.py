@@ -50,7 +50,7 @@ def values(name: str) -> dict[str, str]:
         ("nested", {"x": "a", "y": "b", "z": "c"}),
         ("a.yaml+b.yaml", {"x": "a", "y": "b", "z": "b"}),
         ("both.yaml+c.yaml", {"x": "a", "y": "b", "z": "c"}),
-        # A parent that two share is laid down twice: the later line of descent wins whole.
+        # A parent that two share is applied twice: the later branch wins completely.
         ("diamond", {"x": "a", "y": "right", "z": "a"}),
     ],
 )
@@ -96,7 +96,7 @@ def test_a_circle_is_named_with_the_line_that_closes_it(folder):
         merged_settings("p.yaml")
 
 
-def test_a_recipe_of_one_s_own_takes_variants_in_extends_and_after_a_plus(folder):
+def test_a_users_recipe_takes_variants_in_extends_and_after_a_plus(folder):
     Path("mine.yaml").write_text("extends: [math_qwen3_4b, dapo, 4x8]\n")
     settings = merged_settings("mine.yaml")[1]
     assert settings["dipo.method"].where == "variants/dapo.yaml:3"
@@ -140,7 +140,7 @@ def test_an_unknown_name_gets_the_nearest(folder, name, words):
         assert word in str(caught.value)
 
 
-def test_every_shipped_file_says_in_its_first_line_what_it_is():
+def test_the_first_line_of_every_shipped_file_describes_it():
     paths = [BUILT_IN / f"{name}.yaml" for name in recipe_names()]
     paths += [VARIANTS / f"{name}.yaml" for name in variant_names()]
     assert len(paths) > 15

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,18 +46,16 @@ def manifest(request: Request, options: Options) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Strings of several lines as blocks, so that the recipe in the manifest can be read and edited."""
+    """No aliases; strings of several lines as blocks, so that the recipe in the manifest can be read and edited."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
 
-_Dumper.add_representer(
-    str,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
-    ),
-)
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _kube_name(name: str) -> str:
@@ -78,15 +75,14 @@ def _claim(text: str) -> tuple[str, str]:
 
 def _check_paths(request: Request, mount: str) -> None:
     for key, value in (*request.paths, ("run.dir", str(request.recipe.run_dir))):
+        place = f"{key}: {value!r}"
         if not value.startswith("/"):
             if Path(value).exists() or value.endswith((".json", ".jsonl", ".py")):
                 raise UserError(
-                    f"{key}: {value!r}: pods do not see this folder: give a path under {mount}, or a hub name"
+                    f"{place}: pods do not see this folder: give a path under {mount}, or a hub name"
                 )
         elif not Path(value).is_relative_to(mount):
-            raise UserError(
-                f"{key}: {value!r}: is not under {mount}, the only storage that all pods see (--claim)"
-            )
+            raise UserError(f"{place}: is not under {mount}, the only storage that all pods see (--claim)")
 
 
 def _config_map(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +91,6 @@ def _config_map(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:
-    command = ["python", "-m", "dipo_openrlhf.launchers.run_or_resume", f"{RECIPE_FOLDER}/recipe.yaml"]
-    environment = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}
-
     def group(container: str) -> dict[str, Any]:
         first, *_ = pod_spec["containers"]
         template = {"spec": {**pod_spec, "containers": [{"name": container, **first}]}}
@@ -116,8 +109,8 @@ def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any
         "kind": "RayJob",
         "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "dipo"}},
         "spec": {
-            "entrypoint": shlex.join(command),
-            "runtimeEnvYAML": yaml.safe_dump({"env_vars": environment}),
+            "entrypoint": f"python -m dipo_openrlhf.launchers.run_or_resume {RECIPE_FOLDER}/recipe.yaml",
+            "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 600,
             "backoffLimit": RETRIES,

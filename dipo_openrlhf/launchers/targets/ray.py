@@ -22,7 +22,7 @@ def submit(request: Request, options: Options) -> int:
     """Send the job and follow it: its exit status, 0 where it is not followed. Raises UserError."""
     plan = ray_jobs.plan_job(request, ray_jobs.server_address(options.address), options)
     if options.dry_run:
-        typer.echo(job_text(plan, request.recipe))
+        typer.echo(job_text(plan))
         return 0
     if plan.not_sent:
         typer.echo(
@@ -30,7 +30,7 @@ def submit(request: Request, options: Options) -> int:
             "or of --secrets-file (docs/submit.md)",
             err=True,
         )
-    for line in left_out_text(plan.uploads[0].left_out, plan.secrets):
+    for line in left_out_text(plan.uploads[0].left_out, request.secrets):
         typer.echo(line)
     client = ray_jobs.client_of(plan.address)
     typer.echo(f"sending {total_text(plan.uploads)}; the cluster has kept what has not changed")

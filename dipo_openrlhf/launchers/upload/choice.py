@@ -107,7 +107,7 @@ def _remedy(reason: str) -> str:
 def _kept_here(upload: Upload, rules: Rules, name: str, *, named: bool = False) -> str | None:
     """Why a file or folder stays, whatever names it; the name of a link's target counts as well.
 
-    `named`: the recipe names the file, or the folder in which it lies.
+    `named`: the recipe names the file, or the folder that it is in.
     """
     path = upload.root / name
     try:
