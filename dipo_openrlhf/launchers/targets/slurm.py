@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jinja2
 import typer
 
 from dipo_eval.errors import UserError
@@ -18,7 +19,6 @@ from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
 from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request, job_variables
-from dipo_openrlhf.launchers.templates import render
 from dipo_openrlhf.recipe.placement import needs_of
 
 NOTICE = 300  # seconds before the time limit at which the run is interrupted: a step and a clean end fit
@@ -34,8 +34,8 @@ def slurm_script(request: Request, options: Options) -> str:
     _check(options, (Path.cwd(), request.recipe.run_dir))
     needs = needs_of(request.recipe, options.gpus_per_node)
     variables = job_variables(options.env, options.secrets_file)
-    script = render(
-        "slurm.sbatch.j2",
+    template = Path(__file__).with_name("slurm.sbatch.j2").read_text(encoding="utf-8")
+    script = jinja2.Template(template, undefined=jinja2.StrictUndefined, keep_trailing_newline=True).render(
         name=_one_line(request.name),
         job_name="dipo-" + re.sub(r"[^A-Za-z0-9_.-]", "-", request.name),
         needs=needs,
