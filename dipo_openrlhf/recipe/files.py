@@ -116,10 +116,10 @@ def _layers(
             circle = " -> ".join(_shown(one) for one in (*above, path))
             raise UserError(f"{place}: `extends` is circular: {circle}")
         settings = read_settings(path, _shown(path))
-        if base := settings.pop("extends", None):
+        if base := settings.get("extends"):
             for parent in _parent_names(base):
                 yield from _layers(parent, (*above, path), base.where)
-        yield path, settings
+        yield path, {key: setting for key, setting in settings.items() if key != "extends"}
 
 
 def _parent_names(base: Setting) -> list[str]:
