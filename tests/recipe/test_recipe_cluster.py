@@ -91,3 +91,17 @@ def test_without_a_cluster_nothing_is_assumed(load):
     with pytest.raises(UserError, match="at least one vLLM engine"):
         load("--run.nodes", "0")
     assert load("--run.nodes", "0", "--vllm.num_engines", "100").get("vllm.num_engines") == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus"),
+    [
+        (["--train.colocate_all", "true"], 8),
+        (["--vllm.tensor_parallel_size", "2"], 16),
+        (["--evaluate.suites", "[gsm8k]"], 15),  # the watcher waits for the sixteenth in Ray's queue
+    ],
+)
+def test_a_run_waits_for_the_gpus_of_its_training(load, arguments, gpus):
+    from dipo_openrlhf.run.supervisor import plan_run
+
+    assert plan_run(load(*arguments)).gpus == gpus
