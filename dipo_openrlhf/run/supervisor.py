@@ -32,8 +32,7 @@ from dipo_openrlhf.recipe.yaml_lines import stored_settings
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
-from dipo_openrlhf.record.prompts_hash import check_same_prompts, prompts_hash
-from dipo_openrlhf.record.run_log import installed_versions
+from dipo_openrlhf.record.provenance import check_same_prompts, installed_versions, prompts_hash
 from dipo_openrlhf.run.progress import show_progress
 from dipo_openrlhf.run.restarts import RunFailedError, failure_of, with_restarts
 from dipo_openrlhf.run.watcher import waits_for_evaluation, watcher_beside
