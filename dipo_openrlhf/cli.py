@@ -54,7 +54,7 @@ def train_command(
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
     from dipo_eval.secrets.file import load_secrets
-    from dipo_openrlhf.recipe.schema import load_recipe
+    from dipo_openrlhf.recipe.load import load_recipe
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
     from dipo_openrlhf.run.supervisor import command_text, interrupted_message, plan_run, train
 

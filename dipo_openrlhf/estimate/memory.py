@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dipo_openrlhf.estimate.model_shapes import ModelShape
-from dipo_openrlhf.estimate.workload import GIB, Assumptions, Line, Workload
+from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.estimate.workload import GIB, Line, Workload
 
 OPTIMIZER_BYTES = 12
 LIVE_PARAMETERS = 1e9  # DeepSpeed's default of stage3_max_live_parameters, which OpenRLHF leaves ("auto")
@@ -18,12 +19,11 @@ BUCKET_PARAMETERS = 5e8  # and of reduce_bucket_size
 
 @dataclass(frozen=True)
 class Phase:
-    """What lies on one GPU at the same time."""
+    """What is on one GPU at the same time."""
 
     name: str
     lines: tuple[Line, ...]
-    limit: float
-    """Bytes that the GPU has."""
+    limit: float  # bytes that the GPU has
 
     @property
     def total(self) -> float:
@@ -41,10 +41,8 @@ class Engine:
 
     lines: tuple[Line, ...]
     kv_tokens: int
-    longest: int
-    """Sequences of data.max_len that fit."""
-    mean: int
-    """Sequences of mean length that fit."""
+    longest: int  # sequences of data.max_len that fit
+    mean: int  # sequences of mean length that fit
 
 
 def layer_bytes(shape: ModelShape, tokens: int) -> float:
@@ -90,65 +88,40 @@ def _working_space(work: Workload, *, backward: bool) -> list[Line]:
 def _activations(work: Workload) -> list[Line]:
     shape, tokens = work.shape, work.train_tokens
     layer = layer_bytes(shape, tokens)
+    head, gib = f"{tokens:,} x {shape.vocab:,}", f"{layer / GIB:.2f} GiB"
     loss = 10.0 * tokens * shape.vocab
+    logits = Line("logits", loss, f"{head} x (4 fp32 + 4 its gradient + 2 that in bf16) B")
     if not work.checkpointing:
-        return [
-            Line(
-                "activations",
-                shape.layers * layer,
-                f"{shape.layers} layers x {layer / GIB:.2f} GiB for {tokens:,} tokens",
-            ),
-            Line(
-                "logits",
-                loss,
-                f"{tokens:,} x {shape.vocab:,} x (4 fp32 + 4 its gradient + 2 that in bf16) B",
-            ),
-        ]
+        how = f"{shape.layers} layers x {gib} for {tokens:,} tokens"
+        return [Line("activations", shape.layers * layer, how), logits]
+    if (again := 4.0 * tokens * shape.vocab + layer) > loss:
+        logits = Line("logits and one layer computed again", again, f"{head} x 4 B + {gib} a layer")
     kept = 2.0 * shape.layers * tokens * shape.hidden
-    again = 4.0 * tokens * shape.vocab + layer
-    head = f"{tokens:,} x {shape.vocab:,}"
-    logits = (
-        Line("logits", loss, f"{head} x (4 fp32 + 4 its gradient + 2 that in bf16) B")
-        if loss >= again
-        else Line(
-            "logits and one layer computed again", again, f"{head} x 4 B + {layer / GIB:.2f} GiB a layer"
-        )
-    )
-    return [
-        Line(
-            "checkpointed activations",
-            kept,
-            f"{shape.layers} layers x {tokens:,} tokens x {shape.hidden:,} x 2 B",
-        ),
-        logits,
-    ]
+    how = f"{shape.layers} layers x {tokens:,} tokens x {shape.hidden:,} x 2 B"
+    return [Line("checkpointed activations", kept, how), logits]
 
 
 def _beside(work: Workload, assume: Assumptions) -> list[Line]:
-    """What else lies on an actor's GPU while the training computes."""
+    """What else is on an actor's GPU while the training computes."""
     lines = []
     if work.reference:
         divided = work.ranks if work.zero_stage == 3 else 1
-        lines.append(
-            Line(
-                "reference model",
-                2 * work.rank_parameters / divided,
-                f"2 B x {work.rank_parameters:.2e} / {divided}",
-            )
-        )
+        how = f"2 B x {work.rank_parameters:.2e} / {divided}"
+        lines.append(Line("reference model", 2 * work.rank_parameters / divided, how))
     if work.shared and work.engine_sleep:
         lines.append(Line("engine, asleep", assume.asleep_gib * GIB, "assumed (--asleep-gib)"))
     elif work.shared:
         lines.append(_budget(work, assume))
-    return [*lines, Line("reserve", assume.reserve_gib * GIB, "assumed (--reserve-gib)")]
+    return [*lines, _reserve(assume)]
+
+
+def _reserve(assume: Assumptions) -> Line:
+    return Line("reserve", assume.reserve_gib * GIB, "assumed (--reserve-gib)")
 
 
 def _budget(work: Workload, assume: Assumptions) -> Line:
-    return Line(
-        "engine",
-        work.utilization * assume.gpu_memory_gib * GIB,
-        f"vllm.gpu_memory_utilization {work.utilization:g} x {assume.gpu_memory_gib:g} GiB",
-    )
+    how = f"vllm.gpu_memory_utilization {work.utilization:g} x {assume.gpu_memory_gib:g} GiB"
+    return Line("engine", work.utilization * assume.gpu_memory_gib * GIB, how)
 
 
 def phases(work: Workload, assume: Assumptions) -> list[Phase]:
@@ -158,16 +131,13 @@ def phases(work: Workload, assume: Assumptions) -> list[Phase]:
     state = [weights, gradients, optimizer]
     update = [*state, *_working_space(work, backward=True), *_activations(work), *_beside(work, assume)]
     resting = [weights] if work.trainer_sleep else state
-    logits = Line(
-        "logits",
-        6.0 * work.score_tokens * work.shape.vocab,
-        f"{work.score_tokens:,} x {work.shape.vocab:,} x (2 bf16 + 4 fp32) B",
-    )
+    how = f"{work.score_tokens:,} x {work.shape.vocab:,} x (2 bf16 + 4 fp32) B"
+    logits = Line("logits", 6.0 * work.score_tokens * work.shape.vocab, how)
     scoring = [*resting, *_working_space(work, backward=False), logits, *_beside(work, assume)]
     found = [Phase("update", tuple(update), limit), Phase("scoring", tuple(scoring), limit)]
     if work.shared:
-        reserve = Line("reserve", assume.reserve_gib * GIB, "assumed (--reserve-gib)")
-        found.append(Phase("sampling", (*resting, _budget(work, assume), reserve), limit))
+        lines = (*resting, _budget(work, assume), _reserve(assume))
+        found.append(Phase("sampling", lines, limit))
     return found
 
 
@@ -191,42 +161,35 @@ def engine(work: Workload, assume: Assumptions) -> Engine:
 
 def host_bytes(work: Workload) -> Line:
     """Memory of one node's host for what sleeps there."""
-    per_gpu = 0.0
-    parts = []
-    params, ranks = work.rank_parameters, work.ranks
+    per_gpu, parts, gpus = 0.0, [], work.actor_gpus_per_node
     if work.trainer_sleep or work.adam_offload:
         each = OPTIMIZER_BYTES + (work.gradient_bytes if work.trainer_sleep else 0)
-        per_gpu += each * params / ranks
-        parts.append(f"{each} B x {params / 1e9:.2f}e9 / {ranks} of the training")
+        per_gpu += each * work.rank_parameters / work.ranks
+        parts.append(f"{each} B x {work.rank_parameters / 1e9:.2f}e9 / {work.ranks} of the training")
     if work.engine_sleep:
         per_gpu += 2 * work.shape.parameters / work.engine_tp
         parts.append(f"2 B x {work.shape.parameters / 1e9:.2f}e9 / {work.engine_tp} of the engine")
-    gpus = work.actor_gpus_per_node
     how = f"{gpus} GPUs x ({' + '.join(parts)})" if parts else "nothing sleeps there"
     return Line("memory of each host, for what sleeps", gpus * per_gpu, how)
 
 
 def disk_bytes(work: Workload) -> Line:
     """Checkpoints to resume from, one more than are kept while a save goes on; exports come on top."""
-    params = work.shape.parameters
-    kept = work.checkpoints + 1
+    params, kept = work.shape.parameters, work.checkpoints + 1
     return Line("disk, checkpoints", 14.0 * params * kept, f"(2 + 12) B x {params / 1e9:.2f}e9 x {kept}")
 
 
 def verdict(found: list[Phase], rollouts: Engine, work: Workload) -> tuple[bool, str]:
     """(whether it fits, one line that says by how much)."""
     worst = min(found, key=lambda phase: phase.free)
-    limit = worst.limit / GIB
-    if worst.free < 0:
+    limit, total, free = (size / GIB for size in (worst.limit, worst.total, worst.free))
+    if free < 0:
         return False, (
-            f"does not fit: {worst.name} needs {worst.total / GIB:.1f} GiB, {-worst.free / GIB:.1f} more than the "
-            f"{limit:.1f} of a GPU"
+            f"does not fit: {worst.name} needs {total:.1f} GiB, {-free:.1f} more than the {limit:.1f} of a GPU"
         )
     if rollouts.longest < 1:
         return False, (
             f"does not fit: an engine's cache holds {rollouts.kv_tokens:,} tokens, {work.max_len - rollouts.kv_tokens:,} "
             f"fewer than one sequence of data.max_len {work.max_len:,}"
         )
-    return True, (
-        f"fits: {worst.name} is the fullest, {worst.total / GIB:.1f} of {limit:.1f} GiB, {worst.free / GIB:.1f} left"
-    )
+    return True, f"fits: {worst.name} is the fullest, {total:.1f} of {limit:.1f} GiB, {free:.1f} left"

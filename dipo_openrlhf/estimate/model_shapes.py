@@ -1,16 +1,16 @@
 """Shapes of the models that the recipes train, and what follows from a shape: parameters, key-value cache.
 
-The hub is not asked: the five models of the paper are in a table, any other is read from its folder's config.json.
+Without the hub: the five models of the paper are in a table, any other is read from its folder's config.json. A test
+compares the parameters with those of transformers' own models, which would take seconds to build for each estimate.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
@@ -27,13 +27,11 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     vocab: int
-    tied: bool
-    """Whether input and output embedding are one matrix."""
+    tied: bool  # input and output embedding are one matrix
     qkv_bias: bool = False
     output_bias: bool = False
     mlp_bias: bool = False
-    qk_norm: bool = False
-    """Qwen3's norms of each head's query and key."""
+    qk_norm: bool = False  # Qwen3's norms of each head's query and key
 
     @property
     def query(self) -> int:
@@ -84,8 +82,8 @@ def shape_of(model: str) -> ModelShape:
         return read_shape(folder / "config.json")
     if model in KNOWN:
         return KNOWN[model]
-    near = difflib.get_close_matches(model, KNOWN, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(model, KNOWN)
+    hint = f"did you mean {near}? " if near else ""
     raise UserError(
         f"actor.model_name_or_path: {model!r}: its shape is not known here: {hint}give a folder with its config.json, "
         f"or one of {', '.join(KNOWN)}"
@@ -103,27 +101,26 @@ def read_shape(path: Path) -> ModelShape:
         raise UserError(
             f"{path}: model_type {family!r} is not among those whose parameters can be counted: {', '.join(FAMILIES)}"
         )
-    heads, hidden = _count(path, config, "num_attention_heads"), _count(path, config, "hidden_size")
+
+    def count(key: str, default: int | None = None) -> int:
+        value = config.get(key) if config.get(key) is not None else default
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UserError(f"{path}: {key}: {value!r} must be a whole number above 0")
+        return value
+
+    heads, hidden = count("num_attention_heads"), count("hidden_size")
     biased = bool(config.get("attention_bias", False))
     return ModelShape(
-        layers=_count(path, config, "num_hidden_layers"),
+        layers=count("num_hidden_layers"),
         hidden=hidden,
-        intermediate=_count(path, config, "intermediate_size"),
+        intermediate=count("intermediate_size"),
         heads=heads,
-        kv_heads=_count(path, config, "num_key_value_heads", default=heads),
-        head_dim=_count(path, config, "head_dim", default=hidden // heads),
-        vocab=_count(path, config, "vocab_size"),
+        kv_heads=count("num_key_value_heads", heads),
+        head_dim=count("head_dim", hidden // heads),
+        vocab=count("vocab_size"),
         tied=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=biased or family == "qwen2",
         output_bias=biased and family != "qwen2",
         mlp_bias=bool(config.get("mlp_bias", False)),
         qk_norm=family == "qwen3",
     )
-
-
-def _count(path: Path, config: dict[str, Any], key: str, default: int | None = None) -> int:
-    value = config.get(key)
-    value = default if value is None else value
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{path}: {key}: {value!r} must be a whole number above 0")
-    return value

@@ -1,43 +1,48 @@
-"""The named assumptions of an estimate; imports nothing, so that `dipo --help` stays quick."""
+"""The assumptions of an estimate, options of `dipo doctor RECIPE`. Imports little, so that `dipo --help` stays quick."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+
+def _assumed(text: str, least: float = 0.0, *names: str) -> Any:
+    return typer.Option(
+        *names, help=text, min=least, rich_help_panel="Assumptions of an estimate (with RECIPE)"
+    )
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a recipe does not say. None of these is measured: each is an option of `dipo doctor RECIPE`."""
+    """What a recipe does not state; none is measured. tflops and bandwidth_tbs are those of an H100 SXM's data sheet."""
 
-    gpu_memory_gib: float = 79.0
-    """Memory of one GPU that programs can use; an H100 or A100 of 80 GB."""
-    reserve_gib: float = 4.0
-    """CUDA context, NCCL buffers and fragmentation, beside all that is counted."""
-    asleep_gib: float = 2.0
-    """What a sleeping rollout engine keeps of the GPU: its context and CUDA graphs."""
-    engine_gib: float = 3.0
-    """Of an engine's budget: activations and CUDA graphs."""
-    tflops: float = 989.0
-    """Peak of one GPU in bf16 without sparsity; H100 SXM by its data sheet."""
-    utilization: float = 0.35
-    """Share of that peak which training and scoring reach."""
-    bandwidth_tbs: float = 3.35
-    """Memory bandwidth of one GPU, TB/s; H100 SXM by its data sheet."""
-    decode_utilisation: float = 0.5
-    """Share of the bandwidth that decoding reaches."""
-    tokens_per_second: float = 0.0
-    """Tokens a second of one engine; 0: computed from bandwidth, weights and cache."""
-    max_num_seqs: int = 128
-    """Sequences that an engine decodes at once; vLLM 0.29's default as OpenRLHF starts it (config/scheduler.py:44)."""
-    prompt_tokens: int = 0
-    """Mean prompt; 0: a quarter of the room that the recipe leaves for it."""
-    response_tokens: int = 0
-    """Mean response; 0: a quarter of rollout.max_new_tokens."""
-    tail: float = 1.3
-    """Sampling takes this much longer than at full engines: the last long answers leave them half empty."""
-    sync_gbs: float = 20.0
-    """GB/s at which new weights reach the engines."""
-    host_gbs: float = 20.0
-    """GB/s between a GPU and the host's memory, for sleep and wake."""
-    prompts: int = 0
-    """Prompts in the data; 0: the rows of data.prompt_dataset where it is a local .jsonl, else not known."""
+    gpu_memory_gib: Annotated[float, _assumed("GiB of one GPU that programs can use.", 1)] = 79.0
+    reserve_gib: Annotated[float, _assumed("GiB for CUDA, NCCL and fragmentation.")] = 4.0
+    asleep_gib: Annotated[float, _assumed("GiB that a sleeping engine keeps.")] = 2.0
+    engine_gib: Annotated[float, _assumed("GiB of an engine's activations and CUDA graphs.")] = 3.0
+    tflops: Annotated[float, _assumed("Peak TFLOP/s of one GPU, bf16 without sparsity.", 1)] = 989.0
+    utilization: Annotated[float, _assumed("Share of the peak that training reaches.", 0.001)] = 0.35
+    bandwidth_tbs: Annotated[float, _assumed("Memory bandwidth of one GPU, TB/s.", 0.001)] = 3.35
+    decode_utilization: Annotated[
+        float,
+        _assumed(
+            "Share of the bandwidth that decoding reaches.",
+            0.001,
+            "--decode-utilization",
+            "--decode-utilisation",
+        ),
+    ] = 0.5
+    tokens_per_second: Annotated[float, _assumed("New tokens a second of one engine; 0: computed.")] = 0.0
+    max_num_seqs: Annotated[int, _assumed("Sequences that an engine decodes at once.", 1)] = 128
+    """vLLM 0.29's default: vllm/config/scheduler.py, SchedulerConfig."""
+    prompt_tokens: Annotated[int, _assumed("Mean prompt, tokens; 0: a quarter of the room for it.")] = 0
+    response_tokens: Annotated[
+        int, _assumed("Mean response, tokens; 0: a quarter of rollout.max_new_tokens.")
+    ] = 0
+    tail: Annotated[float, _assumed("How much longer sampling takes than with full engines.", 1)] = 1.3
+    """The last long answers leave the engines half empty."""
+    sync_gbs: Annotated[float, _assumed("GB/s at which weights reach the engines.", 0.001)] = 20.0
+    host_gbs: Annotated[float, _assumed("GB/s between a GPU and its host, for sleep and wake.", 0.001)] = 20.0
+    prompts: Annotated[int, _assumed("Prompts in the data; 0: counted in a local .jsonl.")] = 0

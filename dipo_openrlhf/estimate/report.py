@@ -7,20 +7,13 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from dipo_openrlhf.estimate import memory as estimate_memory
-from dipo_openrlhf.estimate import step_time as estimate_time
-from dipo_openrlhf.estimate.workload import GIB, Assumptions, Line, Workload, workload_of
-from dipo_openrlhf.recipe.files import (
-    BUILT_IN,
-    JOINT,
-    VARIANTS,
-    merged_settings,
-    recipe_names,
-    summary,
-    variant_names,
-)
+from dipo_openrlhf.estimate import memory
+from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.estimate.step_time import step_time
+from dipo_openrlhf.estimate.workload import GIB, Line, Workload, workload_of
+from dipo_openrlhf.recipe import files
 from dipo_openrlhf.recipe.placement import placement
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 
 _WIDTH = 36
 
@@ -28,16 +21,18 @@ _WIDTH = 36
 def estimate_lines(recipe: Recipe, assume: Assumptions) -> tuple[bool, list[str]]:
     """(whether it fits, the estimate as text). Raises UserError for what cannot be estimated."""
     work = workload_of(recipe, assume)
-    phases = estimate_memory.phases(work, assume)
-    rollouts = estimate_memory.engine(work, assume)
-    fits, verdict = estimate_memory.verdict(phases, rollouts, work)
+    phases = memory.phases(work, assume)
+    rollouts = memory.engine(work, assume)
+    fits, verdict = memory.verdict(phases, rollouts, work)
     lines = [*_head(recipe, work), "", "Memory of one GPU, GiB"]
     for phase in phases:
-        lines.append(f"  {phase.name}")
-        lines += [_row(line, GIB, 1) for line in phase.lines]
-        lines.append(_row(Line("sum", phase.total, f"of {assume.gpu_memory_gib:g}"), GIB, 1))
-    lines += ["", "One rollout engine, GiB of each of its GPUs"]
-    lines += [_row(line, GIB, 1) for line in rollouts.lines]
+        total = Line("sum", phase.total, f"of {assume.gpu_memory_gib:g}")
+        lines += [f"  {phase.name}", *(_row(line, GIB, 1) for line in (*phase.lines, total))]
+    lines += [
+        "",
+        "One rollout engine, GiB of each of its GPUs",
+        *(_row(line, GIB, 1) for line in rollouts.lines),
+    ]
     per_token = work.shape.kv_bytes / work.engine_tp
     mean = work.prompt_tokens + work.response_tokens
     lines += [
@@ -46,8 +41,8 @@ def estimate_lines(recipe: Recipe, assume: Assumptions) -> tuple[bool, list[str]
         _row(Line("mean sequences at once", rollouts.mean, f"of {mean:,} tokens"), 1, 0),
         "",
         "Beside the GPUs, GiB",
-        _row(estimate_memory.host_bytes(work), GIB, 0),
-        _row(estimate_memory.disk_bytes(work), GIB, 0),
+        _row(memory.host_bytes(work), GIB, 0),
+        _row(memory.disk_bytes(work), GIB, 0),
         "",
         *_time(work, assume, max(1, rollouts.mean)),
         "",
@@ -59,11 +54,9 @@ def estimate_lines(recipe: Recipe, assume: Assumptions) -> tuple[bool, list[str]
 
 
 def _head(recipe: Recipe, work: Workload) -> list[str]:
-    cluster = (
-        f"{recipe.run.nodes} x {recipe.run.gpus_per_node} GPUs" if recipe.run.nodes else "no cluster named"
-    )
+    run, shape = recipe.run, work.shape
+    cluster = f"{run.nodes} x {run.gpus_per_node} GPUs" if run.nodes else "no cluster named"
     turns = ", engines on the actor's GPUs in turn" if work.shared else ""
-    shape = work.shape
     return [
         f"{recipe.name}: {recipe.get('actor.model_name_or_path')}, {recipe.dipo.method}",
         f"{cluster}: {placement(recipe)}{turns}; {work.engines} engines of {work.engine_tp}",
@@ -73,12 +66,9 @@ def _head(recipe: Recipe, work: Workload) -> list[str]:
 
 
 def _time(work: Workload, assume: Assumptions, fitting: int) -> list[str]:
-    time = estimate_time.step_time(work, assume, fitting)
-    lines = ["One step"]
-    lines += [_row(line, 1, 0) for line in time.rollout]
-    lines.append("One step, seconds")
-    lines += [_row(line, 1, 0) for line in time.parts]
-    lines.append(_row(Line("step", time.total, time.how), 1, 0))
+    time = step_time(work, assume, fitting)
+    lines = ["One step", *(_row(line, 1, 0) for line in time.rollout), "One step, seconds"]
+    lines += [_row(line, 1, 0) for line in (*time.parts, Line("step", time.total, time.how))]
     if time.steps:
         hours = time.steps * time.total / 3600
         how = f"{time.steps} steps: {work.prompts:,} prompts / {work.prompts_a_step}, rounded up, x {work.episodes}"
@@ -93,26 +83,16 @@ def _row(line: Line, unit: float, digits: int) -> str:
 
 
 def _assumed(assume: Assumptions, work: Workload) -> str:
-    used = dataclasses.replace(
-        assume,
-        prompt_tokens=work.prompt_tokens,
-        response_tokens=work.response_tokens,
-        prompts=work.prompts,
-    )
-    shown = [
-        f"--{field.name.replace('_', '-')} {getattr(used, field.name):g}"
-        for field in dataclasses.fields(used)
-        if getattr(used, field.name)
-    ]
-    return " ".join(shown)
+    used = dataclasses.asdict(assume)
+    used.update({name: getattr(work, name) for name in ("prompt_tokens", "response_tokens", "prompts")})
+    return " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in used.items() if value)
 
 
 def print_recipes(console: Console) -> None:
     """The recipes of this package and the variants that can be laid over them."""
     rows = []
-    for name in recipe_names():
-        settings = merged_settings(name)[1]
-        value = {key: setting.value for key, setting in settings.items()}
+    for name in files.recipe_names():
+        value = {key: setting.value for key, setting in files.merged_settings(name)[1].items()}
         nodes = value.get("run.nodes", 0)
         rows.append(
             (
@@ -120,27 +100,25 @@ def print_recipes(console: Console) -> None:
                 value.get("actor.model_name_or_path", "given by dipo quickstart"),
                 value.get("reward.remote_url", "math"),
                 f"{nodes} x {value.get('run.gpus_per_node', 8)}" if nodes else "CPU",
-                summary(BUILT_IN / f"{name}.yaml"),
+                files.summary(files.BUILT_IN / f"{name}.yaml"),
             )
         )
     _print_table(console, ("recipe", "model", "reward", "GPUs", "what it is"), rows)
-    variants = [(f"{JOINT}{name}", summary(VARIANTS / f"{name}.yaml")) for name in variant_names()]
+    variants = [
+        (f"{files.JOINT}{name}", files.summary(files.VARIANTS / f"{name}.yaml"))
+        for name in files.variant_names()
+    ]
     console.print()
     _print_table(console, ("variant", "what it changes"), variants)
-    example = f"dipo train math_qwen3_4b{JOINT}dapo{JOINT}4x8 --dry-run"
-    console.print(
-        f"\nA variant goes behind a recipe, several in a row: {example}", highlight=False, soft_wrap=True
+    example = (
+        "\nA variant goes behind a recipe, several in a row: dipo train math_qwen3_4b+dapo+4x8 --dry-run"
     )
+    console.print(example, highlight=False, soft_wrap=True)
 
 
 def _print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        console.print(
-            line.rstrip(),
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-            style="bold" if row is head else None,
-        )
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        style = "bold" if row is head else None
+        console.print(line, markup=False, highlight=False, soft_wrap=True, style=style)

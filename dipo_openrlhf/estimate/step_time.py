@@ -11,20 +11,19 @@ import math
 from dataclasses import dataclass
 
 from dipo_openrlhf.estimate.memory import OPTIMIZER_BYTES
-from dipo_openrlhf.estimate.workload import Assumptions, Line, Workload
+from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.estimate.workload import Line, Workload
 
 
 @dataclass(frozen=True)
 class StepTime:
     """Seconds of one step, part by part."""
 
-    rollout: tuple[Line, ...]
-    """Counts and rates that the parts are computed from."""
+    rollout: tuple[Line, ...]  # counts and rates that the parts are computed from
     parts: tuple[Line, ...]
     total: float
     how: str
-    steps: int
-    """Steps of the whole run, 0 where the number of prompts is not known."""
+    steps: int  # of the whole run, 0 where the number of prompts is not known
 
 
 def sequences_at_once(work: Workload, assume: Assumptions, fitting: int) -> int:
@@ -44,10 +43,10 @@ def decode_rate(work: Workload, assume: Assumptions, together: int) -> Line:
     weights = 2 * work.shape.parameters / work.engine_tp
     context = work.prompt_tokens + work.response_tokens / 2
     cache = together * context * work.shape.kv_bytes / work.engine_tp
-    bandwidth = assume.bandwidth_tbs * 1e12 * assume.decode_utilisation
+    bandwidth = assume.bandwidth_tbs * 1e12 * assume.decode_utilization
     rate = together * bandwidth / (weights + cache)
     how = (
-        f"{together} sequences x {assume.bandwidth_tbs:g} TB/s x {assume.decode_utilisation:g} / ({weights / 1e9:.1f} GB "
+        f"{together} sequences x {assume.bandwidth_tbs:g} TB/s x {assume.decode_utilization:g} / ({weights / 1e9:.1f} GB "
         f"weights + {cache / 1e9:.1f} GB cache)"
     )
     return Line("tokens a second, one engine", rate, how)
@@ -61,26 +60,16 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
     new = sampled * work.response_tokens
     tokens = trained * (work.prompt_tokens + work.response_tokens)
     refill = f" x (1 + {work.refill:g}), at most" if work.refill else ""
+    epochs = f"{trained:,} / {work.train_batch} x {work.epochs} epochs"
     rollout = (
         Line("responses", sampled, f"{work.prompts_a_step} prompts x {work.group}{refill}"),
         Line("new tokens", new, f"{sampled:,} x {work.response_tokens:,} on average"),
         rate,
-        Line(
-            "tokens trained on",
-            tokens,
-            f"{trained:,} x ({work.prompt_tokens:,} + {work.response_tokens:,})",
-        ),
-        Line(
-            "optimizer updates",
-            trained * work.epochs / work.train_batch,
-            f"{trained:,} / {work.train_batch} x {work.epochs} epochs",
-        ),
-    )
-    sampling = Line(
-        "sampling",
-        new / (work.engines * rate.value) * assume.tail,
-        f"{new:.2e} / ({work.engines} engines x {rate.value:,.0f}) x {assume.tail:g} (--tail)",
-    )
+        Line("tokens trained on", tokens, f"{trained:,} x ({work.prompt_tokens:,} + {work.response_tokens:,})"),
+        Line("optimizer updates", trained * work.epochs / work.train_batch, epochs),
+    )  # fmt: skip
+    how = f"{new:.2e} / ({work.engines} engines x {rate.value:,.0f}) x {assume.tail:g} (--tail)"
+    sampling = Line("sampling", new / (work.engines * rate.value) * assume.tail, how)
     parts = (
         sampling,
         _compute(work, assume, "scoring", 2, tokens),
@@ -99,13 +88,11 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
 def _compute(work: Workload, assume: Assumptions, what: str, flops: int, tokens: float) -> Line:
     params = work.shape.parameters
     speed = work.actor_gpus * assume.tflops * 1e12 * assume.utilization
-    again = ", forward again for checkpointing" if flops == 8 else ""
-    return Line(
-        what,
-        flops * params * tokens / speed,
+    how = (
         f"{flops} x {params / 1e9:.2f}e9 x {tokens:.2e} / ({work.actor_gpus} GPUs x {assume.tflops:g} TFLOP/s x "
-        f"{assume.utilization:g}){again}",
+        f"{assume.utilization:g}){', forward again for checkpointing' if flops == 8 else ''}"
     )
+    return Line(what, flops * params * tokens / speed, how)
 
 
 def _moves(work: Workload, assume: Assumptions) -> list[Line]:
@@ -118,11 +105,6 @@ def _moves(work: Workload, assume: Assumptions) -> list[Line]:
     if work.engine_sleep:
         moved += 2 * weights / work.engine_tp
     if moved:
-        lines.append(
-            Line(
-                "sleep and wake",
-                moved / assume.host_gbs / 1e9,
-                f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:g} GB/s",
-            )
-        )
+        how = f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:g} GB/s"
+        lines.append(Line("sleep and wake", moved / assume.host_gbs / 1e9, how))
     return lines

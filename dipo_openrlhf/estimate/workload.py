@@ -11,12 +11,10 @@ from pathlib import Path
 from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
 from dipo_openrlhf.estimate.options import Assumptions
-from dipo_openrlhf.recipe.placement import shares_gpus
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.placement import actor_gpus, shares_gpus
+from dipo_openrlhf.recipe.recipe import Recipe
 
 GIB = 2**30
-
-__all__ = ["GIB", "Assumptions", "Line", "Workload", "workload_of"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class Workload:
     shape: ModelShape
     actor_gpus: int
     actor_gpus_per_node: int
-    nodes: int
     engines: int
     engine_tp: int
     trainer_tp: int
@@ -49,21 +46,16 @@ class Workload:
     utilization: float
     reference: bool
     asynchronous: bool
-    train_tokens: int
-    """Tokens of one micro-batch on one GPU, in the update."""
-    score_tokens: int
-    """The same when old log-probabilities are computed."""
+    train_tokens: int  # of one micro-batch on one GPU, in the update
+    score_tokens: int  # the same when old log-probabilities are computed
     max_len: int
-    max_new_tokens: int
     prompts_a_step: int
     group: int
-    refill: float
-    """Further prompts a step, at most, in units of prompts_a_step."""
+    refill: float  # further prompts a step, at most, in units of prompts_a_step
     train_batch: int
     epochs: int
     episodes: int
-    prompts: int
-    """Rows of the data, 0 where not known."""
+    prompts: int  # rows of the data, 0 where not known
     prompt_tokens: int
     response_tokens: int
     checkpoints: int
@@ -91,18 +83,15 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
     new_tokens = get("rollout.max_new_tokens") or max_len
     dynamic = get("train.dynamic_batch_enable")
     train_tokens = get("train.max_tokens_per_gpu") if dynamic else get("train.micro_batch_size") * max_len
-    score_tokens = (
-        (get("rollout.max_tokens_per_gpu") or train_tokens)
-        if dynamic
-        else get("rollout.micro_batch_size") * max_len
-    )
+    score_tokens = get("rollout.max_tokens_per_gpu") or train_tokens
+    if not dynamic:
+        score_tokens = get("rollout.micro_batch_size") * max_len
     divisor = 1 if dynamic else get("ds.ring_attn_size")  # dynamic batches count tokens on one GPU
     refills = recipe.dipo.keep_and_refill or recipe.dipo.method == "dapo"
     return Workload(
         shape=shape_of(get("actor.model_name_or_path")),
-        actor_gpus=get("actor.num_nodes") * get("actor.num_gpus_per_node"),
+        actor_gpus=actor_gpus(recipe),
         actor_gpus_per_node=get("actor.num_gpus_per_node"),
-        nodes=max(recipe.run.nodes, get("actor.num_nodes")),
         engines=get("vllm.num_engines"),
         engine_tp=get("vllm.tensor_parallel_size"),
         trainer_tp=get("ds.tensor_parallel_size"),
@@ -119,7 +108,6 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
         train_tokens=max(train_tokens, max_len) // divisor,
         score_tokens=max(score_tokens, max_len) // divisor,
         max_len=max_len,
-        max_new_tokens=new_tokens,
         prompts_a_step=get("rollout.batch_size"),
         group=get("rollout.n_samples_per_prompt"),
         refill=recipe.dipo.refill_cap if refills else 0.0,

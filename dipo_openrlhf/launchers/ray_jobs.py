@@ -9,38 +9,40 @@ import os
 import shlex
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import mask_urls, url_secrets
-from dipo_eval.secrets.values import Secrets
+from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import Request, job_variables
-from dipo_openrlhf.launchers.upload import stage as upload
+from dipo_openrlhf.launchers.upload.choice import Upload, choose
+from dipo_openrlhf.launchers.upload.stage import check_upload, own_code, staged
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
 START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and started the job
 STOP_WAIT = 90  # seconds that Ray lets a stopped job clean up before it kills it; its own default is 3
 LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
-_POLL = 1.0
+POLL = 1.0  # seconds
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True)
 class JobPlan:
     """Exactly what is sent."""
 
+    request: Request
     address: str  # may hold a password, from the environment: shown by address_shown alone
     submission_id: str
     entrypoint: str
     runtime_env: dict[str, Any]  # without the folders, which are made from `uploads` when it is sent
     metadata: dict[str, str]
-    uploads: list[upload.Upload]
+    uploads: list[Upload]
     not_sent: list[str]  # names of keys set here, which stay here
-    secrets: Secrets = field(repr=False)
 
     @property
     def address_shown(self) -> str:
@@ -68,49 +70,33 @@ def server_address(given: str | None) -> str:
     return address
 
 
-def plan_job(
-    request: Request,
-    address: str,
-    *,
-    exclude: Sequence[str] = (),
-    include: Sequence[str] = (),
-    env: Sequence[str] = (),
-    secrets_file: str | None = None,
-) -> JobPlan:
+def plan_job(request: Request, address: str, options: Options) -> JobPlan:
     """Checked, with nothing sent yet. Raises UserError."""
     named = [(f"RECIPE {path.name}", os.path.relpath(path)) for path in request.recipe_files]
-    named += [(key, value) for key, value in request.paths if _is_here(value)]
-    folder = upload.chosen_files(Path.cwd(), named, exclude, include)
-    uploads = [upload.check_upload(part, request.secrets) for part in (folder, *upload.own_code())]
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **job_variables(env, secrets_file)}
+    for key, path in request.paths:  # what starts with / or ~ is looked for on the cluster
+        if not Path(path).expanduser().is_absolute() and os.path.lexists(path):
+            named.append((key, path))
+    folder = choose(Path.cwd(), named, options.exclude, options.include)
+    uploads = [check_upload(part, request.secrets) for part in (folder, *own_code())]
+    variables = job_variables(options.env, options.secrets_file)
+    runtime_env = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **variables}}
     metadata = {
         "dipo_recipe": request.name,
         "dipo_recipe_hash": request.recipe.hash,
         "dipo_run_dir": str(request.recipe.run_dir),
     }
-    runtime_env = {
-        "env_vars": variables,
-    }
     refuse_secrets("the runtime environment", repr((runtime_env, metadata)), request.secrets)
+    word = "".join(letter if letter.isalnum() else "-" for letter in request.name)[:40]
     return JobPlan(
+        request=request,
         address=address,
-        submission_id=f"dipo-{_word(request.name)}-{uuid.uuid4().hex[:8]}",
+        submission_id=f"dipo-{word}-{uuid.uuid4().hex[:8]}",
         entrypoint=shlex.join(request.command),
         runtime_env=runtime_env,
         metadata=metadata,
         uploads=uploads,
-        not_sent=[] if secrets_file else sorted(request.secrets),
-        secrets=request.secrets,
+        not_sent=[] if options.secrets_file else sorted(request.secrets),
     )
-
-
-def _is_here(path: str) -> bool:
-    """A relative path of something that lies here; what starts with / or ~ is looked for on the cluster."""
-    return not Path(path).expanduser().is_absolute() and os.path.lexists(path)
-
-
-def _word(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in name)[:40]
 
 
 def client_of(address: str) -> Any:
@@ -134,7 +120,7 @@ def client_of(address: str) -> Any:
 
 def submit(client: Any, plan: JobPlan) -> str:
     """Upload and start; the job's id. Raises UserError with the server's answer."""
-    with upload.staged(plan.uploads, plan.secrets) as (folder, *code):
+    with staged(plan.uploads, plan.request.secrets) as (folder, *code):
         modules = [str(one) for one in code]
         try:
             return str(
@@ -161,30 +147,48 @@ def info(client: Any, job: str) -> Any:
         raise UserError(f"no job {job!r} on this cluster{hint} ({one_line(error)[:120]})") from None
 
 
+def _wait(client: Any, job: str, until: Callable[[str], bool], timeout: float, problem: str) -> Any:
+    """Poll until the job's status satisfies `until`; its JobDetails. Raises UserError after `timeout` s."""
+    deadline = time.monotonic() + timeout
+    while not until((details := info(client, job)).status.value):
+        if time.monotonic() > deadline:
+            raise UserError(f"job {job} {problem} (Ray: {details.message})")
+        time.sleep(POLL)
+    return details
+
+
 def wait_until_started(client: Any, job: str) -> Any:
     """Wait until the job is past PENDING. Raises UserError after START_TIMEOUT; the job stays queued."""
-    deadline = time.monotonic() + START_TIMEOUT
-    while (details := info(client, job)).status.value == "PENDING":
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"job {job} is still PENDING after {START_TIMEOUT:.0f} s ({details.message}): it stays in the queue; "
-                f"see dipo submit --status {job}, or end it with dipo submit --stop {job}"
-            )
-        time.sleep(_POLL)
-    return details
+    problem = (
+        f"is still PENDING after {START_TIMEOUT:.0f} s: it stays in the queue; see dipo submit --status {job}, or end it "
+        f"with dipo submit --stop {job}"
+    )
+    return _wait(client, job, lambda status: status != "PENDING", START_TIMEOUT, problem)
 
 
 def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
     """Pass on the job's log as it grows until the job has ended; its JobDetails.
 
-    A lost connection is taken up again where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
+    After a lost connection it continues where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
     """
     wait_until_started(client, job)
-    log = _Log(write)
+    written = 0  # characters
+
+    async def pass_on() -> None:
+        """Write what is new until the server closes the log, which Ray sends from its beginning at every connection."""
+        nonlocal written
+        seen = 0
+        async for text in client.tail_job_logs(job):
+            new = text[max(0, written - seen) :]
+            seen += len(text)
+            if new:
+                write(new)
+                written = seen
+
     lost_since: float | None = None
     while True:
         try:
-            asyncio.run(log.pass_on(client, job))
+            asyncio.run(pass_on())
             details = client.get_job_info(job)
             lost_since = None
         except Exception as error:
@@ -197,37 +201,14 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
         else:
             if details.status.is_terminal():
                 return details
-        time.sleep(_POLL)
-
-
-class _Log:
-    """A job's log, which Ray sends from its beginning at every connection."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.write = write
-        self.written = 0  # characters
-
-    async def pass_on(self, client: Any, job: str) -> None:
-        """Write what is new until the server closes the log. Raises what Ray raises."""
-        seen = 0
-        async for text in client.tail_job_logs(job):
-            new = text[max(0, self.written - seen) :]
-            seen += len(text)
-            if new:
-                self.write(new)
-                self.written = seen
+        time.sleep(POLL)
 
 
 def stop(client: Any, job: str) -> Any:
-    """Stop a job and wait until Ray says that it has ended. Raises UserError when it does not."""
+    """Stop a job and wait until Ray reports its end; its JobDetails. Raises UserError when it does not."""
     if (details := info(client, job)).status.is_terminal():
         return details
     client.stop_job(job)
-    deadline = time.monotonic() + STOP_WAIT + 60
-    while not (details := info(client, job)).status.is_terminal():
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"job {job} has not ended {STOP_WAIT + 60} s after it was told to stop: see its log"
-            )
-        time.sleep(_POLL)
-    return details
+    timeout = STOP_WAIT + 60
+    problem = f"has not ended {timeout} s after it was stopped: see its log"
+    return _wait(client, job, lambda status: status in _ENDED, timeout, problem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Sequence
@@ -15,23 +14,19 @@ from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, secrets_in
-from dipo_openrlhf.launchers.needs import GPUS_OF_A_NODE, Needs, needs_of
 from dipo_openrlhf.launchers.upload.paths import paths_of
 from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
+from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe, recipe_settings
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
-
-TARGETS = ("ray", "slurm", "kuberay", "local")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: a valid recipe, where it goes, and the command that runs it there."""
+    """A valid recipe, and the command that runs it."""
 
-    target: str
     recipe: Recipe
-    needs: Needs
     arguments: list[str]  # of `dipo train`: the recipe and its overrides
     resume: bool
     settings: dict[str, Setting]  # all of the recipe as written, overrides included
@@ -51,26 +46,15 @@ class Request:
         return ["python", "-m", "dipo_openrlhf.cli", "train", recipe, *resume, *overrides]
 
 
-def make_request(
-    recipe: str, target: str, tokens: list[str], *, resume: bool = False, gpus_per_node: int = GPUS_OF_A_NODE
-) -> Request:
-    """Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
-    if target not in TARGETS:
-        near = difflib.get_close_matches(target, TARGETS, n=1)
-        raise UserError(
-            f"--to {target!r}: {f'did you mean {near[0]}? ' if near else ''}one of {', '.join(TARGETS)}"
-        )
+def make_request(recipe: str, tokens: list[str], *, on_cluster: bool = True, resume: bool = False) -> Request:
+    """`tokens`: overrides. Raises UserError for a mistake in the recipe, or one that would only show on the cluster."""
     overrides = parse_overrides(tokens)
-    extra: list[str] = []
-    if target != "local":
-        extra = _cluster_overrides(recipe, overrides)
+    extra = _cluster_overrides(recipe, overrides) if on_cluster else []
     everything = {**overrides, **parse_overrides(extra)}
     settings = recipe_settings(recipe, everything)
     loaded = load_recipe(recipe, everything)
     request = Request(
-        target=target,
         recipe=loaded,
-        needs=needs_of(loaded, gpus_per_node),
         arguments=[_recipe_argument(recipe), *tokens, *extra],
         resume=resume,
         settings=settings,
@@ -81,7 +65,7 @@ def make_request(
     refuse_secrets("the command", shlex.join(request.command), request.secrets)
     for path in request.recipe_files:
         refuse_secrets(str(path), path.read_bytes(), request.secrets)
-    if target != "local":
+    if on_cluster:
         _check_run_dir(loaded)
     _check_inputs(loaded, settings)
     return request
@@ -89,22 +73,20 @@ def make_request(
 
 def _cluster_overrides(recipe: str, overrides: dict[str, Setting]) -> list[str]:
     """The job joins the cluster; `auto` must not be decided by the device of the machine that submits."""
-    settings = recipe_settings(recipe, overrides)
-    device = settings.get("run.device")
-    extra = ["--run.ray", "cluster"]
-    return extra if device is not None and device.value != "auto" else [*extra, "--run.device", "gpu"]
+    device = recipe_settings(recipe, overrides).get("run.device")
+    is_auto = device is None or device.value == "auto"
+    return ["--run.ray", "cluster", *(["--run.device", "gpu"] if is_auto else [])]
 
 
 def _recipe_argument(recipe: str) -> str:
     """Built-in recipes and variants by name, a file relative to the current folder, which is the job's folder as well."""
-    return JOINT.join(_recipe_part(path) for path in find_recipe(recipe))
-
-
-def _recipe_part(path: Path) -> str:
-    if path.resolve().is_relative_to(BUILT_IN):
-        return path.name.removesuffix(".yaml")
-    inside = path.resolve().is_relative_to(Path.cwd().resolve())
-    return str(path.resolve().relative_to(Path.cwd().resolve())) if inside else str(path.resolve())
+    parts, here = [], Path.cwd().resolve()
+    for path in (path.resolve() for path in find_recipe(recipe)):
+        if path.is_relative_to(BUILT_IN):
+            parts.append(path.name.removesuffix(".yaml"))
+        else:
+            parts.append(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return JOINT.join(parts)
 
 
 def _check_run_dir(recipe: Recipe) -> None:
@@ -117,17 +99,17 @@ def _check_run_dir(recipe: Recipe) -> None:
 
 
 def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
-    """What lies on this machine is checked here; absolute paths may exist on the cluster alone."""
-    model, data = (_text(settings, key) for key in ("actor.model_name_or_path", "data.prompt_dataset"))
-    if model and (not Path(model).is_absolute() or Path(model).exists()):
+    """What is on this machine is checked here; absolute paths may exist on the cluster alone."""
+
+    def written(key: str) -> str:
+        value = settings[key].value if key in settings else None
+        here = isinstance(value, str) and (not Path(value).is_absolute() or Path(value).exists())
+        return str(value) if here else ""
+
+    if model := written("actor.model_name_or_path"):
         check_model(model)
-    if data and "," not in data and (not Path(data).is_absolute() or Path(data).exists()):
+    if (data := written("data.prompt_dataset")) and "," not in data:
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
-
-
-def _text(settings: dict[str, Setting], key: str) -> str:
-    value = settings[key].value if key in settings else ""
-    return value if isinstance(value, str) else ""
 
 
 def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str]:
@@ -149,9 +131,7 @@ def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str
         variables[name] = os.environ[name]
     if secrets_file:
         if not Path(secrets_file).is_absolute():
-            raise UserError(
-                f"--secrets-file {secrets_file!r}: give an absolute path that every node of the cluster sees"
-            )
+            raise UserError(f"--secrets-file {secrets_file!r}: give an absolute path that every node sees")
         if Path(secrets_file).exists():  # else it is on the cluster alone, and each process there checks it
             read_secrets_file(Path(secrets_file))
         variables[SECRETS_FILE] = secrets_file

@@ -1,4 +1,4 @@
-"""`dipo train`, with --resume where the run's folder holds a whole checkpoint: what a scheduler starts again and again.
+"""`dipo train`, with --resume where the run's folder holds a complete checkpoint: what a scheduler starts repeatedly.
 
 python -m dipo_openrlhf.launchers.run_or_resume RECIPE [--section.key value ...]
 """
@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_eval.errors import UserError
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.record import checkpoints
 
@@ -19,14 +20,12 @@ def train_arguments(arguments: list[str]) -> list[str]:
     given = [word for word in arguments if word != "--resume"]
     recipe = load_recipe(given[0], parse_overrides(given[1:]))
     folder = Path(recipe.get("ckpt.path"))
-    whole = folder.exists() and checkpoints.resumable_steps(folder)
-    return ["train", given[0], *(["--resume"] if whole else []), *given[1:]]
+    complete = folder.exists() and checkpoints.resumable_steps(folder)
+    return ["train", given[0], *(["--resume"] if complete else []), *given[1:]]
 
 
 def main() -> None:
     """Become `dipo train`: the scheduler's signals reach it directly."""
-    from dipo_eval.errors import UserError
-
     try:
         arguments = train_arguments(sys.argv[1:])
     except UserError as error:

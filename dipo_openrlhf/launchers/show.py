@@ -1,24 +1,25 @@
-"""A plan in words: what `dipo submit --dry-run` prints. Names of variables, never their values."""
+"""What `dipo submit` prints about a Ray job and its upload. Names of variables, never their values."""
 
 from __future__ import annotations
 
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.ray_jobs import JobPlan
-from dipo_openrlhf.launchers.request import Request
+from dipo_openrlhf.launchers.upload.choice import Upload
 from dipo_openrlhf.launchers.upload.names import is_module
+from dipo_openrlhf.recipe.placement import placement
 
-_MOST_MODULES = 10
+_MAX_MODULES = 10
 
 
-def job_text(plan: JobPlan, request: Request) -> str:
-    """The whole of a Ray job."""
-    needs = request.needs
+def job_text(plan: JobPlan) -> str:
+    """A complete Ray job, for --dry-run."""
+    recipe = plan.request.recipe
     lines = [
         f"to            {plan.address_shown} (nothing is sent: --dry-run)",
         f"job           {plan.submission_id}",
         f"entrypoint    {plan.entrypoint}",
-        f"takes         {needs.gpus} {'pretended ' if needs.cpu else ''}GPUs of the cluster",
+        f"takes         {placement(recipe).total} {'simulated ' if recipe.on_cpu else ''}GPUs of the cluster",
         f"metadata      {', '.join(f'{key}={value}' for key, value in sorted(plan.metadata.items()))}",
         f"variables     {', '.join(sorted(plan.runtime_env['env_vars']))} (names; values are not shown)",
         f"keys          {_keys(plan)}",
@@ -32,11 +33,8 @@ def job_text(plan: JobPlan, request: Request) -> str:
                 f"{'left out':<13} {len(upload.left_out)}; --include PATTERN adds what holds no keys"
             )
             lines += [f"    {name}: {why}" for name, why in upload.left_out.items()]
-    total = sum(upload.size for upload in plan.uploads)
-    lines.append(
-        f"in all        {sum(len(u.files) for u in plan.uploads)} files, {size_text(total)} before compression"
-    )
-    return mask_text("\n".join(lines), plan.secrets)  # what stays may have a key in its name
+    lines.append(f"in all        {total_text(plan.uploads)} before compression")
+    return mask_text("\n".join(lines), plan.request.secrets)  # what stays may have a key in its name
 
 
 def left_out_text(left_out: dict[str, str], secrets: Secrets, first: int = 3) -> list[str]:
@@ -44,12 +42,10 @@ def left_out_text(left_out: dict[str, str], secrets: Secrets, first: int = 3) ->
     with how many and the first names.
     """
     modules = [name for name in left_out if is_module(name)]
-    lines = [
-        f"left out, code: {name} ({left_out[name]}): what imports it fails"
-        for name in modules[:_MOST_MODULES]
-    ]
-    if len(modules) > _MOST_MODULES:
-        lines.append(f"left out, code: {len(modules) - _MOST_MODULES} more files; --dry-run lists them")
+    shown = modules[:_MAX_MODULES]
+    lines = [f"left out, code: {name} ({left_out[name]}): what imports it fails" for name in shown]
+    if len(modules) > _MAX_MODULES:
+        lines.append(f"left out, code: {len(modules) - _MAX_MODULES} more files; --dry-run lists them")
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
         if not is_module(name):
@@ -65,6 +61,11 @@ def _keys(plan: JobPlan) -> str:
         return "read on the cluster from the file of --secrets-file; no value is sent"
     kept = f"; set here and not sent: {', '.join(plan.not_sent)}" if plan.not_sent else ""
     return f"from the cluster's own environment{kept}"
+
+
+def total_text(uploads: list[Upload]) -> str:
+    """Number and size of all files."""
+    return f"{sum(len(one.files) for one in uploads)} files, {size_text(sum(one.size for one in uploads))}"
 
 
 def size_text(size: int) -> str:

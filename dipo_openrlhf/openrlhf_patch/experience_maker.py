@@ -33,8 +33,9 @@ from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
 from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
 from dipo_openrlhf.openrlhf_patch.rollouts.log_probs import doubtful_share, rollout_log_probs
 from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means
+from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 from dipo_openrlhf.record.run_log import Rollouts
-from dipo_openrlhf.rewards.verifier_health import DEFAULT_MAX_UNDECIDED_RATE, verifier_rates
+from dipo_openrlhf.rewards.verifier_health import verifier_rates
 
 
 class DiPOExperienceMaker(RemoteExperienceMaker):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dipo_openrlhf.rewards.verifier_health import DEFAULT_MAX_UNDECIDED_RATE
+from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record.checkpoints import whole_checkpoints
 from dipo_openrlhf.record.run_log import read_metrics

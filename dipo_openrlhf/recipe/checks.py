@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Baseline
-from dipo_openrlhf.recipe.asynchronous import async_problem
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions
-from dipo_openrlhf.recipe.placement import check_cluster
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
+from dipo_openrlhf.recipe.placement import actor_gpus, check_cluster
+from dipo_openrlhf.recipe.recipe import Recipe
+
+_CORRECTION = "algo.advantage.is_correction_level"
+_OVER_SAMPLING = "rollout.vllm_generate_batch_size"
 
 
-def check_combinations(recipe: Recipe, cpu: bool) -> None:
+def check_combinations(recipe: Recipe) -> None:
     """Raise UserError on the first impossible combination."""
     _check_required(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
-    if problem := async_problem(recipe):
+    if problem := _async_problem(recipe):
         raise _refuse(recipe, *problem)
-    if cpu:
+    if recipe.on_cpu:
         _check_cpu(recipe)
     else:
         check_cluster(recipe)
 
 
-def _refuse(recipe: Recipe, key: str, reason: str, value: Any = None) -> UserError:
-    shown = recipe.get(key) if value is None else value
+def _refuse(recipe: Recipe, key: str, reason: str) -> UserError:
     place = recipe.where.get(key, "default of OpenRLHF")
-    return UserError(f"{place}: {key}: {shown!r}: {reason}")
+    return UserError(f"{place}: {key}: {recipe.get(key)!r}: {reason}")
 
 
 def _check_required(recipe: Recipe) -> None:
@@ -144,7 +143,8 @@ def _check_window(recipe: Recipe) -> None:
             f"train.batch_size must be above {samples}, a multiple of {group}: rollout.batch_size groups with variance "
             f"and room for the groups that DiPO acts on, such as {samples + group * max(1, samples // group // 4)}",
         )
-    # The last counts its steps from rollout.batch_size (replay_buffer.py:110) and would take none.
+    # The last counts its steps from rollout.batch_size and would take none
+    # (openrlhf/trainer/ppo_utils/replay_buffer.py, NaiveReplayBuffer.setup_dynamic_batch).
     for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef", "train.dynamic_batch_enable"):
         if recipe.get(argument) not in (None, False):
             raise _refuse(recipe, argument, "does not go with dipo.keep_and_refill: leave it out")
@@ -155,37 +155,63 @@ def _check_sizes(recipe: Recipe) -> None:
     samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
     train_batch = recipe.get("train.batch_size")
     if samples % train_batch and not recipe.dipo.keep_and_refill:
-        raise _refuse(
-            recipe,
-            "train.batch_size",
-            f"must divide rollout.batch_size * rollout.n_samples_per_prompt = {samples}: the rest would be lost",
-        )
-    ranks = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node")
-    ranks //= recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size")
+        reason = f"must divide rollout.batch_size * rollout.n_samples_per_prompt = {samples}: the rest would be lost"
+        raise _refuse(recipe, "train.batch_size", reason)
+    ranks = actor_gpus(recipe) // (recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size"))
     micro = recipe.get("train.micro_batch_size")
-    if not recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % (micro * ranks)):
-        raise _refuse(
-            recipe,
-            "train.batch_size",
-            f"must be a multiple of train.micro_batch_size * actor ranks = {micro} * {ranks}",
-        )
-    if recipe.get("train.dynamic_batch_enable") and (ranks < 1 or train_batch % ranks):
-        raise _refuse(
-            recipe,
-            "train.batch_size",
-            f"must be a multiple of the actor ranks, {ranks}: the rest of each optimizer step would be lost",
-        )
+    if recipe.get("train.dynamic_batch_enable"):
+        step, rule = ranks, f"the actor ranks, {ranks}: the rest of each optimizer step would be lost"
+    else:
+        step, rule = micro * ranks, f"train.micro_batch_size * actor ranks = {micro} * {ranks}"
+    if ranks < 1 or train_batch % step:
+        raise _refuse(recipe, "train.batch_size", f"must be a multiple of {rule}")
     new_tokens = recipe.get("rollout.max_new_tokens")
     if new_tokens is not None and new_tokens >= recipe.get("data.max_len"):
-        raise _refuse(
-            recipe,
-            "rollout.max_new_tokens",
-            f"leaves no room for a prompt within data.max_len = {recipe.get('data.max_len')}",
-        )
+        reason = f"leaves no room for a prompt within data.max_len = {recipe.get('data.max_len')}"
+        raise _refuse(recipe, "rollout.max_new_tokens", reason)
     buffer = recipe.get("reward.overlong_buffer_len")
     limit = new_tokens or recipe.get("data.max_len")
     if buffer is not None and buffer > limit:
         raise _refuse(recipe, "reward.overlong_buffer_len", f"is longer than a response may be ({limit})")
+
+
+def _async_problem(recipe: Recipe) -> tuple[str, str] | None:
+    """(key, reason) of the first setting that cannot work asynchronously, or only so; None where there is none."""
+    over = recipe.get(_OVER_SAMPLING)
+    if not recipe.get("train.async_enable"):
+        if recipe.get("train.partial_rollout_enable"):
+            return "train.partial_rollout_enable", "needs train.async_enable: true"
+        if over is not None and over > recipe.get("rollout.batch_size"):
+            return _OVER_SAMPLING, "above rollout.batch_size needs train.async_enable: true"
+        return _over_sampling_problem(recipe)
+    if recipe.get(_CORRECTION) == "off":
+        return _CORRECTION, (
+            "must be token or seq with train.async_enable: perplexities come from the rollout's log-probabilities, "
+            "which OpenRLHF requests with the correction alone"
+        )
+    if recipe.get("train.async_queue_size") < 1:
+        return "train.async_queue_size", "must be at least 1: it is how many batches may wait to be trained"
+    if recipe.get("train.colocate_all") and recipe.get("vllm.enable_sleep"):
+        reason = "must be false with train.async_enable: the engine generates while the actor trains"
+        return "vllm.enable_sleep", reason
+    return _over_sampling_problem(recipe)
+
+
+def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
+    over, batch, method = recipe.get(_OVER_SAMPLING), recipe.get("rollout.batch_size"), recipe.dipo.method
+    if not over:
+        return None
+    if over < batch:
+        return (
+            _OVER_SAMPLING,
+            f"must be at least rollout.batch_size, {batch}: a step would have fewer prompts than that",
+        )
+    if over > batch and method != "dipo" and methods.get(method).dynamic_sampling:
+        return (
+            _OVER_SAMPLING,
+            f"{method} asks for further prompts by itself (dipo.refill_cap): it would do nothing",
+        )
+    return None
 
 
 def _check_cpu(recipe: Recipe) -> None:
@@ -194,7 +220,7 @@ def _check_cpu(recipe: Recipe) -> None:
         (
             "train.dynamic_batch_enable",
             (False,),
-            "dynamic batches pack samples, which needs flash-attn and a GPU",
+            "dynamic batches are packed, which needs flash-attn and a GPU",
         ),
         ("vllm.enable_sleep", (False,), "sleep mode needs a GPU"),
         ("ds.enable_sleep", (False,), "sleep mode needs a GPU"),

@@ -1,15 +1,11 @@
-"""What a method and a device imply for OpenRLHF's arguments, unless the recipe says otherwise."""
+"""What a method and a device imply for OpenRLHF's arguments, unless the recipe sets them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dipo_openrlhf.algorithm import methods
-from dipo_openrlhf.recipe.asynchronous import async_defaults
-
-if TYPE_CHECKING:
-    from dipo_openrlhf.recipe.schema import Recipe
 
 _LOSS_AGG_MODE = {
     "token_mean": "token-mean",
@@ -29,6 +25,11 @@ def method_defaults(method: str) -> dict[str, Any]:
         "actor.eps_clip_low_high": [baseline.clip_low, baseline.clip_high],
         "actor.loss_agg_mode": _LOSS_AGG_MODE[baseline.reduction],
     }
+
+
+def async_defaults(openrlhf: dict[str, Any]) -> dict[str, Any]:
+    """Samples of an older policy need OpenRLHF's correction, and its engine's log-probabilities come with it alone."""
+    return {"algo.advantage.is_correction_level": "token"} if openrlhf.get("train.async_enable") else {}
 
 
 REWARDS = Path(__file__).parent.parent / "rewards"
@@ -61,30 +62,29 @@ def on_cpu(device: str) -> bool:
 
 def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
     """Fill in what the recipe leaves open, in place."""
-    layers = [(f"default of dipo.method {method}", method_defaults(method))]
-    layers.append(("default with train.async_enable", async_defaults(openrlhf)))
-    if cpu:
-        layers.append(("default on CPU", CPU_DEFAULTS))
-    layers.append(("default of this project", COMMON_DEFAULTS))
-    for reason, values in layers:
+    for reason, values in (
+        (f"default of dipo.method {method}", method_defaults(method)),
+        ("default with train.async_enable", async_defaults(openrlhf)),
+        ("default on CPU", CPU_DEFAULTS if cpu else {}),
+        ("default of this project", COMMON_DEFAULTS),
+    ):
         for key, value in values.items():
             if key not in openrlhf:
                 openrlhf[key] = value
                 where.setdefault(key, reason)
 
 
-def add_paths(recipe: Recipe) -> None:
-    """Folders of the run and the default reward, made absolute: Ray's workers have another working folder."""
-    run_dir = recipe.run_dir.resolve()
-    if not recipe.openrlhf.get("train.agent_func_path"):
-        named = recipe.openrlhf.setdefault("reward.remote_url", "math")
+def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
+    """Folders of the run and the default reward, in place; absolute, since Ray's workers have another working folder."""
+    if not openrlhf.get("train.agent_func_path"):
+        named = openrlhf.setdefault("reward.remote_url", "math")
         if (own := REWARDS / f"{named}.py").is_file():
-            recipe.openrlhf["reward.remote_url"] = str(own)
-    recipe.openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
-    recipe.openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
+            openrlhf["reward.remote_url"] = str(own)
+    openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
+    openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
     for key in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
-        value = recipe.openrlhf.get(key)
+        value = openrlhf.get(key)
         if isinstance(value, str) and "," not in value and Path(value).expanduser().exists():
-            recipe.openrlhf[key] = str(Path(value).expanduser().resolve())
+            openrlhf[key] = str(Path(value).expanduser().resolve())
     for key in ("ckpt.path", "ckpt.output_dir"):
-        recipe.openrlhf[key] = str(Path(recipe.openrlhf[key]).expanduser().resolve())
+        openrlhf[key] = str(Path(openrlhf[key]).expanduser().resolve())

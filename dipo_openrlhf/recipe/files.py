@@ -7,9 +7,10 @@ over everything that it extends.
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
 
@@ -20,16 +21,12 @@ JOINT = "+"
 
 def recipe_names() -> list[str]:
     """Recipes of this package that can be run as they are, sorted."""
-    return _stems(BUILT_IN)
+    return sorted(path.name.removesuffix(".yaml") for path in BUILT_IN.glob("*.yaml"))
 
 
 def variant_names() -> list[str]:
     """Variants of this package, which are laid over a recipe, sorted."""
-    return _stems(VARIANTS)
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(path.name.removesuffix(".yaml") for path in folder.glob("*.yaml"))
+    return sorted(path.name.removesuffix(".yaml") for path in VARIANTS.glob("*.yaml"))
 
 
 def display_name(source: str) -> str:
@@ -46,11 +43,11 @@ def find_recipe(name: str, beside: Path | None = None, place: str = "") -> list[
     """
     if (whole := _file_of(name, beside)) is not None:
         return [whole]
-    first, *others = name.split(JOINT)
-    paths = [_file_of(first, beside) or _variant(first, place, name, as_first=beside is None)]
-    for other in others:
-        paths.append(_file_of(other, beside) or _variant(other, place, name))
-    return paths
+    parts = name.split(JOINT)
+    return [
+        _file_of(part, beside) or _variant(part, place, name, as_first=index == 0 and beside is None)
+        for index, part in enumerate(parts)
+    ]
 
 
 def _file_of(name: str, beside: Path | None) -> Path | None:
@@ -80,8 +77,8 @@ def _variant(name: str, place: str, whole: str, *, as_first: bool = False) -> Pa
         kind = f"variant of {whole.split(JOINT)[0]}"
     else:
         known = recipe_names() if as_first else [*recipe_names(), *known]
-    near = difflib.get_close_matches(Path(stem).name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    near = nearest(Path(stem).name, known)
+    hint = f"did you mean {near}? " if near else ""
     raise UserError(f"{start}no {kind} {name!r}: {hint}a YAML file, or one of {', '.join(known)}")
 
 
@@ -90,57 +87,47 @@ def merged_settings(name: str) -> tuple[str, dict[str, Setting]]:
 
     Raises UserError naming file and line.
     """
-    paths = find_recipe(name)
     settings: dict[str, Setting] = {}
-    for path in paths:
-        settings.update(_with_parents(path, ()))
+    for _, own in _layers(name):
+        settings.update(own)
+    paths = find_recipe(name)
     # A source ends in .yaml, by which `dipo watch` tells a recipe from a folder.
     source = str(paths[0]) if len(paths) == 1 else f"{name.removesuffix('.yaml')}.yaml"
     return source, settings
 
 
 def own_files(name: str) -> list[Path]:
-    """The files of the user's own that a recipe is made of, with everything it extends, each once."""
-    found: dict[Path, None] = {}
-
-    def visit(path: Path) -> None:
-        if path in found or path.resolve().is_relative_to(BUILT_IN.resolve()):
-            return
-        found[path] = None
-        base = read_settings(path, _shown(path)).get("extends")
-        for parent in _parent_names(base):
-            assert base is not None
-            for file in find_recipe(parent, path.parent, base.where):
-                visit(file)
-
-    for path in find_recipe(name):
-        visit(path)
-    return list(found)
+    """The user's own files that a recipe is made of, with everything it extends, each once."""
+    built_in = BUILT_IN.resolve()
+    return list(
+        dict.fromkeys(path for path, _ in _layers(name) if not path.resolve().is_relative_to(built_in))
+    )
 
 
-def _with_parents(path: Path, above: tuple[Path, ...], place: str = "") -> dict[str, Setting]:
-    if path.resolve() in [other.resolve() for other in above]:
-        circle = " -> ".join(_shown(one) for one in (*above, path))
-        raise UserError(f"{place}: `extends` goes round in a circle: {circle}")
-    settings = read_settings(path, _shown(path))
-    base = settings.get("extends")
-    merged: dict[str, Setting] = {}
-    for name in _parent_names(base):
-        assert base is not None
-        for parent in find_recipe(name, path.parent, base.where):
-            merged.update(_with_parents(parent, (*above, path), base.where))
-    merged.update((key, setting) for key, setting in settings.items() if key != "extends")
-    return merged
+def _layers(
+    name: str, above: tuple[Path, ...] = (), place: str = ""
+) -> Iterator[tuple[Path, dict[str, Setting]]]:
+    """Each file that a name stands for and its own settings, after those it extends: what comes later wins.
+
+    above: the files that led here by `extends`, written at place.
+    """
+    for path in find_recipe(name, above[-1].parent if above else None, place):
+        if path.resolve() in [other.resolve() for other in above]:
+            circle = " -> ".join(_shown(one) for one in (*above, path))
+            raise UserError(f"{place}: `extends` is circular: {circle}")
+        settings = read_settings(path, _shown(path))
+        if base := settings.get("extends"):
+            for parent in _parent_names(base):
+                yield from _layers(parent, (*above, path), base.where)
+        yield path, {key: setting for key, setting in settings.items() if key != "extends"}
 
 
-def _parent_names(base: Setting | None) -> list[str]:
-    if base is None or base.value is None:
-        return []
-    names = base.value if isinstance(base.value, list) else [base.value]
+def _parent_names(base: Setting) -> list[str]:
+    names = base.value if isinstance(base.value, list) else [base.value] if base.value is not None else []
     for name in names:
         if not isinstance(name, str) or not name:
             raise UserError(
-                f"{base.where}: extends: {name!r} is no name: give a recipe's name or file, or a list of them"
+                f"{base.where}: extends: {name!r} is not a name: give a recipe's name or file, or a list of them"
             )
     return names
 

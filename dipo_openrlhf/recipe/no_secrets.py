@@ -31,12 +31,12 @@ def check_no_secrets(settings: Mapping[str, Setting]) -> None:
     for key, setting in settings.items():
         place = f"{setting.where}: {key}"
         remedy = next((text for start, text in _REMEDIES.items() if key.startswith(start)), _REMEDY)
-        texts = list(_texts(setting.value))
-        if is_secret_name(key) and texts:
+        strings = list(_strings(setting.value))
+        if is_secret_name(key) and strings:
             raise UserError(
                 f"{place}: a key in a recipe or an argument is printed and uploaded; take it out and {remedy} instead"
             )
-        for text in texts:
+        for text in strings:
             refuse_url_secrets(place, text, remedy)
             if name := held_secret(text, secrets):
                 raise UserError(
@@ -44,14 +44,14 @@ def check_no_secrets(settings: Mapping[str, Setting]) -> None:
                 )
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text and number in a setting; switches and what is empty hold no key."""
+def _strings(value: Any) -> Iterator[str]:
+    """Every string and number in a setting; switches and empty values hold no key."""
     if isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from _strings(inner)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _texts(key)
-            yield from _texts(inner)
+            yield from _strings(key)
+            yield from _strings(inner)
     elif value not in (None, "") and not isinstance(value, bool):
         yield str(value)

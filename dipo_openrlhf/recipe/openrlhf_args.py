@@ -1,79 +1,111 @@
-"""One value of OpenRLHF's command line: checked against its argparse action, and turned back into arguments."""
+"""OpenRLHF's command line as a table, without importing OpenRLHF; its values checked, and turned back into arguments.
+
+The parser is built in the main block of openrlhf/cli/train_ppo_ray.py, below imports that take ten seconds. Its
+statements are taken from the source and run alone: exact, and fast enough for `--dry-run`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
+import importlib.util
 import re
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
-# Upstream knows bf16 and fp16; cpu.py adds fp32 for CPU runs.
-_CPU_CHOICES = {"ds.param_dtype": ["fp32"]}
+_SOURCE = "openrlhf/cli/train_ppo_ray.py"
+_CPU_CHOICES = {"ds.param_dtype": ["fp32"]}  # added to OpenRLHF's choices for CPU runs
 _OWN_FILE = re.compile(r".*/(dipo_openrlhf/rewards/\w+\.py)")
 
 
+@functools.cache
+def openrlhf_parser() -> argparse.ArgumentParser:
+    """OpenRLHF's parser, built from its own statements up to `parse_args()`. Raises UserError where there is none."""
+    spec = importlib.util.find_spec("openrlhf")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("OpenRLHF is not installed: run `make setup`")
+    source = Path(spec.submodule_search_locations[0], "cli", "train_ppo_ray.py").read_text(encoding="utf-8")
+    blocks = [node.body for node in ast.parse(source).body if isinstance(node, ast.If)]
+    statements: list[ast.stmt] = []
+    for statement in blocks[-1] if blocks else []:  # the last is `if __name__ == "__main__"`
+        if "parse_args" in ast.unparse(statement):
+            break
+        statements.append(statement)
+    scope: dict[str, Any] = {"argparse": argparse, "datetime": datetime}
+    exec(compile(ast.Module(body=statements, type_ignores=[]), _SOURCE, "exec"), scope)
+    if not isinstance(parser := scope.get("parser"), argparse.ArgumentParser):
+        raise UserError(f"{_SOURCE} builds no parser: another OpenRLHF version is installed")
+    return parser
+
+
+@functools.cache
+def openrlhf_actions() -> dict[str, argparse.Action]:
+    """Dotted key -> argparse action, for every argument OpenRLHF takes."""
+    return {
+        action.option_strings[0].removeprefix("--"): action
+        for action in openrlhf_parser()._actions
+        if action.option_strings and action.dest != "help"
+    }
+
+
 def portable(value: Any) -> Any:
-    """The value without the place where this project is installed: the same reward is the same on every machine."""
+    """The value without the folder this project is installed in: the same reward is the same on every machine."""
     found = _OWN_FILE.fullmatch(value) if isinstance(value, str) else None
     return found.group(1) if found else value
 
 
-def checked_value(key: str, setting: Setting, action: argparse.Action, cpu: bool) -> Any:
+def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
     """The value in the type OpenRLHF declares; None means OpenRLHF's default.
 
     Raises UserError naming place, key, value and what is allowed.
     """
-    value = setting.value
+    value, action, place = setting.value, openrlhf_actions()[key], f"{setting.where}: {key}"
     if value is None:
         return None
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise UserError(f"{setting.where}: {key}: {value!r} is not true or false")
+            raise UserError(f"{place}: {value!r} is not true or false")
         if action.const is True and action.default is True and not value:
             section, _, last = key.rpartition(".")
-            raise UserError(
-                f"{setting.where}: {key}: is on by default; set {section}.no_{last}: true to turn it off"
-            )
+            raise UserError(f"{place}: is on by default; set {section}.no_{last}: true to turn it off")
         return value
+    choices = [*(action.choices or []), *(_CPU_CHOICES.get(key, []) if cpu and action.choices else [])]
+    wanted = action.type if isinstance(action.type, type) else str
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]
         if isinstance(action.nargs, int) and len(items) != action.nargs:
-            raise UserError(f"{setting.where}: {key}: {value!r} must be {action.nargs} values")
-        return [_convert(key, item, setting, action, cpu) for item in items]
+            raise UserError(f"{place}: {value!r} must be {action.nargs} values")
+        return [_convert(place, item, wanted, choices) for item in items]
     if isinstance(value, list):
-        raise UserError(f"{setting.where}: {key}: {value!r} must be one value, not a list")
-    return _convert(key, value, setting, action, cpu)
+        raise UserError(f"{place}: {value!r} must be one value, not a list")
+    return _convert(place, value, wanted, choices)
 
 
-def _convert(key: str, value: Any, setting: Setting, action: argparse.Action, cpu: bool) -> Any:
-    wanted = action.type if isinstance(action.type, type) else str
+def _convert(place: str, value: Any, wanted: type, choices: list[Any]) -> Any:
     if wanted is str:
         converted: Any = str(value)
     elif isinstance(value, bool):
-        raise UserError(f"{setting.where}: {key}: {value!r} must be a number, not true or false")
+        raise UserError(f"{place}: {value!r} must be a number, not true or false")
     else:
         try:
             converted = wanted(value)
         except (TypeError, ValueError):
-            raise UserError(f"{setting.where}: {key}: {value!r} must be {_article(wanted)}") from None
+            kind = {int: "a whole number", float: "a number"}.get(wanted, wanted.__name__)
+            raise UserError(f"{place}: {value!r} must be {kind}") from None
         if wanted is int and isinstance(value, float) and converted != value:
-            raise UserError(f"{setting.where}: {key}: {value!r} must be a whole number")
-    choices = list(action.choices or []) + (_CPU_CHOICES.get(key, []) if cpu else [])
-    if action.choices and converted not in choices:
-        raise UserError(f"{setting.where}: {key}: {value!r} must be one of {', '.join(map(str, choices))}")
+            raise UserError(f"{place}: {value!r} must be a whole number")
+    if choices and converted not in choices:
+        raise UserError(f"{place}: {value!r} must be one of {', '.join(map(str, choices))}")
     return converted
 
 
-def _article(wanted: type) -> str:
-    return {int: "a whole number", float: "a number"}.get(wanted, wanted.__name__)
-
-
-def argv_of(key: str, value: Any, action: argparse.Action) -> list[str]:
+def argv_of(key: str, value: Any) -> list[str]:
     """Command-line tokens of one argument."""
-    if action.nargs == 0:
+    if openrlhf_actions()[key].nargs == 0:
         return [f"--{key}"] if value else []
-    if isinstance(value, list):
-        return [f"--{key}", *(str(item) for item in value)]
-    return [f"--{key}", str(value)]
+    return [f"--{key}", *map(str, value if isinstance(value, list) else [value])]

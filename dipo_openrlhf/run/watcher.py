@@ -22,8 +22,8 @@ from rich.console import Console
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.results.store import safe_name
 from dipo_eval.watch.marker import EVALUATED, whole_checkpoints
-from dipo_openrlhf.recipe.defaults import on_cpu
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
 
 LOG = "watch.log"  # in the run's folder
@@ -32,11 +32,7 @@ _ENDED_WELL = (0, 1)  # 1: a checkpoint was given up, and the log says why
 
 def waits_for_evaluation(recipe: Recipe) -> bool:
     """Whether the training is to wait for its watcher after a save."""
-    return _is_wanted(recipe) and recipe.watch.when == "during" and recipe.watch.wait
-
-
-def _is_wanted(recipe: Recipe) -> bool:
-    return recipe.watch.enabled and bool(recipe.evaluate.suites) and bool(recipe.get("ckpt.save_hf"))
+    return recipe.starts_watcher and recipe.watch.when == "during" and recipe.watch.wait
 
 
 def watch_values(recipe: Recipe) -> dict[str, Any]:
@@ -94,20 +90,16 @@ def watch_command(recipe: Recipe) -> list[str]:
 @contextlib.contextmanager
 def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]]:
     """Start the recipe's watcher, yield what waits for it at the end, and end it when the block is left."""
-    if not _is_wanted(recipe):
+    if not recipe.starts_watcher:
         yield lambda: None
         return
     watcher = _Watcher(recipe, run_dir)
     try:
         if recipe.watch.when == "during":
-            watcher.start(as_ray_task=_has_gpus_of_ray(recipe))
+            watcher.start(as_ray_task=recipe.watcher_on_ray)
         yield watcher.finish
     finally:
         watcher.end()
-
-
-def _has_gpus_of_ray(recipe: Recipe) -> bool:
-    return recipe.watch.ray and not on_cpu(recipe.run.device)
 
 
 def _standing_folder(run_dir: Path) -> Path | None:
@@ -168,7 +160,7 @@ class _Watcher:
         deadline = time.monotonic() + limit
         if self.process is None or (self.process.poll() is not None and not self._is_complete()):
             # A Ray of the training's own has ended with it; a cluster that was joined still has the GPUs.
-            self.start(as_ray_task=_has_gpus_of_ray(self.recipe) and self.recipe.run.ray == "cluster")
+            self.start(as_ray_task=self.recipe.watcher_on_ray and self.recipe.run.ray == "cluster")
         assert self.process is not None
         if self.process.poll() is None:
             console.print(

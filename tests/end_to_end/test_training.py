@@ -25,7 +25,7 @@ from dipo_eval.subject.checkpoints import weights_hash
 from dipo_eval.watch.best import choosing_items
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.record import checkpoints
-from dipo_openrlhf.record.prompts_hash import prompts_hash
+from dipo_openrlhf.record.provenance import prompts_hash
 from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]

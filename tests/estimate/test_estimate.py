@@ -20,20 +20,21 @@ from dipo_openrlhf.estimate.memory import (
     verdict,
 )
 from dipo_openrlhf.estimate.model_shapes import ModelShape
+from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.estimate.step_time import decode_rate, sequences_at_once, step_time
-from dipo_openrlhf.estimate.workload import GIB, Assumptions, Workload, workload_of
+from dipo_openrlhf.estimate.workload import GIB, Workload, workload_of
 from dipo_openrlhf.recipe.files import recipe_names
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
 
 ASSUME = Assumptions()
 # A round model: 2 layers of 4*100*100 + 3*100*250 + 200 = 115,200, one embedding of 1,000 x 100, a last norm of 100.
 ROUND = ModelShape(2, 100, 250, 10, 10, 10, 1000, tied=True)
 WORK = Workload(
-    shape=ROUND, actor_gpus=8, actor_gpus_per_node=8, nodes=1, engines=8, engine_tp=1, trainer_tp=1, zero_stage=3,
+    shape=ROUND, actor_gpus=8, actor_gpus_per_node=8, engines=8, engine_tp=1, trainer_tp=1, zero_stage=3,
     adam_offload=False, gradient_bytes=4, checkpointing=True, shared=True, engine_sleep=True, trainer_sleep=True,
     utilization=0.7, reference=False, asynchronous=False, train_tokens=10_000, score_tokens=10_000, max_len=10_000,
-    max_new_tokens=8_000, prompts_a_step=512, group=16, refill=0.0, train_batch=512, epochs=1, episodes=6,
+    prompts_a_step=512, group=16, refill=0.0, train_batch=512, epochs=1, episodes=6,
     prompts=17_398, prompt_tokens=500, response_tokens=2_000, checkpoints=2,
 )  # fmt: skip
 P = 330_500
@@ -181,7 +182,7 @@ def test_decoding_reads_weights_and_cache():
     assert sequences_at_once(replace(WORK, prompts_a_step=8), ASSUME, 10_000) == 16  # 8 * 16 / 8 engines
 
 
-def test_the_verdict_says_by_how_much():
+def test_the_verdict_states_the_margin():
     found, rollouts = phases(WORK, ASSUME), engine(WORK, ASSUME)
     fits, line = verdict(found, rollouts, WORK)
     assert fits
@@ -241,7 +242,7 @@ def test_every_recipe_of_the_paper_fits_80_gb(name, cluster, mode):
         (["--actor.model_name_or_path", "no/model"], ["no/model", "config.json"]),
     ],
 )
-def test_what_is_not_covered_is_said(arguments, words):
+def test_what_is_not_covered_is_refused(arguments, words):
     with pytest.raises(UserError) as caught:
         workload_of(load_recipe("math_qwen3_4b", parse_overrides(arguments)), ASSUME)
     for word in words:

@@ -99,7 +99,7 @@ def server() -> Iterator[Kept]:
 
 @dataclass
 class Hidden:
-    """What must turn up nowhere: place -> texts. `files` are those of the folder, `links` lead out of it."""
+    """What must appear nowhere: place -> strings. `files` are those of the folder, `links` lead out of it."""
 
     variables: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[str]] = field(default_factory=dict)
@@ -111,10 +111,10 @@ class Hidden:
         return [
             place
             for kind in (self.variables, self.files, self.links)
-            for place, texts in kind.items()
+            for place, strings in kind.items()
             if any(
                 form in data
-                for text in texts
+                for text in strings
                 for form in (text.encode("utf-8", "surrogateescape"), json.dumps(text)[1:-1].encode())
             )
         ]
@@ -143,9 +143,9 @@ def hidden_variables(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             chance.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=length)
         )
 
-    def put(name: str, value: str, *texts: str) -> None:
+    def put(name: str, value: str, *strings: str) -> None:
         monkeypatch.setenv(name, value)
-        hidden.variables[name] = list(texts or [value])
+        hidden.variables[name] = list(strings or [value])
 
     for name in VARIABLES:
         put(name, word())
@@ -185,7 +185,7 @@ FILES = (
 
 @pytest.fixture
 def hidden_files(project: Path, tmp_path: Path) -> Hidden:
-    """47 files in which secrets commonly lie, and links to some outside; what is harmless lies beside them."""
+    """47 files in which secrets are commonly kept, and links to some outside; beside them what is harmless."""
     chance, hidden = random.Random(15), Hidden()
     for number, name in enumerate(FILES):
         text = f"{chance.getrandbits(160):040x}"

@@ -72,7 +72,7 @@ def test_a_name_that_stays_is_shown_without_the_value(project, server, monkeypat
     assert VALUE not in output + repr(server.requests)
 
 
-def test_what_changes_after_it_was_looked_through_is_looked_through_again(project, server, monkeypatch):
+def test_a_file_changed_after_its_check_is_checked_again(project, server, monkeypatch):
     """The client is made between the look and the copy; what changes then is in the copy alone."""
     monkeypatch.setenv("MYAPP_API_KEY", VALUE)
     helper, client_of = project / "helper.py", ray_jobs.client_of

@@ -80,7 +80,7 @@ def test_a_key_longer_than_a_path_is_not_printed(project, hidden_variables):
     assert "Traceback" not in output
 
 
-def test_ray_is_sent_none(project, hidden_variables, hidden_files, server):
+def test_ray_gets_none(project, hidden_variables, hidden_files, server):
     output = run("submit", *SUBMIT["ray"], "--address", server.address)
     shown = run("submit", *SUBMIT["ray"], "--address", server.address, "--dry-run")
     packages = [zipfile.ZipFile(io.BytesIO(body)) for body in server.bodies("PUT", "/api/packages/")]
@@ -94,12 +94,12 @@ def test_ray_is_sent_none(project, hidden_variables, hidden_files, server):
     assert set(listed) == names  # what is shown is what is sent
     for name in (*hidden_files.files, *hidden_files.links, "harmless.yaml"):
         top = name.split("/")[0]
-        assert f"    {name}: " in shown or f"    {top}/: " in shown, name  # and what stays is said
+        assert f"    {name}: " in shown or f"    {top}/: " in shown, name  # and what stays is listed
     assert "left out, may hold keys: " in output
     assert "left out, a link out of this folder: deep/linked.yaml, folder/, linked.txt\n" in output
 
 
-def test_slurm_and_bash_are_given_none(project, hidden_variables, tmp_path, monkeypatch):
+def test_slurm_and_bash_get_none(project, hidden_variables, tmp_path, monkeypatch):
     """Stand-ins for sbatch and bash note their arguments and keep what they are given."""
     tools = tmp_path / "tools"
     tools.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,31 +17,39 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
-from dipo_openrlhf.launchers.kuberay import KubeOptions, manifest
+from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.ready import main as ready_main
 from dipo_openrlhf.launchers.ready import wait_until_ready
 from dipo_openrlhf.launchers.request import make_request
 from dipo_openrlhf.launchers.run_or_resume import train_arguments
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.launchers.targets.kuberay import manifest
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.placement import needs_of
 from dipo_openrlhf.record.checkpoints import mark_complete
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
 SCHEMA = json.loads((Path(__file__).parent / "rayjob_schema.json").read_text())
-KUBE = KubeOptions("registry/dipo:1", "lab:/shared", "dipo-keys", 32, "256Gi")
+KUBE = Options(
+    image="registry/dipo:1",
+    claim="lab:/shared",
+    secret="dipo-keys",
+    cpus=32,
+    memory="256Gi",
+)
 
 
 def documents(
     recipe: str = "big.yaml", *tokens: str, **changes: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    request = make_request(recipe, "kuberay", list(tokens), gpus_per_node=changes.pop("gpus_per_node", 8))
-    options = KubeOptions(**{**vars(KUBE), **changes})
-    config, job = yaml.safe_load_all(manifest(request, {"WANDB_MODE": "online"}, options))
+    options = dataclasses.replace(KUBE, **changes)
+    config, job = yaml.safe_load_all(manifest(make_request(recipe, list(tokens)), options))
     return config, job
 
 
 @pytest.mark.parametrize("gpus_per_node", [1, 2, 8, 16])
-def test_the_manifest_follows_kuberays_schema(project, gpus_per_node):
-    config, job = documents(gpus_per_node=gpus_per_node)
+def test_the_manifest_follows_kuberays_schema(project, monkeypatch, gpus_per_node):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    config, job = documents(gpus_per_node=gpus_per_node, env=["WANDB_MODE"])
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(job, SCHEMA)
     cluster = job["spec"]["rayClusterSpec"]
@@ -48,6 +57,9 @@ def test_the_manifest_follows_kuberays_schema(project, gpus_per_node):
     pods = [cluster["headGroupSpec"], *(group for group in workers for _ in range(group["replicas"]))]
     gpus = [pod["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] for pod in pods]
     assert sum(gpus) == 16
+    for pod in pods:
+        variable, *_ = pod["template"]["spec"]["containers"][0]["env"]
+        assert variable == {"name": "WANDB_MODE", "value": "online"}
     assert config["metadata"]["name"] == job["metadata"]["name"] == "dipo-big"
 
 
@@ -72,17 +84,14 @@ def test_the_recipe_in_the_manifest_is_the_recipe(project, tmp_path):
     inside = tmp_path / "recipe.yaml"
     inside.write_text(config["data"]["recipe.yaml"])
     there = load_recipe(str(inside))
-    here = make_request(
-        "big.yaml", "kuberay", ["--dipo.alpha", "0.2", "--actor.eps_clip_low_high", "0.1", "0.3"]
-    )
+    here = make_request("big.yaml", ["--dipo.alpha", "0.2", "--actor.eps_clip_low_high", "0.1", "0.3"])
     assert there.hash == here.recipe.hash
     assert (there.run.ray, there.run.device, there.dipo.alpha) == ("cluster", "gpu", 0.2)
     assert job["spec"]["entrypoint"].endswith("run_or_resume /etc/dipo/recipe.yaml")
 
 
 def test_keys_are_referred_to_and_never_written(project):
-    request = make_request("big.yaml", "kuberay", [])
-    text = manifest(request, {}, KUBE)
+    text = manifest(make_request("big.yaml", []), KUBE)
     assert KEY not in text
     _, job = yaml.safe_load_all(text)
     containers = [
@@ -112,7 +121,7 @@ def test_what_pods_cannot_see_is_refused(project, tokens, changes, words):
         documents("big.yaml", *tokens, **changes)
 
 
-def test_a_cpu_run_pretends_its_gpus(project):
+def test_a_cpu_run_simulates_its_gpus(project):
     _, job = documents(
         "tiny.yaml", "--actor.model_name_or_path", "/shared/m", "--data.prompt_dataset", "/shared/p.jsonl",
         gpus_per_node=1,
@@ -165,7 +174,7 @@ def test_an_option_of_another_launcher_is_refused(project, words, message):
 
 def test_the_local_script_takes_this_process_over(tmp_path):
     code = (
-        "from pathlib import Path; from dipo_openrlhf.launchers.local import run_script;"
+        "from pathlib import Path; from dipo_openrlhf.launchers.targets.local import run_script;"
         f"run_script('#!/bin/bash\\necho $PPID; exit 7', Path({str(tmp_path / 'run')!r}))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -179,13 +188,13 @@ def test_it_resumes_only_where_there_is_something(project, tmp_path):
     for step in (2, 4):
         (tmp_path / "run" / "ckpt" / "_actor" / f"global_step{step}").mkdir(parents=True)
         (tmp_path / "run" / "ckpt" / f"global_step{step}_hf").mkdir()
-    assert train_arguments(words) == ["train", *words]  # neither is whole
+    assert train_arguments(words) == ["train", *words]  # neither is complete
     mark_complete(tmp_path / "run" / "ckpt", 2, {})
     assert train_arguments(words) == ["train", "tiny.yaml", "--resume", *words[1:]]
     assert train_arguments([*words, "--resume"]).count("--resume") == 1
 
 
-def test_readiness_is_asked_for_until_it_is_there():
+def test_readiness_is_polled():
     answers = iter([ConnectionError(), (1, 8), (2, 8), (2, 16)])
 
     def state() -> tuple[int, int]:
@@ -221,9 +230,12 @@ def test_ready_needs_its_arguments(capsys):
         ),
         (["--dipo.method", "grpo", "--algo.kl.init_coef", "0.01", "--algo.kl.use_loss", "true"], 24, 3),
         (["--vllm.num_engines", "1"], 10, 2),
+        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]"], 11, 2),
+        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--watch.when", "after"], 10, 2),
+        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--ckpt.save_hf", "false"], 10, 2),
     ],
 )
 def test_gpus_and_nodes_of_a_recipe(project, tokens, gpus, nodes):
-    needs = make_request("big.yaml", "slurm", tokens).needs
+    needs = needs_of(make_request("big.yaml", tokens).recipe, 8)
     assert (needs.gpus, needs.nodes) == (gpus, nodes)
     assert needs.gpus_per_node * needs.nodes >= gpus

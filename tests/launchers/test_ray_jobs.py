@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import ray_jobs
-from dipo_openrlhf.launchers.commands import why
+from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import make_request
+from dipo_openrlhf.launchers.targets.ray import why
 from dipo_openrlhf.launchers.upload import stage as upload
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
@@ -22,7 +23,7 @@ ADDRESS = "http://127.0.0.1:8265"
 
 
 def plan(recipe: str = "tiny.yaml", *tokens: str, **options: Any) -> ray_jobs.JobPlan:
-    return ray_jobs.plan_job(make_request(recipe, "ray", list(tokens)), ADDRESS, **options)
+    return ray_jobs.plan_job(make_request(recipe, list(tokens)), ADDRESS, Options(**options))
 
 
 def dry_run(*arguments: str) -> tuple[int, str]:
@@ -43,7 +44,7 @@ def test_a_dry_run_shows_all_that_would_be_sent(project):
     assert status == 0
     entry = "python -m dipo_openrlhf.cli train tiny.yaml --dipo.alpha 0.2 --run.ray cluster"
     assert re.search(rf"entrypoint +{re.escape(entry)}\n", output)
-    assert "takes         2 pretended GPUs" in output
+    assert "takes         2 simulated GPUs" in output
     for size, name in (("2.0 KiB", "data/more.jsonl"), ("2 B", "model/config.json")):
         assert re.search(rf"{size} +{name}", output)
     assert re.search(r"working_dir +\S+project: 5 files", output)
@@ -202,7 +203,7 @@ def test_a_run_folder_of_one_node_is_refused(project, folder):
         plan()
 
 
-def test_mistakes_are_told_before_anything_is_sent(project):
+def test_mistakes_are_reported_before_anything_is_sent(project):
     for arguments, words in (
         (["tiny.yaml", "--dipo.alfa", "1"], "did you mean 'alpha'?"),
         (["tiny.yaml", "--to", "slrum"], "did you mean slurm?"),
@@ -250,30 +251,30 @@ class Server:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(ray_jobs, "_POLL", 0.0)
+    monkeypatch.setattr(ray_jobs, "POLL", 0.0)
 
 
-def test_following_goes_on_where_the_connection_broke(quick):
+def test_following_continues_where_the_connection_broke(quick):
     server = Server(["abc!", "abcdef", "abcdefgh"], ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"])
     written: list[str] = []
     details = ray_jobs.follow(server, "job", written.append)
     assert ("".join(written), details.status.value) == ("abcdefgh", "SUCCEEDED")
 
 
-def test_a_job_that_never_starts_is_not_waited_for_for_ever(quick, monkeypatch):
+def test_waiting_for_a_job_to_start_has_a_limit(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "START_TIMEOUT", 0.05)
-    with pytest.raises(UserError, match=r"still PENDING after 0 s \(queued\).*--stop job"):
+    with pytest.raises(UserError, match=r"still PENDING after 0 s: .*--stop job \(Ray: queued\)"):
         ray_jobs.wait_until_started(Server([], ["PENDING"]), "job")
 
 
-def test_a_server_that_stays_away_ends_the_following(quick, monkeypatch):
+def test_following_ends_when_the_server_is_gone(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "LOST_TIMEOUT", 0.05)
     server = Server(["!"] * 100000, ["RUNNING"])
     with pytest.raises(UserError, match=r"has not answered for 0 s .*dipo submit --logs job"):
         ray_jobs.follow(server, "job", lambda text: None)
 
 
-def test_stop_waits_for_the_end_and_not_for_ever(quick, monkeypatch):
+def test_stop_waits_for_the_end_with_a_limit(quick, monkeypatch):
     server = Server([], ["RUNNING", "RUNNING", "STOPPED"])
     assert ray_jobs.stop(server, "job").status.value == "STOPPED"
     assert server.stopped == ["job"]
@@ -282,7 +283,7 @@ def test_stop_waits_for_the_end_and_not_for_ever(quick, monkeypatch):
         ray_jobs.stop(Server([], ["RUNNING"]), "job")
 
 
-def test_the_address_comes_from_where_ray_takes_it(monkeypatch):
+def test_the_address_comes_from_rays_variables(monkeypatch):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert ray_jobs.server_address(None) == ADDRESS
@@ -293,15 +294,15 @@ def test_the_address_comes_from_where_ray_takes_it(monkeypatch):
     assert ray_jobs.server_address("http://given:2/") == "http://given:2"
 
 
-def test_our_code_travels_whole():
+def test_our_code_is_complete():
     files = {upload_.root.name: set(upload_.files) for upload_ in upload.own_code()}
     for name, root in ((folder.name, folder) for folder in upload.code_folders()):
-        whole = {
+        complete = {
             str(path.relative_to(root))
             for path in Path(root).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert files[name] == whole
+        assert files[name] == complete
 
 
 @pytest.mark.parametrize(

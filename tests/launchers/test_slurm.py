@@ -1,6 +1,6 @@
-"""The Slurm script: what it asks for, and how it behaves, run by bash with stand-ins for Slurm's own commands.
+"""The Slurm script: what it requests, and how it behaves, run by bash with stand-ins for Slurm's own commands.
 
-Slurm is not on a test machine: `srun` and `scontrol` are small scripts that run or record what they are given; the
+Slurm is not on a test machine: `srun` and `scontrol` are small scripts that run or record their arguments; the
 trap, the requeue, the resume and the clean-up are the script's own.
 """
 
@@ -11,26 +11,27 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
+from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import make_request
-from dipo_openrlhf.launchers.slurm import sbatch, slurm_script
+from dipo_openrlhf.launchers.targets.slurm import sbatch, slurm_script
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
 
 
-def script(recipe: str = "tiny.yaml", *tokens: str, gpus_per_node: int = 1, **changes: object) -> str:
-    request = make_request(recipe, "slurm", list(tokens), gpus_per_node=gpus_per_node)
-    values: dict = {"variables": {}, "time_limit": "24:00:00", "options": []} | changes
-    return slurm_script(request, **values)
+def script(recipe: str = "tiny.yaml", gpus_per_node: int = 1, time: str = "24:00:00", **changes: Any) -> str:
+    options = Options(gpus_per_node=gpus_per_node, time=time, **changes)
+    return slurm_script(make_request(recipe, []), options)
 
 
-def test_it_asks_for_what_the_recipe_needs(project):
-    text = script("big.yaml", gpus_per_node=8, options=["--partition=gpu", "--account=lab"])
+def test_it_requests_what_the_recipe_needs(project):
+    text = script("big.yaml", gpus_per_node=8, sbatch=["--partition=gpu", "--account=lab"])
     for line in (
         "--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@300", "--time=24:00:00",
         "--export=NONE", "--output=/shared/runs/big/slurm-%j.log", "--partition=gpu", "--account=lab",
@@ -47,24 +48,24 @@ def test_it_asks_for_what_the_recipe_needs(project):
 
 
 def test_the_key_is_in_no_script(project):
-    text = script(variables={"DIPO_SECRETS_FILE": "/home/me/my keys"})
+    text = script(secrets_file="/home/me/my keys")
     assert KEY not in text
     assert "export DIPO_SECRETS_FILE='/home/me/my keys'\n" in text
     with pytest.raises(UserError, match="the Slurm script holds the value of WANDB_API_KEY"):
-        script(options=[f"--comment={KEY}"])
+        script(sbatch=[f"--comment={KEY}"])
 
 
 @pytest.mark.parametrize("limit", ["30", "1:00:00", "2-00", "1-12:30:00"])
 def test_time_limits_of_sbatch(project, limit):
-    assert f"--time={limit}\n" in script(time_limit=limit)
+    assert f"--time={limit}\n" in script(time=limit)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"time_limit": "a day"}, "--time 'a day': write minutes"),
-        ({"options": ["gpu"]}, "give one option of sbatch"),
-        ({"options": ["--a\nrm -rf /"]}, "give one option of sbatch"),
+        ({"time": "a day"}, "--time 'a day': write minutes"),
+        ({"sbatch": ["gpu"]}, "give one option of sbatch"),
+        ({"sbatch": ["--a\nrm -rf /"]}, "give one option of sbatch"),
     ],
 )
 def test_bad_options_are_refused(project, change, words):
@@ -79,7 +80,7 @@ def test_no_sbatch_is_one_line_and_keeps_the_script(project, monkeypatch, tmp_pa
     assert (tmp_path / "run" / "slurm.sbatch").read_text() == "#!/bin/bash\n"
 
 
-def test_what_sbatch_says_is_passed_on(project, monkeypatch, tmp_path):
+def test_sbatchs_answer_is_shown(project, monkeypatch, tmp_path):
     fake = tmp_path / "bin" / "sbatch"
     fake.parent.mkdir()
     fake.write_text('#!/bin/bash\ngrep -q requeue "$1" && echo "Submitted batch job 7"\n')
@@ -209,7 +210,7 @@ def test_its_status_is_the_trainings(project, tmp_path, result):
     assert not any("requeue" in line for line in job.lines())
 
 
-def test_a_lost_node_is_waited_for_by_slurm(project, tmp_path):
+def test_a_lost_node_requeues_the_job(project, tmp_path):
     job = Job(tmp_path, script(), DONE="2", NOT_READY_FROM="2")
     status, output = job.finish()
     assert (status, job.lines()[-1]) == (0, "requeue 41"), output

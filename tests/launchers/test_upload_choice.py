@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_code_and_configuration_travel_and_all_else_is_said(folder):
+def test_code_and_configuration_travel_and_the_rest_is_listed(folder):
     choice = choose(folder, [])
     assert sorted(choice.files) == sorted(TRAVEL)
     assert choice.left_out.keys() == STAY.keys()
@@ -66,7 +66,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def test_a_word_in_a_name_keeps_nothing_here_that_is_named(folder):
+def test_a_word_for_keys_in_a_name_does_not_keep_what_is_named(folder):
     """Data of a named folder, and what --include names; their content is looked into before it is sent."""
     for name in WORDS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def test_exclude_wins_over_include_and_over_the_recipe(folder):
         choose(folder, [("data.x", "data.jsonl")], exclude=["*.jsonl"])
 
 
-def test_gitignore_is_heeded_in_its_own_folder(folder):
+def test_gitignore_applies_to_its_own_folder(folder):
     (folder / "deep" / ".gitignore").write_text("tool.py\nreward.py\n")
     (folder / ".rayignore").write_text("run.sh\n!run.sh\nchat.*\n")
     choice = choose(folder, [])
@@ -181,7 +181,7 @@ def test_a_large_file_travels_only_if_it_is_named(folder):
         ("..", "deep/link", "a link to nothing, or round in a circle"),
     ],
 )  # fmt: skip
-def test_links_lead_nowhere_else(folder, target, link, reason):
+def test_links_out_of_the_folder_are_not_followed(folder, target, link, reason):
     (folder.parent / "outside").mkdir()
     (folder.parent / "outside" / "plain.py").write_text("x")
     if target == ".git":
@@ -204,7 +204,7 @@ def test_a_link_inside_the_folder_travels_as_what_it_leads_to(folder):
     assert choice.left_out["package/SECRETS.yaml"] == "may hold keys"
 
 
-def test_a_link_that_a_named_folder_holds_is_told(folder):
+def test_a_link_in_a_named_folder_is_reported(folder):
     (folder.parent / "blob").write_text("x")
     (folder / "snapshot").mkdir()
     (folder / "snapshot" / "model.safetensors").symlink_to("../../blob")
@@ -214,7 +214,7 @@ def test_a_link_that_a_named_folder_holds_is_told(folder):
         choose(folder, [("actor.model_name_or_path", "snapshot")])
 
 
-def test_what_is_no_file_and_what_cannot_be_read(folder, monkeypatch):
+def test_special_and_unreadable_files(folder, monkeypatch):
     os.mkfifo(folder / "pipe.py")
     assert choose(folder, []).left_out["pipe.py"] == "not a regular file"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "reward.py")
@@ -225,7 +225,7 @@ def test_what_is_no_file_and_what_cannot_be_read(folder, monkeypatch):
     assert "reward.py" not in choose(folder, [], exclude=["reward.py"]).files
 
 
-def test_a_folder_without_end_is_refused(folder, monkeypatch):
-    monkeypatch.setattr(upload_choice, "MOST_ENTRIES", 12)
+def test_a_folder_of_too_many_files_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(upload_choice, "MAX_ENTRIES", 12)
     with pytest.raises(UserError, match="more than 12 files: submit from the folder of the project alone"):
         choose(folder, [])

@@ -12,6 +12,7 @@ import pytest
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.launchers.upload import stage as upload
+from dipo_openrlhf.launchers.upload.choice import choose
 from dipo_openrlhf.launchers.upload.content import find_key
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,7 @@ def test_ordinary_lines_pass(name, line):
     assert find_key(name, line.encode(), is_data=False) is None
 
 
-def test_texts_in_other_encodings_are_read_and_so_are_binaries():
+def test_other_encodings_and_binaries_are_searched():
     line = f'token: "{TOKENS["GitHub"]}"'
     assert find_key("a.txt", line.encode("utf-16"), is_data=False) is not None
     assert find_key("a.txt", b"\xff\xfa" + line.encode(), is_data=False) is not None
@@ -113,7 +114,7 @@ def test_this_project_passes():
     assert alarms == {}
 
 
-def test_a_long_line_takes_time_by_length_alone():
+def test_a_long_line_takes_linear_time():
     for unit in ('"password": ', "http://a:", "key=", "token: 'a1", "eyJ", "AC", "a" * 32):
         seconds = []
         for size in (50_000, 200_000):
@@ -126,15 +127,15 @@ def test_a_long_line_takes_time_by_length_alone():
 
 def test_a_file_with_a_key_stops_the_upload(tmp_path):
     (tmp_path / "notes.md").write_text(f"to do\n\nlog in with {TOKENS['Hugging Face']}\n")
-    chosen = upload.chosen_files(tmp_path, [], [], [])
+    chosen = choose(tmp_path, [])
     with pytest.raises(
         UserError, match=r"^notes\.md:3: looks like a key \(Hugging Face token\), and nothing was sent"
     ):
         upload.check_upload(chosen, {})
-    upload.check_upload(upload.chosen_files(tmp_path, [], ["notes.md"], []), {})
+    upload.check_upload(choose(tmp_path, [], ["notes.md"], []), {})
 
 
-def test_a_file_whose_name_tells_of_keys_is_looked_into_more_closely():
+def test_a_file_whose_name_suggests_keys_is_searched_more_closely():
     """Data with a line that is one random word, or a value under a secret's name: no kind of token is needed."""
     for text in (RANDOM, f"user\n  {RANDOM}\n", f'["a",\n"{RANDOM}",\n"b"]', f'{{"token": "{RANDOM}"}}'):
         assert find_key("a.json", text.encode(), is_data=True) is None
@@ -143,10 +144,10 @@ def test_a_file_whose_name_tells_of_keys_is_looked_into_more_closely():
         assert find_key("token.json", text.encode(), is_data=True, is_suspect=True) is None
 
 
-def test_prompts_may_speak_of_passwords_and_hold_no_token(tmp_path):
+def test_prompts_may_mention_passwords_and_hold_no_token(tmp_path):
     row = {"input": f"Bob's password = 'abc12345{RANDOM}'. How long is it?", "label": "48"}
     (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
-    chosen = upload.chosen_files(tmp_path, [("data.prompt_dataset", "data.jsonl")], [], [])
+    chosen = choose(tmp_path, [("data.prompt_dataset", "data.jsonl")], [], [])
     upload.check_upload(chosen, {})
     with pytest.raises(UserError, match=r"data\.jsonl holds the value of MY_TOKEN"):
         upload.check_upload(chosen, {"MY_TOKEN": (RANDOM,)})

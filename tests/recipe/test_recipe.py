@@ -9,8 +9,8 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.recipe.files import BUILT_IN
-from dipo_openrlhf.recipe.openrlhf_parser import openrlhf_actions, openrlhf_parser
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions, openrlhf_parser
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides, read_settings
 
 MINIMAL = """\
@@ -76,7 +76,7 @@ def test_hash_depends_on_training_alone(tmp_path):
     assert load(tmp_path, MINIMAL, "--train.seed", "7").hash != base.hash
 
 
-def test_the_place_of_this_project_is_no_part_of_a_recipe(tmp_path):
+def test_the_install_folder_is_not_part_of_the_hash(tmp_path):
     ours = "lib/dipo_openrlhf/rewards/math.py"
     here, there = (load(tmp_path, MINIMAL, "--reward.remote_url", f"/{root}/{ours}") for root in ("a", "b/c"))
     assert here.hash == there.hash
@@ -161,7 +161,7 @@ def test_a_mistake_is_one_line(tmp_path, added, words):
 
 
 @pytest.mark.parametrize("method", ["dipo", *methods.names()])
-def test_a_method_s_file_says_what_openrlhf_is_told(tmp_path, method):
+def test_a_methods_file_decides_openrlhfs_arguments(tmp_path, method):
     recipe = load(tmp_path, MINIMAL, "--dipo.method", method)
     parsed = vars(openrlhf_parser().parse_args(recipe_argv(recipe)))
     expected = methods.get("dapo" if method == "dipo" else method)
@@ -262,7 +262,7 @@ def test_circle_of_extends(tmp_path):
         load_recipe(str(tmp_path / "a.yaml"))
 
 
-def test_off_is_a_word_and_false_a_boolean(tmp_path):
+def test_off_is_a_string_and_false_a_boolean(tmp_path):
     text = MINIMAL + "algo.advantage.is_correction_level: off\nckpt.save_hf: false\nrun.wandb: off\n"
     recipe = load(tmp_path, text)
     assert recipe.get("algo.advantage.is_correction_level") == "off"
@@ -272,7 +272,7 @@ def test_off_is_a_word_and_false_a_boolean(tmp_path):
 
 
 def test_asynchronous_training_turns_the_correction_on(tmp_path):
-    """Perplexities are the rollout's then, and OpenRLHF asks its engine for log-probabilities with it alone."""
+    """Perplexities are the rollout's then, and OpenRLHF requests its engine's log-probabilities with it alone."""
     key = "algo.advantage.is_correction_level"
     recipe = load(tmp_path, MINIMAL + "train.async_enable: true\n")
     assert recipe.get(key) == "token"
@@ -306,7 +306,7 @@ def test_settings_remember_their_line(tmp_path):
     assert settings["e.f"].value == [3, 4]
 
 
-def test_a_run_joins_a_cluster_only_where_it_is_told_to(tmp_path):
+def test_a_run_joins_a_cluster_only_on_request(tmp_path):
     from dipo_openrlhf.run.supervisor import plan_run
 
     alone, joined = load(tmp_path), load(tmp_path, MINIMAL, "--run.ray", "cluster")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.placement import Placement, placement, shares_gpus
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
 SEPARATE = """\
@@ -64,7 +65,7 @@ def test_the_engines_are_what_fits(load, arguments, engines, parts):
     ("arguments", "words"),
     [
         (["--actor.num_nodes", "2"], ["recipe.yaml:1: run.nodes: 2 of 8", "leave none", "actor 16"]),
-        (["--vllm.num_engines", "9"], ["are 16", "asks for 17: actor 8 + engines 9"]),
+        (["--vllm.num_engines", "9"], ["are 16", "requires 17: actor 8 + engines 9"]),
         (["--actor.num_nodes", "4", "--vllm.num_engines", "1"], ["--actor.num_nodes", "4", "has 2"]),
         (["--actor.num_gpus_per_node", "16", "--vllm.num_engines", "1"], ["actor.num_gpus_per_node: 16"]),
         (["--vllm.tensor_parallel_size", "16", "--vllm.num_engines", "1"], ["tensor_parallel_size", "has 8"]),
@@ -90,3 +91,17 @@ def test_without_a_cluster_nothing_is_assumed(load):
     with pytest.raises(UserError, match="at least one vLLM engine"):
         load("--run.nodes", "0")
     assert load("--run.nodes", "0", "--vllm.num_engines", "100").get("vllm.num_engines") == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpus"),
+    [
+        (["--train.colocate_all", "true"], 8),
+        (["--vllm.tensor_parallel_size", "2"], 16),
+        (["--evaluate.suites", "[gsm8k]"], 15),  # the watcher waits for the sixteenth in Ray's queue
+    ],
+)
+def test_a_run_waits_for_the_gpus_of_its_training(load, arguments, gpus):
+    from dipo_openrlhf.run.supervisor import plan_run
+
+    assert plan_run(load(*arguments)).gpus == gpus

@@ -50,7 +50,7 @@ def values(name: str) -> dict[str, str]:
         ("nested", {"x": "a", "y": "b", "z": "c"}),
         ("a.yaml+b.yaml", {"x": "a", "y": "b", "z": "b"}),
         ("both.yaml+c.yaml", {"x": "a", "y": "b", "z": "c"}),
-        # A parent that two share is laid down twice: the later line of descent wins whole.
+        # A parent that two share is applied twice: the later branch wins completely.
         ("diamond", {"x": "a", "y": "right", "z": "a"}),
     ],
 )
@@ -70,8 +70,8 @@ def test_every_value_remembers_the_file_and_line_it_is_from(folder):
     ("text", "words"),
     [
         ("x: 1\nextends: [a, nowhere]\n", ["r.yaml:2", "no recipe 'nowhere'"]),
-        ("extends: [a, 3]\n", ["r.yaml:1", "extends: 3 is no name"]),
-        ("extends: true\n", ["r.yaml:1", "extends: True is no name"]),
+        ("extends: [a, 3]\n", ["r.yaml:1", "extends: 3 is not a name"]),
+        ("extends: true\n", ["r.yaml:1", "extends: True is not a name"]),
         ("extends: math_qwen3_4\n", ["r.yaml:1", "did you mean math_qwen3_4b?"]),
         ("extends: math_qwen3_4b+dappo\n", ["r.yaml:1", "no variant of math_qwen3_4b 'dappo'", "dapo?"]),
         ("extends: [math_qwen3_4b, hard_onli]\n", ["r.yaml:1", "did you mean hard_only?"]),
@@ -90,11 +90,13 @@ def test_a_parent_that_is_not_there(folder, text, words):
 def test_a_circle_is_named_with_the_line_that_closes_it(folder):
     Path("p.yaml").write_text("extends: [a, q]\n")
     Path("q.yaml").write_text("x: 1\nextends: p\n")
-    with pytest.raises(UserError, match=r"q\.yaml:2: .*circle: p\.yaml -> .*q\.yaml -> .*p\.yaml"):
+    with pytest.raises(
+        UserError, match=r"q\.yaml:2: `extends` is circular: p\.yaml -> .*q\.yaml -> .*p\.yaml"
+    ):
         merged_settings("p.yaml")
 
 
-def test_a_recipe_of_one_s_own_takes_variants_in_extends_and_after_a_plus(folder):
+def test_a_users_recipe_takes_variants_in_extends_and_after_a_plus(folder):
     Path("mine.yaml").write_text("extends: [math_qwen3_4b, dapo, 4x8]\n")
     settings = merged_settings("mine.yaml")[1]
     assert settings["dipo.method"].where == "variants/dapo.yaml:3"
@@ -138,7 +140,7 @@ def test_an_unknown_name_gets_the_nearest(folder, name, words):
         assert word in str(caught.value)
 
 
-def test_every_shipped_file_says_in_its_first_line_what_it_is():
+def test_the_first_line_of_every_shipped_file_describes_it():
     paths = [BUILT_IN / f"{name}.yaml" for name in recipe_names()]
     paths += [VARIANTS / f"{name}.yaml" for name in variant_names()]
     assert len(paths) > 15

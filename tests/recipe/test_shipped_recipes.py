@@ -25,8 +25,9 @@ from dipo_eval.suites import get_suites
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.recipe import files as recipe_files
 from dipo_openrlhf.recipe.files import BUILT_IN, recipe_names, variant_names
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.placement import placement, shares_gpus
-from dipo_openrlhf.recipe.schema import Recipe, load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 
 PAPER = ["math_qwen3_4b", "math_qwen3_8b", "math_qwen25_7b", "tools_qwen25_3b", "tools_qwen25_7b"]
 METHODS = [
@@ -109,7 +110,7 @@ def validated(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return arguments
 
 
-def test_all_that_the_issue_asks_for_is_listed():
+def test_recipes_and_variants_are_listed():
     assert len(NAMES) == 5 * 9 * 2 * 2 + 3 * 2 * 2 == len(set(NAMES))
     assert set(PAPER) <= set(recipe_names())
     used = {part for name in NAMES for part in name.split("+")[1:]}
@@ -130,10 +131,10 @@ def test_openrlhf_accepts_it_and_it_fits_its_cluster(name, monkeypatch, capsys):
         assert actor + engines + 1 == gpus, "one GPU is the watcher's"
     else:
         assert arguments.vllm.enable_sleep
-        assert actor == engines == gpus, "openrlhf/cli/train_ppo_ray.py:54"
+        assert actor == engines == gpus, "openrlhf/cli/train_ppo_ray.py, train"
     assert placement(recipe).total <= gpus
     assert shares_gpus(recipe) is ("async" not in name)
-    # What the optimizer is given: whole updates, and as many samples on each rank.
+    # What the optimizer gets: complete updates, and as many samples on each rank.
     samples = arguments.rollout.batch_size * arguments.rollout.n_samples_per_prompt
     assert samples % arguments.train.batch_size == 0
     assert arguments.train.batch_size % actor == 0
@@ -176,7 +177,7 @@ def test_what_a_recipe_means(name):
         ("grpo", {"method": "grpo"}),
     ],
 )
-def test_a_variant_changes_what_it_says_and_nothing_else(variant, expected):
+def test_a_variant_changes_its_own_keys_and_nothing_else(variant, expected):
     base, varied = load_recipe("math_qwen3_4b"), load_recipe(f"math_qwen3_4b+{variant}")
     before, after = base.dipo.to_dict(), varied.dipo.to_dict()
     assert {key: value for key, value in after.items() if before[key] != value} == expected
@@ -189,7 +190,7 @@ def test_a_variant_changes_what_it_says_and_nothing_else(variant, expected):
     assert changed == (grpo if variant == "grpo" else set())
 
 
-def test_every_value_of_a_task_says_where_it_is_from():
+def test_every_value_of_a_task_names_its_source():
     for part in ("math", "tools"):
         text = (BUILT_IN / "parts" / f"{part}.yaml").read_text()
         plain = {"method", "input_key", "label_key", "remote_url", "init_coef"}

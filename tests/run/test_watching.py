@@ -15,7 +15,8 @@ import pytest
 
 from dipo_eval.watch.marker import training_ended
 from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.recipe.schema import Recipe, build_recipe
+from dipo_openrlhf.recipe.load import build_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import RUN_ID, processes_of

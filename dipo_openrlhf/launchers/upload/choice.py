@@ -1,8 +1,8 @@
-"""Choose what travels: code and configuration of the current folder and what the recipe names, and nothing through links.
+"""Choose what is uploaded: code and configuration of the current folder and what the recipe names, never through links.
 
-Everything that stays is said with its reason. In this order: a link out of the folder, the name of a key file, and
+Everything that stays is listed with its reason. In this order: a link out of the folder, the name of a key file, and
 --exclude keep a file here; then the recipe and --include send it; then what is hidden, ignored by git, of another kind
-or large stays. Data or a text whose name only has a word in it that tells of keys stays until it is named.
+or large stays. Data or a text whose name only contains a word for keys stays until it is named.
 """
 
 from __future__ import annotations
@@ -25,70 +25,76 @@ KIND = "not code or configuration, and not named by the recipe"
 LARGE = f"over {names.LARGEST // 2**20} MiB, and not named by the recipe"
 FOLDER, SPECIAL = "an environment, a cache, or the output of runs", "not a regular file"
 _IGNORE_FILES = (".gitignore", ".rayignore")
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 
 
 @dataclass
-class Choice:
-    """Files relative to `root` with their sizes in bytes; and what stays, with the reason. Folders end in a slash."""
+class Upload:
+    """Files of one folder, relative to it, with their sizes in bytes; and what stays here, with the reason."""
 
     root: Path
     files: dict[str, int] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # folders end in a slash
     named: set[str] = field(default_factory=set)  # of the files, those that the recipe or --include names
-    suspect: set[str] = field(default_factory=set)  # of the files, those whose names tell of keys
+    suspect: set[str] = field(default_factory=set)  # of the files, those whose names contain a word for keys
+    checked: dict[str, str] = field(default_factory=dict)  # SHA-256 of the contents in which no key was found
+    is_ours: bool = False  # this project's code, which has examples of keys in it
+
+    @property
+    def size(self) -> int:
+        return sum(self.files.values())
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the user says: .gitignore patterns of --exclude and --include."""
+    """The user's .gitignore patterns of --exclude and --include."""
 
     exclude: GitIgnoreSpec
     include: GitIgnoreSpec
-    by_name: GitIgnoreSpec  # of --include, what has a word that tells of keys in it, as `*` has not
+    by_name: GitIgnoreSpec  # of --include, the patterns that contain a word for keys, as `*` does not
 
 
 def choose(
     root: Path, named: Sequence[tuple[str, str]], exclude: Sequence[str] = (), include: Sequence[str] = ()
-) -> Choice:
-    """What of `root` travels. `named`: (recipe key, relative path as written).
+) -> Upload:
+    """What of `root` is uploaded. `named`: (recipe key, relative path as written).
 
-    Raises UserError in one line: a named file that must stay, an --include that adds nothing, a folder without end.
+    Raises UserError: a named file that must stay, an --include that adds nothing, a folder of too many files.
     """
     by_name = [one for one in include if names.may_hold_keys(one)]
     rules = Rules(*(GitIgnoreSpec.from_lines(lines) for lines in (exclude, include, by_name)))
-    choice = Choice(root.resolve())
+    upload = Upload(root.resolve())
     for key, value in named:
-        _add_named(choice, rules, key, value)
-    _walk(choice, rules, "", [], (choice.root,))
+        _add_named(upload, rules, key, value)
+    _walk(upload, rules, "", [], (upload.root,))
     for pattern in include:
-        _check_include(choice, pattern)
-    choice.files = dict(sorted(choice.files.items()))
-    choice.left_out = {name: why for name, why in sorted(choice.left_out.items()) if name not in choice.files}
-    return choice
+        _check_include(upload, pattern)
+    upload.files = dict(sorted(upload.files.items()))
+    upload.left_out = {name: why for name, why in sorted(upload.left_out.items()) if name not in upload.files}
+    return upload
 
 
-def _add_named(choice: Choice, rules: Rules, key: str, value: str) -> None:
+def _add_named(upload: Upload, rules: Rules, key: str, value: str) -> None:
     """A file, or a folder with all that is in it."""
-    written = Path(os.path.normpath(choice.root / value))
-    if not written.is_relative_to(choice.root):
+    written = Path(os.path.normpath(upload.root / value))
+    if not written.is_relative_to(upload.root):
         raise UserError(
-            f"{key}: {value!r}: is not sent: it lies outside this folder; give an absolute path on storage that every "
+            f"{key}: {value!r}: is not sent: it is outside this folder; give an absolute path on storage that every "
             "node sees"
         )
-    name = "" if written == choice.root else written.relative_to(choice.root).as_posix()
-    reason = _kept_here(choice, rules, name, named=True)
-    if reason is None and name and choice.root.is_relative_to(written.resolve()):
+    name = "" if written == upload.root else written.relative_to(upload.root).as_posix()
+    reason = _kept_here(upload, rules, name, named=True)
+    if reason is None and name and upload.root.is_relative_to(written.resolve()):
         reason = BROKEN
     if reason:
         raise UserError(f"{key}: {value!r}: is not sent ({reason}): {_remedy(reason)}")
     if written.is_dir():
-        for inner, why in _files_below(choice, rules, name):
+        for inner, why in _files_below(upload, rules, name):
             if why in (KEYS, LINK, BROKEN):
                 raise UserError(f"{key}: {value!r}: its {inner} is not sent ({why}): {_remedy(why)}")
-            _note(choice, inner, why, named=True)
+            _note(upload, inner, why, named=True)
     else:
-        _note(choice, name, None if written.is_file() else SPECIAL, named=True)
+        _note(upload, name, None if written.is_file() else SPECIAL, named=True)
 
 
 def _remedy(reason: str) -> str:
@@ -98,27 +104,27 @@ def _remedy(reason: str) -> str:
     }.get(reason, "put a copy in its place, or give an absolute path on storage that every node sees")
 
 
-def _kept_here(choice: Choice, rules: Rules, name: str, *, named: bool = False) -> str | None:
-    """Why a file or folder stays whatever else is said of it; the name of what a link leads to counts as well.
+def _kept_here(upload: Upload, rules: Rules, name: str, *, named: bool = False) -> str | None:
+    """Why a file or folder stays, whatever names it; the name of a link's target counts as well.
 
-    `named`: the recipe names the file, or the folder in which it lies.
+    `named`: the recipe names the file, or the folder that it is in.
     """
-    path = choice.root / name
+    path = upload.root / name
     try:
         target = path.resolve(strict=True)
     except (OSError, RuntimeError):
         return BROKEN
-    if not target.is_relative_to(choice.root):
+    if not target.is_relative_to(upload.root):
         return LINK
     folder = path.is_dir()
-    real = target.relative_to(choice.root).as_posix()
+    real = target.relative_to(upload.root).as_posix()
     if any(names.is_key_file(one, is_folder=folder) for one in (name, real)):
         return KEYS
     if rules.exclude.match_file(f"{name}/" if folder else name):
         return EXCLUDED
     suspect = [] if folder else [one for one in (name, real) if names.may_hold_keys(one)]
     if suspect:
-        choice.suspect.add(name)
+        upload.suspect.add(name)
     if all(map(names.is_module, suspect)):
         return None
     if not all(map(names.is_data_or_text, suspect)):
@@ -126,48 +132,48 @@ def _kept_here(choice: Choice, rules: Rules, name: str, *, named: bool = False) 
     return None if named or rules.by_name.match_file(name) else MAY_BE_ADDED
 
 
-def _files_below(choice: Choice, rules: Rules, folder: str) -> Iterator[tuple[str, str | None]]:
+def _files_below(upload: Upload, rules: Rules, folder: str) -> Iterator[tuple[str, str | None]]:
     """Every entry below a named folder, with the reason for which it stays."""
-    above = (choice.root / folder).resolve()
-    for entry in _entries(choice, folder):
-        reason = HIDDEN if names.is_hidden(entry) else _kept_here(choice, rules, entry, named=True)
-        if reason or not (choice.root / entry).is_dir():
+    above = (upload.root / folder).resolve()
+    for entry in _entries(upload, folder):
+        reason = HIDDEN if names.is_hidden(entry) else _kept_here(upload, rules, entry, named=True)
+        if reason or not (upload.root / entry).is_dir():
             yield entry, reason
-        elif above.is_relative_to((choice.root / entry).resolve()):
+        elif above.is_relative_to((upload.root / entry).resolve()):
             yield entry, BROKEN
         else:
-            yield from _files_below(choice, rules, entry)
+            yield from _files_below(upload, rules, entry)
 
 
 def _walk(
-    choice: Choice,
+    upload: Upload,
     rules: Rules,
     folder: str,
     ignored: list[tuple[str, GitIgnoreSpec]],
     above: tuple[Path, ...],
 ) -> None:
-    ignored = [*ignored, *_ignore_files(choice, folder)]
-    for name in _entries(choice, folder):
-        if name in choice.files:
+    ignored = [*ignored, *_ignore_files(upload, folder)]
+    for name in _entries(upload, folder):
+        if name in upload.files:
             continue
-        path = choice.root / name
+        path = upload.root / name
         if not path.is_dir():
-            reason = _kept_here(choice, rules, name) or _stays(choice, rules, name, ignored)
-            _note(choice, name, reason, named=bool(rules.include.match_file(name)))
+            reason = _kept_here(upload, rules, name) or _stays(upload, rules, name, ignored)
+            _note(upload, name, reason, named=bool(rules.include.match_file(name)))
             continue
-        reason = _kept_here(choice, rules, name) or (None if names.is_looked_into(name) else FOLDER)
+        reason = _kept_here(upload, rules, name) or (None if names.is_looked_into(name) else FOLDER)
         if (path / "pyvenv.cfg").exists():
             reason = FOLDER
         if reason is None and path.resolve() in above:
             reason = BROKEN
         if reason:
-            choice.left_out[f"{name}/"] = reason
+            upload.left_out[f"{name}/"] = reason
         else:
-            _walk(choice, rules, name, ignored, (*above, path.resolve()))
+            _walk(upload, rules, name, ignored, (*above, path.resolve()))
 
 
-def _stays(choice: Choice, rules: Rules, name: str, ignored: list[tuple[str, GitIgnoreSpec]]) -> str | None:
-    path = choice.root / name
+def _stays(upload: Upload, rules: Rules, name: str, ignored: list[tuple[str, GitIgnoreSpec]]) -> str | None:
+    path = upload.root / name
     if not path.is_file():
         return SPECIAL
     if name.rpartition("/")[2] in _IGNORE_FILES:
@@ -183,53 +189,53 @@ def _stays(choice: Choice, rules: Rules, name: str, ignored: list[tuple[str, Git
     return LARGE if path.stat().st_size > names.LARGEST else None
 
 
-def _ignore_files(choice: Choice, folder: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
+def _ignore_files(upload: Upload, folder: str) -> Iterator[tuple[str, GitIgnoreSpec]]:
     for name in _IGNORE_FILES:
-        path = choice.root / folder / name
+        path = upload.root / folder / name
         if path.is_file() and not path.is_symlink():
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             yield (f"{folder}/" if folder else "", GitIgnoreSpec.from_lines(lines))
 
 
-def _entries(choice: Choice, folder: str) -> list[str]:
-    """Relative names of what lies in a folder. Raises UserError where it cannot be listed, or there is too much."""
+def _entries(upload: Upload, folder: str) -> list[str]:
+    """Relative names of a folder's entries. Raises UserError where it cannot be listed, or holds too many."""
     try:
-        found = sorted(os.listdir(choice.root / folder))
+        found = sorted(os.listdir(upload.root / folder))
     except OSError as error:
         raise UserError(
-            f"{choice.root / folder}: cannot be listed ({error.strerror}): leave it out with --exclude"
+            f"{upload.root / folder}: cannot be listed ({error.strerror}): leave it out with --exclude"
         ) from None
-    if len(choice.files) + len(choice.left_out) + len(found) > MOST_ENTRIES:
+    if len(upload.files) + len(upload.left_out) + len(found) > MAX_ENTRIES:
         raise UserError(
-            f"{choice.root}: more than {MOST_ENTRIES:,} files: submit from the folder of the project alone"
+            f"{upload.root}: more than {MAX_ENTRIES:,} files: submit from the folder of the project alone"
         )
     return [f"{folder}/{name}" if folder else name for name in found]
 
 
-def _note(choice: Choice, name: str, reason: str | None, *, named: bool) -> None:
+def _note(upload: Upload, name: str, reason: str | None, *, named: bool) -> None:
     if reason:
-        choice.left_out[name] = reason
+        upload.left_out[name] = reason
         return
-    path = choice.root / name
-    facts = path.stat()
-    if not stat.S_ISREG(facts.st_mode):
-        choice.left_out[name] = SPECIAL
+    path = upload.root / name
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        upload.left_out[name] = SPECIAL
         return
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read, so it cannot be sent: exclude it with --exclude")
-    choice.files[name] = facts.st_size
+    upload.files[name] = status.st_size
     if named:
-        choice.named.add(name)
+        upload.named.add(name)
 
 
-def _check_include(choice: Choice, pattern: str) -> None:
+def _check_include(upload: Upload, pattern: str) -> None:
     """An --include that adds nothing is a misunderstanding."""
     spec = GitIgnoreSpec.from_lines([pattern])
-    if any(spec.match_file(name) for name in choice.files):
+    if any(spec.match_file(name) for name in upload.files):
         return
-    kept = next((name for name in sorted(choice.left_out) if spec.match_file(name)), None)
+    kept = next((name for name in sorted(upload.left_out) if spec.match_file(name)), None)
     why = (
-        f"{kept} stays here ({choice.left_out[kept]})"
+        f"{kept} stays here ({upload.left_out[kept]})"
         if kept
         else "no file that could be sent has such a name"
     )

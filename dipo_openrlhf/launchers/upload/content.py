@@ -1,4 +1,4 @@
-"""Look for keys in what is about to travel: known kinds of tokens, and values that stand under a secret's name.
+"""Look for keys in what is about to be sent: known kinds of tokens, and values under a secret's name.
 
 The kinds are those of detect-secrets (https://github.com/Yelp/detect-secrets). Its two detectors of high entropy are left
 out, since hashes and samples of models are as random as keys, and so is the one of addresses (secrets/urls.py).
@@ -33,8 +33,8 @@ _MORE_KINDS = {
 }
 _LETTERS = re.compile(rb"[ -~]{16,}|\n")
 _ALLOWED = re.compile(r"pragma: ?allowlist[ -]secret")
-# Characters that are looked through at a time, and once more with the next. Some of detect-secrets' expressions take
-# quadratic time in what has no blank, so that the parts are small where there is none: the whole takes linear time.
+# Characters that are searched at a time, and of overlap with the next part. Some of detect-secrets' expressions take
+# quadratic time in what has no blank, so that the parts are small where there is none: all takes linear time.
 _PART, _SMALL_PART, _OVERLAP = 2**18, 4096, 1024
 _HINT = re.compile(
     r"key|pass|pwd|secret|token|credential|auth|bearer|cookie|contrase|pat\b|webhook|://", re.IGNORECASE
@@ -51,8 +51,8 @@ def find_key(name: str, data: bytes, *, is_data: bool, is_suspect: bool = False)
     """(line, kind) of what looks like a key in a file; None where there is none.
 
     `is_data`: prompts and models, where a word such as `password` is only a word: known kinds of tokens alone.
-    `is_suspect`: the file's name tells of keys, so that a line of one random word is taken for one whatever the kind.
-    A line marked `pragma: allowlist secret` is passed over.
+    `is_suspect`: the file's name suggests keys, so that a line of one random word is taken for one of any kind.
+    A line marked `pragma: allowlist secret` is skipped.
     """
     text = _as_text(data, is_data=is_data)
     for start, part in _parts(text):
@@ -65,7 +65,7 @@ def find_key(name: str, data: bytes, *, is_data: bool, is_suspect: bool = False)
         return None
     for number, line in enumerate(text.splitlines(), 1):
         if is_suspect and _is_random_word(line):
-            return number, "a line of one random word, under a name that tells of keys"
+            return number, "a line of one random word, under a name that suggests keys"
         if _HINT.search(line) and not _ALLOWED.search(line):
             named = _named_value(name, line)
             if named is not None:
@@ -74,7 +74,7 @@ def find_key(name: str, data: bytes, *, is_data: bool, is_suspect: bool = False)
 
 
 def _as_text(data: bytes, *, is_data: bool) -> str:
-    """The ASCII of a file with its lines: that of UTF-16, UTF-32 and binary files stands between NULs."""
+    """The ASCII of a file with its lines: in UTF-16, UTF-32 and binary files it is between NULs."""
     if b"\0" not in data:
         return data.decode("utf-8", errors="replace")
     data = data.translate(None, b"\0")
@@ -129,7 +129,7 @@ def _keywords() -> Any:
 
 
 def _named_value(name: str, line: str) -> str | None:
-    """The kind of what stands under a secret's name in a line of code or configuration."""
+    """The kind of a value under a secret's name in a line of code or configuration."""
     for start in range(0, len(line), _SMALL_PART):
         part = line[start : start + _SMALL_PART + _OVERLAP]
         for found in _keywords().analyze_line(name, part):

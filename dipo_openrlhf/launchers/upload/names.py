@@ -1,7 +1,7 @@
 """Which files of a folder may travel, by their names: what a job needs goes, what commonly holds a key never does.
 
-Some names are those of key files, and never travel. Others only have a word in them that tells of keys: a module is
-looked into before it travels (content.py), and so are data and texts that the user names.
+Some names are those of key files, and never travel. Others only contain a word for keys: a module is searched for keys
+before it travels (content.py), and so are data and text files that the user names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WORDS = (
 )  # fmt: skip
 _KEY_NAMES = re.compile("|".join(fnmatch.translate(pattern) for pattern in _KEYS))
 _KEY_WORDS = re.compile("|".join(fnmatch.translate(pattern) for pattern in _WORDS))
-_PRIVATE_KEY = re.compile(r"id_[^.]+")  # id_work, as ssh-keygen is told to call one
+_PRIVATE_KEY = re.compile(r"id_[^.]+")  # id_work, a user's own name for a key of ssh-keygen
 
 CODE = frozenset((
     ".py", ".pyi", ".pyx", ".sh", ".bash", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".jinja", ".jinja2",
@@ -40,7 +40,7 @@ _ALSO_DATA = frozenset({".json", ".txt", ".md"})
 _MODULES = frozenset({".py", ".pyi", ".pyx"})
 _DATA = frozenset({".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".safetensors"})
 LARGEST = 10 * 2**20  # bytes of a file that travels without being named: code and configuration are smaller
-# Environments, caches, histories and runs: large, and of no use to a job. Not even looked into.
+# Environments, caches, histories and runs: large, and of no use to a job. Their content is not listed.
 _NOT_LOOKED_INTO = re.compile(r"__pycache__|venv|\.venv.*|node_modules|wandb|mlruns|.*\.egg-info")
 _OWN_OUTPUT = frozenset({"runs", "results"})  # at the top of the folder
 
@@ -54,11 +54,11 @@ def is_key_file(name: str, *, is_folder: bool = False) -> bool:
 
 
 def may_hold_keys(name: str) -> bool:
-    """Whether the path of a file has a word in it that tells of keys."""
+    """Whether the path of a file contains a word for keys."""
     last = PurePosixPath(name)
     if any(_KEY_WORDS.fullmatch(part.lower()) for part in last.parts):
         return True
-    # A program that is called token.py handles tokens, and so does a package auth; token.txt is one.
+    # A program called token.py handles tokens, and so does a package auth; token.txt is one.
     return last.suffix.lower() not in CODE and is_secret_name(last.name.partition(".")[0])
 
 
@@ -68,7 +68,7 @@ def is_module(name: str) -> bool:
 
 
 def is_data_or_text(name: str) -> bool:
-    """Whether a file is of a kind that can be looked into, and that no tool keeps its keys in."""
+    """Whether a file is of a kind that can be searched for keys, and that no tool keeps its keys in."""
     return PurePosixPath(name).suffix.lower() in CODE | _ALSO_DATA | _DATA
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from dipo_eval.errors import UserError
+from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.suites.user import is_suite_path
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
@@ -35,7 +34,7 @@ def paths_of(settings: Mapping[str, Setting]) -> tuple[tuple[str, str], ...]:
 
 
 def _parts(key: str, value: str) -> list[str]:
-    """FOLDER@SUBFOLDER reads the folder (blending_datasets of openrlhf/datasets/utils.py splits in this order)."""
+    """FOLDER@SUBFOLDER reads the folder, split in the order of openrlhf/datasets/utils.py, blending_datasets."""
     parts = value.split(",")
     if key in _DATASETS:
         parts = [part.partition("@")[0] for part in parts]
@@ -43,12 +42,12 @@ def _parts(key: str, value: str) -> list[str]:
 
 
 def _data_of(suite: Path) -> list[str]:
-    """The file that a suite's YAML names, which starts at its folder; what is wrong with it is said elsewhere."""
+    """The file that a suite's YAML names, which starts at its folder; its mistakes are reported elsewhere."""
     if suite.suffix == ".py":
         return []
     try:
-        content: Any = yaml.safe_load(suite.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError):
+        content = read_yaml(suite)
+    except UserError:
         return []
     file = content.get("file") if isinstance(content, dict) else None
     return [str(suite.parent / file)] if isinstance(file, str) and file else []

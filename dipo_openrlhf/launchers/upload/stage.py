@@ -1,7 +1,7 @@
 """What a Ray job takes along: of the current folder what choice.py chooses, and this project's own code.
 
-Ray has rules of its own for what it packs, and follows links. So it is handed a folder that holds exactly the listed
-files, and is asked beforehand what it would pack of it.
+Ray has rules of its own for what it packs, and follows links. So it gets a folder that holds exactly the listed files,
+and its own rules are applied to that folder beforehand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import dipo_eval
@@ -22,30 +22,13 @@ from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.secrets.refusing import held_secret, refuse_secrets
 from dipo_eval.secrets.values import Secrets
-from dipo_openrlhf.launchers.upload import choice as upload_choice
+from dipo_openrlhf.launchers.upload.choice import LINK, Upload
 from dipo_openrlhf.launchers.upload.content import find_key
 from dipo_openrlhf.launchers.upload.names import holds_data
 
-# Ray refuses more (ray/_private/runtime_env/packaging.py:39); the zipped size counts there, the plain one here.
+# Ray refuses more (ray/_private/runtime_env/packaging.py, GCS_STORAGE_MAX_SIZE): it counts zipped bytes, this plain ones.
 LIMIT = 500 * 2**20
 _OUR_FILES = frozenset({".py", ".pyi", ".typed", ".yaml", ".j2", ".css", ".js", ".html", ".json"})
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Files of one folder, relative to it, with their sizes in bytes; and what stays here, with the reason."""
-
-    root: Path
-    files: dict[str, int]
-    left_out: dict[str, str] = field(default_factory=dict)
-    named: frozenset[str] = frozenset()  # files that travel because the recipe or --include names them
-    suspect: frozenset[str] = frozenset()  # files whose names tell of keys
-    checked: dict[str, str] = field(default_factory=dict)  # SHA-256 of the contents in which no key was found
-    is_ours: bool = False  # this project's code, which has examples of keys in it
-
-    @property
-    def size(self) -> int:
-        return sum(self.files.values())
 
 
 def code_folders() -> list[Path]:
@@ -55,16 +38,12 @@ def code_folders() -> list[Path]:
 
 def own_code() -> list[Upload]:
     """The packages as they are installed here: files of the kinds that a package holds."""
-    return [_own_files(folder) for folder in code_folders()]
-
-
-def _own_files(root: Path) -> Upload:
-    files = {
-        path.relative_to(root).as_posix(): path.stat().st_size
-        for path in sorted(root.rglob("*"))
-        if _is_ours(path, root)
-    }
-    return Upload(root, files, is_ours=True)
+    uploads = []
+    for root in code_folders():
+        paths = [path for path in sorted(root.rglob("*")) if _is_ours(path, root)]
+        files = {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+        uploads.append(Upload(root, files, is_ours=True))
+    return uploads
 
 
 def _is_ours(path: Path, root: Path) -> bool:
@@ -73,19 +52,9 @@ def _is_ours(path: Path, root: Path) -> bool:
     return known and not hidden and path.is_file() and path.resolve().is_relative_to(root.resolve())
 
 
-def chosen_files(
-    root: Path, named: Sequence[tuple[str, str]], exclude: Sequence[str], include: Sequence[str]
-) -> Upload:
-    """What travels of a folder. Raises UserError: see upload_choice.choose."""
-    choice = upload_choice.choose(root, named, exclude, include)
-    return Upload(
-        choice.root, choice.files, choice.left_out, frozenset(choice.named), frozenset(choice.suspect)
-    )
-
-
 def check_upload(upload: Upload, secrets: Secrets) -> Upload:
     """The upload with what has been checked. Raises UserError for one that is too large, or holds a key in a file or a
-    name: the place, never the key. What is `checked` already and has not changed is not looked through again.
+    name: the place, never the key. What is `checked` already and has not changed is not searched again.
     """
     if upload.size > LIMIT:
         largest = sorted(upload.files, key=lambda name: -upload.files[name])[:3]
@@ -102,8 +71,10 @@ def check_upload(upload: Upload, secrets: Secrets) -> Upload:
         if digests[name] == upload.checked.get(name):
             continue
         refuse_secrets(name, data, secrets)
-        found = None if upload.is_ours else _key_in(upload, name, data)
-        if found:
+        if upload.is_ours:
+            continue
+        is_data = name in upload.named and holds_data(name)
+        if found := find_key(name, data, is_data=is_data, is_suspect=name in upload.suspect):
             raise UserError(
                 f"{name}:{found[0]}: looks like a key ({found[1]}), and nothing was sent: take it out, leave the file "
                 "out with --exclude, or mark the line `pragma: allowlist secret` where it is none"
@@ -122,11 +93,6 @@ def _check_name(name: str, secrets: Secrets) -> None:
     raise UserError(f"{shown}: its path holds {what}, and nothing was sent: rename the file or the folder")
 
 
-def _key_in(upload: Upload, name: str, data: bytes) -> tuple[int, str] | None:
-    is_data = name in upload.named and holds_data(name)
-    return find_key(name, data, is_data=is_data, is_suspect=name in upload.suspect)
-
-
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -139,7 +105,7 @@ def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
     """Folders that hold exactly the listed files, for Ray to pack; removed at the end.
 
     What has changed since it was checked is checked again, as it is in the copy. Raises UserError as check_upload
-    does, and where a file has gone meanwhile, or where Ray would not pack all of them.
+    does, and where a file has disappeared, or Ray would not pack all of them.
     """
     with tempfile.TemporaryDirectory(prefix="dipo_upload_") as scratch:
         folders = []
@@ -148,7 +114,8 @@ def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
             folder.mkdir(parents=True)
             for name in upload.files:
                 _copy(upload.root, name, folder / name)
-            check_upload(_copied(upload, folder), secrets)
+            copied = {name: (folder / name).stat().st_size for name in upload.files}
+            check_upload(replace(upload, root=folder, files=copied), secrets)
             if missing := sorted(upload.files.keys() - packed_by_ray(folder)):
                 raise UserError(
                     f"{missing[0]}: Ray packs no file of this name: rename it, or use an absolute path"
@@ -157,15 +124,11 @@ def staged(uploads: Sequence[Upload], secrets: Secrets) -> Iterator[list[Path]]:
         yield folders
 
 
-def _copied(upload: Upload, folder: Path) -> Upload:
-    return replace(upload, root=folder, files={name: (folder / name).stat().st_size for name in upload.files})
-
-
 def _copy(root: Path, name: str, target: Path) -> None:
     source = root / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if not source.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"{source}: has become {upload_choice.LINK}: nothing was sent")
+        raise UserError(f"{source}: has become {LINK}: nothing was sent")
     try:
         shutil.copy2(source, target)
     except OSError as error:

@@ -52,7 +52,7 @@ def test_names_of_other_things(name):
 
 
 def test_no_key_of_a_recipe_but_wandbs_is_a_secret():
-    from dipo_openrlhf.recipe.schema import known_keys
+    from dipo_openrlhf.recipe.load import known_keys
 
     assert [key for key in known_keys() if is_secret_name(key)] == ["logger.wandb.key"]
 
@@ -253,4 +253,4 @@ def test_there_is_one_list_of_secret_names():
     root = Path(__file__).parents[3]
     files = [*root.glob("dipo_openrlhf/**/*.py"), *root.glob("eval/dipo_eval/**/*.py")]
     lists = [path.name for path in files if '"passwd"' in path.read_text(encoding="utf-8")]
-    assert sorted(lists) == ["names.py", "upload_content.py"]
+    assert sorted(lists) == ["content.py", "names.py"]

@@ -1,4 +1,4 @@
-"""A recipe on this one machine, as a plain script that can be started again."""
+"""This machine: a plain script that can be started again."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import typer
+
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request
-from dipo_openrlhf.launchers.templates import render
 
 
 def local_script(request: Request) -> str:
     """The script; keys come from the environment in which it is started."""
-    script = render(
-        "local.sh.j2",
-        name=" ".join(request.name.split()),
-        folder=shlex.quote(str(Path.cwd())),
-        python=shlex.quote(sys.executable),
-        arguments=shlex.join(request.arguments),
-    )
+    name = " ".join(request.name.split())
+    command = [sys.executable, "-m", "dipo_openrlhf.launchers.run_or_resume", *request.arguments]
+    script = f"""\
+#!/usr/bin/env bash
+# {name} on this machine. Made by `dipo submit --to local`; started again, it goes on where it stopped.
+set -euo pipefail
+cd {shlex.quote(str(Path.cwd()))}
+exec {shlex.join(command)}
+"""
     refuse_secrets("the script", script, request.secrets)
     return script
 
@@ -34,3 +38,14 @@ def run_script(script: str, run_dir: Path) -> NoReturn:
     write_atomic(path, script.encode(), private=True)
     path.chmod(0o700)
     os.execvp("bash", ["bash", str(path)])
+
+
+def _submit(request: Request, options: Options) -> int:
+    script = local_script(request)
+    if options.dry_run:
+        typer.echo(script, nl=False)
+        return 0
+    run_script(script, request.recipe.run_dir.resolve())
+
+
+LAUNCHER = Launcher(_submit, on_cluster=False)

@@ -1,0 +1,161 @@
+"""A KubeRay RayJob: a manifest with the recipe in it, for `kubectl apply -f`.
+
+KubeRay makes a Ray cluster for the job, runs it and removes the cluster. Fields: ray.io/v1 of KubeRay 1.2 or later
+(https://ray-project.github.io/kuberay/reference/api/). Keys come from a Kubernetes Secret, by reference alone.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from dipo_eval.errors import UserError
+from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_openrlhf.launchers.launcher import Launcher, Options
+from dipo_openrlhf.launchers.ray_jobs import STOP_WAIT
+from dipo_openrlhf.launchers.request import Request, job_variables
+from dipo_openrlhf.recipe.placement import Needs, needs_of
+
+RECIPE_FOLDER = "/etc/dipo"
+KEYS = ("WANDB_API_KEY", "HF_TOKEN")  # of the Secret, each optional
+RETRIES = 3  # attempts after a failed one, each with a new cluster
+
+
+def manifest(request: Request, options: Options) -> str:
+    """A ConfigMap with the recipe and the RayJob. Raises UserError for a key in it, or a path that pods cannot see."""
+    if not options.image or not options.claim:
+        raise UserError(
+            "--image IMAGE and --claim CLAIM:/MOUNT are missing: what the pods run and the storage they share"
+        )
+    claim, mount = _claim(options.claim)
+    _check_paths(request, mount)
+    name = _kube_name(request.name)
+    recipe = {key: setting.value for key, setting in request.settings.items()}
+    recipe.setdefault("run.name", request.name)  # which would else follow from the file's name
+    needs = needs_of(request.recipe, options.gpus_per_node)
+    spec = _pod_spec(needs, options, name, claim, mount)
+    documents = [_config_map(name, recipe), _ray_job(needs, name, spec)]
+    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
+    refuse_secrets("the manifest", text, request.secrets)
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """No aliases; strings of several lines as blocks, so that the recipe in the manifest can be read and edited."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _kube_name(name: str) -> str:
+    """A DNS label; KubeRay adds suffixes to it, so at most 40 characters."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    return f"dipo-{label}" if label else "dipo"
+
+
+def _claim(text: str) -> tuple[str, str]:
+    claim, separator, mount = text.partition(":")
+    if not separator or not claim or not mount.startswith("/"):
+        raise UserError(
+            f"--claim {text!r}: write CLAIM:/MOUNT, the volume that all pods share and where they see it"
+        )
+    return claim, mount.rstrip("/")
+
+
+def _check_paths(request: Request, mount: str) -> None:
+    for key, value in (*request.paths, ("run.dir", str(request.recipe.run_dir))):
+        place = f"{key}: {value!r}"
+        if not value.startswith("/"):
+            if Path(value).exists() or value.endswith((".json", ".jsonl", ".py")):
+                raise UserError(
+                    f"{place}: pods do not see this folder: give a path under {mount}, or a hub name"
+                )
+        elif not Path(value).is_relative_to(mount):
+            raise UserError(f"{place}: is not under {mount}, the only storage that all pods see (--claim)")
+
+
+def _config_map(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    data = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:
+    def group(container: str) -> dict[str, Any]:
+        first, *_ = pod_spec["containers"]
+        template = {"spec": {**pod_spec, "containers": [{"name": container, **first}]}}
+        simulated = {"num-gpus": str(needs.gpus_per_node)} if needs.simulated and needs.gpus_per_node else {}
+        return {"rayStartParams": simulated, "template": template}
+
+    groups: dict[str, Any] = {
+        "rayVersion": importlib.metadata.version("ray"),
+        "headGroupSpec": group("ray-head"),
+    }
+    if (workers := needs.nodes - 1) > 0:
+        replicas = {"replicas": workers, "minReplicas": workers, "maxReplicas": workers}
+        groups["workerGroupSpecs"] = [{"groupName": "workers", **replicas, **group("ray-worker")}]
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "dipo"}},
+        "spec": {
+            "entrypoint": f"python -m dipo_openrlhf.launchers.run_or_resume {RECIPE_FOLDER}/recipe.yaml",
+            "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}),
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": 600,
+            "backoffLimit": RETRIES,
+            "rayClusterSpec": groups,
+        },
+    }
+
+
+def _pod_spec(needs: Needs, options: Options, name: str, claim: str, mount: str) -> dict[str, Any]:
+    """Of head and workers alike; its one container has no name yet."""
+    resources: dict[str, Any] = {"cpu": str(options.cpus), "memory": options.memory}
+    if not needs.simulated:
+        resources["nvidia.com/gpu"] = needs.gpus_per_node
+    variables = job_variables(options.env, None)
+    environment: list[dict[str, Any]] = [{"name": key, "value": variables[key]} for key in sorted(variables)]
+    for key in KEYS if options.secret else ():
+        reference = {"name": options.secret, "key": key, "optional": True}
+        environment.append({"name": key, "valueFrom": {"secretKeyRef": reference}})
+    container = {
+        "image": options.image,
+        "env": environment,
+        "resources": {"limits": resources, "requests": resources},
+        "volumeMounts": [
+            {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True},
+            {"name": "storage", "mountPath": mount},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+    volumes = [
+        {"name": "recipe", "configMap": {"name": name}},
+        {"name": "storage", "persistentVolumeClaim": {"claimName": claim}},
+        # NCCL and vLLM share memory between processes; a pod's default is 64 MiB.
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    return {"containers": [container], "volumes": volumes}
+
+
+def _submit(request: Request, options: Options) -> int:
+    """The manifest on standard output: what applies it, and with which rights, is the user's."""
+    typer.echo(manifest(request, options), nl=False)
+    return 0
+
+
+LAUNCHER = Launcher(
+    _submit,
+    ("env", "gpus_per_node", "image", "claim", "secret", "cpus", "memory"),
+    hints={"secrets_file": "pods take keys from a Kubernetes Secret: --secret NAME"},
+)

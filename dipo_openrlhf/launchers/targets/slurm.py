@@ -1,0 +1,116 @@
+"""A Slurm job: start a Ray cluster over srun, train, and requeue before the time limit.
+
+No key is in the script and Slurm gets no environment (`--export=NONE`): the keys are read from --secrets-file.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jinja2
+import typer
+
+from dipo_eval.errors import UserError
+from dipo_eval.files.atomic import write_atomic
+from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
+from dipo_openrlhf.launchers.launcher import Launcher, Options
+from dipo_openrlhf.launchers.request import Request, job_variables
+from dipo_openrlhf.recipe.placement import needs_of
+
+NOTICE = 300  # seconds before the time limit at which the run is interrupted: a step and a clean end fit
+READY_TIMEOUT = 600  # seconds until all nodes have joined
+LOST_TIMEOUT = 30  # seconds after a failed training in which a node that Ray misses may come back
+MAX_RESTARTS = 50
+SBATCH_TIMEOUT = 60.0  # seconds
+_TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
+
+
+def slurm_script(request: Request, options: Options) -> str:
+    """The sbatch script. Raises UserError for options that Slurm would not take, and for a key in any of it."""
+    _check(options, (Path.cwd(), request.recipe.run_dir))
+    needs = needs_of(request.recipe, options.gpus_per_node)
+    variables = job_variables(options.env, options.secrets_file)
+    template = Path(__file__).with_name("slurm.sbatch.j2").read_text(encoding="utf-8")
+    script = jinja2.Template(template, undefined=jinja2.StrictUndefined, keep_trailing_newline=True).render(
+        name=_one_line(request.name),
+        job_name="dipo-" + re.sub(r"[^A-Za-z0-9_.-]", "-", request.name),
+        needs=needs,
+        simulated=f" --num-gpus={needs.gpus_per_node}" if needs.simulated else "",
+        time=options.time,
+        notice=NOTICE,
+        folder=Path.cwd(),
+        run_dir=request.recipe.run_dir,
+        options=options.sbatch,
+        variables=[(name, shlex.quote(value)) for name, value in sorted(variables.items())],
+        python=shlex.quote(sys.executable),
+        max_restarts=MAX_RESTARTS,
+        ready_timeout=READY_TIMEOUT,
+        lost_timeout=LOST_TIMEOUT,
+        arguments=shlex.join(request.arguments),
+    )
+    refuse_secrets("the Slurm script", script, request.secrets)
+    return script
+
+
+def _check(options: Options, folders: tuple[Path, Path]) -> None:
+    if not options.time:
+        raise UserError(
+            "--time is missing: the job's time limit, such as --time 24:00:00; it requeues itself before it"
+        )
+    if not _TIME.fullmatch(options.time):
+        raise UserError(f"--time {options.time!r}: write minutes, H:MM:SS or D-HH:MM:SS, as sbatch does")
+    for option in options.sbatch:
+        if not option.startswith("-") or "\n" in option:
+            raise UserError(
+                f"--sbatch {option!r}: give one option of sbatch, such as --sbatch=--partition=gpu"
+            )
+        refuse_url_secrets("--sbatch", option, "Slurm keeps and shows a job's options")
+    for folder in folders:
+        # Slurm reads #SBATCH lines itself, without a shell's quoting.
+        if re.search(r"\s", str(folder)):
+            raise UserError(
+                f"{str(folder)!r}: Slurm's #SBATCH lines take no spaces: use a folder without them"
+            )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def sbatch(script: str, run_dir: Path) -> str:
+    """Keep the script in the run's folder and submit it; sbatch's answer. Raises UserError."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "slurm.sbatch"
+    write_atomic(path, script.encode(), private=True)
+    try:
+        result = subprocess.run(
+            ["sbatch", str(path)], capture_output=True, text=True, timeout=SBATCH_TIMEOUT, check=False
+        )
+    except FileNotFoundError:
+        raise UserError(
+            f"sbatch is not on this machine: run `sbatch {path}` on a login node, or see --to ray"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"sbatch has not answered for {SBATCH_TIMEOUT:.0f} s: is slurmctld up? The script is {path}"
+        ) from None
+    if result.returncode:
+        reason = _one_line(result.stderr or result.stdout) or f"status {result.returncode}"
+        raise UserError(f"sbatch refused {path}: {reason}")
+    return result.stdout.strip()
+
+
+def _submit(request: Request, options: Options) -> int:
+    script = slurm_script(request, options)
+    if options.dry_run:
+        typer.echo(script, nl=False)
+    else:
+        typer.echo(sbatch(script, request.recipe.run_dir))
+    return 0
+
+
+LAUNCHER = Launcher(_submit, ("env", "secrets_file", "gpus_per_node", "time", "sbatch"))

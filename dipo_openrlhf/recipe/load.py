@@ -1,0 +1,104 @@
+"""Load a recipe: one YAML file that names a model, data and a method's switches, validated before anything starts.
+
+Four sections are ours (`run`, `dipo`, `evaluate`, `watch`); every other key is an argument of OpenRLHF under its own
+dotted name (`actor.adam.lr`, `rollout.n_samples_per_prompt`, ...), checked against OpenRLHF's real parser. Order of
+precedence: command line, recipe, the recipes it `extends` (the later ones first), the method's defaults, OpenRLHF's
+defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from pydantic import ValidationError
+
+from dipo_eval.discovery import nearest
+from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.recipe.checks import check_combinations
+from dipo_openrlhf.recipe.defaults import add_defaults, add_paths, on_cpu
+from dipo_openrlhf.recipe.files import merged_settings
+from dipo_openrlhf.recipe.no_secrets import check_no_secrets
+from dipo_openrlhf.recipe.openrlhf_args import checked_value, openrlhf_actions
+from dipo_openrlhf.recipe.placement import add_engines
+from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.recipe.schema import EvaluateSection, RunSection, WatchSection
+from dipo_openrlhf.recipe.yaml_lines import Setting
+
+_SECTIONS: dict[str, Any] = {"run": RunSection, "evaluate": EvaluateSection, "watch": WatchSection}
+
+
+def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
+    """Read, merge and validate. Raises UserError with key, value, place and remedy."""
+    source, settings = merged_settings(name)
+    return build_recipe(source, {**settings, **(overrides or {})})
+
+
+def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> dict[str, Setting]:
+    """The values of the recipe, those it extends and the command line, as written. Raises UserError."""
+    return {**merged_settings(name)[1], **(overrides or {})}
+
+
+def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
+    """Validate merged settings. See load_recipe."""
+    check_no_secrets(settings)
+    own = {name: _own_section(model, name, _within(name, settings)) for name, model in _SECTIONS.items()}
+    dipo = _dipo_section(_within("dipo", settings))
+    cpu = on_cpu(own["run"].device)
+    openrlhf: dict[str, Any] = {}
+    for key, setting in settings.items():
+        section, dot, _ = key.partition(".")
+        if section in (*_SECTIONS, "dipo") and (dot or setting.value is None):
+            continue
+        if key not in openrlhf_actions():
+            raise UserError(_unknown(key, setting))
+        if (value := checked_value(key, setting, cpu)) is not None:
+            openrlhf[key] = value
+    where = {key: setting.where for key, setting in settings.items()}
+    add_defaults(openrlhf, where, dipo.method, cpu)
+    recipe = Recipe(source=source, dipo=dipo, openrlhf=openrlhf, where=where, **own)
+    add_paths(openrlhf, recipe.run_dir.resolve())
+    if not cpu:
+        add_engines(recipe)
+    check_combinations(recipe)
+    return recipe
+
+
+def _within(section: str, settings: dict[str, Setting]) -> dict[str, Setting]:
+    start = f"{section}."
+    return {key.removeprefix(start): setting for key, setting in settings.items() if key.startswith(start)}
+
+
+def _own_section(model: type[Any], section: str, settings: dict[str, Setting]) -> Any:
+    try:
+        return model(**{key: setting.value for key, setting in settings.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        setting = settings.get(key.split(".")[0], Setting(first.get("input"), "the recipe"))
+        if first["type"] == "extra_forbidden":
+            raise UserError(_unknown(f"{section}.{key}", setting)) from None
+        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {first['msg']}") from None
+
+
+def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
+    try:
+        return DipoConfig.from_dict({key: setting.value for key, setting in settings.items()})
+    except ValueError as error:
+        places = (s.where for key, s in settings.items() if str(error).startswith(f"dipo.{key} ="))
+        raise UserError(f"{next(places, 'recipe')}: {error}") from None
+
+
+def known_keys() -> list[str]:
+    """Every key a recipe may have."""
+    own = [f"{name}.{key}" for name, model in _SECTIONS.items() for key in model.model_fields]
+    return [*own, *(f"dipo.{field.name}" for field in fields(DipoConfig)), *openrlhf_actions()]
+
+
+def _unknown(key: str, setting: Setting) -> str:
+    known = known_keys()
+    last = key.rsplit(".", 1)[-1]
+    near = nearest(key, known, cutoff=0.5) or next((one for one in known if one.endswith(last)), None)
+    hint = f"; the nearest known key is {near}" if near else ""
+    return f"{setting.where}: unknown key {key} (value {setting.value!r}){hint}"

@@ -1,0 +1,66 @@
+"""A validated recipe as plain data: the sections of this project and OpenRLHF's arguments. load.py makes one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dipo_openrlhf.algorithm import DipoConfig
+from dipo_openrlhf.recipe.defaults import on_cpu
+from dipo_openrlhf.recipe.files import display_name
+from dipo_openrlhf.recipe.openrlhf_args import argv_of, openrlhf_actions, portable
+from dipo_openrlhf.recipe.schema import EvaluateSection, RunSection, WatchSection
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`source`: its file or name. `openrlhf`: dotted key -> value. `where`: key -> file:line, option or default."""
+
+    source: str
+    run: RunSection
+    dipo: DipoConfig
+    evaluate: EvaluateSection
+    watch: WatchSection
+    openrlhf: dict[str, Any]
+    where: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.run.name or display_name(self.source)
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run.dir or Path("runs", self.name))
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs with the CPU changes, on simulated GPUs."""
+        return on_cpu(self.run.device)
+
+    @property
+    def starts_watcher(self) -> bool:
+        """Whether `dipo train` evaluates its checkpoints: it has suites and exports, and no one switched it off."""
+        return self.watch.enabled and bool(self.evaluate.suites) and bool(self.get("ckpt.save_hf"))
+
+    @property
+    def watcher_on_ray(self) -> bool:
+        """Whether that watcher is a Ray task with resources of its own, and not a process of this machine."""
+        return self.starts_watcher and self.watch.ray and not self.on_cpu
+
+    @property
+    def hash(self) -> str:
+        """Identity of what the training depends on: 16 hex digits over all values but the run's folder."""
+        openrlhf = {key: portable(value) for key, value in self.openrlhf.items()}
+        content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def argv(self) -> list[str]:
+        """OpenRLHF's command line, without the program."""
+        return [token for key, value in self.openrlhf.items() for token in argv_of(key, value)]
+
+    def get(self, key: str) -> Any:
+        """An OpenRLHF argument: the recipe's value, or OpenRLHF's default."""
+        return self.openrlhf.get(key, openrlhf_actions()[key].default)

@@ -1,0 +1,107 @@
+"""A launcher is one file: found by being there, listed in the help and in errors, and run to its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.launchers import targets
+from dipo_openrlhf.launchers.launcher import Options
+
+ADDED = '''\
+"""A batch system that keeps what it is given in a file."""
+
+from pathlib import Path
+
+from dipo_eval.secrets.refusing import refuse_secrets
+from dipo_openrlhf.launchers.launcher import Launcher, Options
+from dipo_openrlhf.launchers.request import Request, job_variables
+from dipo_openrlhf.recipe.placement import needs_of
+
+
+def submit(request: Request, options: Options) -> int:
+    needs = needs_of(request.recipe, options.gpus_per_node)
+    job = f"{needs.nodes}x{needs.gpus_per_node} {job_variables(options.env, None)} {' '.join(request.command)}"
+    refuse_secrets("the job", job, request.secrets)
+    if options.dry_run:
+        print(job)
+    else:
+        Path("queue.txt").write_text(job)
+    return 0
+
+
+LAUNCHER = Launcher(submit, ("env", "gpus_per_node"))
+'''
+COMMAND = "python -m dipo_openrlhf.cli train tiny.yaml --run.ray cluster"
+
+
+@pytest.fixture
+def added(tmp_path, monkeypatch):
+    """A folder with batch.py, beside the targets of this package."""
+    folder = tmp_path / "added"
+    folder.mkdir()
+    (folder / "batch.py").write_text(ADDED)
+    assert len(ADDED.splitlines()) < 40
+    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(folder)])
+    yield folder
+    sys.modules.pop(f"{targets.__name__}.batch", None)
+
+
+def submit(*words: str) -> str:
+    result = CliRunner().invoke(app, ["submit", "tiny.yaml", "--to", "batch", *words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_an_added_file_is_a_launcher(project, added, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert submit("--gpus-per-node", "1", "--env", "WANDB_MODE", "--dry-run") == (
+        f"2x1 {{'WANDB_MODE': 'offline'}} {COMMAND}\n"
+    )
+    assert not Path("queue.txt").exists()
+    assert submit() == ""
+    assert Path("queue.txt").read_text() == f"1x2 {{}} {COMMAND}"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--time", "60"], "--time: does not go with --to batch, but with slurm"),
+        (["--env", "WANDB_API_KEY"], "--env WANDB_API_KEY: "),
+        (["--run.dir", "here"], "run.dir: 'here': must be an absolute path"),
+        (["--to", "bacth"], "did you mean batch\\? one of batch, kuberay, local, ray, slurm"),
+        (
+            ["--to", "ray", "--gpus-per-node", "4"],
+            "does not go with --to ray, but with batch, kuberay, slurm",
+        ),
+    ],
+)
+def test_its_mistakes_are_refused_as_those_of_any_other(project, added, words, message):
+    with pytest.raises(UserError, match=message):
+        submit(*words)
+
+
+def test_the_help_lists_it(added):
+    code = (
+        f"from dipo_openrlhf.launchers import targets; targets.__path__.append({str(added)!r})\n"
+        "import sys; sys.argv = ['dipo', 'submit', '--help']\n"
+        "from dipo_openrlhf.cli import main; main()"
+    )
+    environment = {**os.environ, "COLUMNS": "200", "TERM": "dumb"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "One of batch, kuberay, local, ray, slurm." in result.stdout, result.stderr
+
+
+def test_every_target_takes_options_that_exist():
+    known = {field.name for field in dataclasses.fields(Options)}
+    for name in targets.names():
+        launcher = targets.find(name)
+        assert set(launcher.options) | set(launcher.hints) <= known
