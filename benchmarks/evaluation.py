@@ -34,7 +34,7 @@ from evaluation_run import Part, Plan, environment, install, run
 from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
 from dipo_eval.engines.base import TOO_LONG
-from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results.store import read_samples

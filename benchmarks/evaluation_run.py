@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dipo_eval.engines.cpu_env import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
+from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
 from dipo_eval.suites import Item
 
 # What the tools import beyond our environment, by folder, since bfcl-eval and evalplus want different tree-sitters.

@@ -152,7 +152,7 @@ def eval_command(
             data_dir=data_dir,
             force=force,
             progress=console.is_terminal,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         console.print(results_table(found))
         show_official(found, harnesses, console)

@@ -10,7 +10,7 @@ from dipo_eval.engines.base import TOO_LONG, Engine, Generation, Prompt, Request
 from dipo_eval.engines.prompts import Renderer
 from dipo_eval.errors import UserError
 from dipo_eval.runner.generation_cache import GenerationCache
-from dipo_eval.suites.dialogue import Ask, Dialogue
+from dipo_eval.suites.base import Ask, Dialogue
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import re
 import stat
 from pathlib import Path
 
-from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import UserError
 
 SECRETS_FILE = "DIPO_SECRETS_FILE"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import UserError
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, encoded, forms, wide_forms
 

@@ -12,9 +12,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from dipo_eval.engines.auto_dtype import resolve_dtype
-from dipo_eval.engines.cpu_env import has_gpu
-from dipo_eval.engines.gpu import gpu_name
+from dipo_eval.engines.device import gpu_name, has_gpu, resolve_dtype
 from dipo_eval.engines.openai import server_report
 from dipo_eval.subject.checkpoints import served_hash
 from dipo_eval.subject.frozen_model import FrozenModel

@@ -24,7 +24,7 @@ from openai.types.chat import ChatCompletionMessage
 from typer.testing import CliRunner
 
 from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
-from dipo_eval.engines.cpu_env import VLLM_ON_CPU
+from dipo_eval.engines.device import VLLM_ON_CPU
 from dipo_eval.engines.openai import OpenAIEngine, _text
 from dipo_eval.engines.prompts import ModelRenderer
 from dipo_eval.engines.transformers import HfEngine
@@ -227,7 +227,7 @@ def test_a_server_that_is_down_is_not_needed_where_all_is_there(tmp_path: Path) 
     with listening() as url:
         first = asked(url, tmp_path, "tiny")
     said: list[str] = []
-    again = asked(url, tmp_path, "tiny", say=said.append)
+    again = asked(url, tmp_path, "tiny", log=said.append)
     assert (again.origin, again.result) == ("found", first.result)
     (line,) = said
     assert line.startswith(f"{url}: does not answer; tiny has a result of every suite")

@@ -15,9 +15,9 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.language import MULTI_TURN
 from dipo_eval.results.store import read_samples
 from dipo_eval.runner import provenance
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.suites import get_suites
 from dipo_eval.suites.bfcl.items import CATEGORIES

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.engines.base import Engine, Generation, OnDone, Prompt, Request, Sampling, open_engine
+from dipo_eval.engines.base import Engine, Generation, OnDone, Prompt, Request, Sampling
+from dipo_eval.engines.registry import open_engine
 from dipo_eval.results.store import read_result, read_samples
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER, GenerationCache, records
 from dipo_eval.runner.run import evaluate
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.subject.identity import Identity, Served
 

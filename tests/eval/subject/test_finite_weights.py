@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from dipo_eval.errors import UserError
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER
 from dipo_eval.runner.run import evaluate
 from dipo_eval.subject import finite_weights
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint, weights_hash
 from dipo_eval.subject.finite_weights import first_not_finite
 

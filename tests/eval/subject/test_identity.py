@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dipo_eval.engines.base import open_engine
 from dipo_eval.engines.prompts import ModelRenderer
+from dipo_eval.engines.registry import open_engine
 from dipo_eval.errors import UserError
 from dipo_eval.results.comparable import differences, made_with, version_differences
 from dipo_eval.results.store import read_result, read_samples
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
 from dipo_eval.subject import identity
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import (
     Checkpoint,
     find_checkpoints,
