@@ -141,6 +141,7 @@ def _modules_of(package: str, root: Path) -> list[str]:
     return [f"{package}.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"]
 
 
+@functools.lru_cache(maxsize=8192)
 def _file(module: str, root: Path) -> Path | None:
     first, *parts = module.split(".")
     path = root.joinpath(*parts)

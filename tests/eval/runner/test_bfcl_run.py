@@ -135,7 +135,7 @@ def test_gold_calls_score_and_are_graded_again(
     assert all(row["requests"] > len(row["gold"]) for row in rows)
     assert all((row.get("form") == "native") is native for row in rows)
     monkeypatch.setattr(subject_module, "open_engine", refuse)
-    monkeypatch.setattr(provenance, "_grader_hash", lambda suite: "mended")
+    monkeypatch.setattr(provenance, "code_hash", lambda suite: "changed")
     (again,) = run(model, tmp_path, [suite], seed=3, max_new_tokens=64)
     assert again.origin == "regraded"
     assert again.result["metrics"] == result.result["metrics"]

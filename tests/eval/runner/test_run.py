@@ -127,8 +127,8 @@ def test_nothing_is_done_twice(
         patch.setattr(subject_module, "open_engine", refuse)
         (second,) = run_hf(model, tmp_path, data)
         assert (second.origin, second.result) == ("found", first.result)
-        # A mended grader means new verdicts on the old responses.
-        patch.setattr(provenance, "_grader_hash", lambda suite: "mended")
+        # A changed grader means new verdicts on the old responses.
+        patch.setattr(provenance, "code_hash", lambda suite: "changed")
         (third,) = run_hf(model, tmp_path, data)
         assert third.origin == "regraded"
         assert third.result["hashes"]["suite_hash"] != first.result["hashes"]["suite_hash"]

@@ -66,7 +66,9 @@ def test_a_cache_is_asked_although_the_hub_is_not(tmp_path: Path, monkeypatch: p
     """A folder of the cache without the data: the loader is asked, and its failure told in one line."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     (tmp_path / "cache" / "hub" / "datasets--math-ai--minervamath").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"minervamath .test. is not available .HF_HUB_OFFLINE is set") as caught:
+    with pytest.raises(
+        UserError, match=r"minervamath .test. is not available .HF_HUB_OFFLINE is set"
+    ) as caught:
         get_suites(["minerva"])[0].load(tmp_path, None, 0)
     assert "\n" not in str(caught.value)
 
