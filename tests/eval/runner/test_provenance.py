@@ -90,6 +90,7 @@ def test_docstrings_comments_and_layout_change_no_hash(root: Path, before: dict[
         ("code_runner", "*.py", CODE),
         ("suites", "code_file.py", CODE),
         ("grading", "verdict.py", (*MATH, *CALLS, *CODE)),
+        (".", "linear.py", (*MATH, *CALLS, *CODE)),
         ("suites", "arithmetic_problems.py", ("arithmetic-control",)),
         ("suites", "aime24.py", ()),
         ("suites", "hub.py", ()),
@@ -137,9 +138,9 @@ def test_a_users_program_is_hashed_with_the_graders_that_it_imports(tmp_path: Pa
     )
     (suite,) = get_suites([str(path)])
     modules = deciding_modules(suite, root)
-    assert "dipo_eval.grading.math.grade" in modules
-    assert not any(name.startswith("dipo_eval.grading.calls") for name in modules)
-    before, file = code_hash(suite, root), modules["dipo_eval.grading.math.grade"]
+    assert "grading.math.grade" in modules
+    assert not any(name.startswith("grading.calls") for name in modules)
+    before, file = code_hash(suite, root), modules["grading.math.grade"]
     with content(file, f"{file.read_text()}\nADDED = 1\n"):
         assert code_hash(suite, root) != before
     assert code_hash(suite, root) == before
