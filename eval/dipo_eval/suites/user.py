@@ -209,7 +209,7 @@ def _from_python(path: Path) -> Suite:
         ) from error
     suite = getattr(module, "SUITE", None)
     if not isinstance(suite, Suite):
-        raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/gsm8k.py for one")
+        raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/arithmetic_control.py for one")
     if not is_safe_name(suite.name):
         raise UserError(
             f"{path}: the name {suite.name!r} cannot be a folder: letters, digits and . _ + @ = - only"
