@@ -32,7 +32,7 @@ def first_not_finite(folder: Path) -> str | None:
         try:
             for tensor_name, tensor in _tensors(folder / name):
                 seen += 1
-                if not _is_finite(tensor):
+                if not is_finite(tensor):
                     return f"{tensor_name} in {name}"
         except Exception as error:  # what torch and safetensors raise for a damaged file
             raise UserError(f"{folder / name}: cannot be read as weights ({one_line(error)})") from error
@@ -61,7 +61,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
         yield from ((str(name), one) for name, one in content.items() if isinstance(one, torch.Tensor))
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: torch.Tensor) -> bool:
     """NaN fails every comparison, and aminmax returns it where there is one."""
     if str(tensor.dtype).removeprefix("torch.") not in _FLOATS:
         return True  # integers, and packed formats without NaN

@@ -1,4 +1,4 @@
-"""dtype "auto" on a GPU. There is none here: what NVML would say is made up, what vLLM does with it is vLLM's own."""
+"""Device and dtype "auto" on a simulated GPU: NVML is a stub, vLLM's own code is the reference."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def nvml_of_two(shut: list[bool]) -> SimpleNamespace:
         ("GPU-b", "NVIDIA H100", (9, 0)), ("7", None, None), ("GPU-c", None, None),
     ],
 )  # fmt: skip
-def test_the_first_gpu_that_is_visible_is_asked(
+def test_the_first_visible_gpu_is_queried(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, name: str | None, capability: Any
 ) -> None:
     shut: list[bool] = []
@@ -118,7 +118,7 @@ def test_without_gpu_or_package_nothing_is_known(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_workers_are_spawned_where_there_is_a_gpu_unless_the_user_says_otherwise(
+def test_workers_are_spawned_on_a_gpu_unless_the_user_sets_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     name = "VLLM_WORKER_MULTIPROC_METHOD"
@@ -132,8 +132,8 @@ def test_workers_are_spawned_where_there_is_a_gpu_unless_the_user_says_otherwise
     assert os.environ[name] == "fork"
 
 
-def test_a_gpu_is_looked_for_without_cuda() -> None:
-    """Wherever the question comes from: torch reads the variable when it is asked."""
+def test_a_gpu_is_detected_without_cuda() -> None:
+    """From any caller: torch reads the variable when it checks."""
     script = (
         "import os; os.environ.pop('PYTORCH_NVML_BASED_CUDA_CHECK', None)\n"
         "from dipo_eval.engines.device import has_gpu\n"

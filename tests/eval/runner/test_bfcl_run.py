@@ -100,15 +100,15 @@ def test_both_forms_run_and_run_again_from_the_cache(
 
 
 class Scripted:
-    """An engine that says, to each item in its order, the messages that it has for it, and at the end nothing."""
+    """An engine that answers each item, in order, with its scripted messages, and then with empty ones."""
 
-    def __init__(self, texts: list[list[str]]) -> None:
-        self.texts = texts
+    def __init__(self, scripts: list[list[str]]) -> None:
+        self.scripts = scripts
 
     def generate(self, requests: list[Request], sampling: Any, on_done: Any) -> None:
         owners = list(range(len(requests)))
         for position, owner in enumerate(owners):  # grows with what is added
-            left = self.texts[owner] if owner < len(self.texts) else []
+            left = self.scripts[owner] if owner < len(self.scripts) else []
             text = left.pop(0) if left else ""
             owners += [owner] * len(on_done(position, [Generation(text, 1, "stop")]))
 

@@ -118,7 +118,7 @@ def test_more_items_another_run_and_force(
     first = evaluate_once()  # one of the five problems fills the context and is never asked
     asked_first = len(asked)
     assert asked_first == sum(row["finish_reason"] != "prompt_too_long" for row in first) > 0
-    rows = evaluate_once(limit=5, run="whole")
+    rows = evaluate_once(limit=5, run="complete")
     assert len(asked) == 4 - asked_first
     assert evaluate_once(limit=5, run="again") == rows
     assert asked == []

@@ -64,7 +64,7 @@ def test_the_copy_has_the_hashes_of_the_package(before: dict[str, str]) -> None:
 
 
 def test_docstrings_comments_and_layout_change_no_hash(root: Path, before: dict[str, str]) -> None:
-    """Every file is written anew from its tree, which drops comments and line breaks, with other docstrings."""
+    """Every file is rewritten from its tree, without comments and line breaks, with other docstrings."""
     with contextlib.ExitStack() as written:
         for path in root.rglob("*.py"):
             tree = ast.parse(path.read_bytes())

@@ -46,8 +46,8 @@ def test_wherever_a_chunk_ends(place: int, value: float, chunk: int) -> None:
     tensor.view(-1)[place] = value
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finite_weights, "_CHUNK", chunk)
-        assert not finite_weights._is_finite(tensor)
-        assert finite_weights._is_finite(torch.ones(10, 10))
+        assert not finite_weights.is_finite(tensor)
+        assert finite_weights.is_finite(torch.ones(10, 10))
 
 
 def test_other_formats(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def another_template(model: Path, token: str) -> None:
 
 
 @pytest.mark.parametrize("change", [end_at, the_tokenizers_end, another_decoder, another_template])
-def test_what_a_changed_file_says_is_never_answered_from_before(
+def test_a_changed_file_never_gets_earlier_responses(
     model: Path, tmp_path: Path, change: Callable[[Path, str], None]
 ) -> None:
     before = run(model, tmp_path / "results")
@@ -229,7 +229,7 @@ def test_the_gpu_is_shown_and_not_compared(
     assert regraded.result["versions"]["gpu"] == "NVIDIA H100 80GB HBM3"
 
 
-def test_a_model_of_the_hub_says_its_commit(
+def test_a_model_of_the_hub_has_its_commit(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the cache of huggingface_hub, which is on disk as it would be after a download."""
@@ -332,12 +332,12 @@ def test_a_model_that_is_pruned_once_it_is_loaded_keeps_its_result(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = weights_hash(model)
-    whole = run(shutil.copytree(model, tmp_path / "copy"), tmp_path / "elsewhere")
+    complete = run(shutil.copytree(model, tmp_path / "copy"), tmp_path / "elsewhere")
     swap = swap_at("while generating", lambda: shutil.rmtree(model, ignore_errors=True))
     monkeypatch.setattr(subject_module, "open_engine", swap)
     found = run(model, tmp_path / "results")
     assert found.result["model"]["weights_hash"] == digest
-    assert responses(found) == responses(whole)
+    assert responses(found) == responses(complete)
 
 
 def test_a_later_checkpoint_that_changed_while_an_earlier_one_ran_is_hashed_anew(

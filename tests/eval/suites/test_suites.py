@@ -45,7 +45,7 @@ def load_rows(folder: Path, *rows: dict[str, Any] | str, limit: int | None = Non
     return load_math_file(folder, "data.jsonl", limit, seed)
 
 
-def test_every_suite_is_found_and_says_where_it_is_from() -> None:
+def test_every_suite_is_found_with_its_source() -> None:
     found = all_suites()
     assert set(found) >= {*FILES, "arithmetic-control"}
     assert list(found) == sorted(found)
@@ -122,7 +122,7 @@ def test_wrong_suite_names_are_explained(names: list[str], message: str) -> None
         get_suites(names)
 
 
-def test_a_problem_is_asked_and_graded_as_it_stands(tmp_path: Path) -> None:
+def test_a_problem_is_prompted_and_graded(tmp_path: Path) -> None:
     write_lines(tmp_path / "math500.jsonl", problem(subject="Algebra", level=2, answer="\\frac{1}{2}"))
     suite = get_suites(["math500"])[0]
     (item,) = suite.load(tmp_path, None, 0)
