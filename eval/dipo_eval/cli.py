@@ -178,17 +178,12 @@ def results_table(results: list[SuiteResult]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for item in results:
         accuracy, counts = item.result["metrics"]["accuracy"], item.result["counts"]
+        seconds = sum(item.result["seconds"].get(part, 0.0) for part in ("generate", "grade"))
         table.add_row(
-            item.result["checkpoint"],
-            item.result["suite"],
-            f"{100 * accuracy['value']:.1f}%",
-            f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}",
-            str(accuracy["n"]),
-            str(accuracy["k"]),
-            str(counts["truncated"]),
-            str(counts["undecided"]),
-            f"{sum(item.result['seconds'].get(part, 0.0) for part in ('generate', 'grade')):.1f}",
-        )
+            item.result["checkpoint"], item.result["suite"], f"{100 * accuracy['value']:.1f}%",
+            f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}", str(accuracy["n"]), str(accuracy["k"]),
+            str(counts["truncated"]), str(counts["undecided"]), f"{seconds:.1f}",
+        )  # fmt: skip
     notes = [
         f"{count} of {len(results)} {words}"
         for origin, words in (("found", "already there"), ("regraded", "graded again"))

@@ -59,7 +59,10 @@ class OpenAIEngine:
         timeout = openai.Timeout(REQUEST_LIMIT_S, connect=CONNECT_LIMIT_S)
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
-        self._check_model()
+        served = self._listed()
+        if served is not None and model not in served:
+            shown = ", ".join(list(served)[:10]) or "none"
+            raise UserError(f"{base_url}: serves no model {model!r}; it has {shown}")
 
     def report(self) -> Report:
         """What the server reports of the model; its version only where it has one (vLLM, SGLang)."""
@@ -110,12 +113,6 @@ class OpenAIEngine:
         """Close the connections; requests in flight fail."""
         self._client.close()
 
-    def _check_model(self) -> None:
-        served = self._listed()
-        if served is not None and self._model not in served:
-            shown = ", ".join(list(served)[:10]) or "none"
-            raise UserError(f"{self._base_url}: serves no model {self._model!r}; it has {shown}")
-
     def _listed(self) -> dict[str, dict[str, Any]] | None:
         """The server's list of models by name, None where it has no such list."""
         import openai
@@ -164,11 +161,8 @@ class OpenAIEngine:
 
 def server_report(model: str, base_url: str | None) -> Report:
     """OpenAIEngine.report over a new connection. Raises UserError as OpenAIEngine does."""
-    engine = OpenAIEngine(model, base_url)
-    try:
+    with contextlib.closing(OpenAIEngine(model, base_url)) as engine:
         return engine.report()
-    finally:
-        engine.close()
 
 
 def as_sent(message: base.Message) -> base.Message:

@@ -135,16 +135,12 @@ def _print_list(
         answer = one.verdict.extracted
         shown = visible(answer) if answer is not None else f"(none) {visible(one.row['response'])}"
         gold = one.row["gold"]
-        table.add_row(
-            Text(visible(one.row["item_id"], 60)),
-            str(one.line),
-            str(other),
-            one.verdict.status,
-            Text(visible(str(why or ""), 60)),
-            Text(visible(one.verdict.reason, 60)),
-            Text(shown),
-            Text(visible(gold if isinstance(gold, str) else json.dumps(gold))),
-        )
+        cells = (
+            visible(one.row["item_id"], 60), str(one.line), str(other), one.verdict.status,
+            visible(str(why or ""), 60), visible(one.verdict.reason, 60), shown,
+            visible(gold if isinstance(gold, str) else json.dumps(gold)),
+        )  # fmt: skip
+        table.add_row(*map(Text, cells))
     if len(items) > show:
         table.caption = f"and {len(items) - show} more; --show {len(items)} lists all"
     console.print(table)

@@ -112,35 +112,27 @@ def _index(results: Sequence[SuiteResult], options: Options) -> None:
 def _evaluate_checkpoint(
     subject: Subject, loaded: Sequence[tuple[Suite, list[Item]]], options: Options, report: Reporter
 ) -> list[SuiteResult]:
-    checkpoint = subject.checkpoint
-    renderer = _renderer(checkpoint, options)
+    checkpoint, served = subject.checkpoint, options.engine == "openai"
+    renderer = ServerRenderer() if served else ModelRenderer(checkpoint.path, options.thinking)
     done: dict[str, SuiteResult] = {}
     tasks: list[Task] = []
     for suite, items in loaded:
         folder = suite_folder(options.results_dir, options.run, checkpoint.name, suite.name)
         header = make_header(checkpoint, subject.identity, suite, items, renderer, options)
-        prompts = make_prompts(suite, items, renderer)
-        task = Task(suite, items, prompts, folder, header, seen=fingerprint(folder))
+        task = Task(suite, items, make_prompts(suite, items, renderer), folder, header, fingerprint(folder))
         if found := _existing(task, options, report):
             done[suite.name] = found
         else:
             tasks.append(task)
     with contextlib.ExitStack() as claims:
         tasks = [_claim(task, options, claims) for task in tasks]
-        for name, result in _run_tasks(subject, tasks, renderer, options, report):
-            done[name] = result
+        done |= _run_tasks(subject, tasks, renderer, options, report)
     return [done[suite.name] for suite, _ in loaded]
 
 
 def _claim(task: Task, options: Options, claims: contextlib.ExitStack) -> Task:
     claim = claimed(options.results_dir, task.folder, task.seen, task.header["settings"], options.log)
     return replace(task, claim=claims.enter_context(claim))
-
-
-def _renderer(checkpoint: Checkpoint, options: Options) -> Renderer:
-    if options.engine == "openai":
-        return ServerRenderer()
-    return ModelRenderer(checkpoint.path, options.thinking)
 
 
 def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | None:
@@ -156,10 +148,10 @@ def _existing(task: Task, options: Options, report: Reporter) -> SuiteResult | N
 
 def _run_tasks(
     subject: Subject, tasks: list[Task], renderer: Renderer, options: Options, report: Reporter
-) -> list[tuple[str, SuiteResult]]:
+) -> dict[str, SuiteResult]:
     """Generate for all tasks with one load of the model at most, then grade each and store it."""
     if not tasks:
-        return []
+        return {}
     context = _context_length(subject.checkpoint, tasks, options)
     slots = {task.suite.name: make_slots(task, options) for task in tasks}
     everything = [slot for some in slots.values() for slot in some]
@@ -178,10 +170,10 @@ def _run_tasks(
         raise
     finally:
         cache.close()
-    return [
-        (task.suite.name, finish_task(task, slots[task.suite.name], queue.load_seconds, options, report))
+    return {
+        task.suite.name: finish_task(task, slots[task.suite.name], queue.load_seconds, options, report)
         for task in tasks
-    ]
+    }
 
 
 def _context_length(checkpoint: Checkpoint, tasks: list[Task], options: Options) -> int | None:

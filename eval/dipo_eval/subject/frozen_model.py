@@ -6,6 +6,7 @@ be stored under the hash of the old ones.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -76,9 +77,11 @@ class FrozenModel:
 
     def check_stamps(self) -> None:
         """check_used only where a file's size, times or inode differ: a few microseconds a file."""
-        stamps = {name: _stamp_or_none(self.folder / name) for name in self._files}
-        if any(stamp not in (None, self._files[name].stamp) for name, stamp in stamps.items()):
-            self.check_used()
+        for name, file in self._files.items():
+            with contextlib.suppress(OSError):
+                if _stamp(self.folder / name) != file.stamp:
+                    self.check_used()
+                    return
 
     def _is_same(self, name: str) -> bool:
         file, now = self._files[name], _stamp(self.folder / name)
@@ -122,13 +125,6 @@ def _stamp(path: Path) -> _Stamp:
     """Size, times in ns and inode. The time of change (ctime) cannot be set back, as a copy's mtime can."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
-
-
-def _stamp_or_none(path: Path) -> _Stamp | None:
-    try:
-        return _stamp(path)
-    except OSError:
-        return None
 
 
 def _is_settled(stamp: _Stamp) -> bool:

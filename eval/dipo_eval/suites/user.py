@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -29,6 +29,23 @@ from dipo_eval.suites.data_file import Record, Records, read_records
 from dipo_eval.suites.math_file import BOXED, grade_item, items_of
 
 ENDINGS = (".py", ".yaml", ".yml")
+
+
+def _checked(is_good: Callable[[Any], bool], message: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not is_good(value):
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+_Prompt = Annotated[
+    str, _checked(lambda text: "{question}" in text, "must hold {question}, where the question goes")
+]
+_Stop = Annotated[
+    list[str], _checked(lambda stop: "" not in stop, "an empty string would end every response at once")
+]
 
 
 class Fields(BaseModel):
@@ -49,10 +66,12 @@ class SuiteFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str
+    name: Annotated[
+        str, _checked(is_safe_name, "must be a folder's name: letters, digits and . _ + @ = - only")
+    ]
     file: str = Field(description="JSON lines; a relative path starts at the YAML's folder.")
     fields: Fields = Field(default_factory=lambda: Fields.model_validate({}))
-    prompt: str | None = Field(
+    prompt: _Prompt | None = Field(
         None, description="Text with {question}. math: the instruction to box is added."
     )
     system: str | None = None
@@ -60,38 +79,17 @@ class SuiteFile(BaseModel):
         False,
         description="The prompt is continued as it is, without the model's chat template or an instruction.",
     )
-    stop: list[str] = Field(default_factory=list, description="Strings that end a response.")
+    stop: _Stop = Field(default_factory=list, description="Strings that end a response.")
     grader: Literal["math", "exact"] = "math"
     license: str = Field("not stated", validation_alias=AliasChoices("license", "licence"))
     source: str = "a file of the user's own"
     metric: str = "accuracy, avg@k"
-
-    @field_validator("name")
-    @classmethod
-    def _folder_name(cls, value: str) -> str:
-        if not is_safe_name(value):
-            raise ValueError("must be a folder's name: letters, digits and . _ + @ = - only")
-        return value
-
-    @field_validator("stop")
-    @classmethod
-    def _stop_is_text(cls, value: list[str]) -> list[str]:
-        if "" in value:
-            raise ValueError("an empty string would end every response at once")
-        return value
 
     @model_validator(mode="after")
     def _plain_has_no_system(self) -> SuiteFile:
         if self.plain and self.system:
             raise ValueError("a plain prompt has no system message; put its text into prompt")
         return self
-
-    @field_validator("prompt")
-    @classmethod
-    def _has_question(cls, value: str | None) -> str | None:
-        if value is not None and "{question}" not in value:
-            raise ValueError("must hold {question}, where the question goes")
-        return value
 
 
 def is_suite_path(text: str) -> bool:
