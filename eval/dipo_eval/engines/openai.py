@@ -181,7 +181,7 @@ def _generation(reply: Any, request: Request) -> Generation:
         return Generation("", 0, "no choice in the reply")
     choice, usage = reply.choices[0], reply.usage
     reason = "stop" if choice.finish_reason in ("stop", "tool_calls") else str(choice.finish_reason)
-    text = choice.text if request.prompt.plain else _text(choice.message)
+    text = choice.text if request.prompt.plain else message_text(choice.message)
     return Generation(
         base.cut_at_stop(text, request.stop),
         usage.completion_tokens if usage else 0,
@@ -190,7 +190,7 @@ def _generation(reply: Any, request: Request) -> Generation:
     )
 
 
-def _text(message: Any) -> str:
+def message_text(message: Any) -> str:
     """The reply as one string, in the form that the model wrote before the server parsed it."""
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     parts = [f"<think>\n{thought}\n</think>\n\n"] if isinstance(thought, str) and thought else []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # The square of a larger number is infinite in float32, and norm layers square activations.
 _TOO_LARGE = 2.0**64
-_CHUNK = 1 << 24  # numbers checked at a time
+CHUNK = 1 << 24  # numbers checked at a time
 # Other .bin files hold the arguments of a training, or its optimizer. An adapter of ZeRO 3 is a .bin file alone
 # (OpenRLHF 0.11.2, openrlhf/utils/deepspeed/deepspeed.py, DeepspeedStrategy.save_model).
 _WEIGHTS = ("model", "pytorch_model", "adapter_model")
@@ -65,7 +65,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
     """NaN fails every comparison, and aminmax returns it where there is one."""
     if str(tensor.dtype).removeprefix("torch.") not in _FLOATS:
         return True  # integers, and packed formats without NaN
-    for chunk in tensor.flatten().split(_CHUNK):
+    for chunk in tensor.flatten().split(CHUNK):
         if chunk.element_size() == 1:
             chunk = chunk.float()
         if chunk.numel():

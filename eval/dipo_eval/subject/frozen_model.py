@@ -17,9 +17,9 @@ from dipo_eval.subject.checkpoints import file_hashes, generation_names, hash_of
 
 # A file changed this shortly before its stamp was taken can change again with the same stamp: file systems keep times
 # in steps of up to 2 s (FAT; git has the same problem, Documentation/technical/racy-git.txt).
-_SETTLED_NS = 2 * 10**9
+SETTLED_NS = 2 * 10**9
 # Contents of smaller files are compared, whatever the stamp.
-_SMALL = 64 * 1024**2
+SMALL = 64 * 1024**2
 _ATTEMPTS = 3
 
 _Stamp = tuple[int, ...]
@@ -85,7 +85,7 @@ class FrozenModel:
 
     def _is_same(self, name: str) -> bool:
         file, now = self._files[name], _stamp(self.folder / name)
-        if now == file.stamp and file.settled and now[0] > _SMALL:
+        if now == file.stamp and file.settled and now[0] > SMALL:
             return True
         if now[0] != file.stamp[0] or file_hashes(self.folder, [name])[name] != file.sha256:
             return False
@@ -128,4 +128,4 @@ def _stamp(path: Path) -> _Stamp:
 
 
 def _is_settled(stamp: _Stamp) -> bool:
-    return time.time_ns() - max(stamp[1], stamp[2]) > _SETTLED_NS
+    return time.time_ns() - max(stamp[1], stamp[2]) > SETTLED_NS

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
 from dipo_eval.engines.device import VLLM_ON_CPU
-from dipo_eval.engines.openai import OpenAIEngine, _text
+from dipo_eval.engines.openai import OpenAIEngine
 from dipo_eval.engines.prompts import ModelRenderer
 from dipo_eval.engines.transformers import HfEngine
 from dipo_eval.errors import UserError
@@ -291,7 +291,7 @@ def test_native_calls_and_thoughts_become_text() -> None:
             ],
         }
     )
-    assert _text(message) == (
+    assert message_text(message) == (
         "<think>\na thought\n</think>\n\nLet me look."
         '\n<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
         '\n<tool_call>\n{"name": "g\\"", "arguments": {}}\n</tool_call>'

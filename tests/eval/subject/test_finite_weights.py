@@ -45,7 +45,7 @@ def test_wherever_a_chunk_ends(place: int, value: float, chunk: int) -> None:
     tensor = torch.ones(10, 10)
     tensor.view(-1)[place] = value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finite_weights, "_CHUNK", chunk)
+        patch.setattr(finite_weights, "CHUNK", chunk)
         assert not finite_weights.is_finite(tensor)
         assert finite_weights.is_finite(torch.ones(10, 10))
 
