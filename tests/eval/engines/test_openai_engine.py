@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
 from dipo_eval.engines.device import VLLM_ON_CPU
-from dipo_eval.engines.openai import OpenAIEngine
+from dipo_eval.engines.openai import OpenAIEngine, message_text
 from dipo_eval.engines.prompts import ModelRenderer
 from dipo_eval.engines.transformers import HfEngine
 from dipo_eval.errors import UserError
