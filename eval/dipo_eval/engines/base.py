@@ -94,6 +94,11 @@ def generate_all(engine: Engine, requests: Sequence[Request], sampling: Sampling
     return [found[position] for position in range(len(requests))]
 
 
+def longest_first(request: Request) -> tuple[int, int]:
+    """A sort key: the requests that may take longest come first."""
+    return -request.max_tokens, -len(request.prompt.token_ids)
+
+
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     """`text` up to the first stop string in it."""
     return text[: min((at for one in stop if (at := text.find(one)) >= 0), default=len(text))]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, TopPLogitsWarper
 
-from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
 from dipo_eval.engines.device import has_gpu, set_engine_env
 from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.errors import UserError, one_line
@@ -50,7 +50,7 @@ class HfEngine:
         waiting = [(i, sample) for i, request in enumerate(requests) for sample in range(request.n)]
         found: dict[int, list[Generation]] = {}
         while waiting:
-            waiting.sort(key=lambda place: _order(everything[place[0]]))
+            waiting.sort(key=lambda place: longest_first(everything[place[0]]))
             batch = [place for place in waiting if _alike(everything[place[0]], everything[waiting[0][0]])]
             batch = batch[: self._batch_size]
             chosen = set(batch)
@@ -105,10 +105,6 @@ class HfEngine:
         full = self._tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = cut_at_stop(full, stop)
         return Generation(text, len(kept), "length" if end is None and text == full else "stop")
-
-
-def _order(request: Request) -> tuple[int, int]:
-    return -request.max_tokens, -len(request.prompt.token_ids)
 
 
 def _alike(a: Request, b: Request) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop
+from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
 from dipo_eval.engines.device import has_gpu, set_engine_env
 from dipo_eval.errors import UserError, one_line
 
@@ -50,11 +50,8 @@ class VllmEngine:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
         """Responses as they finish; the longest requests run first, so that none runs alone at the end."""
-        order = sorted(
-            range(len(requests)),
-            key=lambda i: (-requests[i].max_tokens, -len(requests[i].prompt.token_ids)),
-        )
-        waiting = self._enqueue([(i, requests[i]) for i in order], sampling)
+        ordered = sorted(enumerate(requests), key=lambda pair: longest_first(pair[1]))
+        waiting = self._enqueue(ordered, sampling)
         count = len(requests)
         engine = self._llm.llm_engine
         while engine.has_unfinished_requests():
