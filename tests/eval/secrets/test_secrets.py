@@ -253,4 +253,4 @@ def test_there_is_one_list_of_secret_names():
     root = Path(__file__).parents[3]
     files = [*root.glob("dipo_openrlhf/**/*.py"), *root.glob("eval/dipo_eval/**/*.py")]
     lists = [path.name for path in files if '"passwd"' in path.read_text(encoding="utf-8")]
-    assert sorted(lists) == ["names.py", "upload_content.py"]
+    assert sorted(lists) == ["content.py", "names.py"]
