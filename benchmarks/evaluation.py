@@ -2,9 +2,9 @@
 
     python benchmarks/evaluation.py [--limit N] [--max-new-tokens N] [--model DIR] [--out FILE]
 
-Both sides: the same items, model, float32, greedy, threads, most tokens a response, and vLLM on this machine. Every
-command is a process of its own with its own load of the model; start and imports count, and nothing is cached from
-an earlier run. Ours generates and grades all suites in one command. The others, each as its users run it:
+Both sides: the same items, model, float32, greedy, threads, limit of tokens a response, and vLLM on this machine. Every
+command loads the model itself; start and imports count, and nothing is cached from an earlier run. Ours generates and
+grades all suites in one command. The others, each as its users run it:
 
   lm-eval     all math suites in one command, all prompts at once; then its scoring
   bfcl-eval   a server (its start counts), 100 requests at a time; then its evaluation
@@ -34,7 +34,7 @@ from evaluation_run import Part, Plan, environment, install, run
 from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
 from dipo_eval.engines.base import TOO_LONG
-from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results.store import read_samples
@@ -47,7 +47,7 @@ COLUMNS = ("wall", "load", "generate", "grade", "idle", "prompts", "prompt_token
 
 
 def ours(plan: Plan, limit: int) -> Part:
-    """All suites in one command, into a folder with no results."""
+    """All suites in one command, without earlier results."""
     results = plan.work / "results"
     wall = run(_dipo_eval(plan, results, list(plan.items), limit, plan.max_tokens), environment(plan),
                plan.work / "dipo-eval.log")  # fmt: skip
@@ -55,8 +55,9 @@ def ours(plan: Plan, limit: int) -> Part:
     rows = [row for path in results.glob("*/*/*/results.json") for row in read_samples(path.parent)]
     if {one["suite"] for one in found} != set(plan.items):
         raise SystemExit(f"dipo eval has no results of some suites; see {plan.work / 'dipo-eval.log'}")
-    # A prompt that fills the context is counted as wrong and never reaches the engine.
+    # A prompt that fills the context never reaches the engine.
     asked = [row.get("requests", 1) - (row["finish_reason"] == TOO_LONG) for row in rows]
+    prompt_tokens = sum(row["prompt_tokens"] for row, count in zip(rows, asked, strict=True) if count)
     return Part(
         "dipo eval, all suites",
         wall,
@@ -64,44 +65,39 @@ def ours(plan: Plan, limit: int) -> Part:
         max(one["seconds"]["generate"] for one in found),
         sum(one["seconds"]["grade"] for one in found),
         sum(asked),
-        # A conversation's later prompts are not stored: then their tokens are not known.
-        None
-        if max(asked) > 1
-        else sum(row["prompt_tokens"] for row, count in zip(rows, asked, strict=True) if count),
+        prompt_tokens if max(asked) <= 1 else None,  # a conversation's later prompts are not stored
         sum(row["response_tokens"] for row in rows),
         refused=sum(row["finish_reason"] == TOO_LONG for row in rows),
     )
 
 
-def _dipo_eval(plan: Plan, results: Path, suites: Sequence[str], limit: int, most: int) -> list[str]:
+def _dipo_eval(plan: Plan, results: Path, suites: Sequence[str], limit: int, max_tokens: int) -> list[str]:
     return [
         str(Path(sys.executable).with_name("dipo")), "eval", str(plan.model), "--suites", ",".join(suites),
-        "--results", str(results), "--limit", str(limit), "--seed", str(SEED), "--max-new-tokens", str(most),
+        "--results", str(results), "--limit", str(limit), "--seed", str(SEED), "--max-new-tokens", str(max_tokens),
         "--max-model-len", str(plan.context), "--dtype", "float32",
     ]  # fmt: skip
 
 
 def compare(plan: Plan, limit: int) -> tuple[Part, list[Part]]:
-    """Both sides, ours first. Says on standard error what it is at."""
-    _say("installing the tools' packages and warming up (not timed)")
+    """Both sides, ours first. Logs each step on standard error."""
+    _log("installing the tools' packages and warming up (not timed)")
     install(plan)
     warm = _dipo_eval(plan, plan.work / "warm", ["arithmetic-control"], 1, 1)
     run(warm, environment(plan), plan.work / "warm-up.log")
-    _say("dipo eval")
+    _log("dipo eval")
     mine = ours(plan, limit)
     theirs = []
     for tool in (lm_eval, bfcl, evalplus):
-        _say(tool.__name__.replace("_", "-"))
+        _log(tool.__name__.replace("_", "-"))
         theirs += tool(plan)
     return mine, theirs
 
 
 def table(mine: Part, theirs: Sequence[Part]) -> list[str]:
     """The lines of the table, and below it the ratio."""
-    whole = Part(
-        "one after another",
-        **{name: _sum(getattr(part, name) for part in theirs) for name in COLUMNS},
-    )
+    sums = {name: _sum(getattr(part, name) for part in theirs) for name in COLUMNS}
+    whole = Part("one after another", **sums)
     heads = ("wall s", "load", "generate", "grade", "idle", "prompts", "tokens in", "tokens out")
     lines = [f"{'command':<29}" + "".join(f"{head:>11}" for head in heads)]
     for part in (mine, *theirs, whole):
@@ -136,7 +132,7 @@ def _cell(value: float | None) -> str:
 
 def _ratio(name: str, part: float, whole: float) -> str:
     verdict = "within" if part <= TARGET * whole else "ABOVE"
-    return f"{name}: {part:.1f} s / {whole:.1f} s = {part / whole:.1%}, {verdict} the {TARGET:.0%} asked for"
+    return f"{name}: {part:.1f} s / {whole:.1f} s = {part / whole:.1%}, {verdict} the target of {TARGET:.0%}"
 
 
 def main() -> None:
@@ -223,7 +219,7 @@ def _model(options: argparse.Namespace) -> Path:
     return smollm2_model(cache_dir())
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

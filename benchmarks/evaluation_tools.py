@@ -13,16 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from evaluation_run import (
-    Part,
-    Plan,
-    environment,
-    free_port,
-    run,
-    server_command,
-    started,
-    wait_until_up,
-)
+from evaluation_run import Part, Plan, environment, free_port, run, server_command, started, wait_until_up
 
 from dipo_eval.grading.code.environment import DATASETS, data_path
 from dipo_eval.harness.lm_eval import TASKS, task_name
@@ -33,15 +24,13 @@ CODE = {"humaneval+": "humaneval", "mbpp+": "mbpp"}
 
 
 def _watched(plan: Plan, name: str, env: Mapping[str, str], module: str, arguments: Sequence[str]) -> Part:
-    """One module with an LLM of its own, by evaluation_llm.py."""
+    """A module that loads the model itself, timed by evaluation_llm.py."""
     report = plan.work / f"{name}.json"
     command = [
         sys.executable, str(HERE / "evaluation_llm.py"), str(report), str(plan.max_tokens), module, *arguments,
     ]  # fmt: skip
     wall = run(command, env, plan.work / f"{name}.log")
-    found = json.loads(report.read_text())
-    found.pop("calls")
-    return Part(name, wall, **found)
+    return Part(name, wall, **json.loads(report.read_text()))
 
 
 def lm_eval(plan: Plan) -> list[Part]:
@@ -50,8 +39,8 @@ def lm_eval(plan: Plan) -> list[Part]:
     for suite, items in plan.items.items():
         if suite in CODE or suite == "bfcl":
             continue
-        everything = [item.id for item in all_suites()[suite].load(plan.data_dir, None, 0)]
-        places[task_name(suite)] = [everything.index(item.id) for item in items]
+        every = [item.id for item in all_suites()[suite].load(plan.data_dir, None, 0)]
+        places[task_name(suite)] = [every.index(item.id) for item in items]
     if not places:
         return []
     settings = f"pretrained={plan.model},dtype=float32,max_model_len={plan.context},enforce_eager=True"
@@ -64,7 +53,7 @@ def lm_eval(plan: Plan) -> list[Part]:
 
 
 def bfcl(plan: Plan) -> list[Part]:
-    """bfcl-eval's generation against a server, which its users wait for too, then its evaluation."""
+    """bfcl-eval's generation against a server, whose start counts, then its evaluation."""
     if "bfcl" not in plan.items:
         return []
     root = plan.work / "bfcl"
@@ -77,10 +66,9 @@ def bfcl(plan: Plan) -> list[Part]:
     env = {**environment(plan, "bfcl"), "BFCL_PROJECT_ROOT": str(root), "LOCAL_SERVER_PORT": str(port)}
     driver = [sys.executable, str(HERE / "evaluation_bfcl.py")]
     begun = time.monotonic()
-    with started(
-        server_command(plan, port), environment(plan, "bfcl"), plan.work / "bfcl-server.log"
-    ) as server:
-        wait_until_up(f"http://localhost:{port}/v1/models", server, plan.work / "bfcl-server.log")
+    log = plan.work / "bfcl-server.log"
+    with started(server_command(plan, port), environment(plan, "bfcl"), log) as server:
+        wait_until_up(f"http://localhost:{port}/v1/models", server, log)
         load = time.monotonic() - begun
         command = [*driver, "generate", str(plan.model), str(plan.max_tokens)]
         generate = run(command, env, plan.work / "bfcl-generate.log")
@@ -96,22 +84,15 @@ def bfcl(plan: Plan) -> list[Part]:
 
 def _check_bfcl(folder: Path, expected: int) -> int:
     """Items that ended at the context's end. SystemExit where one has no result, or another error."""
-    found = refused = 0
-    for path in folder.rglob("*_result.json"):
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            if not line:
-                continue
-            found += 1
-            row = json.loads(line)
-            # bfcl-eval keeps an error as the response and goes on.
-            if "traceback" not in row:
-                continue
-            refused += 1
-            if "context length" not in row["traceback"]:
-                raise SystemExit(f"bfcl-eval could not ask {row['id']}: {str(row['result'])[:300]}")
-    if found != expected:
-        raise SystemExit(f"bfcl-eval answered {found} items, not {expected}; see {folder}")
-    return refused
+    content = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*_result.json"))
+    rows = [json.loads(line) for line in content.split("\n") if line]
+    if len(rows) != expected:
+        raise SystemExit(f"bfcl-eval answered {len(rows)} items, not {expected}; see {folder}")
+    refused = [row for row in rows if "traceback" in row]  # bfcl-eval stores an error as the response
+    for row in refused:
+        if "context length" not in row["traceback"]:
+            raise SystemExit(f"bfcl-eval could not ask {row['id']}: {str(row['result'])[:300]}")
+    return len(refused)
 
 
 def evalplus(plan: Plan) -> list[Part]:
@@ -143,8 +124,8 @@ def _evalplus_evaluate(plan: Plan, env: Mapping[str, str], dataset: str, samples
 
 
 def _evalplus_data(plan: Plan, dataset: str, ids: set[str]) -> dict[str, str]:
-    """evalplus's environment, with its file cut to these problems: evaluate refuses samples of a part of them,
-    whatever codegen's --id_range was. Its cache of expected results is empty at the start, as ours is.
+    """evalplus's environment, with its file reduced to these problems: evaluate requires samples of all problems of the
+    file. Its cache of expected results is empty at the start, as ours is.
     """
     path = plan.work / f"{dataset}.jsonl"
     lines = data_path(dataset, plan.data_dir).read_text(encoding="utf-8").rstrip("\n").split("\n")
@@ -152,14 +133,10 @@ def _evalplus_data(plan: Plan, dataset: str, ids: set[str]) -> dict[str, str]:
     path.write_text("\n".join(kept) + "\n", encoding="utf-8")
     cache = plan.work / "evalplus-cache"
     shutil.rmtree(cache, ignore_errors=True)
-    # vLLM's cache stays where both sides have it.
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return environment(
-        plan,
-        "evalplus",
-        {
-            DATASETS[dataset][0]: str(path),
-            "XDG_CACHE_HOME": str(cache),
-            "VLLM_CACHE_ROOT": os.environ.get("VLLM_CACHE_ROOT") or str(usual / "vllm"),
-        },
-    )
+    variables = {
+        DATASETS[dataset][0]: str(path),
+        "XDG_CACHE_HOME": str(cache),
+        "VLLM_CACHE_ROOT": os.environ.get("VLLM_CACHE_ROOT") or str(usual / "vllm"),  # one for both sides
+    }
+    return environment(plan, "evalplus", variables)

@@ -7,7 +7,7 @@ bin=${VENV:-.venv}/bin
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 model=${1:-$("$bin/python" -c '
-from dipo_eval.engines.cpu_env import set_process_env
+from dipo_eval.engines.device import set_process_env
 set_process_env()
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
 from dipo_openrlhf.quickstart.run import cache_dir

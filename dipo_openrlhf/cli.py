@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from dipo_eval.engines.cpu_env import set_process_env
+from dipo_eval.engines.device import set_process_env
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.masking import mask_text
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from dipo_eval.engines.cpu_env import set_process_env
+from dipo_eval.engines.device import set_process_env
 
 set_process_env()
 # The tests write small files under the benchmarks' names; what is refused without this is in eval/test_data_checks.py.

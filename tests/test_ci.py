@@ -105,7 +105,7 @@ def test_baseline_is_graded_again_by_todays_grader(tmp_path: Path) -> None:
         {**result, "hashes": {**result["hashes"], "suite_hash": "of another grader"}},
         compress=True,
     )
-    regrade = runpy.run_path(str(CI / "regrade_baseline.py"))["regrade_suite"]
+    regrade = runpy.run_path(str(CI / "regrade_baseline.py"))["regrade_result"]
     assert regrade(folder, None) == "arithmetic-control: graded again, 1 of 500 verdicts changed"
     again = read_result(folder)
     assert again is not None

@@ -12,7 +12,7 @@ from rich.console import Console, OverflowMethod
 from rich.markup import escape
 from rich.table import Table
 
-from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code.grade import sandbox_here
 from dipo_openrlhf.algorithm import DipoConfig

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.watch.marker import training_ended, training_started

@@ -23,7 +23,7 @@ def eval_command(
         str | None,
         typer.Argument(
             help="A model folder in HF form, a training run's checkpoint folder (all of its "
-            "global_step*_hf are evaluated, in step order), or a model name on the hub.",
+            "global_step*_hf, in step order), or a model name on the hub.",
             show_default=False,
         ),
     ] = None,
@@ -53,11 +53,11 @@ def eval_command(
     samples: Annotated[int, typer.Option(min=1, help="Samples a problem; above 1 set --temperature.")] = 1,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many problems a suite, a random subset fixed by --seed."),
+        typer.Option(min=1, help="At most this many problems a suite, a random subset fixed by --seed."),
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus sampling, in (0, 1].")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of one response.")] = 1024,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximal tokens of one response.")] = 1024,
     max_model_len: Annotated[
         int | None, typer.Option(min=2, help="Tokens of prompt and response. Default: what is needed.")
     ] = None,
@@ -66,13 +66,13 @@ def eval_command(
     ] = "auto",
     stop: Annotated[
         list[str] | None,
-        typer.Option(help="A text that ends a response; may be given several times.", show_default=False),
+        typer.Option(help="A string that ends a response; may be given several times.", show_default=False),
     ] = None,
     thinking: Annotated[
         bool | None,
         typer.Option(
             "--thinking/--no-thinking",
-            help="The chat template's thinking mode. Default: as the template has it.",
+            help="The chat template's thinking mode. Default: the template's.",
             show_default=False,
         ),
     ] = None,
@@ -83,7 +83,9 @@ def eval_command(
             envvar="DIPO_DATA_DIR", help="Folder of the suites' JSON-lines files.", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Evaluate again and replace what is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Evaluate again and replace stored results.")
+    ] = False,
     with_: Annotated[
         str | None,
         typer.Option(
@@ -102,12 +104,12 @@ def eval_command(
 
         dipo eval runs/quickstart/ckpt --suites arithmetic-control --results results
 
-    What has been evaluated with the same weights, suite and settings is not done again, and an evaluation that was
-    killed goes on where it stopped. All suites share one load of the model.
+    Results of the same weights, suite and settings are kept, and a killed evaluation is resumed. All suites share one
+    load of the model.
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=120)  # a log or a pipe: nothing needs to be folded
+        console = Console(width=120)  # a log or a pipe
     try:
         if list_suites:
             from dipo_eval.harness.lm_eval import TASKS
@@ -152,12 +154,12 @@ def eval_command(
             data_dir=data_dir,
             force=force,
             progress=console.is_terminal,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         console.print(results_table(found))
         show_official(found, harnesses, console)
     except UserError as error:
-        # Plain text: a path or a model's message may hold what rich takes for markup.
+        # Not by rich: a path or a model's message may contain markup.
         typer.echo(f"dipo eval: {error}", err=True)
         raise typer.Exit(2) from error
     for line in overall_lines(found):
@@ -176,17 +178,12 @@ def results_table(results: list[SuiteResult]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for item in results:
         accuracy, counts = item.result["metrics"]["accuracy"], item.result["counts"]
+        seconds = sum(item.result["seconds"].get(part, 0.0) for part in ("generate", "grade"))
         table.add_row(
-            item.result["checkpoint"],
-            item.result["suite"],
-            f"{100 * accuracy['value']:.1f}%",
-            f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}",
-            str(accuracy["n"]),
-            str(accuracy["k"]),
-            str(counts["truncated"]),
-            str(counts["undecided"]),
-            f"{sum(item.result['seconds'].get(part, 0.0) for part in ('generate', 'grade')):.1f}",
-        )
+            item.result["checkpoint"], item.result["suite"], f"{100 * accuracy['value']:.1f}%",
+            f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}", str(accuracy["n"]), str(accuracy["k"]),
+            str(counts["truncated"]), str(counts["undecided"]), f"{seconds:.1f}",
+        )  # fmt: skip
     notes = [
         f"{count} of {len(results)} {words}"
         for origin, words in (("found", "already there"), ("regraded", "graded again"))
@@ -197,7 +194,7 @@ def results_table(results: list[SuiteResult]) -> Table:
 
 
 def overall_lines(results: list[SuiteResult]) -> list[str]:
-    """One line for each overall score of a result, or for what is missing from it."""
+    """One line for each overall score of a result, or for its missing parts."""
     lines = []
     for item in results:
         for name, score in item.result.get("overall", {}).items():
@@ -207,7 +204,5 @@ def overall_lines(results: list[SuiteResult]) -> list[str]:
                 continue
             parts = ", ".join(part for part, value in score["parts"].items() if value is None)
             zero = f"{100 * score['missing_as_zero']:.1f}%"
-            lines.append(
-                f"{head}none, without {parts}; bfcl-eval, counting what is missing as 0, says {zero}"
-            )
+            lines.append(f"{head}none, without {parts}; bfcl-eval counts missing parts as 0: {zero}")
     return lines

@@ -1,4 +1,4 @@
-"""What a package's modules define, found by their being there: suites, data sets."""
+"""Objects found in the modules of a package, such as suites and data sets, and near matches for mistyped names."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def defined_in(package: ModuleType, attribute: str) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that a mistyped one most resembles, None where none is near. `cutoff`: likeness in [0, 1]."""
+    """The known name most similar to a mistyped one, or None. `cutoff`: similarity in [0, 1]."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of the known ones, with the nearest."""
+    """The error for an unknown name, with the nearest known one."""
     names = list(known)
     near = nearest(name, names)
     hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(names)}"

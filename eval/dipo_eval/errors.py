@@ -1,25 +1,5 @@
-"""The one error that a user is meant to read."""
+"""The one error that a user is meant to read, and any error in one line; defined with what masks secrets in them."""
 
-from __future__ import annotations
+from dipo_eval.secrets.errors import UserError, one_line
 
-from dipo_eval.secrets.masking import mask_text
-
-_MOST = 8000  # characters of a message that are looked at: some servers send pages
-
-
-class UserError(Exception):
-    """A mistake that the user can mend: bad input, a missing file, an impossible combination.
-
-    The message is ONE line that says what is wrong, where (key, file, line) and what to do. The command
-    line prints it without a traceback and exits with status 2. Secrets of this environment and credentials in
-    addresses are masked wherever it is shown: terminals, logs, events, tracebacks.
-    """
-
-    def __str__(self) -> str:
-        return mask_text(super().__str__())
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message that says anything, without secrets: what fits in one line for the user."""
-    lines = [line.strip() for line in str(error)[:_MOST].splitlines() if line.strip()]
-    return mask_text(f"{type(error).__name__}: {lines[0] if lines else 'no message'}")[:400]
+__all__ = ["UserError", "one_line"]

@@ -1,4 +1,4 @@
-"""Show text that nobody can vouch for on a terminal: as it is, on one line, with nothing hidden in it."""
+"""Show untrusted text on a terminal: on one line, with nothing hidden in it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def visible(text: str, limit: int = 120) -> str:
-    """``text`` with control, format and unassigned characters spelled out, and its middle left out above ``limit``.
+    """``text`` with control, format and unassigned characters escaped, and its middle omitted above ``limit``.
 
-    An escape sequence cannot move the cursor and a direction mark cannot turn the line around. The beginning and
-    the end are kept, since answers are at the end; what is left out is counted. Give the result to rich as
-    ``rich.text.Text``, which reads no markup.
+    An escape sequence cannot move the cursor, nor a direction mark reverse the line. The beginning and the end are kept,
+    since answers are at the end; omitted characters are counted. Pass the result to rich as ``rich.text.Text``.
     """
     if len(text) > limit:
         head, tail = limit // 3, limit - limit // 3
@@ -27,5 +26,5 @@ def _spelled(text: str) -> str:
 
 
 def shows(char: str) -> bool:
-    """Whether a terminal draws ``char`` and does nothing else with it."""
+    """Whether a terminal draws ``char`` and nothing else."""
     return unicodedata.category(char) not in _HIDDEN

@@ -15,7 +15,7 @@ from typing import Any
 
 import wrapt
 
-from dipo_eval.engines.cpu_env import PROCESS_DEFAULTS, VLLM_ON_CPU
+from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU
 from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
 
 ENABLED = "DIPO_CPU"

@@ -1,18 +1,14 @@
-"""The small interface between an evaluation and what generates: prompts in, responses out as they finish."""
+"""The interface of an engine: prompts in, responses out as they finish."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from dipo_eval.errors import UserError
-
-ENGINES = ("vllm", "hf", "openai")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-# In place of a response where the prompt leaves no room for one: no engine was asked.
+# Finish reason of a prompt that leaves no room for a response; the engine never sees it.
 TOO_LONG = "prompt_too_long"
 
 Message = dict[str, Any]
@@ -28,10 +24,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt in both forms: its messages (and tools), and rendered, as text and tokens.
+    """A prompt as messages (and tools), and rendered as text and tokens.
 
-    A server renders for itself: then `text` is the messages as JSON and there are no tokens. `plain`: `text` is to be
-    continued as it stands, without a chat template, by a server too.
+    A server renders the prompt itself: then `text` is the messages as JSON and there are no tokens. `plain`: `text` is
+    continued as it is, without a chat template, by a server too.
     """
 
     text: str
@@ -46,7 +42,7 @@ class Prompt:
 class Request:
     """One prompt, `n` samples of at most `max_tokens` tokens each, and the seed of the first sample.
 
-    `stop`: texts that end a response, and are no part of it.
+    `stop`: strings that end a response and are not part of it.
     """
 
     prompt: Prompt
@@ -60,7 +56,7 @@ class Request:
 class Generation:
     """One response: text without special tokens, its length, and "stop", "length" or TOO_LONG.
 
-    `n_tokens` includes the end token. `prompt_tokens` is what a server counted, else None.
+    `n_tokens` includes the end token. `prompt_tokens`: as counted by a server, else None.
     """
 
     text: str
@@ -69,16 +65,16 @@ class Generation:
     prompt_tokens: int | None = None
 
 
-# Called with a request's position and its n generations as soon as they are there, always from the thread that
-# called `generate`; the requests that it returns are queued and get the next positions.
+# Called with a request's position and its n generations as soon as they are finished, always in the thread that
+# called `generate`; the requests that it returns are queued at the next positions.
 OnDone = Callable[[int, list[Generation]], Sequence[Request]]
 
 
 class Engine(Protocol):
     """A loaded model, or a server that has one.
 
-    `generate` answers every request, and those that `on_done` adds, in any order. `close` frees all that the engine
-    holds, so that the next checkpoint can be loaded in the same process; it may be called twice.
+    `generate` answers every request, and those that `on_done` adds, in any order. `close` frees the model, so that the
+    next checkpoint can be loaded in the same process; it may be called twice.
     """
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None: ...
@@ -86,28 +82,8 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def open_engine(name: str, model: Path, *, max_model_len: int, dtype: str, base_url: str | None) -> Engine:
-    """Load `model` in the engine named. Raises UserError for an unknown engine or a model that does not load.
-
-    Imports stay inside: vllm and transformers take seconds, and --help or a skipped evaluation needs neither.
-    """
-    if name == "vllm":
-        from dipo_eval.engines.vllm import VllmEngine
-
-        return VllmEngine(model, max_model_len=max_model_len, dtype=dtype)
-    if name == "hf":
-        from dipo_eval.engines.transformers import HfEngine
-
-        return HfEngine(model, dtype=dtype)
-    if name == "openai":
-        from dipo_eval.engines.openai import OpenAIEngine
-
-        return OpenAIEngine(str(model), base_url)
-    raise UserError(f"unknown engine {name!r}; choose from {', '.join(ENGINES)}")
-
-
 def generate_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[Generation]]:
-    """The generations of every request in order, for callers that want nothing in between."""
+    """The generations of every request, in order."""
     found: dict[int, list[Generation]] = {}
 
     def keep(position: int, generations: list[Generation]) -> Sequence[Request]:
@@ -118,6 +94,11 @@ def generate_all(engine: Engine, requests: Sequence[Request], sampling: Sampling
     return [found[position] for position in range(len(requests))]
 
 
+def longest_first(request: Request) -> tuple[int, int]:
+    """A sort key: the requests that may take longest come first."""
+    return -request.max_tokens, -len(request.prompt.token_ids)
+
+
 def cut_at_stop(text: str, stop: Sequence[str]) -> str:
-    """`text` up to the first of the stop texts."""
+    """`text` up to the first stop string in it."""
     return text[: min((at for one in stop if (at := text.find(one)) >= 0), default=len(text))]

@@ -1,8 +1,8 @@
-"""Any server with OpenAI's completions, of chats and texts, as an evaluation engine: vLLM, SGLang, a vendor's.
+"""Any server with OpenAI's completions and chat completions as an evaluation engine: vLLM, SGLang, a vendor's.
 
-The server renders the messages with its own chat template and counts tokens itself. A key is read from the
-variable OPENAI_API_KEY, and stands nowhere else. Each sample is a request of its own with its own seed; whether a seed
-makes responses repeat is the server's business (vLLM's does).
+The server renders the messages with its own chat template and counts the tokens. The key is read from the variable
+OPENAI_API_KEY and stored nowhere. Each sample is a request with its own seed; whether equal seeds give equal responses
+depends on the server (vLLM: yes).
 """
 
 from __future__ import annotations
@@ -15,26 +15,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from dipo_eval.engines.base import (
-    TOO_LONG,
-    Generation,
-    Message,
-    OnDone,
-    Prompt,
-    Request,
-    Sampling,
-    cut_at_stop,
-)
+from dipo_eval.engines import base
+from dipo_eval.engines.base import TOO_LONG, Generation, OnDone, Prompt, Request, Sampling
 from dipo_eval.errors import UserError, one_line
 
-# Requests under way at a time: enough to fill a server of one GPU; it queues what is too much.
+# Requests in flight: enough to fill a server of one GPU, which queues the rest.
 CONCURRENCY = 64
 REQUEST_LIMIT_S = 1800.0
 CONNECT_LIMIT_S = 10.0
-# Of a model in the server's list: what is the same whenever it is asked (`created` is not, in vLLM). The first say which
-# model it is (`root`: in vLLM the path of its files), the others how the server runs it.
+# Stable fields of a model in the server's list (vLLM's `created` is not): which model it is (`root`: in vLLM the path of
+# its files), and how the server runs it.
 _WHICH, _HOW = ("id", "root", "parent"), ("owned_by", "max_model_len")
-RETRIES = 5  # with the client's exponential pause: a server that restarts within half a minute is not noticed
+RETRIES = 5  # with the client's exponential backoff this bridges a restart of half a minute
 
 
 class NoServerError(UserError):
@@ -43,7 +35,7 @@ class NoServerError(UserError):
 
 @dataclass(frozen=True)
 class Report:
-    """What a server says of a model: which it is, how it runs it, and its own version where it has one."""
+    """What a server reports: which model, how it runs it, and the server's version where it has one."""
 
     which: dict[str, Any]
     how: dict[str, Any]
@@ -67,16 +59,19 @@ class OpenAIEngine:
         timeout = openai.Timeout(REQUEST_LIMIT_S, connect=CONNECT_LIMIT_S)
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
-        self._check_model()
+        served = self._listed()
+        if served is not None and model not in served:
+            shown = ", ".join(list(served)[:10]) or "none"
+            raise UserError(f"{base_url}: serves no model {model!r}; it has {shown}")
 
     def report(self) -> Report:
-        """What the server says of the model, and the server's version where it has one (vLLM, SGLang)."""
+        """What the server reports of the model; its version only where it has one (vLLM, SGLang)."""
         found = (self._listed() or {}).get(self._model, {})
         which, how = (
             {name: found[name] for name in names if found.get(name) is not None} for names in (_WHICH, _HOW)
         )
         version: str | None = None
-        with contextlib.suppress(Exception):  # a page of its own, of which OpenAI's interface knows nothing
+        with contextlib.suppress(Exception):  # not a part of OpenAI's API
             url = f"{str(self._base_url).rstrip('/').removesuffix('/v1')}/version"
             answer = self._client.with_options(timeout=CONNECT_LIMIT_S, max_retries=0).get(
                 url, cast_to=object
@@ -86,7 +81,7 @@ class OpenAIEngine:
         return Report(which, how, version)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
-        """Responses as the server finishes them; an error ends the evaluation, and what was answered is kept."""
+        """Responses as the server finishes them; an error ends the evaluation, finished responses are kept."""
         everything = list(requests)
         found: dict[int, dict[int, Generation]] = {}
         waiting: dict[Future[Generation], tuple[int, int]] = {}
@@ -95,7 +90,7 @@ class OpenAIEngine:
         def submit(position: int) -> None:
             request = everything[position]
             for sample in range(request.n):
-                waiting[pool.submit(self._ask, request, sample, sampling)] = (position, sample)
+                waiting[pool.submit(self._complete, request, sample, sampling)] = (position, sample)
 
         try:
             for position in range(len(requests)):
@@ -115,14 +110,8 @@ class OpenAIEngine:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Close the connections; requests that are under way fail."""
+        """Close the connections; requests in flight fail."""
         self._client.close()
-
-    def _check_model(self) -> None:
-        served = self._listed()
-        if served is not None and self._model not in served:
-            shown = ", ".join(list(served)[:10]) or "none"
-            raise UserError(f"{self._base_url}: serves no model {self._model!r}; it has {shown}")
 
     def _listed(self) -> dict[str, dict[str, Any]] | None:
         """The server's list of models by name, None where it has no such list."""
@@ -139,7 +128,7 @@ class OpenAIEngine:
             ) from error
         return {one.id: one.model_dump() for one in models}
 
-    def _ask(self, request: Request, sample: int, sampling: Sampling) -> Generation:
+    def _complete(self, request: Request, sample: int, sampling: Sampling) -> Generation:
         import openai
 
         settings: dict[str, Any] = {
@@ -156,12 +145,12 @@ class OpenAIEngine:
             raise UserError(f"{self._base_url}: refuses a request ({one_line(error)})") from error
         except openai.OpenAIError as error:
             raise UserError(
-                f"{self._base_url}: no answer ({one_line(error)}); what was answered is kept, run the command again"
+                f"{self._base_url}: no answer ({one_line(error)}); finished responses are kept, run the command again"
             ) from error
         return _generation(reply, request)
 
     def _create(self, prompt: Prompt, settings: dict[str, Any]) -> Any:
-        """The server's reply: a text to be continued goes to completions, messages to chat completions."""
+        """The server's reply: plain prompts go to completions, messages to chat completions."""
         if prompt.plain:
             return self._client.completions.create(prompt=prompt.text, **settings)
         settings["messages"] = [as_sent(message) for message in prompt.messages]
@@ -171,16 +160,13 @@ class OpenAIEngine:
 
 
 def server_report(model: str, base_url: str | None) -> Report:
-    """OpenAIEngine.report of a connection of its own. Raises UserError as OpenAIEngine does."""
-    engine = OpenAIEngine(model, base_url)
-    try:
+    """OpenAIEngine.report over a new connection. Raises UserError as OpenAIEngine does."""
+    with contextlib.closing(OpenAIEngine(model, base_url)) as engine:
         return engine.report()
-    finally:
-        engine.close()
 
 
-def as_sent(message: Message) -> Message:
-    """A message as a server takes it: arguments of calls as JSON text, where chat templates take objects."""
+def as_sent(message: base.Message) -> base.Message:
+    """A message as a server takes it: a call's arguments are a JSON string, where chat templates take objects."""
     if "tool_calls" not in message:
         return message
     calls = [
@@ -195,17 +181,17 @@ def _generation(reply: Any, request: Request) -> Generation:
         return Generation("", 0, "no choice in the reply")
     choice, usage = reply.choices[0], reply.usage
     reason = "stop" if choice.finish_reason in ("stop", "tool_calls") else str(choice.finish_reason)
-    text = choice.text if request.prompt.plain else _text(choice.message)
+    text = choice.text if request.prompt.plain else message_text(choice.message)
     return Generation(
-        cut_at_stop(text, request.stop),
+        base.cut_at_stop(text, request.stop),
         usage.completion_tokens if usage else 0,
         reason,
         usage.prompt_tokens if usage else None,
     )
 
 
-def _text(message: Any) -> str:
-    """A reply as one text, in the form in which a model without a server's parser would write it."""
+def message_text(message: Any) -> str:
+    """The reply as one string, in the form that the model wrote before the server parsed it."""
     thought = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     parts = [f"<think>\n{thought}\n</think>\n\n"] if isinstance(thought, str) and thought else []
     parts.append(message.content or "")

@@ -1,4 +1,4 @@
-"""From messages to the exact tokens that an engine sees, with the model's own chat template."""
+"""From messages to the tokens that an engine gets, with the model's own chat template."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from dipo_eval.engines.base import Message, Prompt
-from dipo_eval.engines.cpu_env import set_engine_env
+from dipo_eval.engines.device import set_engine_env
 from dipo_eval.errors import UserError, one_line
 
 Tools = Sequence[dict[str, Any]]
-# Words, numbers, blanks, marks and letters that tokenizers cut and normalise in different ways.
+# Words, numbers, whitespace and characters that tokenizers split and normalise in different ways.
 _PROBE = (
     "The answer is 12345.678, isn't it?\n\n  x² ≠ \\frac{1}{2}\t<b>Ünïcode</b> ﬁ Å 中文 🙂 don't  STOP\r\n"
 )
 
 
 class Renderer(Protocol):
-    """What makes prompts. `form`, `template_hash` and `tokenizer` say how, and go into the results."""
+    """Makes prompts. `form`, `template_hash` and `tokenizer` say how, and are stored in the results."""
 
     @property
     def form(self) -> str: ...
@@ -41,7 +41,7 @@ class ModelRenderer:
 
     `form` is "chat" where the tokenizer has a chat template, else "plain": the contents joined by blank
     lines and one line break, as base models are prompted. `thinking` switches the template's thinking mode
-    (Qwen3's `enable_thinking`), None leaves it as the template has it. Raises UserError for a tokenizer that
+    (Qwen3's `enable_thinking`); None keeps the template's default. Raises UserError for a tokenizer that
     does not load, and for `thinking` with a template that has no such mode.
     """
 
@@ -65,14 +65,14 @@ class ModelRenderer:
             )
 
     def _hash(self) -> str:
-        """sha256 of what the tokenizer does, which stays the same when a training saves it in another form."""
+        """sha256 of what the tokenizer does, the same when a training saves it in another form."""
         ids = self._tokenizer(_PROBE)["input_ids"]
         options = {"clean_up_tokenization_spaces": False}  # as the engines decode
-        texts = [self._tokenizer.decode(ids, skip_special_tokens=skip, **options) for skip in (False, True)]
-        return _sha256(json.dumps([sorted(self._tokenizer.get_vocab().items()), ids, texts]))
+        decoded = [self._tokenizer.decode(ids, skip_special_tokens=skip, **options) for skip in (False, True)]
+        return _sha256(json.dumps([sorted(self._tokenizer.get_vocab().items()), ids, decoded]))
 
     def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
-        """Tokens of the messages, the assistant's turn opened.
+        """Tokens of the messages and of the start of the assistant's turn.
 
         Raises UserError where the template refuses them, or where it cannot show the tools.
         """
@@ -81,27 +81,21 @@ class ModelRenderer:
                 f"{self._model}: its chat template takes no tools; evaluate the suite's prompt form instead"
             )
         text = self._text(messages, tools)
-        # A template writes the special tokens itself; a plain prompt gets the tokenizer's own (a bos, say).
+        # A template writes the special tokens itself; a plain prompt gets those of the tokenizer (bos).
         token_ids = self._tokenizer(text, add_special_tokens=self.form == "plain")["input_ids"]
         return Prompt(text, list(token_ids), _sha256(text), messages, tools)
 
     def render_plain(self, text: str) -> Prompt:
-        """A text to be continued as it stands, whatever template the model has; with the tokenizer's own bos, if any."""
+        """A text to continue as it is, without the template; with the tokenizer's bos, if any."""
         return Prompt(text, list(self._tokenizer(text)["input_ids"]), _sha256(text), plain=True)
 
     def _text(self, messages: Sequence[Message], tools: Tools | None) -> str:
         if self.form == "plain":
             return "\n\n".join(str(message["content"]) for message in messages) + "\n"
         try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    list(messages),
-                    tools=list(tools) if tools is not None else None,
-                    tokenize=False,
-                    add_generation_prompt=True,
-                    **self._options,
-                )
-            )
+            offered = None if tools is None else list(tools)
+            options = {"tokenize": False, "add_generation_prompt": True, **self._options}
+            return str(self._tokenizer.apply_chat_template(list(messages), tools=offered, **options))
         except Exception as error:  # templates are programs of the model's author
             raise UserError(f"the model's chat template refuses the prompt ({one_line(error)})") from error
 
@@ -120,13 +114,13 @@ class ServerRenderer:
         return Prompt(text, [], _sha256(text), messages, tools)
 
     def render_plain(self, text: str) -> Prompt:
-        """The text itself, for the server's completions, which apply no template."""
+        """The text itself, for completions, which apply no template."""
         return Prompt(text, [], _sha256(text), plain=True)
 
 
 def end_tokens(model: Path, tokenizer: Any) -> list[int]:
-    """Tokens that end a response: those of generation_config.json (or config.json, where there is none) and of the
-    tokenizer, since each may name one that the other does not. Raises UserError for a file that does not load.
+    """Tokens that end a response: those of generation_config.json (without it, of config.json) and of the tokenizer,
+    since each may name one that the other does not. Raises UserError for a file that does not load.
     """
     from transformers import AutoConfig, GenerationConfig
 

@@ -1,10 +1,9 @@
 """vLLM as an evaluation engine, on CPU and GPU.
 
-A checkpoint is loaded anew for each evaluation. Measured on 2 CPU cores with a tiny Qwen3: the first load
-and its import take 24 s on a fresh machine and 12 s in a later process, the next load in the same process
-1.1 to 1.4 s and its release 0.6 s, with no growth in memory over 5 loads. Copying new weights into a
-running engine (collective_rpc "reload_weights") takes 0.02 s, but with vLLM's packed oneDNN weights it is
-silently WRONG: it reports success, and the old model goes on answering. So it is not done.
+Each evaluation loads its checkpoint. Measured on 2 CPU cores with a tiny Qwen3: first load with import 12 to 24 s, the
+next load in the same process 1.1 to 1.4 s, release 0.6 s, no growth in memory over 5 loads. Copying new weights into a
+running engine (collective_rpc "reload_weights") takes 0.02 s, but with vLLM's packed oneDNN weights it reports success
+while the old model keeps answering, so it is not used.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop
-from dipo_eval.engines.cpu_env import has_gpu, set_engine_env
+from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
+from dipo_eval.engines.device import has_gpu, set_engine_env
 from dipo_eval.errors import UserError, one_line
 
 
 class VllmEngine:
-    """A model in vLLM; see dipo_eval.engines.base.Engine. Token ids in, so vLLM never re-reads a chat template."""
+    """A model in vLLM; see dipo_eval.engines.base.Engine. Prompts are token ids: vLLM never applies a chat template."""
 
     def __init__(self, model: Path, *, max_model_len: int, dtype: str) -> None:
         set_engine_env(model)
@@ -36,13 +35,13 @@ class VllmEngine:
             self._llm = LLM(
                 model=str(model),
                 max_model_len=max_model_len,
-                dtype=dtype,  # type: ignore[arg-type]  # one of engine.DTYPES
+                dtype=dtype,  # type: ignore[arg-type]  # one of base.DTYPES
                 enforce_eager=not has_gpu(),
                 seed=0,
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
                 trust_remote_code=False,
-                **_whole_prefill(max_model_len),
+                **_unsplit_prefill(max_model_len),
             )
             self._tokenizer = self._llm.get_tokenizer()
         except Exception as error:
@@ -50,12 +49,9 @@ class VllmEngine:
             raise UserError(f"{model}: vLLM cannot load this model ({one_line(error)})") from error
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
-        """Responses as they finish; the longest requests run first, so that none is left for the end."""
-        order = sorted(
-            range(len(requests)),
-            key=lambda i: (-requests[i].max_tokens, -len(requests[i].prompt.token_ids)),
-        )
-        waiting = self._enqueue([(i, requests[i]) for i in order], sampling)
+        """Responses as they finish; the longest requests run first, so that none runs alone at the end."""
+        ordered = sorted(enumerate(requests), key=lambda pair: longest_first(pair[1]))
+        waiting = self._enqueue(ordered, sampling)
         count = len(requests)
         engine = self._llm.llm_engine
         while engine.has_unfinished_requests():
@@ -71,7 +67,9 @@ class VllmEngine:
     def _enqueue(
         self, requests: Sequence[tuple[int, Request]], sampling: Sampling
     ) -> dict[str, tuple[int, Request]]:
-        """Queue the requests; they come back by the number that LLM gives them (offline_utils.py, _add_request)."""
+        """Queue the requests; LLM numbers them in this order (vllm/entrypoints/offline_utils.py,
+        OfflineInferenceMixin._add_request).
+        """
         from vllm import SamplingParams
 
         if not requests:
@@ -95,7 +93,7 @@ class VllmEngine:
         return {str(first + place): pair for place, pair in enumerate(requests)}
 
     def _generation(self, output: Any, request: Request) -> Generation:
-        # Decoded as a whole: vLLM's own incremental decoder drops an incomplete character at the end.
+        # vLLM's incremental decoder drops an incomplete character at the end.
         ids = list(output.token_ids)
         text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return Generation(cut_at_stop(text, request.stop), len(ids), str(output.finish_reason))
@@ -104,7 +102,7 @@ class VllmEngine:
         """Shut the engine down and free its memory and its process group."""
         llm, self._llm = self._llm, None
         if llm is not None:
-            with contextlib.suppress(Exception):  # a core that is already down is what we want
+            with contextlib.suppress(Exception):  # the core is already down
                 llm.llm_engine.engine_core.shutdown()
             del llm
         from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
@@ -112,9 +110,9 @@ class VllmEngine:
         cleanup_dist_env_and_memory()  # collects garbage too
 
 
-def _whole_prefill(max_model_len: int) -> dict[str, Any]:
-    """On CPU no prompt is split over two steps: vLLM 0.29 then rewinds the request's own generator, and a CPU
-    generator cannot be rewound (v1/worker/gpu_model_runner.py:3785, "CPU Generator does not use offset").
+def _unsplit_prefill(max_model_len: int) -> dict[str, Any]:
+    """On CPU no prompt is split over two steps: vLLM 0.29 then rewinds the request's generator, which a CPU generator
+    does not support (vllm/v1/worker/gpu_model_runner.py, GPUModelRunner._bookkeeping_sync).
     """
     if has_gpu():
         return {}

@@ -1,4 +1,4 @@
-"""Metrics of one suite as pure functions of its samples: what results.json says, samples.jsonl proves."""
+"""Metrics of one suite as pure functions of its samples: samples.jsonl proves results.json."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from dipo_eval.statistics import clustered_mean, clustered_proportion, majority_
 
 Row = Mapping[str, Any]
 
-# Integers (with thousands separators or without), decimals and simple fractions; bounded, so that no vote
-# is slow.
+# Integers (also with thousands separators), decimals and simple fractions; bounded, so that no vote is slow.
 _PLAIN_NUMBER = linear.bounded(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}|/\d{1,30})?", re.ASCII)
 
 
@@ -23,7 +22,7 @@ _PLAIN_NUMBER = linear.bounded(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}
 class Metric:
     """A number in [0, 1] with its 95% interval; `n` items, `k` samples an item, `interval` names the method.
 
-    `stderr` is None where it cannot be known: a single problem.
+    `stderr` is None for a single problem.
     """
 
     value: float
@@ -42,9 +41,9 @@ class Metric:
 def metrics_from_samples(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """All metrics of one suite, in the form of results.json.
 
-    `accuracy` is the share of right samples: avg@k where there are k samples an item. With k > 1 also
+    `accuracy` is the share of correct samples: avg@k with k samples an item. With k > 1 also
     `maj@k` and `pass@j` for j = 2, 4, 8, ... and k itself (pass@1 is the accuracy). Items with a `kind` add
-    `accuracy/<kind>`. Wrong, undecided and truncated samples all stay in the denominator.
+    `accuracy/<kind>`. Incorrect, undecided and truncated samples stay in the denominator.
 
     Raises ValueError for no rows, or items with different numbers of samples.
     """
@@ -74,36 +73,22 @@ def counts_from_samples(rows: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def paired_scores(a: Sequence[Row], b: Sequence[Row]) -> tuple[list[float], list[float], list[str]]:
-    """Per-item mean scores of two checkpoints on the items both have: (scores of a, scores of b, item ids).
-
-    The three lists are what statistics.paired_difference wants; the numbers of samples an item may differ.
-    """
-    items_a, items_b = _by_item(a, uniform=False), _by_item(b, uniform=False)
-    shared = [item for item in items_a if item in items_b]
-    return [_mean(items_a[i]) for i in shared], [_mean(items_b[i]) for i in shared], shared
-
-
-def _by_item(rows: Sequence[Row], uniform: bool = True) -> dict[str, list[Row]]:
+def _by_item(rows: Sequence[Row]) -> dict[str, list[Row]]:
     items: dict[str, list[Row]] = {}
     for row in rows:
         items.setdefault(row["item_id"], []).append(row)
     if not items:
         raise ValueError("no samples to compute metrics from")
     sizes = {len(samples) for samples in items.values()}
-    if uniform and len(sizes) > 1:
+    if len(sizes) > 1:
         raise ValueError(
-            f"items have different numbers of samples ({sorted(sizes)}); the samples are not whole"
+            f"items have different numbers of samples ({sorted(sizes)}); the samples are incomplete"
         )
     return items
 
 
 def _is_correct(row: Row) -> bool:
     return bool(row["status"] == "correct")
-
-
-def _mean(samples: Sequence[Row]) -> float:
-    return sum(map(_is_correct, samples)) / len(samples)
 
 
 def _accuracy(rows: Sequence[Row], k: int) -> Metric:
@@ -118,8 +103,7 @@ def _over_items(values: Sequence[float], k: int) -> Metric:
 def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Metric:
     """Wilson where values are single zeros and ones, else Wilson with the effective sample size (clustered).
 
-    Without any variation between items that size is infinite and the width zero, which no finite sample supports: then
-    Wilson with items as trials, the widest of the two readings (samples of an item fully dependent).
+    Without variation between items that size would be infinite and the width zero: then Wilson with items as trials.
     """
     mean, error = clustered_mean(values, clusters)
     n = len(set(clusters))
@@ -143,15 +127,15 @@ def _pass_ks(k: int) -> list[int]:
 
 def _majority(samples: Sequence[Row]) -> float:
     answers = [_vote(row["extracted"]) for row in samples]
-    right = {answer for answer, row in zip(answers, samples, strict=True) if _is_correct(row)}
-    return majority_at_k(answers, right - {None})
+    correct = {answer for answer, row in zip(answers, samples, strict=True) if _is_correct(row)}
+    return majority_at_k(answers, correct - {None})
 
 
 def _vote(extracted: str | None) -> str | None:
-    """One spelling for equal plain numbers (18, 18.0, 1,800 and 1800), else the text without white space.
+    """One spelling for equal plain numbers (18, 18.0, 1,800 and 1800), else the text without whitespace.
 
-    Right and wrong answers are merged by the same rule, so that neither side gains votes from the grader's
-    greater leniency about form.
+    Correct and incorrect answers are merged by the same rule, so that the grader's leniency about form gives neither
+    side votes.
     """
     if extracted is None:
         return None

@@ -1,4 +1,4 @@
-"""`dipo grade`: grade stored samples again and show what changed, and where another grader disagrees."""
+"""`dipo grade`: grade stored samples again; show changed verdicts and disagreements with another grader."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def grade_command(
     suite: Annotated[
         str | None,
         typer.Option(
-            help="Suite whose grader to use. Default: that of the results.json beside the file, or math."
+            help="Suite whose grader to use. Default: that of the results.json beside the file, else math."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the new verdicts as JSON lines.")] = None,
-    show: Annotated[int, typer.Option(min=0, help="Most rows of each list.")] = 20,
+    show: Annotated[int, typer.Option(min=0, help="Maximal rows of each list.")] = 20,
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 where a verdict has changed.")] = False,
 ) -> None:
     """Grade stored samples again, without a model: verdicts, reasons, and changes against the stored verdicts.
@@ -76,7 +76,7 @@ def grade_command(
     _print_list(console, f"{len(changed)} of {len(graded)} verdicts changed", changed, show, None)
     if against:
         disputed = [one for one in graded if one.disputed]
-        title = f"{len(disputed)} of {len(graded)} samples scored otherwise by {against}"
+        title = f"{len(disputed)} of {len(graded)} samples scored differently by {against}"
         _print_list(console, title, disputed, show, against)
     if out is not None:
         console.print(f"verdicts in {out}", markup=False, highlight=False)
@@ -85,11 +85,11 @@ def grade_command(
 
 
 def verdict_table(graded: Sequence[Regraded], against: str | None) -> Table:
-    """Counts of the three verdicts: stored, now, and the second grader's."""
+    """Counts of each status: stored, now, and the second grader's."""
     table = Table(title=f"{len(graded)} samples", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("verdict")
     columns: dict[str, Counter[str | None]] = {
-        "stored": Counter(one.stored.status for one in graded),
+        "stored": Counter(one.stored for one in graded),
         "now": Counter(one.verdict.status for one in graded),
     }
     if against:
@@ -129,22 +129,18 @@ def _print_list(
     for name in ("item", "line", against or "stored", "now", "its reason", "reason now", "answer", "gold"):
         table.add_column(name, overflow="fold", justify="right" if name == "line" else "left")
     for one in items[:show]:
-        other, why = one.stored.status, one.stored.row.get("reason")
+        other, why = one.stored, one.row.get("reason")
         if against and one.second:
             other, why = one.second.status, one.second.reason
         answer = one.verdict.extracted
-        shown = visible(answer) if answer is not None else f"(none) {visible(one.stored.row['response'])}"
-        gold = one.stored.row["gold"]
-        table.add_row(
-            Text(visible(one.stored.row["item_id"], 60)),
-            str(one.stored.line),
-            str(other),
-            f"{one.verdict.status}",
-            Text(visible(str(why or ""), 60)),
-            Text(visible(one.verdict.reason, 60)),
-            Text(shown),
-            Text(visible(gold if isinstance(gold, str) else json.dumps(gold))),
-        )
+        shown = visible(answer) if answer is not None else f"(none) {visible(one.row['response'])}"
+        gold = one.row["gold"]
+        cells = (
+            visible(one.row["item_id"], 60), str(one.line), str(other), one.verdict.status,
+            visible(str(why or ""), 60), visible(one.verdict.reason, 60), shown,
+            visible(gold if isinstance(gold, str) else json.dumps(gold)),
+        )  # fmt: skip
+        table.add_row(*map(Text, cells))
     if len(items) > show:
         table.caption = f"and {len(items) - show} more; --show {len(items)} lists all"
     console.print(table)

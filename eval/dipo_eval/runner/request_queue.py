@@ -1,4 +1,4 @@
-"""All requests of one checkpoint in one queue: every suite's, with one load of its model, kept as they finish."""
+"""All requests of one checkpoint in one queue, with one load of its model; responses are kept as they finish."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dipo_eval.engines.base import TOO_LONG, Engine, Generation, Prompt, Request
 from dipo_eval.engines.prompts import Renderer
 from dipo_eval.errors import UserError
 from dipo_eval.runner.generation_cache import GenerationCache
-from dipo_eval.suites.dialogue import Ask, Dialogue
+from dipo_eval.suites.base import Ask, Dialogue
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one sample came to. A dialogue's tokens are summed, and its reason is the first that is not "stop"."""
+    """The response of one sample. A dialogue's tokens are summed; its reason is the first that is not "stop"."""
 
     text: str
     n_tokens: int
@@ -28,8 +28,8 @@ class Answer:
 class Slot:
     """A place in the queue: one prompt with `n` samples, or one sample of a dialogue.
 
-    `prompt` is the first prompt, `seed` the first request's; `answers` are filled in when the slot is done, at
-    `seconds` after the queue's start, without the time that loading took.
+    `prompt` and `seed` are those of the first request; `answers` are set when the slot is done, at `seconds` after the
+    queue's start, without the time of loading.
     """
 
     prompt: Prompt
@@ -44,7 +44,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Limits:
-    """Most tokens of one response, and of prompt and response together (None: the server's business)."""
+    """Maximal tokens of one response, and of prompt and response together (None: unknown, a server's)."""
 
     max_new_tokens: int
     context: int | None
@@ -57,7 +57,7 @@ class Limits:
 
 
 class Queue:
-    """Slots on their way through the cache and the engine."""
+    """Takes slots through the cache and the engine."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class Queue:
     ) -> None:
         self._renderer, self._cache, self._sampling, self._limits = renderer, cache, sampling, limits
         self._on_slot = on_slot
-        # By position in the engine's queue; dropped when answered, since a conversation's prompts add up.
+        # By position in the engine's queue; removed when answered, since a conversation's prompts are long.
         self._pairs: dict[int, tuple[Slot, Request]] = {}
         self._sent = 0
         self._started = time.monotonic()
         self.load_seconds = 0.0
 
     def run(self, slots: Sequence[Slot], load: Callable[[], Engine]) -> None:
-        """Answer every slot. The model is loaded only if the cache lacks something."""
+        """Answer every slot. The model is loaded only if the cache lacks a response."""
         for slot in slots:
             left = self._from_cache(slot, self._request(slot, slot.prompt, slot.seed))
             if left is not None:
@@ -105,7 +105,7 @@ class Queue:
         self._sent += 1
 
     def _from_cache(self, slot: Slot, request: Request | None) -> Request | None:
-        """The slot's next request that the cache does not answer, or None where the slot is done."""
+        """The slot's next request that is not in the cache, or None where the slot is done."""
         while request is not None:
             kept = self._cache.get(self._cache.key(request, self._sampling))
             if kept is None:
@@ -133,7 +133,7 @@ class Queue:
             return None
         try:
             prompt = self._renderer.render(ask.messages, ask.tools)
-        except UserError as error:  # one conversation that a template cannot show; the others go on
+        except UserError as error:  # the template cannot show this conversation; the others continue
             if slot.dialogue is not None:
                 slot.dialogue.cut(str(error))
             self._finish(slot)

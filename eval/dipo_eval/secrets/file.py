@@ -1,8 +1,8 @@
-"""A file of keys that only its owner can read (DIPO_SECRETS_FILE): how the processes of a job get what is sent nowhere.
+"""A file of keys that only its owner can read (DIPO_SECRETS_FILE), for the processes of a job.
 
-Ray shows a job's environment variables to everyone who can open its dashboard, Kubernetes stores a manifest, Slurm
-keeps a copy of the script: so a value goes into none of them. Where the processes of a run do not inherit the variable,
-DIPO_SECRETS_FILE names a file of NAME=VALUE lines on storage that every node sees; each process of the run reads it.
+Ray shows a job's environment variables in its dashboard, Kubernetes stores a manifest, Slurm keeps a copy of the script:
+no secret goes into them. DIPO_SECRETS_FILE names a file of NAME=VALUE lines on storage that every node sees; each
+process of the run that does not inherit the variables reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import stat
 from pathlib import Path
 
-from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import UserError
 
 SECRETS_FILE = "DIPO_SECRETS_FILE"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def read_secrets_file(path: Path) -> dict[str, str]:
     """NAME=VALUE lines; `export` before the name, quotes around the value and # lines are allowed.
 
-    Raises UserError: not there, readable by others, or a line that is not NAME=VALUE (its number, never its text).
+    Raises UserError for a missing file, one that others can read, or a line that is not NAME=VALUE (its number only).
     """
     try:
         mode = path.stat().st_mode
@@ -48,7 +48,7 @@ def _unquoted(value: str) -> str:
 
 
 def load_secrets() -> None:
-    """Put what DIPO_SECRETS_FILE holds into this process's environment; what is set already stays."""
+    """Add the variables of DIPO_SECRETS_FILE to this process's environment; those already set stay."""
     path = os.environ.get(SECRETS_FILE)
     if path:
         for name, value in read_secrets_file(Path(path).expanduser()).items():

@@ -1,4 +1,4 @@
-"""Take secrets out of what is shown, logged or written: what cannot be refused because others have made it."""
+"""Replace secrets in what is shown, logged or written and cannot be refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.urls import MASK, mask_urls
 from dipo_eval.secrets.values import Secrets, forms, secrets_in
 
-_DEEPEST = 50  # levels of a mapping; what lies deeper is masked whole
+_MAX_DEPTH = 50  # levels of a mapping; deeper values are masked
 
 
 def mask_text(text: str, secrets: Secrets | None = None) -> str:
@@ -23,9 +23,9 @@ def mask_text(text: str, secrets: Secrets | None = None) -> str:
 
 
 def mask_values(value: Any, secrets: Secrets | None = None) -> Any:
-    """The same for nested mappings and lists; what stands under a secret's name is masked whatever it is."""
+    """The same for nested mappings and lists; a value under a secret's name is always masked."""
     known = secrets_in(os.environ) if secrets is None else secrets
-    return _masked(value, known, _DEEPEST)
+    return _masked(value, known, _MAX_DEPTH)
 
 
 def _masked(value: Any, secrets: Secrets, levels: int) -> Any:
@@ -44,5 +44,5 @@ def _masked(value: Any, secrets: Secrets, levels: int) -> Any:
 
 
 def _is_held(key: Any, value: Any) -> bool:
-    """A switch or an empty value under a secret's name is no secret."""
+    """A boolean or an empty value under a secret's name is no secret."""
     return isinstance(key, str) and not isinstance(value, bool) and bool(value) and is_secret_name(key)

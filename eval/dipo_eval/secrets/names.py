@@ -1,4 +1,4 @@
-"""Whether a name (of a variable, a setting, a URL's parameter) says that its value is a secret."""
+"""Whether the name of a variable, a setting or a URL's parameter is that of a secret."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
-# A word of the name that is enough by itself.
+# One such word makes the name a secret's.
 _SECRET_WORDS = frozenset((
     "secret", "secrets", "password", "passwords", "passwd", "passphrase", "passcode", "credential", "credentials",
     "creds", "bearer", "authorization", "oauth", "jwt", "webhook", "cookie", "cookies", "sas",
 ))  # fmt: skip
-# Written together: PGPASSWORD, APIKEY, hftoken.
+# Without a separator: PGPASSWORD, APIKEY, hftoken.
 _SECRET_ENDS = re.compile(
     r"(password|passwd|passphrase|secret|credentials?|(api|access|private|secret|auth|signing|account)keys?"
     r"|(api|auth|access|refresh|session|bearer|bot|git|gh|hf|wandb)tokens?)"
 )
-# Words that say what the value is about the secret, and not the secret: where it lies, how long it lives.
+# Last words of names whose value is about the secret: its place, its lifetime.
 _NOT_THE_VALUE = frozenset((
     "file", "files", "path", "paths", "dir", "directory", "folder", "sock", "socket", "home", "name", "names", "type",
     "url", "uri", "endpoint", "host", "port", "prefix", "suffix", "count", "counts", "len", "length", "limit", "ttl",
@@ -50,8 +50,8 @@ _PASSES = frozenset((
 def is_secret_name(name: str) -> bool:
     """Whether the value under this name is a key, a token or a password.
 
-    Capitals, dashes, dots and camelCase are read alike: HF_TOKEN, hf-token, hfToken. What belongs to texts and
-    tables (max_tokens, eos_token, label_key) or says where a secret lies (SSH_AUTH_SOCK, KEY_FILE) is none.
+    HF_TOKEN, hf-token and hfToken are the same. Names of text and tables (max_tokens, eos_token, label_key) and of a
+    secret's place (SSH_AUTH_SOCK, KEY_FILE) are none.
     """
     return any(_is_secret(part) for part in name.split("."))
 
@@ -70,7 +70,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _counts(word: str, before: list[str], after: list[str]) -> bool:
-    """Whether this word, with those around it, makes the name that of a secret."""
+    """Whether this word, in its context, makes the name that of a secret."""
     previous = before[-1] if before else ""
     if word in _SECRET_WORDS or _SECRET_ENDS.search(word):
         return True

@@ -1,16 +1,16 @@
-"""Stop what is about to be sent or written while it holds a secret. Messages name a place, never a value."""
+"""Stop what is about to be sent or written with a secret in it. Messages name the place, never the value."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import UserError
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, encoded, forms, wide_forms
 
 
 def held_secret(content: str | bytes, secrets: Secrets) -> str | None:
-    """The name of a variable whose value is in `content`, in whatever form it is written; else None."""
+    """The name of a variable whose value is in `content`, in any form; else None."""
     data = encoded(content) if isinstance(content, str) else content
     if name := _named(data, secrets, forms):
         return name
@@ -28,7 +28,7 @@ def _named(data: bytes, secrets: Secrets, written: Callable[[str], list[bytes]])
 
 
 def refuse_secrets(what: str, content: str | bytes, secrets: Secrets) -> None:
-    """Raise UserError, naming the variable and not its value, where `content` holds a secret."""
+    """Raise UserError with the variable's name where `content` holds a secret."""
     if name := held_secret(content, secrets):
         raise UserError(
             f"{what} holds the value of {name}: a key must not be sent; take it out and see docs/submit.md, "

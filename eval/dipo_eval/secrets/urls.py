@@ -9,17 +9,17 @@ from urllib.parse import unquote
 from dipo_eval.secrets.names import is_secret_name
 
 MASK = "***"
-LONGEST = 4096  # characters of one user name and password, or of one parameter: the cost stays linear
+MAX_LENGTH = 4096  # characters of one user name and password, or of one parameter: linear cost
 
 _USERINFO = re.compile(
-    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@]{{1,{LONGEST}}}(?:@[^\s/?#\"'<>@]+)*)@"
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@]{{1,{MAX_LENGTH}}}(?:@[^\s/?#\"'<>@]+)*)@"
 )
-# A key of S3 may hold a slash, which ends the authority: user:part/of/key@bucket. A port is all digits.
+# An S3 key may contain a slash: user:part/of/key@bucket. A port is all digits.
 _WITH_SLASH = re.compile(
-    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{LONGEST}}})@"
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{MAX_LENGTH}}})@"
 )
-_PARAMETER = re.compile(rf"(?<=[?&;#])([\w.%~-]{{1,64}})=([^\s&;#\"'<>]{{1,{LONGEST}}})")
-# A user alone is no secret where the protocol has its own keys, or is a data base's.
+_PARAMETER = re.compile(rf"(?<=[?&;#])([\w.%~-]{{1,64}})=([^\s&;#\"'<>]{{1,{MAX_LENGTH}}})")
+# A user name alone is no secret where the protocol has its own keys, or is that of a database.
 _USER_ALONE = frozenset((
     "ssh", "sftp", "scp", "rsync", "git", "git+ssh", "svn+ssh", "postgres", "postgresql", "mysql", "mariadb",
     "mongodb", "redis", "rediss", "amqp", "ldap",

@@ -1,4 +1,4 @@
-"""The secret values of an environment, in every form in which they could turn up in a text."""
+"""The secret values of an environment, in every form in which they may occur."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from urllib.parse import quote, quote_plus, unquote
 from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.urls import url_secrets
 
-SHORTEST = 8  # characters; a shorter value occurs in ordinary text by chance
-_LONGEST_FILE = 2**20  # bytes of a file of keys
-_FRAME = "-----"  # of a PEM file's first and last line, which are the same in all
+MIN_LENGTH = 8  # characters; a shorter value occurs in ordinary text by chance
+_MAX_FILE = 2**20  # bytes of a file of keys
+_FRAME = "-----"  # in a PEM file's first and last line, which are the same in all
 _PLACES = ("_FILE", "_PATH")
-# /opt/lmod/8.7/share: two or more parts of plain words and versions, which a key that starts with a slash does not have.
+# /opt/lmod/8.7/share: two or more parts of plain words and versions, unlike a key that starts with a slash.
 _WORD = r"(?:[a-z]{1,20}|[A-Z][a-z]{0,19}|[A-Z]{2,12})?[0-9]{0,4}"
 _PATH = rf"(?:/{_WORD}(?:[._-]{_WORD}){{0,8}}){{2,32}}"
 _PATHS = re.compile(rf"{_PATH}(?::{_PATH}){{0,32}}")
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 
 Secrets = Mapping[str, tuple[str, ...]]
-"""Name of a variable -> the texts that must not leave this process. Never shown, not even by repr."""
+"""Name of a variable -> the strings that must not leave this process. Never shown, not even by repr."""
 
 
 def secrets_in(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The secrets of an environment by the names of their variables.
 
-    Values of variables with a secret's name; passwords in any value that is an address; and where a value is the path
-    of a file of keys (GOOGLE_APPLICATION_CREDENTIALS, DIPO_SECRETS_FILE), what the file holds and not its path.
+    Values of variables with a secret's name; passwords in any value that is an address; and for the path of a file of
+    keys (GOOGLE_APPLICATION_CREDENTIALS, DIPO_SECRETS_FILE) the file's content and not its path.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name, value in environment.items():
-        texts = [text for text in _secrets_of(name, value) if len(text) >= SHORTEST]
-        if texts:
-            found[name] = tuple(dict.fromkeys(texts))
+        secrets = dict.fromkeys(one for one in _secrets_of(name, value) if len(one) >= MIN_LENGTH)
+        if secrets:
+            found[name] = tuple(secrets)
     return found
 
 
@@ -57,19 +57,19 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
 
 
 def is_existing_path(value: str) -> bool:
-    """Whether something lies at this path. Never raises: an OSError of a value too long for a path holds the value."""
+    """Whether this path exists. Never raises: the OSError of a value too long for a path would hold the value."""
     try:
         os.stat(os.path.expanduser(value))
     except (OSError, ValueError):  # ValueError: a NUL, or a character that no path can hold
         return False
-    return "/" in value  # a password that happens to be a file's name is a password
+    return "/" in value  # a password may happen to be a file's name
 
 
 def _secrets_of_file(path: str) -> Iterator[str]:
-    """The content as a whole, the values of NAME=VALUE lines, and those under a secret's name in JSON."""
+    """The complete content, the values of NAME=VALUE lines, and those under a secret's name in JSON."""
     try:
         file = Path(path).expanduser()
-        if not file.is_file() or file.stat().st_size > _LONGEST_FILE:
+        if not file.is_file() or file.stat().st_size > _MAX_FILE:
             return
         text = file.read_bytes().decode("utf-8", errors="surrogateescape")
     except OSError:
@@ -99,31 +99,35 @@ def _named_leaves(value: Any, *, secret: bool) -> Iterator[str]:
 
 
 def _with_lines(value: str) -> Iterator[str]:
-    """The value and each of its longer lines: a page or a log may break it, indent it or quote one line."""
+    """The value and each of its longer lines: a log may break it, indent it or quote one line."""
     yield value.strip()
     lines = [line.strip() for line in value.splitlines()]
     if len(lines) > 1:
-        yield from (line for line in lines if len(line) >= 2 * SHORTEST and _FRAME not in line)
+        yield from (line for line in lines if len(line) >= 2 * MIN_LENGTH and _FRAME not in line)
 
 
 @functools.lru_cache(maxsize=1024)
 def forms(value: str) -> list[bytes]:
-    """A value as it stands and as JSON, YAML, Python, a URL, HTML, hex or base64 write it, the longest first."""
+    """A value as it is and in JSON, YAML, Python, a URL, HTML, hex and base64, the longest first."""
     raw = encoded(value)
-    every = {encoded(text) for text in _texts(value)} | {raw, raw.hex().encode(), raw.hex().upper().encode()}
+    every = {encoded(text) for text in _spellings(value)} | {
+        raw,
+        raw.hex().encode(),
+        raw.hex().upper().encode(),
+    }
     every |= _base64_forms(raw)
-    return sorted((form for form in every if len(form) >= SHORTEST), key=len, reverse=True)
+    return sorted((form for form in every if len(form) >= MIN_LENGTH), key=len, reverse=True)
 
 
-def _texts(value: str) -> set[str]:
-    texts = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
-    texts |= {html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value)}
+def _spellings(value: str) -> set[str]:
+    found = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    found |= {html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value)}
     raw = encoded(value)
-    return texts | {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    return found | {quote(raw, safe=""), quote(raw), quote_plus(raw)}
 
 
 def _base64_forms(raw: bytes) -> set[bytes]:
-    """By itself, and what is the same whatever stands before and after it (`user:KEY` of Basic authentication)."""
+    """Alone, and its part that does not depend on what precedes and follows (`user:KEY` of Basic authentication)."""
     found = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         found.add(encode(raw))
@@ -136,13 +140,13 @@ def _base64_forms(raw: bytes) -> set[bytes]:
 
 @functools.lru_cache(maxsize=1024)
 def wide_forms(value: str) -> list[bytes]:
-    """A value that is not ASCII as UTF-16 and UTF-32 write it; one that is, is found where the NULs are taken out."""
-    texts = [text for text in _texts(value) if not text.isascii()]
-    return [text.encode(encoding, "surrogatepass") for text in texts for encoding in _WIDE]
+    """A non-ASCII value in UTF-16 and UTF-32; an ASCII value is found there once the NULs are removed."""
+    wide = [text for text in _spellings(value) if not text.isascii()]
+    return [text.encode(encoding, "surrogatepass") for text in wide for encoding in _WIDE]
 
 
 def encoded(value: str) -> bytes:
-    """The bytes of a variable's value; of a text that no variable can hold, some bytes."""
+    """The bytes of a variable's value; of a string that no variable can hold, some bytes."""
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

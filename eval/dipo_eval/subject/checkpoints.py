@@ -1,4 +1,4 @@
-"""Which models to evaluate: an HF folder, a hub name, or the checkpoints of a training run in step order."""
+"""The models to evaluate: an HF folder, a hub name, or the checkpoints of a training run in step order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from dipo_eval.errors import UserError
 from dipo_eval.results.store import safe_name
 
-# The folder of an HF export, as OpenRLHF names it (0.11.2, trainer/ray/ppo_actor.py:676).
+# An HF export of OpenRLHF 0.11.2 (openrlhf/trainer/ray/ppo_actor.py, PolicyModelActor.save_checkpoint).
 _EXPORT = re.compile(r"(global_step(\d+))_hf")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What tokenizers, chat templates and engines read beside the weights and config.json, by the names that transformers,
-# sentencepiece, tiktoken and mistral-common give it; which file holds which tensor belongs here too.
+# Files of tokenizers, chat templates and engines beside the weights and config.json, as transformers, sentencepiece,
+# tiktoken and mistral-common name them; also the indices of weights files.
 _GENERATION_FILES = (
     "generation_config.json", "tokenizer*", "vocab*", "merges*", "special_tokens_map*", "added_tokens*", "tekken.json",
     "*.model", "*.spm", "*.tiktoken", "bpe.codes", "dict.txt", "normalizer.json", "chat_template*",
@@ -43,10 +43,9 @@ class Checkpoint:
 def find_checkpoints(model: str) -> list[Checkpoint]:
     """Checkpoints that `model` stands for.
 
-    A folder with a config.json is one model. A folder with `global_step*_hf` folders (in it, or one level
-    down) is a run: all whole exports, in step order; an export without weights is one that is being written
-    and is left out. Anything else is a name on the hub, which is downloaded. Raises UserError with what was
-    looked for.
+    A folder with a config.json is one model. A folder with `global_step*_hf` folders (in it, or one level down) is a
+    run: all complete exports, in step order; one without weights is being written and is skipped. Anything else is a
+    name on the hub, which is downloaded. Raises UserError with what was searched for.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -57,7 +56,7 @@ def find_checkpoints(model: str) -> list[Checkpoint]:
         if found:
             return _unique(sorted(found, key=lambda c: (c.step or 0, str(c.path))))
         raise UserError(
-            f"{path}: holds neither a config.json nor whole global_step*_hf folders; name a model folder"
+            f"{path}: holds neither a config.json nor complete global_step*_hf folders; name a model folder"
         )
     if path.exists():
         raise UserError(f"{path}: is a file; name the folder that holds the model")
@@ -92,7 +91,9 @@ def weights_names(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a model folder in HF form")
     if not is_whole(folder):
-        raise UserError(f"{folder}: config.json or weights are missing; name a whole model folder in HF form")
+        raise UserError(
+            f"{folder}: config.json or weights are missing; name a complete model folder in HF form"
+        )
     found = next(
         names
         for pattern in _WEIGHTS
@@ -102,7 +103,7 @@ def weights_names(folder: Path) -> list[str]:
 
 
 def generation_names(folder: Path) -> list[str]:
-    """The files that decide what a model answers beside its weights: end tokens, tokenizer, chat template."""
+    """The files beside the weights that decide a response: end tokens, tokenizer, chat template."""
     return sorted(_matching(folder, _GENERATION_FILES))
 
 
@@ -112,7 +113,7 @@ def weights_hash(folder: Path) -> str:
 
 
 def generation_hash(folder: Path) -> str:
-    """sha256 over the contents of what generation_names names, with their names."""
+    """sha256 over the names and contents of the files of generation_names."""
     return hash_of(file_hashes(folder, generation_names(folder)))
 
 
@@ -131,9 +132,9 @@ def hash_of(hashes: Mapping[str, str]) -> str:
 
 
 def served_hash(model: str, base_url: str) -> str:
-    """What stands for a weights hash where a server has the weights: its address and the model's name.
+    """In place of a weights hash of a served model: of the address and the model's name, after "served-".
 
-    Nothing tells whether the server has changed its weights since; "served-" in front says so.
+    A server may change its weights without notice.
     """
     return "served-" + hashlib.sha256(f"{base_url}\n{model}".encode()).hexdigest()
 
@@ -205,5 +206,5 @@ def _download(name: str) -> Path:
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{name}: is no local folder and cannot be had from the hub ({first[:300]})"
+            f"{name}: is no local folder and is not available from the hub ({first[:300]})"
         ) from error

@@ -1,11 +1,12 @@
-"""A model's files as they were hashed, and whether they still are those when they have been loaded and used.
+"""A model's files as they were hashed, and whether they are still the same after loading and use.
 
-A hash says what was read, not what an engine loads a minute later: a training that goes on, a sync or a copy may have
-replaced a file meanwhile, and what the new weights answer would be stored under the hash of the old ones.
+A training, a sync or a copy may replace a file between hashing and loading; the responses of the new weights would then
+be stored under the hash of the old ones.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from pathlib import Path
 from dipo_eval.errors import UserError
 from dipo_eval.subject.checkpoints import file_hashes, generation_names, hash_of, weights_names
 
-# A file that was changed so shortly before its stamp was taken can change again without another stamp: file systems
-# keep times in steps of up to 2 s (FAT; git has the same problem, Documentation/technical/racy-git.txt).
-_SETTLED_NS = 2 * 10**9
-# Below this size reading costs less than thinking: contents are compared, whatever the stamp says.
-_SMALL = 64 * 1024**2
+# A file changed this shortly before its stamp was taken can change again with the same stamp: file systems keep times
+# in steps of up to 2 s (FAT; git has the same problem, Documentation/technical/racy-git.txt).
+SETTLED_NS = 2 * 10**9
+# Contents of smaller files are compared, whatever the stamp.
+SMALL = 64 * 1024**2
 _ATTEMPTS = 3
 
 _Stamp = tuple[int, ...]
@@ -26,7 +27,7 @@ _Names = tuple[list[str], list[str]]  # of weights_names and of generation_names
 
 
 class ModelChangedError(UserError):
-    """The files of a model are no longer those whose hash its results would carry."""
+    """The files of a model are no longer those that were hashed."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class _File:
 
 
 class FrozenModel:
-    """The hashes of a model folder, with what is needed to tell whether a file has changed since.
+    """The hashes of a model folder, and whether a file has changed since.
 
-    `weights_hash` and `generation_hash` are those of checkpoints.py. Raises UserError for a folder that is no
-    whole model, or whose files change while they are read.
+    `weights_hash` and `generation_hash` are those of checkpoints.py. Raises UserError for an incomplete model, and for
+    files that change while they are read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,22 +52,19 @@ class FrozenModel:
         self.generation_hash = hash_of({name: self._files[name].sha256 for name in others})
 
     def is_current(self) -> bool:
-        """Whether the folder holds the same files with the same contents. Files that may have changed are read again."""
+        """Whether the folder holds the same files and contents. Files that may have changed are read again."""
         try:
             return _names(self.folder) == self._names and all(map(self._is_same, self._files))
         except (OSError, UserError):
             return False
 
     def check_loaded(self) -> None:
-        """After an engine has read the files. Raises ModelChangedError where they are not those that were hashed."""
+        """After loading. Raises ModelChangedError where the files are not those that were hashed."""
         if not self.is_current():
             raise self._changed("loaded")
 
     def check_used(self) -> None:
-        """At the end: files that are gone have changed nothing, since the engine has what it read of them.
-
-        Raises ModelChangedError.
-        """
+        """After use, where deleted files do not matter. Raises ModelChangedError."""
         for name in list(self._files):
             try:
                 same = self._is_same(name)
@@ -78,14 +76,16 @@ class FrozenModel:
                 raise self._changed("evaluated")
 
     def check_stamps(self) -> None:
-        """check_used, but for a file whose size, times and place are as before: a few microseconds a file."""
-        stamps = {name: _stamp_or_none(self.folder / name) for name in self._files}
-        if any(stamp not in (None, self._files[name].stamp) for name, stamp in stamps.items()):
-            self.check_used()
+        """check_used only where a file's size, times or inode differ: a few microseconds a file."""
+        for name, file in self._files.items():
+            with contextlib.suppress(OSError):
+                if _stamp(self.folder / name) != file.stamp:
+                    self.check_used()
+                    return
 
     def _is_same(self, name: str) -> bool:
         file, now = self._files[name], _stamp(self.folder / name)
-        if now == file.stamp and file.settled and now[0] > _SMALL:
+        if now == file.stamp and file.settled and now[0] > SMALL:
             return True
         if now[0] != file.stamp[0] or file_hashes(self.folder, [name])[name] != file.sha256:
             return False
@@ -109,7 +109,7 @@ def _read(folder: Path) -> tuple[_Names, dict[str, _File]]:
             if names == _names(folder) and all(_stamp(folder / name) == stamps[name] for name in stamps):
                 return names, {name: _File(hashes[name], stamps[name], settled[name]) for name in stamps}
         except FileNotFoundError:
-            continue  # replaced or pruned meanwhile: what is there now?
+            continue  # replaced or pruned meanwhile
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
     raise ModelChangedError(
@@ -122,17 +122,10 @@ def _names(folder: Path) -> _Names:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Size, times in ns and place of a file. The time of change (ctime) cannot be set back, as a copy's mtime can."""
+    """Size, times in ns and inode. The time of change (ctime) cannot be set back, as a copy's mtime can."""
     found = os.stat(path)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def _stamp_or_none(path: Path) -> _Stamp | None:
-    try:
-        return _stamp(path)
-    except OSError:
-        return None
-
-
 def _is_settled(stamp: _Stamp) -> bool:
-    return time.time_ns() - max(stamp[1], stamp[2]) > _SETTLED_NS
+    return time.time_ns() - max(stamp[1], stamp[2]) > SETTLED_NS

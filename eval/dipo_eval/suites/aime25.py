@@ -8,35 +8,18 @@ Row of aime25.jsonl:
 
 from __future__ import annotations
 
-from pathlib import Path
+from dipo_eval.suites.data_file import DataFile
+from dipo_eval.suites.hub import HubData, numbered
+from dipo_eval.suites.math_file import math_suite
 
-from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.data_file import DataFile, Record
-from dipo_eval.suites.hub import HubData
-from dipo_eval.suites.math_file import grade_item, load_math_file
-
-
-def _row(row: Record, number: int) -> Record:
-    return {"id": f"aime25-{number - 1}", "question": row["problem"], "answer": str(row["answer"])}
-
-
-DATA = DataFile(
-    "aime25.jsonl",
-    "35356a1d42ea37800ac3b86283bf9842f6185876d6bb6996dbd0d7456f8e326e",
-    HubData("math-ai/aime25", "test", _row, 30),
-)
-
-
-def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(data_dir, DATA, limit, seed)
-
-
-SUITE = Suite(
+SUITE = math_suite(
     name="aime25",
     source="AIME I and II 2025",
     license="problem text (c) Mathematical Association of America",
     metric="avg@k, maj@k, pass@k",
-    load=_load,
-    grade=grade_item,
-    data=DATA,
+    data=DataFile(
+        "aime25.jsonl",
+        "35356a1d42ea37800ac3b86283bf9842f6185876d6bb6996dbd0d7456f8e326e",
+        HubData("math-ai/aime25", "test", numbered("aime25", "problem"), 30),
+    ),
 )

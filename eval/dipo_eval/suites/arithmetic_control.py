@@ -1,9 +1,9 @@
 """arithmetic-control: generated arithmetic that no model has seen, so it shows skill without contamination.
 
 Items come from arithmetic_problems.py's test split, fixed by the seed, 500 by default; each formula occurs once, so
-that items are independent and the interval is honest. One row:
+that items are independent. One row:
     Problem(id="...", kind="precedence", question="What is 7 + 5 * 3?", answer="22", numbers=(7, 5, 3))
-The prompt is the bare question, as in the quickstart's training, and not the boxed instruction: the
+The prompt is the bare question, as in the quickstart's training, without the instruction to box the answer: the
 quickstart's model knows only the words of its own problems.
 """
 
@@ -11,18 +11,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dipo_eval.errors import UserError
 from dipo_eval.suites.arithmetic_problems import problems
-from dipo_eval.suites.base import Item, Suite
+from dipo_eval.suites.base import Item, Suite, check_limit
 from dipo_eval.suites.math_file import grade_item
 
 DEFAULT_SIZE = 500
 
 
 def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    del data_dir  # generated, so it needs no file
-    if limit is not None and limit < 1:
-        raise UserError(f"limit={limit} leaves no problem to evaluate; give at least 1")
+    check_limit(limit)
     return [
         Item(p.id, [{"role": "user", "content": p.question}], p.answer, {"kind": p.kind})
         for p in problems("test", limit or DEFAULT_SIZE, seed, unique_formulas=True)

@@ -1,15 +1,13 @@
 """Generated arithmetic problems: the quickstart's task, and a control suite that no model has seen.
 
-Expressions ("What is 7 + 5 * 3?") and short word problems, each with one whole-number answer. Everything is
-drawn from a seed, so a split is reproducible on any machine, and a problem belongs to "train" or "test" by a
-hash of its formula alone: the wording, names and objects of a question never move it across, so no formula of
-a test question occurs in any training question, of its own kind or another.
+Expressions ("What is 7 + 5 * 3?") and short word problems, each with one integer answer. A seed fixes a split on any
+machine. The hash of a problem's formula alone decides between "train" and "test": no formula of a test question occurs
+in a training question, of its own kind or another, whatever the wording.
 
-Ten kinds, and what share of a split each one is: 20% short sums (sum, difference), 12% the same in words
-(gains, loses), 12% where one step is easily missed (precedence, together), 18% of two steps (brackets, boxes)
-and 38% products of two-digit numbers (product, rows). They are chosen for the quickstart, whose model is
-taught each of them differently (`dipo_openrlhf.data.arithmetic`); nothing here depends on training. Numbers
-are small because that model has less than a minute to learn them.
+Ten kinds: 20% short sums (sum, difference), 12% the same in words (gains, loses), 12% where one step is easily missed
+(precedence, together), 18% of two steps (brackets, boxes) and 38% products of two-digit numbers (product, rows). They
+are chosen for the quickstart, whose model learns each of them differently (`dipo_openrlhf.data.arithmetic`) in less than
+a minute: hence the small numbers.
 """
 
 from __future__ import annotations
@@ -34,8 +32,7 @@ _MAX_REPEATS = 10_000
 class Problem:
     """One question with its answer.
 
-    `id` is derived from the question alone, so it is the same in every run; `numbers` are the formula's
-    operands in the order in which the question names them.
+    `id` is a hash of the question; `numbers` are the formula's operands in the order of the question.
     """
 
     id: str
@@ -47,26 +44,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of problem is drawn. `weight` is its share of a split; all weights sum to 1."""
+    """How one kind of problem is drawn. `weight` is its share of a split; all weights sum to 1.
+
+    `formula` gives the answer; a question holds the operands as {0}, {1}, {2}, or the formula with spaces as #.
+    """
 
     weight: float
-    questions: tuple[str, ...]
     formula: str
     draw: Callable[[random.Random], tuple[int, ...]]
-    solve: Callable[..., int]
+    questions: tuple[str, ...] = ("What is #?", "Work out #.", "Please find #.", "Please compute #.")
+
+    def solve(self, numbers: tuple[int, ...]) -> int:
+        """The answer for these operands."""
+        return int(eval(self.formula.format(*numbers), {"__builtins__": {}}))
 
 
 def _within(*bounds: tuple[int, int]) -> Callable[[random.Random], tuple[int, ...]]:
     """Draw one number from each (low, high), both ends included."""
     return lambda rng: tuple(rng.randint(low, high) for low, high in bounds)
-
-
-def _asked(expression: str) -> tuple[str, ...]:
-    """The ways to ask for an expression, alike in length so that a small model finds the numbers easily."""
-    return tuple(
-        ask.replace("#", expression)
-        for ask in ("What is #?", "Work out #.", "Please find #.", "Please compute #.")
-    )
 
 
 def _near_tens(rng: random.Random) -> tuple[int, ...]:
@@ -79,58 +74,32 @@ _ADDED = _within(_DIGIT, _DIGIT, _DIGIT)
 _TAKEN = _within((3, 9), (3, 9), (2, 6))
 _TIMES = _within(_DIGIT, _DIGIT, (2, 5))
 _BOXES = _within(_DIGIT, (2, 5), _DIGIT)
+_GAINS = "{name} has {0} {thing}, gets {1} and buys {2} more. How many are there now?"
+_LOSES = "{name} has {0} {thing}, gets {1} and loses {2}. How many are there now?"
+_TOGETHER = "{name} has {0} {thing}. {other} has {1} more. How many are there together?"
+_IN_BOXES = "{name} buys {0} boxes with {1} {thing} each and {2} more. How many are there?"
+_IN_ROWS = "{name} has {0} rows with {1} {thing} each. How many are there?"
 
 KINDS: dict[str, Kind] = {
-    "sum": Kind(0.10, _asked("{0} + {1} + {2}"), "{0}+{1}+{2}", _ADDED, lambda a, b, c: a + b + c),
-    "difference": Kind(0.10, _asked("{0} + {1} - {2}"), "{0}+{1}-{2}", _TAKEN, lambda a, b, c: a + b - c),
-    "gains": Kind(
-        0.06,
-        ("{name} has {0} {thing}, gets {1} and buys {2} more. How many are there now?",),
-        "{0}+{1}+{2}",
-        _ADDED,
-        lambda a, b, c: a + b + c,
-    ),
-    "loses": Kind(
-        0.06,
-        ("{name} has {0} {thing}, gets {1} and loses {2}. How many are there now?",),
-        "{0}+{1}-{2}",
-        _TAKEN,
-        lambda a, b, c: a + b - c,
-    ),
-    "precedence": Kind(0.06, _asked("{0} + {1} * {2}"), "{0}+{1}*{2}", _TIMES, lambda a, b, c: a + b * c),
-    "together": Kind(
-        0.06,
-        ("{name} has {0} {thing}. {other} has {1} more. How many are there together?",),
-        "{0}+({0}+{1})",
-        _within((2, 15), _DIGIT),
-        lambda a, b: a + (a + b),
-    ),
-    "brackets": Kind(0.09, _asked("({0} + {1}) * {2}"), "({0}+{1})*{2}", _TIMES, lambda a, b, c: (a + b) * c),
-    "boxes": Kind(
-        0.09,
-        ("{name} buys {0} boxes with {1} {thing} each and {2} more. How many are there?",),
-        "{0}*{1}+{2}",
-        _BOXES,
-        lambda a, b, c: a * b + c,
-    ),
-    "product": Kind(0.20, _asked("{0} * {1}"), "{0}*{1}", _near_tens, lambda a, b: a * b),
-    "rows": Kind(
-        0.18,
-        ("{name} has {0} rows with {1} {thing} each. How many are there?",),
-        "{0}*{1}",
-        _near_tens,
-        lambda a, b: a * b,
-    ),
+    "sum": Kind(0.10, "{0}+{1}+{2}", _ADDED),
+    "difference": Kind(0.10, "{0}+{1}-{2}", _TAKEN),
+    "gains": Kind(0.06, "{0}+{1}+{2}", _ADDED, (_GAINS,)),
+    "loses": Kind(0.06, "{0}+{1}-{2}", _TAKEN, (_LOSES,)),
+    "precedence": Kind(0.06, "{0}+{1}*{2}", _TIMES),
+    "together": Kind(0.06, "{0}+({0}+{1})", _within((2, 15), _DIGIT), (_TOGETHER,)),
+    "brackets": Kind(0.09, "({0}+{1})*{2}", _TIMES),
+    "boxes": Kind(0.09, "{0}*{1}+{2}", _BOXES, (_IN_BOXES,)),
+    "product": Kind(0.20, "{0}*{1}", _near_tens),
+    "rows": Kind(0.18, "{0}*{1}", _near_tens, (_IN_ROWS,)),
 }
 
 
 def problems(split: Split, count: int, seed: int, *, unique_formulas: bool = False) -> list[Problem]:
     """`count` different problems of a split, the same for the same seed.
 
-    `unique_formulas`: no two problems of a kind have the same numbers. Questions that differ only in names or
-    wording are answered alike, so an interval that takes them for independent would be too narrow; kinds with
-    few formulas then get less than their share. Raises UserError for an unknown split, a negative count, or a
-    count that the split cannot fill.
+    `unique_formulas`: no two problems of a kind have the same numbers, so that an interval may take them as
+    independent; kinds with few formulas then get less than their share. Raises UserError for an unknown split, a
+    negative count, or a count that the split cannot fill.
     """
     if count < 0:
         raise UserError(f"problems: count is {count}; give 0 or more")
@@ -149,10 +118,9 @@ def problems(split: Split, count: int, seed: int, *, unique_formulas: bool = Fal
 
 
 def draw_problems(split: Split, seed: int, shares: Mapping[str, float] | None = None) -> Iterator[Problem]:
-    """Endless problems of a split; unlike `problems`, one may come twice.
+    """Endless problems of a split, with repetitions.
 
-    `shares` gives each kind's relative frequency; None takes the kinds' own. Raises UserError for an unknown
-    split.
+    `shares`: each kind's relative frequency; None: the kinds' weights. Raises UserError for an unknown split.
     """
     if split not in ("train", "test"):
         raise UserError(f"problems: split is {split!r}; give 'train' or 'test'")
@@ -175,6 +143,8 @@ def _draw_one(name: str, split: Split, rng: random.Random) -> Problem:
     while split_of(kind.formula.format(*numbers)) != split:
         numbers = kind.draw(rng)
     person, other = rng.sample(NAMES, 2)
-    question = rng.choice(kind.questions).format(*numbers, name=person, other=other, thing=rng.choice(THINGS))
+    spaced = "".join(f" {char} " if char in "+-*" else char for char in kind.formula)
+    asked = rng.choice(kind.questions).replace("#", spaced)
+    question = asked.format(*numbers, name=person, other=other, thing=rng.choice(THINGS))
     identity = hashlib.sha256(question.encode()).hexdigest()[:12]
-    return Problem(f"{name}-{identity}", name, question, str(kind.solve(*numbers)), numbers)
+    return Problem(f"{name}-{identity}", name, question, str(kind.solve(numbers)), numbers)

@@ -10,15 +10,14 @@ from dipo_eval.grading.code.environment import data_path, evalplus_python
 from dipo_eval.grading.code.extract import extract_code
 from dipo_eval.grading.code.grade import grade_code
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.math_file import take
+from dipo_eval.suites.base import Item, Suite, take
 
-# evalplus 0.3.1's instruction for chat models (evalplus/codegen.py), without the answer that it begins for them.
+# evalplus 0.3.1's instruction for chat models (evalplus/codegen.py), without the beginning of the response.
 INSTRUCTION = "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
 
 
 def load(dataset: str, data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    """Items of a data set. Raises UserError where its file or evalplus's environment is missing or not right."""
+    """Items of a data set. Raises UserError where its file or evalplus's environment is missing or differs."""
     evalplus_python()
     items = []
     for line in data_path(dataset, data_dir).read_text(encoding="utf-8").rstrip("\n").split("\n"):
@@ -33,9 +32,8 @@ def load(dataset: str, data_dir: Path | None, limit: int | None, seed: int) -> l
 
 def grade(response: str, item: Item) -> Verdict:
     """The verdict on base and plus tests together; a failed base test is named in the reason."""
-    return grade_code(
-        item.id, extract_code(response, item.meta["entry_point"], item.meta["code_prompt"])
-    ).plus
+    code = extract_code(response, item.meta["entry_point"], item.meta["code_prompt"])
+    return grade_code(item.id, code).plus
 
 
 def code_suite(name: str, dataset: str, source: str) -> Suite:

@@ -1,4 +1,4 @@
-"""Where a suite's problems are: a file of the data folder, checked by its hash, else the hub's copy. Not a suite."""
+"""The file of a suite's problems in the data folder, checked by its hash, else the hub's copy. Not a suite."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dipo_eval.errors import UserError
 from dipo_eval.suites.hub import HubData, hub_records
 
 MAX_DEPTH = 100
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; mend or remove it"
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels; fix or remove it"
 ACCEPT_VARIABLE = "DIPO_ACCEPT_DATA"
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of the data folder. ``sha256`` is that of the benchmark as it was published; None: not known."""
+    """A file of the data folder. ``sha256``: of the published file; None: unknown."""
 
     name: str
     sha256: str | None = None
@@ -29,14 +29,18 @@ class DataFile:
 
 def find_file(data_dir: Path | None, name: str) -> Path | None:
     """The file of that name in ``data_dir``, or in the folder of DIPO_DATA_DIR; None where there is none."""
-    named = data_dir if data_dir is not None else os.environ.get("DIPO_DATA_DIR")
-    path = Path(named) / name if named else None
+    path = _path(data_dir, name)
     return path if path is not None and path.is_file() else None
+
+
+def _path(data_dir: Path | None, name: str) -> Path | None:
+    folder = data_dir if data_dir is not None else os.environ.get("DIPO_DATA_DIR")
+    return Path(folder) / name if folder else None
 
 
 @dataclass(frozen=True)
 class Records:
-    """Rows with their line numbers, and where they are from; ``sha256`` is None for the hub's, which has no file."""
+    """Rows with their line numbers, and their source; ``sha256`` of the file, None for the hub's."""
 
     source: str
     rows: list[tuple[int, Record]]
@@ -44,15 +48,20 @@ class Records:
 
 
 def records(data_dir: Path | None, data: DataFile) -> Records:
-    """The rows of a file, else of the hub's data set; the hash is not compared here (``check_hash``).
+    """The rows of a file, else of the hub's data set; `check_hash` compares the hash.
 
-    Raises UserError in one line where there is no file and no hub, or a line is no JSON object.
+    Raises UserError in one line where neither is available, or a line is not a JSON object.
     """
     path = find_file(data_dir, data.name)
     if path is not None:
         content = _read(path)
         return Records(str(path), parse_lines(path, content), hashlib.sha256(content).hexdigest())
-    missing = _missing(data_dir, data.name)
+    wanted = _path(data_dir, data.name)
+    missing = (
+        f"{wanted}: no such file; name the folder that holds {data.name} with --data-dir"
+        if wanted
+        else f"{data.name} is needed: name its folder with --data-dir or the variable DIPO_DATA_DIR"
+    )
     if data.hub is None:
         raise UserError(missing)
     try:
@@ -64,7 +73,7 @@ def records(data_dir: Path | None, data: DataFile) -> Records:
 def check_hash(found: Records, data: DataFile) -> None:
     """Raises UserError for other data than the benchmark's, unless DIPO_ACCEPT_DATA names the file (or is all).
 
-    To be called last: what is wrong with a line says more than a hash.
+    Called last: a message about a line says more than one about a hash.
     """
     accepted = {name.strip() for name in os.environ.get(ACCEPT_VARIABLE, "").split(",")}
     if found.sha256 is None or data.sha256 in (None, found.sha256) or accepted & {"all", data.name}:
@@ -73,13 +82,6 @@ def check_hash(found: Records, data: DataFile) -> None:
         f"{found.source}: is not the benchmark's file: sha256 {found.sha256}, expected {data.sha256}; "
         f"get it again, or set {ACCEPT_VARIABLE}={data.name} to evaluate on other data"
     )
-
-
-def _missing(data_dir: Path | None, name: str) -> str:
-    named = data_dir if data_dir is not None else os.environ.get("DIPO_DATA_DIR")
-    if not named:
-        return f"{name} is needed: name its folder with --data-dir or the variable DIPO_DATA_DIR"
-    return f"{Path(named) / name}: no such file; name the folder that holds {name} with --data-dir"
 
 
 def _read(path: Path) -> bytes:
@@ -95,20 +97,20 @@ def read_records(path: Path) -> list[tuple[int, Record]]:
 
 
 def parse_line(line: str, where: str) -> Any:
-    """The JSON value of one line of a user's file. UserError with the place where it is none, or nested too deeply."""
+    """The JSON value of one line of a user's file. UserError with the place if invalid or nested too deeply."""
     try:
         value = json.loads(line)
     except RecursionError:
         raise UserError(f"{where}: {_TOO_DEEP}") from None
     except ValueError as error:
-        raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from error
+        raise UserError(f"{where}: not valid JSON ({error}); fix or remove the line") from error
     if line.count("[") + line.count("{") > MAX_DEPTH:
         check_depth(value, where)
     return value
 
 
 def check_depth(value: Any, where: str) -> None:
-    """Raises UserError with the place for JSON nested deeper than what follows could write down or show."""
+    """Raises UserError with the place for JSON nested too deeply to be written or shown later."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -122,20 +124,18 @@ def check_depth(value: Any, where: str) -> None:
 
 
 def parse_lines(path: Path, content: bytes) -> list[tuple[int, Record]]:
-    """``read_records`` of a file that has been read; ``path`` is for the messages."""
-    found = []
+    """``read_records`` of a file's content; ``path`` is for the messages."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 (byte {error.start}); get the file again") from error
+    found = []
     # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         record = parse_line(line, f"{path}:{number}")
         if not isinstance(record, dict):
-            raise UserError(
-                f"{path}:{number}: is a {type(record).__name__}, not a JSON object; mend the line"
-            )
+            raise UserError(f"{path}:{number}: is a {type(record).__name__}, not a JSON object; fix the line")
         found.append((number, record))
     return found

@@ -9,36 +9,26 @@ Row of gsm8k_test.jsonl:
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.data_file import DataFile, Record
-from dipo_eval.suites.hub import HubData, final_answer
-from dipo_eval.suites.math_file import grade_item, load_math_file
-
-
-def _row(row: Record, number: int) -> Record:
-    question, solution = row["question"], row["answer"]
-    return {"id": f"gsm8k-test-{number - 1}", "question": question, "answer": final_answer(solution)}
-
+from dipo_eval.suites.data_file import DataFile
+from dipo_eval.suites.hub import HubData, final_answer, numbered
+from dipo_eval.suites.math_file import math_suite
 
 DATA = DataFile(
     "gsm8k_test.jsonl",
     "2c80e249693ecb34f1b96b61e377ce5743effff3448c3580c7706dd40f8d1e64",
-    HubData("openai/gsm8k", "test", _row, 1319, "main"),
+    HubData(
+        "openai/gsm8k",
+        "test",
+        numbered("gsm8k-test", answer=lambda row: final_answer(row["answer"])),
+        1319,
+        "main",
+    ),
 )
 
-
-def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(data_dir, DATA, limit, seed)
-
-
-SUITE = Suite(
+SUITE = math_suite(
     name="gsm8k",
     source="https://github.com/openai/grade-school-math (test split)",
     license="MIT",
     metric="accuracy, avg@k",
-    load=_load,
-    grade=grade_item,
     data=DATA,
 )

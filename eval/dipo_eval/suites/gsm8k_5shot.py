@@ -1,9 +1,9 @@
-r"""GSM8K in lm-eval's own form: five solved problems of the training split before each, continued without a template.
+r"""GSM8K in lm-eval's own form: five solved problems of the training split before each, without a chat template.
 
-Prompt, stop texts and the choice of the five are those of lm-eval 0.4.13's task gsm8k run without a chat template
+Prompt, stop strings and the choice of the five are those of lm-eval 0.4.13's task gsm8k run without a chat template
 (lm_eval/tasks/gsm8k/gsm8k.yaml), so its published numbers compare. The five of the i-th test problem are the i-th draw
-of Python's Random(1234).sample from the training split in its order (lm_eval/api/samplers.py, ContextSampler; 1234 is
-lm-eval's default): they depend neither on --limit nor on --seed. lm-eval cuts at 256 new tokens unless told otherwise.
+of Python's Random(1234).sample from the training split in its order (lm_eval/api/samplers.py, ContextSampler.sample;
+1234 is lm-eval's default): they depend neither on --limit nor on --seed. lm-eval's default is 256 new tokens.
 
 Row of gsm8k_train.jsonl (gsm8k_test.jsonl: see gsm8k.py):
     {"id": "gsm8k-train-0", "question": "Natalia sold clips to 48 of her friends in April, and ...", "answer": "72",
@@ -17,11 +17,11 @@ from pathlib import Path
 from random import Random
 
 from dipo_eval.errors import UserError
-from dipo_eval.suites.base import Item, Suite
+from dipo_eval.suites.base import Item, Suite, take
 from dipo_eval.suites.data_file import DataFile, Record, check_hash, records
 from dipo_eval.suites.gsm8k import DATA
 from dipo_eval.suites.hub import HubData
-from dipo_eval.suites.math_file import checked_text, grade_item, load_math_file, take
+from dipo_eval.suites.math_file import checked_text, grade_item, load_math_file
 
 SHOTS = 5
 SHOTS_SEED = 1234
@@ -39,16 +39,16 @@ TRAIN = DataFile(
 
 
 def _solved(data_dir: Path | None) -> list[str]:
-    """The training problems with their solutions, as they stand in a prompt."""
+    """The training problems with their solutions, as in a prompt."""
     found = records(data_dir, TRAIN)
-    texts = [
+    solved = [
         f"{_asked(checked_text(row, 'question', where))} {checked_text(row, 'solution', where)}"
         for where, row in ((f"{found.source}:{number}", row) for number, row in found.rows)
     ]
-    if len(texts) < SHOTS:
-        raise UserError(f"{found.source}: has {len(texts)} problems, a prompt needs {SHOTS}; get it again")
+    if len(solved) < SHOTS:
+        raise UserError(f"{found.source}: has {len(solved)} problems, a prompt needs {SHOTS}; get it again")
     check_hash(found, TRAIN)
-    return texts
+    return solved
 
 
 def _asked(question: str) -> str:

@@ -1,7 +1,7 @@
 """Public data sets from the hub, where the local file is missing. Not a suite.
 
-Run as a program (``python -P hub.py DATASET CONFIG SPLIT OUT``) it writes one data set as JSON lines: downloads may
-hang, and a process can be ended.
+Run as a program (``python -P hub.py DATASET CONFIG SPLIT OUT``) it writes one data set as JSON lines: a download may
+hang, and a process can be killed.
 """
 
 from __future__ import annotations
@@ -21,42 +21,51 @@ from urllib.parse import urlsplit
 from dipo_eval.errors import UserError
 
 CONNECT_LIMIT_S = 5.0
-LIMIT_S = 120.0
-"""Seconds for the first answer of the hub, and for a whole data set: none of these has more than a few MB."""
+LIMIT_S = 120.0  # for a complete data set: none of these has more than a few MB
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class HubData:
     """A public data set: its name on the hub (or a folder), and how a row becomes a row of our files.
 
-    ``convert(row, number)`` gives the fields id, question and answer, and what else the suite reads. ``rows`` is
-    the number of rows that the benchmark has; another number is refused.
+    ``convert(row, number)`` gives the fields id, question and answer, and what else the suite reads; numbers start at
+    1. ``rows``: the benchmark's number of rows; another number is refused.
     """
 
     dataset: str
     split: str
-    convert: Callable[[dict[str, Any], int], dict[str, Any]]
+    convert: Callable[[Row, int], Row]
     rows: int
     config: str | None = None
 
     @property
     def name(self) -> str:
-        return (
-            f"{self.dataset} ({self.config}, {self.split})"
-            if self.config
-            else f"{self.dataset} ({self.split})"
-        )
+        """Data set, configuration and split, for messages."""
+        return f"{self.dataset} ({', '.join(part for part in (self.config, self.split) if part)})"
 
 
-def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, dict[str, Any]]]:
-    """(row number from 1, record) of a public data set, from the hub or from its cache on this machine.
+def numbered(
+    prefix: str, question: str = "question", answer: Callable[[Row], str] = lambda row: str(row["answer"])
+) -> Callable[[Row, int], Row]:
+    """A conversion to the ids prefix-0, prefix-1, ...; `question` names the problem's field."""
+    return lambda row, number: {
+        "id": f"{prefix}-{number - 1}",
+        "question": row[question],
+        "answer": answer(row),
+    }
+
+
+def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, Row]]:
+    """(1-based row number, record) of a public data set, from the hub or from its cache on this machine.
 
     Takes at most ``limit_s`` seconds; where the hub does not answer within 5 seconds, or HF_HUB_OFFLINE is set, only
-    the cache is asked. Raises UserError in one line where there is nothing to be had or the rows are not as expected.
+    the cache is used. Raises UserError in one line where the data set is not available or differs from the expected.
     """
     offline = _offline_reason()
     if offline and not _may_be_cached(data.dataset):
-        raise UserError(f"the hub's {data.name} cannot be had ({offline})")
+        raise UserError(f"the hub's {data.name} is not available ({offline})")
     environment = {**os.environ, **({"HF_HUB_OFFLINE": "1"} if offline else {})}
     with tempfile.TemporaryDirectory(prefix="dipo-hub-") as folder:
         out = Path(folder) / "rows.jsonl"
@@ -69,7 +78,7 @@ def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, dict
             raise UserError(f"the hub's {data.name} did not arrive within {limit_s:g} seconds") from None
         if done.returncode or not out.is_file():
             reason = offline or _last_line(done.stderr)
-            raise UserError(f"the hub's {data.name} cannot be had ({reason})")
+            raise UserError(f"the hub's {data.name} is not available ({reason})")
         rows = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
     if len(rows) != data.rows:
         raise UserError(f"the hub's {data.name} has {len(rows)} rows, the benchmark has {data.rows}")
@@ -89,11 +98,11 @@ def final_answer(solution: str) -> str:
 
 
 def _offline_reason() -> str | None:
-    """Why the hub is not asked, or None where it can be."""
+    """Why the hub is not used, or None where it can be."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return "HF_HUB_OFFLINE is set and it is not in the cache"
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return None  # the proxy connects; a direct connection would say nothing
+        return None  # only the proxy reaches the hub
     address = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     port = address.port or (80 if address.scheme == "http" else 443)
     try:
@@ -104,7 +113,7 @@ def _offline_reason() -> str | None:
 
 
 def _may_be_cached(dataset: str) -> bool:
-    """Whether it is a folder or in a cache of huggingface_hub or datasets; without starting either, which is slow."""
+    """Whether it is a folder or in a cache of huggingface_hub or datasets; importing either is slow."""
     if Path(dataset).is_dir():
         return True
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -120,12 +129,12 @@ def _last_line(text: str) -> str:
 
 
 def main(dataset: str, config: str, split: str, out: str) -> None:
-    """Write the rows of a data set as JSON lines; one line on the error stream and status 1 where it fails."""
+    """Write the rows of a data set as JSON lines; one line on standard error and status 1 where it fails."""
     import datasets
 
     try:
         rows = datasets.load_dataset(dataset, config or None, split=split)
-    except Exception as error:  # the library raises what its dozen back ends raise
+    except Exception as error:  # the library has a dozen back ends
         first = (str(error).splitlines() or [""])[0]
         sys.exit(f"{type(error).__name__}: {first}")
     with open(out, "w", encoding="ascii") as file:

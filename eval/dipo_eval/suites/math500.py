@@ -3,45 +3,30 @@ r"""MATH-500: 500 competition problems in LaTeX (Hendrycks et al. 2021, arXiv 21
 Row of math500.jsonl:
     {"id": "test/intermediate_algebra/1994.json", "question": "Define\n\\[p = \\sum_{k = 1}^\\infty ...",
      "answer": "p - q", "subject": "Intermediate Algebra", "level": 5, "source": "MATH-500"}
-The subject becomes the kind, so accuracy is also reported a subject.
+The subject is the kind: accuracy is also reported for each subject.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.data_file import DataFile, Record
 from dipo_eval.suites.hub import HubData
-from dipo_eval.suites.math_file import grade_item, load_math_file
+from dipo_eval.suites.math_file import kind_of, math_suite
 
 
 def _row(row: Record, number: int) -> Record:
-    del number
     return {**row, "id": row["unique_id"], "question": row["problem"]}
 
 
-DATA = DataFile(
-    "math500.jsonl",
-    "0215c3b1b0a86b06f442f3a66e25f032b1e82705c0448f294dd6c044f6d231f6",
-    HubData("HuggingFaceH4/MATH-500", "test", _row, 500),
-)
-
-
-def _kind(record: Record) -> Record:
-    return {"kind": record["subject"]} if record.get("subject") else {}
-
-
-def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(data_dir, DATA, limit, seed, meta_keys=("level",), extra_meta=_kind)
-
-
-SUITE = Suite(
+SUITE = math_suite(
     name="math500",
     source="MATH (Hendrycks et al.), the 500 problems of PRM800K's test split",
     license="MIT",
     metric="accuracy, avg@k",
-    load=_load,
-    grade=grade_item,
-    data=DATA,
+    data=DataFile(
+        "math500.jsonl",
+        "0215c3b1b0a86b06f442f3a66e25f032b1e82705c0448f294dd6c044f6d231f6",
+        HubData("HuggingFaceH4/MATH-500", "test", _row, 500),
+    ),
+    meta_keys=("level",),
+    extra_meta=lambda record: kind_of(record, "subject"),
 )

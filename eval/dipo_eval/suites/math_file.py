@@ -1,30 +1,39 @@
-"""Loading of math problems from JSON lines, refusing unsound data before any model is loaded. Not a suite."""
+"""Math problems from JSON lines, refusing unsound data before any model is loaded. Not a suite."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, cast
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict, check_gold, grade_math
-from dipo_eval.suites.base import Gold, Item
-from dipo_eval.suites.data_file import DataFile, Record, check_hash, records
+from dipo_eval.suites.base import Gold, Item, Suite, take
+from dipo_eval.suites.data_file import DataFile, Record, Records, check_hash, records
 
 # The instruction of Qwen2.5-Math's own evaluation, which the literature compares with:
 # https://github.com/QwenLM/Qwen2.5-Math (evaluation, prompt type qwen25-math-cot).
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
-T = TypeVar("T")
+Messages = list[dict[str, str]]
 
 
-def boxed_messages(question: str) -> list[dict[str, str]]:
-    """Zero-shot prompt: the problem, then the instruction to box the answer, as one user message.
+def math_suite(
+    *,
+    name: str,
+    source: str,
+    license: str,
+    metric: str,
+    data: DataFile,
+    meta_keys: Sequence[str] = (),
+    extra_meta: Callable[[Record], Record] | None = None,
+) -> Suite:
+    """The suite of a file of math problems; `meta_keys` and `extra_meta` as in load_math_file."""
 
-    In the user's turn and not the system's, so that base models and templates without a system role see it.
-    """
-    return [{"role": "user", "content": f"{question}\n\n{BOXED}"}]
+    def load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
+        return load_math_file(data_dir, data, limit, seed, meta_keys=meta_keys, extra_meta=extra_meta)
+
+    return Suite(name, source, license, metric, load, grade_item, data)
 
 
 def load_math_file(
@@ -38,78 +47,98 @@ def load_math_file(
 ) -> list[Item]:
     """Items of a JSON-lines file with the fields id, question and answer (a string, or a list of strings).
 
-    ``data`` names the file; where it is missing, and ``data`` says so, the hub's data set is read in its place.
-
-    `meta_keys` are copied to the item's meta where present; `extra_meta` computes more and may raise
-    ValueError. `limit` takes a random subset fixed by `seed`, in the file's order: files are often sorted
-    by difficulty. Raises UserError with file and line for a missing or empty file, a line that is not a
-    JSON object, a missing or empty field, an id that occurs twice, or a gold answer that the grader cannot
-    parse, and data other than the benchmark's.
+    `data` names the file, and the hub's data set that replaces a missing one. `meta_keys` are copied to the item's
+    meta where present; `extra_meta` computes more and may raise ValueError. `limit` takes a random subset fixed by
+    `seed`, in the file's order: files are often sorted by difficulty. Raises UserError as `items_of` does, and for a
+    missing file and data other than the benchmark's.
     """
     data = DataFile(data) if isinstance(data, str) else data
     found = records(data_dir, data)
-    items: list[Item] = []
-    lines_of_ids: dict[str, int] = {}
-    for number, record in found.rows:
-        where = f"{found.source}:{number}"
-        item_id, question = checked_text(record, "id", where), checked_text(record, "question", where)
-        if item_id in lines_of_ids:
-            raise UserError(
-                f"{where}: id {item_id!r} is already on line {lines_of_ids[item_id]}; make ids unique"
-            )
-        lines_of_ids[item_id] = number
-        gold = checked_gold(record, where)
-        meta = {key: record[key] for key in meta_keys if record.get(key) is not None}
-        if extra_meta:
-            try:
-                meta |= extra_meta(record)
-            except ValueError as error:
-                raise UserError(f"{where}: {error}") from error
-        items.append(Item(item_id, boxed_messages(question), gold, meta))
-    if not items:
-        raise UserError(f"{found.source}: has no problems; get the file again")
+
+    def meta(record: Record) -> Record:
+        kept = {key: record[key] for key in meta_keys if record.get(key) is not None}
+        return kept | extra_meta(record) if extra_meta else kept
+
+    items = items_of(found, messages=boxed_messages, meta=meta)
     check_hash(found, data)
     return take(items, limit, seed)
 
 
-def take(items: list[T], limit: int | None, seed: int) -> list[T]:
-    """A random subset of `limit` items, fixed by the seed, in the order given; all for None."""
-    if limit is None or limit >= len(items):
-        return items
-    if limit < 1:
-        raise UserError(f"limit={limit} leaves no problem to evaluate; give at least 1")
-    chosen = set(random.Random(seed).sample(range(len(items)), limit))
-    return [item for index, item in enumerate(items) if index in chosen]
+def items_of(
+    found: Records,
+    *,
+    messages: Callable[[str], Messages],
+    meta: Callable[[Record], Record],
+    item_id: str | None = "id",
+    question: str = "question",
+    answer: str = "answer",
+    readable: bool = True,
+) -> list[Item]:
+    """The items of a file's rows, by the names of their fields; `item_id` None names items by their lines.
+
+    Raises UserError with file and line for no rows, a missing or empty field, an id that occurs twice, an answer that
+    the math grader cannot read (unless `readable` is False), and a ValueError of `meta`.
+    """
+    items: list[Item] = []
+    lines: dict[str, int] = {}
+    for number, record in found.rows:
+        where = f"{found.source}:{number}"
+        name = checked_text(record, item_id, where) if item_id else f"line-{number}"
+        asked = checked_text(record, question, where)
+        if name in lines:
+            raise UserError(f"{where}: id {name!r} is already on line {lines[name]}; make ids unique")
+        lines[name] = number
+        gold = checked_gold(record, where, answer, readable)
+        try:
+            items.append(Item(name, messages(asked), gold, meta(record)))
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
+    if not items:
+        raise UserError(f"{found.source}: has no problems; name a file with at least one")
+    return items
+
+
+def boxed_messages(question: str) -> Messages:
+    """Zero-shot prompt: the problem, then the instruction to box the answer, as one user message.
+
+    In the user's turn and not the system's, so that base models and templates without a system role see it.
+    """
+    return [{"role": "user", "content": f"{question}\n\n{BOXED}"}]
+
+
+def kind_of(record: Record, key: str) -> Record:
+    """The meta by which accuracy is also reported for each value of a field; empty where the field is."""
+    return {"kind": record[key]} if record.get(key) else {}
 
 
 def grade_item(response: str, item: Item) -> Verdict:
     """The project's math grader against the item's gold, with the item's tolerance where it has one."""
     gold = cast("str | list[str]", item.gold)
     tolerance = item.meta.get("tolerance")
-    if tolerance is None:
-        return grade_math(response, gold)
-    return grade_math(response, gold, tolerance=tolerance)
+    return (
+        grade_math(response, gold) if tolerance is None else grade_math(response, gold, tolerance=tolerance)
+    )
 
 
 def checked_text(record: Record, key: str, where: str) -> str:
-    """A field that must be a text that is not empty; UserError with the place otherwise."""
+    """A field that must be a non-empty string; UserError with the place otherwise."""
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: field {key!r} must be a text that is not empty, got {value!r:.80}")
+        raise UserError(f"{where}: field {key!r} must be a string that is not empty, got {value!r:.80}")
     return value
 
 
-def checked_gold(record: Record, where: str, key: str = "answer", readable: bool = True) -> Gold:
-    """A text or list of texts, none empty, which the math grader can read unless ``readable`` is False."""
-    value = record.get(key)
-    texts = value if isinstance(value, list) and value else [value]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
+def checked_gold(record: Record, where: str, key: str, readable: bool) -> Gold:
+    """A non-empty string or a list of them, which the math grader can read if `readable`."""
+    value: Any = record.get(key)
+    strings = value if isinstance(value, list) and value else [value]
+    if not all(isinstance(one, str) and one.strip() for one in strings):
         raise UserError(
-            f"{where}: field {key!r} must be a text or a list of texts, none empty, got {value!r:.80}"
+            f"{where}: field {key!r} must be a string or a list of strings, none empty, got {value!r:.80}"
         )
     if readable:
         try:
-            check_gold(cast("str | list[str]", value))
+            check_gold(value)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
     return cast("Gold", value)

@@ -6,36 +6,25 @@ Row of olympiadbench.jsonl:
      "answer_type": "Tuple", "is_multiple_answer": true, "unit": null, "error": null, "context": null,
      "subject": "Number Theory", "source": "..."}
 `answer` is a list; `error` is an absolute tolerance ("1e-1") where the answer is a measured number;
-`context` is a text that belongs before the question. https://github.com/OpenBMB/OlympiadBench
+`context` is text that precedes the question. https://github.com/OpenBMB/OlympiadBench
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.data_file import DataFile, Record
 from dipo_eval.suites.hub import HubData
-from dipo_eval.suites.math_file import grade_item, load_math_file
+from dipo_eval.suites.math_file import kind_of, math_suite
 
 
 def _row(row: Record, number: int) -> Record:
-    del number
-    kind = row.get("subfield") or row.get("subject")
-    return {**row, "id": f"olympiadbench-{row['id']}", "answer": row["final_answer"], "subject": kind}
-
-
-DATA = DataFile(
-    "olympiadbench.jsonl",
-    "4e33b29c8eba70eab34f3affccaffe754df4c667c3c910b5efd88f9d89a96d14",
-    HubData("Hothan/OlympiadBench", "train", _row, 674, "OE_TO_maths_en_COMP"),
-)
+    subject = row.get("subfield") or row.get("subject")
+    return {**row, "id": f"olympiadbench-{row['id']}", "answer": row["final_answer"], "subject": subject}
 
 
 def _meta(record: Record) -> Record:
-    kind = {"kind": record["subject"]} if record.get("subject") else {}
-    error = record.get("error")
+    kind, error = kind_of(record, "subject"), record.get("error")
     if error is None or error == "":
         return kind
     try:
@@ -43,20 +32,20 @@ def _meta(record: Record) -> Record:
     except (TypeError, ValueError):
         tolerance = math.nan
     if not (math.isfinite(tolerance) and tolerance >= 0):
-        raise ValueError(f"tolerance {error!r} is not a number >= 0; mend the field 'error'")
-    return {**kind, "tolerance": str(error)}  # the text, since 0.1 has no exact float
+        raise ValueError(f"tolerance {error!r} is not a number >= 0; fix the field 'error'")
+    return {**kind, "tolerance": str(error)}  # the string, since 0.1 has no exact float
 
 
-def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-    return load_math_file(data_dir, DATA, limit, seed, meta_keys=("answer_type", "unit"), extra_meta=_meta)
-
-
-SUITE = Suite(
+SUITE = math_suite(
     name="olympiadbench",
     source="https://github.com/OpenBMB/OlympiadBench (OE_TO_maths_en_COMP)",
     license="MIT",
     metric="avg@k",
-    load=_load,
-    grade=grade_item,
-    data=DATA,
+    data=DataFile(
+        "olympiadbench.jsonl",
+        "4e33b29c8eba70eab34f3affccaffe754df4c667c3c910b5efd88f9d89a96d14",
+        HubData("Hothan/OlympiadBench", "train", _row, 674, "OE_TO_maths_en_COMP"),
+    ),
+    meta_keys=("answer_type", "unit"),
+    extra_meta=_meta,
 )

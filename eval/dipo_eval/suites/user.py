@@ -1,42 +1,61 @@
-"""A suite of the user's own: one YAML beside its JSON lines, or one Python file with a SUITE. Not a suite itself."""
+"""A suite of the user's own: one YAML beside its JSON lines, or one Python file with a SUITE. Not a suite."""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.grading import Verdict
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.results.store import is_safe_name
-from dipo_eval.suites.base import Item, Suite
-from dipo_eval.suites.data_file import read_records
-from dipo_eval.suites.math_file import BOXED, checked_gold, checked_text, grade_item, take
+from dipo_eval.suites.base import Item, Suite, take
+from dipo_eval.suites.data_file import Record, Records, read_records
+from dipo_eval.suites.math_file import BOXED, grade_item, items_of
 
 ENDINGS = (".py", ".yaml", ".yml")
 
 
+def _checked(is_good: Callable[[Any], bool], message: str) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not is_good(value):
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(check)
+
+
+_Prompt = Annotated[
+    str, _checked(lambda text: "{question}" in text, "must hold {question}, where the question goes")
+]
+_Stop = Annotated[
+    list[str], _checked(lambda stop: "" not in stop, "an empty string would end every response at once")
+]
+
+
 class Fields(BaseModel):
-    """Which field of a row is what."""
+    """The names of a row's fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: str | None = Field(None, description="Without it, items are named by their line: line-1, line-2, ...")
+    id: str | None = Field(
+        None, description="Without it, items are named by their lines: line-1, line-2, ..."
+    )
     question: str = "question"
     answer: str = "answer"
     kind: str | None = Field(None, description="Accuracy is also reported for each value of this field.")
@@ -47,49 +66,30 @@ class SuiteFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: str
+    name: Annotated[
+        str, _checked(is_safe_name, "must be a folder's name: letters, digits and . _ + @ = - only")
+    ]
     file: str = Field(description="JSON lines; a relative path starts at the YAML's folder.")
     fields: Fields = Field(default_factory=lambda: Fields.model_validate({}))
-    prompt: str | None = Field(
+    prompt: _Prompt | None = Field(
         None, description="Text with {question}. math: the instruction to box is added."
     )
     system: str | None = None
     plain: bool = Field(
         False,
-        description="The prompt is continued as it stands, without the model's chat template or an added text.",
+        description="The prompt is continued as it is, without the model's chat template or an instruction.",
     )
-    stop: list[str] = Field(default_factory=list, description="Texts that end a response.")
+    stop: _Stop = Field(default_factory=list, description="Strings that end a response.")
     grader: Literal["math", "exact"] = "math"
     license: str = Field("not stated", validation_alias=AliasChoices("license", "licence"))
     source: str = "a file of the user's own"
     metric: str = "accuracy, avg@k"
-
-    @field_validator("name")
-    @classmethod
-    def _folder_name(cls, value: str) -> str:
-        if not is_safe_name(value):
-            raise ValueError("must be a folder's name: letters, digits and . _ + @ = - only")
-        return value
-
-    @field_validator("stop")
-    @classmethod
-    def _stop_is_text(cls, value: list[str]) -> list[str]:
-        if "" in value:
-            raise ValueError("an empty text would end every response at once")
-        return value
 
     @model_validator(mode="after")
     def _plain_has_no_system(self) -> SuiteFile:
         if self.plain and self.system:
             raise ValueError("a plain prompt has no system message; put its text into prompt")
         return self
-
-    @field_validator("prompt")
-    @classmethod
-    def _has_question(cls, value: str | None) -> str | None:
-        if value is not None and "{question}" not in value:
-            raise ValueError("must hold {question}, where the question goes")
-        return value
 
 
 def is_suite_path(text: str) -> bool:
@@ -100,8 +100,8 @@ def is_suite_path(text: str) -> bool:
 def load_user_suite(path: Path) -> Suite:
     """The suite of a YAML (see ``SuiteFile``) or of a Python file that defines SUITE.
 
-    A Python file is the user's own program: it is run as it stands. Raises UserError in one line: no such file, a key
-    that is not known (with the nearest), a value that does not fit, a Python file that fails or has no SUITE.
+    A Python file is the user's own program and is run. Raises UserError in one line: no such file, an unknown key (with
+    the nearest), an invalid value, a Python file that fails or has no SUITE.
     """
     if not path.is_file():
         raise UserError(
@@ -114,14 +114,12 @@ def _from_yaml(path: Path) -> Suite:
     spec = _read(path)
 
     def load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-        del data_dir  # the YAML says where its data are
         return take(_items(path.parent / spec.file, spec), limit, seed)
 
     grade = grade_item if spec.grader == "math" else grade_exact
-    files = (path.resolve(),)
     return Suite(
         spec.name, spec.source, spec.license, spec.metric, load, grade,
-        files=files, stop=tuple(spec.stop), plain=spec.plain,
+        files=(path.resolve(),), stop=tuple(spec.stop), plain=spec.plain,
     )  # fmt: skip
 
 
@@ -142,34 +140,29 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"{key}: is missing; add it"
     if error["type"] == "extra_forbidden":
         known = list((Fields if places[0] == "fields" and len(places) > 1 else SuiteFile).model_fields)
-        near = difflib.get_close_matches(places[-1], known, n=1)
-        return f"{key}: no such key: " + (
-            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        )
+        near = nearest(places[-1], known)
+        hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
+        return f"{key}: no such key: {hint}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {error['input']!r:.80}: {message}" if key else message
 
 
 def _items(path: Path, spec: SuiteFile) -> list[Item]:
     fields = spec.fields
-    items: dict[str, Item] = {}
-    lines: dict[str, int] = {}
-    for number, record in read_records(path):
-        where = f"{path}:{number}"
-        item_id = checked_text(record, fields.id, where) if fields.id else f"line-{number}"
-        if item_id in items:
-            raise UserError(f"{where}: id {item_id!r} is already on line {lines[item_id]}; make ids unique")
-        gold = checked_gold(record, where, key=fields.answer, readable=spec.grader == "math")
-        meta = (
-            {"kind": str(record[fields.kind])} if fields.kind and record.get(fields.kind) is not None else {}
-        )
-        lines[item_id] = number
-        items[item_id] = Item(
-            item_id, _messages(checked_text(record, fields.question, where), spec), gold, meta
-        )
-    if not items:
-        raise UserError(f"{path}: has no problems; name a file with at least one line")
-    return list(items.values())
+
+    def meta(record: Record) -> Record:
+        kind = record.get(fields.kind) if fields.kind else None
+        return {} if kind is None else {"kind": str(kind)}
+
+    return items_of(
+        Records(str(path), read_records(path)),
+        messages=lambda question: _messages(question, spec),
+        meta=meta,
+        item_id=fields.id,
+        question=fields.question,
+        answer=fields.answer,
+        readable=spec.grader == "math",
+    )
 
 
 def _messages(question: str, spec: SuiteFile) -> list[dict[str, str]]:
@@ -181,9 +174,9 @@ def _messages(question: str, spec: SuiteFile) -> list[dict[str, str]]:
 
 
 def grade_exact(response: str, item: Item) -> Verdict:
-    r"""Right where the answer is one of the golds, letter by letter, but for white space.
+    r"""Correct where the answer equals one of the golds up to whitespace.
 
-    The answer is what the last \boxed{} holds or what is stated ("answer is ..."), else the whole response.
+    The answer is that of the last \boxed{} or of "answer is ...", else the response itself.
     """
     found = extract_answer(response).text
     candidates = [response] if found is None else [found, response]
@@ -208,13 +201,13 @@ def _from_python(path: Path) -> Suite:
         spec.loader.exec_module(module)
     except UserError:
         raise
-    except Exception as error:  # the user's own program may fail in any way
+    except Exception as error:  # any error of the user's own program
         raise UserError(
             f"{path}: fails when it is imported ({type(error).__name__}: {error!s:.200})"
         ) from error
     suite = getattr(module, "SUITE", None)
     if not isinstance(suite, Suite):
-        raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/gsm8k.py for one")
+        raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/arithmetic_control.py for one")
     if not is_safe_name(suite.name):
         raise UserError(
             f"{path}: the name {suite.name!r} cannot be a folder: letters, digits and . _ + @ = - only"

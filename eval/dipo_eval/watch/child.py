@@ -130,7 +130,7 @@ def _run(task: dict[str, Any]) -> None:
         run=task["run"],
         data_dir=Path(data_dir) if data_dir else None,
         progress=False,
-        say=print,
+        log=print,
         **options,
     )
 

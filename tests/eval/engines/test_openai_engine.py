@@ -24,8 +24,8 @@ from openai.types.chat import ChatCompletionMessage
 from typer.testing import CliRunner
 
 from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
-from dipo_eval.engines.cpu_env import VLLM_ON_CPU
-from dipo_eval.engines.openai import OpenAIEngine, _text
+from dipo_eval.engines.device import VLLM_ON_CPU
+from dipo_eval.engines.openai import OpenAIEngine, message_text
 from dipo_eval.engines.prompts import ModelRenderer
 from dipo_eval.engines.transformers import HfEngine
 from dipo_eval.errors import UserError
@@ -227,7 +227,7 @@ def test_a_server_that_is_down_is_not_needed_where_all_is_there(tmp_path: Path) 
     with listening() as url:
         first = asked(url, tmp_path, "tiny")
     said: list[str] = []
-    again = asked(url, tmp_path, "tiny", say=said.append)
+    again = asked(url, tmp_path, "tiny", log=said.append)
     assert (again.origin, again.result) == ("found", first.result)
     (line,) = said
     assert line.startswith(f"{url}: does not answer; tiny has a result of every suite")
@@ -291,7 +291,7 @@ def test_native_calls_and_thoughts_become_text() -> None:
             ],
         }
     )
-    assert _text(message) == (
+    assert message_text(message) == (
         "<think>\na thought\n</think>\n\nLet me look."
         '\n<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
         '\n<tool_call>\n{"name": "g\\"", "arguments": {}}\n</tool_call>'

@@ -45,7 +45,7 @@ def run_hf(model: Path, results: Path, data: Path, **more: Any) -> tuple[list[Su
         results_dir=results,
         run="r",
         progress=False,
-        say=said.append,
+        log=said.append,
         **options,
     )
     return found, said

@@ -22,7 +22,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.results.index import rebuild_index
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.results.store import iter_results, read_result, read_samples, safe_name, suite_folder, write_suite
-from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples, paired_scores
+from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 
 
 def make_row(item_id: str, sample: int = 0, status: str = "correct", **more: Any) -> dict[str, Any]:
@@ -317,17 +317,11 @@ def test_tuples_and_huge_numbers_vote_as_text() -> None:
     assert metrics_from_samples(rows)["maj@6"]["value"] == 1.0
 
 
-def test_paired_scores_pair_by_item() -> None:
-    a = [make_row("x"), make_row("x", 1, "wrong"), make_row("only_a")]
-    b = [make_row("only_b"), make_row("x", status="wrong")]
-    assert paired_scores(a, b) == ([0.5], [0.0], ["x"])
-
-
 def test_the_graders_hash_is_the_same_in_every_process():
     """Two of its files have one name; a set's order must not decide which comes first."""
     code = (
-        "from dipo_eval import provenance as p; from dipo_eval.suites.arithmetic_control import SUITE;"
-        " print(p._grader_hash(SUITE))"
+        "from dipo_eval.runner import provenance as p; from dipo_eval.suites.arithmetic_control import SUITE;"
+        " print(p.code_hash(SUITE))"
     )
     hashes = {
         subprocess.run(

@@ -15,9 +15,9 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.language import MULTI_TURN
 from dipo_eval.results.store import read_samples
 from dipo_eval.runner import provenance
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.suites import get_suites
 from dipo_eval.suites.bfcl.items import CATEGORIES
@@ -100,15 +100,15 @@ def test_both_forms_run_and_run_again_from_the_cache(
 
 
 class Scripted:
-    """An engine that says, to each item in its order, the messages that it has for it, and at the end nothing."""
+    """An engine that answers each item, in order, with its scripted messages, and then with empty ones."""
 
-    def __init__(self, texts: list[list[str]]) -> None:
-        self.texts = texts
+    def __init__(self, scripts: list[list[str]]) -> None:
+        self.scripts = scripts
 
     def generate(self, requests: list[Request], sampling: Any, on_done: Any) -> None:
         owners = list(range(len(requests)))
         for position, owner in enumerate(owners):  # grows with what is added
-            left = self.texts[owner] if owner < len(self.texts) else []
+            left = self.scripts[owner] if owner < len(self.scripts) else []
             text = left.pop(0) if left else ""
             owners += [owner] * len(on_done(position, [Generation(text, 1, "stop")]))
 
@@ -135,7 +135,7 @@ def test_gold_calls_score_and_are_graded_again(
     assert all(row["requests"] > len(row["gold"]) for row in rows)
     assert all((row.get("form") == "native") is native for row in rows)
     monkeypatch.setattr(subject_module, "open_engine", refuse)
-    monkeypatch.setattr(provenance, "_grader_hash", lambda suite: "mended")
+    monkeypatch.setattr(provenance, "code_hash", lambda suite: "changed")
     (again,) = run(model, tmp_path, [suite], seed=3, max_new_tokens=64)
     assert again.origin == "regraded"
     assert again.result["metrics"] == result.result["metrics"]

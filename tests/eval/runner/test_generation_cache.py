@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.engines.base import Engine, Generation, OnDone, Prompt, Request, Sampling, open_engine
+from dipo_eval.engines.base import Engine, Generation, OnDone, Prompt, Request, Sampling
+from dipo_eval.engines.registry import open_engine
 from dipo_eval.results.store import read_result, read_samples
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER, GenerationCache, records
 from dipo_eval.runner.run import evaluate
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.subject.identity import Identity, Served
 
@@ -117,7 +118,7 @@ def test_more_items_another_run_and_force(
     first = evaluate_once()  # one of the five problems fills the context and is never asked
     asked_first = len(asked)
     assert asked_first == sum(row["finish_reason"] != "prompt_too_long" for row in first) > 0
-    rows = evaluate_once(limit=5, run="whole")
+    rows = evaluate_once(limit=5, run="complete")
     assert len(asked) == 4 - asked_first
     assert evaluate_once(limit=5, run="again") == rows
     assert asked == []

@@ -82,7 +82,7 @@ def test_disagreements_with_math_verify_are_listed(tmp_path: Path) -> None:
         app, ["grade", str(write(tmp_path / "s.jsonl", ROWS)), "--against", "math-verify"]
     )
     assert done.exit_code == 0, done.output
-    assert "scored otherwise by math-verify" in done.output
+    assert "scored differently by math-verify" in done.output
     line = next(line for line in done.output.splitlines() if "5 or 6 or 7" in line)
     assert line.split()[:4] == ["c", "3", "correct", "wrong"]
 

@@ -13,16 +13,16 @@ import pytest
 
 from dipo_eval.cli import overall_lines
 from dipo_eval.engines.base import Prompt, Request, Sampling, generate_all
-from dipo_eval.engines.cpu_env import set_engine_env
+from dipo_eval.engines.device import set_engine_env
 from dipo_eval.engines.vllm import VllmEngine
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.results.store import read_result, read_samples
 from dipo_eval.runner import provenance
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult, item_seed
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint, find_checkpoints, weights_hash
 from dipo_eval.suites.bfcl.items import CATEGORIES
 from dipo_eval.suites.bfcl.overall import overall_scores
@@ -127,8 +127,8 @@ def test_nothing_is_done_twice(
         patch.setattr(subject_module, "open_engine", refuse)
         (second,) = run_hf(model, tmp_path, data)
         assert (second.origin, second.result) == ("found", first.result)
-        # A mended grader means new verdicts on the old responses.
-        patch.setattr(provenance, "_grader_hash", lambda suite: "mended")
+        # A changed grader means new verdicts on the old responses.
+        patch.setattr(provenance, "code_hash", lambda suite: "changed")
         (third,) = run_hf(model, tmp_path, data)
         assert third.origin == "regraded"
         assert third.result["hashes"]["suite_hash"] != first.result["hashes"]["suite_hash"]
@@ -201,7 +201,7 @@ def test_bad_data_is_refused_before_the_model_is_touched(tmp_path: Path, data: P
         ({"engine": "openai"}, "name the server with --base-url"),
         ({"base_url": "http://127.0.0.1:1/v1"}, "name the server with --base-url"),
         ({"thinking": True}, "no thinking mode to switch"),
-        ({"stop": ["\n", ""]}, "a stop text is empty"),
+        ({"stop": ["\n", ""]}, "a stop string is empty"),
         ({"run": "../up"}, "run name"),
         ({"suites": ["gsm8"]}, "did you mean"),
         ({"limit": 0}, "limit=0"),

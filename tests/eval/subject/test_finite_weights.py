@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from dipo_eval.errors import UserError
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER
 from dipo_eval.runner.run import evaluate
 from dipo_eval.subject import finite_weights
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import Checkpoint, weights_hash
 from dipo_eval.subject.finite_weights import first_not_finite
 
@@ -45,9 +45,9 @@ def test_wherever_a_chunk_ends(place: int, value: float, chunk: int) -> None:
     tensor = torch.ones(10, 10)
     tensor.view(-1)[place] = value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finite_weights, "_CHUNK", chunk)
-        assert not finite_weights._is_finite(tensor)
-        assert finite_weights._is_finite(torch.ones(10, 10))
+        patch.setattr(finite_weights, "CHUNK", chunk)
+        assert not finite_weights.is_finite(tensor)
+        assert finite_weights.is_finite(torch.ones(10, 10))
 
 
 def test_other_formats(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return file_hashes(folder, some)
 
     monkeypatch.setattr(frozen_model, "file_hashes", hashes)
-    monkeypatch.setattr(frozen_model, "_SMALL", 0)
+    monkeypatch.setattr(frozen_model, "SMALL", 0)
     return names
 
 
@@ -52,7 +52,7 @@ def test_its_hashes_are_those_of_the_folder(model: Path) -> None:
 def test_settled_files_are_not_read_again(
     model: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frozen_model, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(frozen_model, "SETTLED_NS", -(10**12))
     frozen = FrozenModel(model)
     assert WEIGHTS in read
     read.clear()
@@ -79,7 +79,7 @@ def test_files_that_have_just_been_written_are_read_again(model: Path, read: lis
 def test_size_and_time_may_be_as_before(
     model: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frozen_model, "_SETTLED_NS", -(10**12))
+    monkeypatch.setattr(frozen_model, "SETTLED_NS", -(10**12))
     frozen = FrozenModel(model)
     overwrite(model / WEIGHTS)
     for check in (frozen.check_loaded, frozen.check_used, frozen.check_stamps):

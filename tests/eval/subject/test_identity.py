@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from dipo_eval.engines.base import open_engine
 from dipo_eval.engines.prompts import ModelRenderer
+from dipo_eval.engines.registry import open_engine
 from dipo_eval.errors import UserError
 from dipo_eval.results.comparable import differences, made_with, version_differences
 from dipo_eval.results.store import read_result, read_samples
+from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
 from dipo_eval.subject import identity
-from dipo_eval.subject import subject as subject_module
 from dipo_eval.subject.checkpoints import (
     Checkpoint,
     find_checkpoints,
@@ -93,7 +93,7 @@ def another_template(model: Path, token: str) -> None:
 
 
 @pytest.mark.parametrize("change", [end_at, the_tokenizers_end, another_decoder, another_template])
-def test_what_a_changed_file_says_is_never_answered_from_before(
+def test_a_changed_file_never_gets_earlier_responses(
     model: Path, tmp_path: Path, change: Callable[[Path, str], None]
 ) -> None:
     before = run(model, tmp_path / "results")
@@ -229,7 +229,7 @@ def test_the_gpu_is_shown_and_not_compared(
     assert regraded.result["versions"]["gpu"] == "NVIDIA H100 80GB HBM3"
 
 
-def test_a_model_of_the_hub_says_its_commit(
+def test_a_model_of_the_hub_has_its_commit(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the cache of huggingface_hub, which is on disk as it would be after a download."""
@@ -332,12 +332,12 @@ def test_a_model_that_is_pruned_once_it_is_loaded_keeps_its_result(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = weights_hash(model)
-    whole = run(shutil.copytree(model, tmp_path / "copy"), tmp_path / "elsewhere")
+    complete = run(shutil.copytree(model, tmp_path / "copy"), tmp_path / "elsewhere")
     swap = swap_at("while generating", lambda: shutil.rmtree(model, ignore_errors=True))
     monkeypatch.setattr(subject_module, "open_engine", swap)
     found = run(model, tmp_path / "results")
     assert found.result["model"]["weights_hash"] == digest
-    assert responses(found) == responses(whole)
+    assert responses(found) == responses(complete)
 
 
 def test_a_later_checkpoint_that_changed_while_an_earlier_one_ran_is_hashed_anew(

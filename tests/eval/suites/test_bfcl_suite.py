@@ -210,7 +210,7 @@ def test_dipo_grade_lists_what_bfcl_eval_scores_otherwise(tmp_path: Path) -> Non
     command = ["grade", write(tmp_path, *rows), "--against", "bfcl-eval", "--out", str(out), "--check"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "1 of 4 samples scored otherwise by bfcl-eval" in done.output
+    assert "1 of 4 samples scored differently by bfcl-eval" in done.output
     line = next(line for line in done.output.splitlines() if line.strip().startswith("simple_python_0"))
     assert line.split()[:7] == ["simple_python_0", "3", "correct", "wrong", "valid", "wrong", "value"]
     verdicts = [json.loads(text) for text in out.read_text().splitlines()]
@@ -240,7 +240,7 @@ def test_dipo_grade_knows_conversations_and_questions_never_asked(tmp_path: Path
     assert done.exit_code == 0, done.output
     # bfcl-eval loses the argument of sort('final_report.pdf'), and takes the silence of a model that it could not
     # ask for a right answer.
-    assert "2 of 3 samples scored otherwise by bfcl-eval" in done.output, done.output
+    assert "2 of 3 samples scored differently by bfcl-eval" in done.output, done.output
     assert "(grade_turns," in done.output
 
 

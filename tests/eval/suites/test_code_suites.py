@@ -1,4 +1,4 @@
-"""humaneval+ and mbpp+ as suites: their items, their grading, and what is missing said before a model is loaded."""
+"""humaneval+ and mbpp+ as suites: their items, their grading, and missing parts reported before a model is loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_items_and_grading(name: str, count: int) -> None:
     assert suite.grade("I do not know.", first).status == "wrong"
 
 
-def test_what_is_missing_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_parts_are_reported_before_loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     suite = get_suites(["mbpp+"])[0]
     monkeypatch.setenv("DIPO_EVALPLUS_PYTHON", str(tmp_path / "none"))
     with pytest.raises(UserError, match="make evalplus"):

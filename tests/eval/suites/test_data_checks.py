@@ -35,8 +35,8 @@ BAD = [
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing an engine is an ImportError, which no command takes for a mistake of the user."""
     monkeypatch.delenv("DIPO_ACCEPT_DATA")
-    for name in ("vllm_engine", "hf_engine"):
-        monkeypatch.setitem(sys.modules, f"dipo_eval.{name}", None)
+    for name in ("vllm", "transformers"):
+        monkeypatch.setitem(sys.modules, f"dipo_eval.engines.{name}", None)
 
 
 def write(folder: Path, *lines: str) -> Path:

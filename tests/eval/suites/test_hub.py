@@ -48,7 +48,7 @@ def test_rows_or_columns_other_than_expected_are_refused(
         hub_records(replace(public, convert=lambda row, number: {"question": row["question"]}))
 
 
-def test_without_a_hub_one_line_says_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hub_one_line_lists_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     for offline, reason in (("1", "HF_HUB_OFFLINE is set"), ("0", "not reachable")):
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
@@ -62,11 +62,13 @@ def test_without_a_hub_one_line_says_what_was_tried(tmp_path: Path, monkeypatch:
         assert "\n" not in str(caught.value)
 
 
-def test_a_cache_is_asked_although_the_hub_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of the cache without the data: the loader is asked, and its failure told in one line."""
+def test_the_cache_is_used_without_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the cache without the data: the loader runs, and its failure is one line."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     (tmp_path / "cache" / "hub" / "datasets--math-ai--minervamath").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"minervamath .test. cannot be had .HF_HUB_OFFLINE is set") as caught:
+    with pytest.raises(
+        UserError, match=r"minervamath .test. is not available .HF_HUB_OFFLINE is set"
+    ) as caught:
         get_suites(["minerva"])[0].load(tmp_path, None, 0)
     assert "\n" not in str(caught.value)
 
@@ -84,7 +86,7 @@ def test_every_math_suite_names_its_public_data_set() -> None:
     assert all(hub is not None and hub.rows > 0 for hub in named.values())
 
 
-# One row of each public data set, in its columns; the texts are our own.
+# One row of each public data set, in its columns; the content is ours.
 ROWS: dict[str, dict[str, Any]] = {
     "gsm8k": {"question": "1 + 1?", "answer": "It is 2.\n#### 2"},
     "math500": {

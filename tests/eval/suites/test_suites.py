@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dipo_eval import suites as suites_package
 from dipo_eval.errors import UserError
+from dipo_eval.results.store import read_samples
 from dipo_eval.suites import all_suites, get_suites
-from dipo_eval.suites.base import items_sha256
-from dipo_eval.suites.math_file import load_math_file, take
+from dipo_eval.suites.base import items_sha256, take
+from dipo_eval.suites.math_file import load_math_file
+from dipo_openrlhf.cli import app
 
 FILES = {
     "gsm8k": ("gsm8k_test.jsonl", 1319),
@@ -41,7 +45,7 @@ def load_rows(folder: Path, *rows: dict[str, Any] | str, limit: int | None = Non
     return load_math_file(folder, "data.jsonl", limit, seed)
 
 
-def test_every_suite_is_found_and_says_where_it_is_from() -> None:
+def test_every_suite_is_found_with_its_source() -> None:
     found = all_suites()
     assert set(found) >= {*FILES, "arithmetic-control"}
     assert list(found) == sorted(found)
@@ -51,16 +55,57 @@ def test_every_suite_is_found_and_says_where_it_is_from() -> None:
         assert suite.metric
 
 
-def test_a_new_file_is_a_new_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(suites_package.__path__[0], "amc23.py").read_text().replace('name="amc23"', 'name="added"')
-    (tmp_path / "added_suite.py").write_text(source)
-    monkeypatch.setattr(suites_package, "__path__", [*suites_package.__path__, str(tmp_path)])
+MODULE = """
+    from dipo_eval.suites.data_file import DataFile
+    from dipo_eval.suites.math_file import math_suite
+
+    SUITE = math_suite(
+        name="added", source="here", license="Apache-2.0", metric="accuracy", data=DataFile("added.jsonl")
+    )
+"""
+
+PROGRAM = """
+    from dipo_eval.grading import Verdict
+    from dipo_eval.suites import Item, Suite
+
+    def load(data_dir, limit, seed):
+        return [Item(str(n), [{"role": "user", "content": f"Count to {n}."}], str(n)) for n in range(3)][:limit]
+
+    def grade(response, item):
+        return Verdict("correct" if response.endswith(item.gold) else "wrong", "its end")
+
+    SUITE = Suite("added", "here", "Apache-2.0", "accuracy", load, grade)
+"""
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["module of the package", "file of the user"])
+def test_one_new_file_is_a_new_benchmark(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """A file of under 40 lines, and nothing else, is evaluated by `dipo eval` to its end."""
+    folder, data = tmp_path / "new", tmp_path / "data"
+    folder.mkdir()
+    data.mkdir()
+    path = folder / "added_suite.py"
+    path.write_text(textwrap.dedent(PROGRAM if own else MODULE))
+    assert len(path.read_text().splitlines()) < 40
+    write_lines(data / "added.jsonl", problem("a"), problem("b"), problem("c"))
+    if not own:
+        monkeypatch.setattr(suites_package, "__path__", [*suites_package.__path__, str(folder)])
     monkeypatch.delitem(sys.modules, "dipo_eval.suites.added_suite", raising=False)
+    arguments = ["eval", str(models / "global_step2_hf"), "--suites", str(path) if own else "added"]
+    options = (
+        f"--results {tmp_path / 'results'} --run r --engine hf --max-new-tokens 4 --data-dir {data}".split()
+    )
     try:
-        assert get_suites(["added"])[0].name == "added"
+        done = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
     finally:
         sys.modules.pop("dipo_eval.suites.added_suite", None)
         vars(suites_package).pop("added_suite", None)
+    assert done.exit_code == 0, done.output
+    (result,) = tmp_path.glob("results/r/*/added/results.json")
+    assert json.loads(result.read_text())["n_items"] == 3
+    assert len(read_samples(result.parent)) == 3
 
 
 @pytest.mark.parametrize(
@@ -77,7 +122,7 @@ def test_wrong_suite_names_are_explained(names: list[str], message: str) -> None
         get_suites(names)
 
 
-def test_a_problem_is_asked_and_graded_as_it_stands(tmp_path: Path) -> None:
+def test_a_problem_is_prompted_and_graded(tmp_path: Path) -> None:
     write_lines(tmp_path / "math500.jsonl", problem(subject="Algebra", level=2, answer="\\frac{1}{2}"))
     suite = get_suites(["math500"])[0]
     (item,) = suite.load(tmp_path, None, 0)

@@ -157,7 +157,7 @@ def test_a_python_file_is_a_suite_and_its_source_is_hashed(tmp_path: Path) -> No
     items = suite.load(None, None, 0)
     assert suite.grade("yes", items[0]).status == "correct"
     before = suite_hash(suite, items)
-    path.write_text(textwrap.dedent(PYTHON) + "\n# mended\n")
+    path.write_text(textwrap.dedent(PYTHON) + "\n# changed\n")
     assert suite_hash(suite, items) != before
 
 
@@ -176,12 +176,12 @@ def test_a_bad_python_file_is_refused_in_one_line(tmp_path: Path, source: str, m
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml: no such file"):
         get_suites([str(tmp_path / "none.yaml")])
 
 
-def test_the_list_says_what_is_missing(tmp_path: Path) -> None:
+def test_the_list_shows_what_is_missing(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["eval", "--list", "--data-dir", str(tmp_path)], catch_exceptions=False)
     assert listed.exit_code == 0
     assert re.search(r"arithmetic-control +500 +[0-9a-f]{12} ", listed.output)

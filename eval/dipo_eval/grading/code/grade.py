@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.engines.cpu_env import usable_cores
+from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code.environment import (
     SANDBOX_VARIABLE,

@@ -15,7 +15,7 @@ from dipo_eval.engines.base import Message
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.conversation import FAILED, OUT_OF_STEPS, Step, stored, take_step
 from dipo_eval.grading.calls.multi_turn import MAX_CHARS
-from dipo_eval.suites.dialogue import Ask
+from dipo_eval.suites.base import Ask
 
 # Seconds for the calls of one message, those of all messages before included, and for all of a conversation.
 STEP_LIMIT_S = 10.0
@@ -28,7 +28,7 @@ def first_messages(row: Mapping[str, Any], *, native: bool) -> list[Message]:
 
 
 class Conversation:
-    """A dipo_eval.suites.dialogue.Dialogue of one item of BFCL's data files.
+    """A dipo_eval.suites.base.Dialogue of one item of BFCL's data files.
 
     ``native``: the functions are offered as tools, calls are read in the model's own form and their results are
     ``tool`` messages. Otherwise the results are one user message, in bfcl-eval's own words.

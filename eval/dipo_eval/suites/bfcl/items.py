@@ -11,11 +11,9 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.conversation import grade_conversation
 from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
 from dipo_eval.grading.calls.multi_turn import check_turn_gold
-from dipo_eval.suites.base import Item
+from dipo_eval.suites.base import Dialogue, Item, check_limit, take
 from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
 from dipo_eval.suites.bfcl.overall import overall_scores
-from dipo_eval.suites.dialogue import Dialogue
-from dipo_eval.suites.math_file import take
 
 CATEGORIES = SINGLE_TURN + MULTI_TURN
 SUITE_METRIC = "accuracy by category (strict); what there is of the v3 and v4 overall"
@@ -35,8 +33,7 @@ def load(limit: int | None, seed: int, *, native: bool) -> list[Item]:
     Of each category a random subset fixed by ``seed``, in the file's order: 20 are 2 of each of the first three
     categories and 1 of each other. The accuracy of such a subset weighs categories alike, and not by their sizes.
     """
-    if limit is not None and limit < 1:
-        raise UserError(f"limit={limit} leaves no problem to evaluate; give at least 1")
+    check_limit(limit)
     groups = [bfcl.items(category) for category in CATEGORIES]
     for category, rows in zip(CATEGORIES, groups, strict=True):
         for row in rows:

@@ -1,4 +1,4 @@
-"""dtype "auto" on a GPU. There is none here: what NVML would say is made up, what vLLM does with it is vLLM's own."""
+"""Device and dtype "auto" on a simulated GPU: NVML is a stub, vLLM's own code is the reference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.engines import auto_dtype, cpu_env, gpu
-from dipo_eval.engines.auto_dtype import NO_FLOAT16, resolve_dtype
+from dipo_eval.engines import device
+from dipo_eval.engines.device import NO_FLOAT16, resolve_dtype
 
 
 def on_a_gpu(patch: pytest.MonkeyPatch, capability: tuple[int, int] | None) -> None:
-    patch.setattr(auto_dtype, "has_gpu", lambda: True)
-    patch.setattr(auto_dtype, "compute_capability", lambda: capability)
+    patch.setattr(device, "has_gpu", lambda: True)
+    patch.setattr(device, "compute_capability", lambda: capability)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def nvml_of_two(shut: list[bool]) -> SimpleNamespace:
         ("GPU-b", "NVIDIA H100", (9, 0)), ("7", None, None), ("GPU-c", None, None),
     ],
 )  # fmt: skip
-def test_the_first_gpu_that_is_visible_is_asked(
+def test_the_first_visible_gpu_is_queried(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, name: str | None, capability: Any
 ) -> None:
     shut: list[bool] = []
@@ -106,37 +106,37 @@ def test_the_first_gpu_that_is_visible_is_asked(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert (gpu.gpu_name(), gpu.compute_capability()) == (name, capability)
+    assert (device.gpu_name(), device.compute_capability()) == (name, capability)
     assert len(shut) == 2
 
 
 def test_without_gpu_or_package_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not cpu_env.has_gpu():
-        assert (gpu.gpu_name(), gpu.compute_capability()) == (None, None)
+    if not device.has_gpu():
+        assert (device.gpu_name(), device.compute_capability()) == (None, None)
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert (gpu.gpu_name(), gpu.compute_capability()) == (None, None)
+    assert (device.gpu_name(), device.compute_capability()) == (None, None)
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_workers_are_spawned_where_there_is_a_gpu_unless_the_user_says_otherwise(
+def test_workers_are_spawned_on_a_gpu_unless_the_user_sets_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     name = "VLLM_WORKER_MULTIPROC_METHOD"
-    monkeypatch.setattr(cpu_env, "has_gpu", lambda: there)
+    monkeypatch.setattr(device, "has_gpu", lambda: there)
     monkeypatch.setattr(os, "environ", {})
-    cpu_env.set_engine_env(tmp_path)
+    device.set_engine_env(tmp_path)
     assert os.environ.get(name) == ("spawn" if there else None)
     assert ("TORCH_COMPILE_DISABLE" in os.environ) is not there
     os.environ[name] = "fork"
-    cpu_env.set_engine_env(tmp_path)
+    device.set_engine_env(tmp_path)
     assert os.environ[name] == "fork"
 
 
-def test_a_gpu_is_looked_for_without_cuda() -> None:
-    """Wherever the question comes from: torch reads the variable when it is asked."""
+def test_a_gpu_is_detected_without_cuda() -> None:
+    """From any caller: torch reads the variable when it checks."""
     script = (
         "import os; os.environ.pop('PYTORCH_NVML_BASED_CUDA_CHECK', None)\n"
-        "from dipo_eval.engines.cpu_env import has_gpu\n"
+        "from dipo_eval.engines.device import has_gpu\n"
         "has_gpu(); import torch\n"
         "print(torch.cuda._nvml_based_avail(), torch.cuda.is_initialized())"
     )

@@ -1,15 +1,16 @@
-"""Whom an evaluation asks: a checkpoint and what it answers as, loaded only while its files are those hashed."""
+"""The model that is evaluated: a checkpoint and its identity, loaded only while its files are those that were hashed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dipo_eval.engines.base import Engine, open_engine
+from dipo_eval.engines.base import Engine
 from dipo_eval.engines.openai import NoServerError
+from dipo_eval.engines.registry import open_engine
 from dipo_eval.errors import UserError
 from dipo_eval.results.store import read_result, suite_folder
-from dipo_eval.runner.task import Options
+from dipo_eval.runner.options import Options
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.subject.finite_weights import first_not_finite
 from dipo_eval.subject.frozen_model import FrozenModel
@@ -19,7 +20,7 @@ from dipo_eval.watch.marker import found_finite
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint, what it answers as, and its files; None where a server has them."""
+    """A checkpoint, its identity, and its files; None where a server has them."""
 
     checkpoint: Checkpoint
     identity: Identity
@@ -27,9 +28,9 @@ class Subject:
 
 
 def subject_of(checkpoint: Checkpoint, suites: Sequence[str], options: Options) -> Subject:
-    """Hash the files of a checkpoint, or ask its server. Raises UserError where there is none.
+    """Hash the files of a checkpoint, or query its server. Raises UserError where there is none.
 
-    Where nothing answers and every suite has its result, the server is what it was when they were made.
+    Where the server does not answer and every suite has its result, its identity is taken from these.
     """
     if options.base_url is not None:
         model, base_url = str(checkpoint.path), options.base_url
@@ -39,17 +40,17 @@ def subject_of(checkpoint: Checkpoint, suites: Sequence[str], options: Options) 
             identity = None if options.force else _as_stored(checkpoint, suites, base_url, options)
             if identity is None:
                 raise
-            options.say(
-                f"{base_url}: does not answer; {checkpoint.name} has a result of every suite, and what the server said "
-                "of itself then is taken"
+            options.log(
+                f"{base_url}: does not answer; {checkpoint.name} has a result of every suite, and the server's identity "
+                "is taken from these"
             )
             return Subject(checkpoint, identity, None)
     files = FrozenModel(checkpoint.path)
     return Subject(checkpoint, local_identity(files, options.engine, options.dtype), files)
 
 
-def as_it_is_now(subject: Subject, suites: Sequence[str], options: Options) -> Subject:
-    """Hours may have passed with other checkpoints since the files were hashed."""
+def current_subject(subject: Subject, suites: Sequence[str], options: Options) -> Subject:
+    """The subject hashed again if its files have changed meanwhile: other checkpoints may have taken hours."""
     if subject.files is None or subject.files.is_current():
         return subject
     return subject_of(subject.checkpoint, suites, options)
@@ -58,7 +59,7 @@ def as_it_is_now(subject: Subject, suites: Sequence[str], options: Options) -> S
 def _as_stored(
     checkpoint: Checkpoint, suites: Sequence[str], base_url: str, options: Options
 ) -> Identity | None:
-    """What the server was when the results of all suites were made; None where one misses or they do not agree."""
+    """The server's identity in the results of all suites; None where one is missing or they disagree."""
     found: list[Identity | None] = []
     for suite in suites:
         result = read_result(suite_folder(options.results_dir, options.run, checkpoint.name, suite))
@@ -68,9 +69,9 @@ def _as_stored(
 
 
 def load(subject: Subject, context: int | None, options: Options) -> Engine:
-    """The model in its engine; its files are those that were hashed, and its weights are numbers.
+    """The model in its engine; its files are those that were hashed, and its weights are finite.
 
-    A training has looked at what it marks complete: weights with the hash that its marker names are not read again.
+    A training checks what it marks complete: weights with the hash in its marker are not read again.
     """
     path = subject.checkpoint.path
     engine = open_engine(
@@ -86,8 +87,8 @@ def load(subject: Subject, context: int | None, options: Options) -> Engine:
             known = found_finite(path) == subject.identity.weights_hash
             if where := None if known else first_not_finite(path):
                 raise UserError(
-                    f"{path}: its weights hold NaN, infinite or overflowing numbers ({where}), so that nothing it "
-                    "says means anything: the training diverged; evaluate an earlier checkpoint"
+                    f"{path}: its weights hold NaN, infinite or overflowing numbers ({where}): the training diverged; "
+                    "evaluate an earlier checkpoint"
                 )
     except BaseException:
         engine.close()
