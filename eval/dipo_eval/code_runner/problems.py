@@ -57,11 +57,6 @@ class Problems:
             self._expected = (str(path), _read(path) or _compute(dataset, problem, path))
         return problem, self._expected[1]
 
-    def part(self, dataset: str, task_id: str, name: str) -> tuple[dict[str, Any], Expected]:
-        """The problem and what its "base" or its "plus" tests expect."""
-        problem, expected = self.get(dataset, task_id)
-        return problem, expected[name]
-
     def _load(self, dataset: str) -> None:
         stand_in_for_downloaders()
         import evalplus.data as data

@@ -48,7 +48,7 @@ class Zygote:
         self.limits = _receive(self._socket) or {}
 
     def run(self, part: Part, seconds: float) -> jail.Outcome:
-        """Raises EOFError where the zygote is gone."""
+        """Raises EOFError or OSError where the zygote is gone."""
         _send(self._socket, {"part": dataclasses.asdict(part), "seconds": seconds})
         reply = _receive(self._socket)
         if reply is None:

@@ -1,10 +1,22 @@
-"""bfcl-eval's scores of BFCL's single-turn categories: its own decoder and checker, category by category."""
+"""bfcl-eval's own decoder and checker on samples of BFCL: scores by category, and verdicts on single samples.
+
+Its decoder evaluates parts of a response: see ``bfcl_eval_worker`` for what is done about that. Its checker of
+conversations evaluates every call: those rows get ``grade_turns``' compatible verdict, and the reason says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
-from dipo_eval.grading.calls.language import SINGLE_TURN
+from dipo_eval.errors import UserError
+from dipo_eval.grading.calls import bfcl
+from dipo_eval.grading.calls.conversation import grade_conversation
+from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
+from dipo_eval.grading.calls.multi_turn import check_turn_gold
+from dipo_eval.grading.verdict import Verdict
 from dipo_eval.harness.base import (
     Advance,
     Harness,
@@ -12,10 +24,12 @@ from dipo_eval.harness.base import (
     OfficialScore,
     Row,
     SampleScore,
+    SecondGrader,
     installed_version,
     mean,
+    second_grader,
 )
-from dipo_eval.harness.second_grader import second_grader
+from dipo_eval.suites.bfcl.items import CATEGORIES, is_native
 from dipo_eval.suites.bfcl.overall import overall_scores
 
 NAME = "bfcl-eval"
@@ -26,11 +40,44 @@ def _version() -> str:
     return installed_version(NAME)
 
 
+@contextmanager
+def grader() -> Iterator[SecondGrader]:
+    """bfcl-eval's verdict on a stored row, on a conversation that of our replay, which equals it.
+
+    Raises UserError where a row is no sample of an item of BFCL.
+    """
+    missing = f"{NAME} cannot be imported here; install {NAME} {bfcl.VERSION} without its dependencies"
+    with second_grader("dipo_eval.harness.bfcl_eval_worker:load", missing, _task) as grade:
+        yield lambda row: _conversation(row) if row.get("kind") in MULTI_TURN else grade(row)
+
+
+def _case(row: Row) -> dict[str, Any]:
+    category = row.get("kind")
+    if category not in CATEGORIES:
+        raise UserError(
+            f"{row['item_id']}: kind {category!r:.80} is no category of BFCL; {NAME} cannot grade it"
+        )
+    return bfcl.item(category, row["item_id"])
+
+
+def _task(row: Row) -> dict[str, Any]:
+    _case(row)
+    asked = {key: row[key] for key in ("response", "item_id")}
+    return {**asked, "category": row["kind"], "native": is_native(row)}
+
+
+def _conversation(row: Row) -> Verdict:
+    case = _case(row)
+    check_turn_gold(row["gold"], case)
+    verdict = grade_conversation(row["response"], row["gold"], case, mode="compatible", native=is_native(row))
+    return replace(verdict, reason=f"{verdict.reason} (grade_turns, compatible)")
+
+
 def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
     """Samples of other categories than the single-turn ones are left out: their checker runs a model's calls."""
     asked = [row for row in rows if row.get("kind") in SINGLE_TURN]
     samples = []
-    with second_grader(NAME) as grade:
+    with grader() as grade:
         for row in asked:
             verdict = grade(row)
             undecided = verdict.reason if verdict.status == "undecided" else None
@@ -50,9 +97,9 @@ def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
     for category, value in accuracies.items():
         metrics[f"{_SCORE}/{category}"] = OfficialMetric(value, _SCORE, category)
     for name, overall in overall_scores(accuracies).items():
-        whole = overall["value"] is not None
-        label = f"{name} overall" if whole else f"{name} overall, missing parts as 0"
-        metrics[label] = OfficialMetric(overall["value"] if whole else overall["missing_as_zero"])
+        complete = overall["value"] is not None
+        label = f"{name} overall" if complete else f"{name} overall, missing parts as 0"
+        metrics[label] = OfficialMetric(overall["value"] if complete else overall["missing_as_zero"])
     method = "default_decode_ast_prompting and ast_checker"
     return OfficialScore(NAME, _version(), method, metrics, samples, len(rows) - len(asked))
 

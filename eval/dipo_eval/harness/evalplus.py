@@ -19,8 +19,9 @@ from dipo_eval.grading.code.environment import (
     evalplus_python,
     sandbox_walls,
 )
-from dipo_eval.grading.workers.client import Program, WorkerClient
-from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
+from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore, process
+from dipo_eval.workers.pool import WorkerPool
+from dipo_eval.workers.process import Program
 
 NAME = "evalplus"
 LIMIT_S = 180.0
@@ -37,43 +38,34 @@ def _version() -> str:
 
 
 def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
-    process = WorkerClient(_program(dataset_of(rows[0]["item_id"])))
-    try:
-        samples = []
+    samples = []
+    missing = f"{NAME} cannot be loaded in its environment: run `make evalplus` again"
+    dataset = dataset_of(rows[0]["item_id"])
+    with process(_program(dataset), missing) as pool:
         for row in rows:
-            samples.append(_sample(row, process.ask(_question(row), LIMIT_S + _GRACE_S)))
+            question = {
+                "dataset": dataset, "task_id": row["item_id"], "response": row["response"], "limit_s": LIMIT_S,
+            }  # fmt: skip
+            samples.append(_sample(row, pool.ask(question, LIMIT_S + _GRACE_S)))
             advance(1)
-        metrics = _pass_at_k(process, samples)
-    finally:
-        process.close()
+        metrics = _pass_at_k(pool, samples)
     return OfficialScore(NAME, EVALPLUS_VERSION, "sanitize and check_correctness", metrics, samples)
 
 
 def _program(dataset: str) -> Program:
-    settings = {
-        "memory_bytes": _MEMORY_BYTES,
-        "cache": str(cache_dir() / "evalplus"),
-        "walls": sandbox_walls(),
-    }
-    variables = {DATASETS[dataset][0]: str(data_path(dataset))}
-    missing = f"{NAME} cannot be loaded in its environment: run `make evalplus` again"
-    return Program("dipo_eval.harness.evalplus_worker", missing, evalplus_python(), settings, variables)
-
-
-def _question(row: Row) -> dict[str, Any]:
-    dataset = dataset_of(row["item_id"])
-    return {
-        "dataset": dataset,
-        "task_id": row["item_id"],
-        "response": row["response"],
-        "limit_s": LIMIT_S,
-    }
+    return Program(
+        "dipo_eval.harness.evalplus_worker:load",
+        {"cache": str(cache_dir() / "evalplus"), "walls": sandbox_walls()},
+        memory_bytes=_MEMORY_BYTES,
+        python=evalplus_python(),
+        variables={DATASETS[dataset][0]: str(data_path(dataset))},
+    )
 
 
 def _sample(row: Row, reply: dict[str, Any]) -> SampleScore:
     """Plus counts only with base, as in evalplus.evaluate."""
     sample = row.get("sample", 0)
-    if reply["status"] == "undecided":
+    if "base" not in reply:
         return SampleScore(row["item_id"], sample, {"base": 0.0, "plus": 0.0}, {}, reply["reason"])
     base, plus = reply["base"] == _PASS, reply["plus"] == _PASS
     scores = {"base": float(base), "plus": float(base and plus)}
@@ -81,7 +73,7 @@ def _sample(row: Row, reply: dict[str, Any]) -> SampleScore:
     return SampleScore(row["item_id"], sample, scores, reasons)
 
 
-def _pass_at_k(process: WorkerClient, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
+def _pass_at_k(pool: WorkerPool, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
     counts: Mapping[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for sample in samples:
         count = counts[sample.item_id]
@@ -89,7 +81,7 @@ def _pass_at_k(process: WorkerClient, samples: Sequence[SampleScore]) -> dict[st
         count[1] += int(sample.scores["base"])
         count[2] += int(sample.scores["plus"])
     total, base, plus = (list(column) for column in zip(*counts.values(), strict=True))
-    found = process.ask({"total": total, "base": base, "plus": plus}, LIMIT_S)
+    found = pool.ask({"total": total, "base": base, "plus": plus}, LIMIT_S)
     if "metrics" not in found:
         raise UserError(f"{NAME}: its process ended while it computed pass@k; try again")
     compared = "pass@1,plus"  # our verdict is the one on base and plus together

@@ -13,7 +13,7 @@ from dipo_eval.engines.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.grading import Verdict
-from dipo_eval.harness.second_grader import SecondGrader
+from dipo_eval.harness.base import SecondGrader
 from dipo_eval.results.store import RESULTS, SAMPLES, open_samples, sample_lines, samples_file
 from dipo_eval.results.stored_checks import parse_json, parse_row
 from dipo_eval.suites import Item, get_suites
