@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from dipo_eval.code_runner import wire
 from dipo_eval.code_runner.compare import compare, read
 from dipo_eval.code_runner.jail import Limits, Outcome, Place, run_jailed
 from dipo_eval.code_runner.problems import PARTS, Expected, Problems
-from dipo_eval.code_runner.record import EARLY, Part
-from dipo_eval.code_runner.runner import Tests
+from dipo_eval.code_runner.record import EARLY, Part, Tests
 from dipo_eval.code_runner.walls import Answer, choose, ending
 from dipo_eval.code_runner.zygote import Zygote
 
@@ -39,7 +39,6 @@ PartVerdict = tuple[str, str]
 
 def load(settings: dict[str, Any]) -> Answer:
     """The function that answers tasks. ``settings``: cache, folder, jail_bytes and walls. Raises NoWallsError."""
-    os.environ.pop("EVALPLUS_TIMEOUT_PER_TASK", None)  # evalplus compares its text with a number
     memory, folder = settings["jail_bytes"], settings["folder"]
     choice = choose(settings["walls"], Limits(memory), folder)
     zygote = Zygote(memory, folder, choice.walls)
@@ -62,26 +61,25 @@ def load(settings: dict[str, Any]) -> Answer:
     return ending(answer)
 
 
+@dataclass(frozen=True)
 class Judge:
     """Grades one solution after another."""
 
-    def __init__(self, zygote: Zygote, problems: Problems, memory_bytes: int, place: Place) -> None:
-        self.zygote = zygote
-        self.problems = problems
-        self.memory_bytes = memory_bytes
-        self.place = place
+    zygote: Zygote
+    problems: Problems
+    memory_bytes: int
+    place: Place
 
     def grade(self, dataset: str, task_id: str, solution: str, limit_s: float) -> dict[str, Any]:
         """The verdicts on the base and the plus tests; the latter are not run where a base test fails."""
-        started = time.monotonic()
-        verdicts: dict[str, Any] = {}
+        deadline = time.monotonic() + limit_s
+        verdicts: dict[str, PartVerdict] = {}
         for name in PARTS:
-            verdict = self._part(dataset, task_id, name, solution, limit_s - (time.monotonic() - started))
-            verdicts[name] = verdict
+            verdict = self._part(dataset, task_id, name, solution, deadline - time.monotonic())
+            verdicts[name] = verdicts["plus"] = verdict
             if verdict[0] != "correct":
-                verdicts["plus"] = verdict
                 break
-        return {**verdicts, "seconds": time.monotonic() - started}
+        return verdicts
 
     def _part(self, dataset: str, task_id: str, name: str, solution: str, left_s: float) -> PartVerdict:
         problem, parts = self.problems.get(dataset, task_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import mmap
@@ -16,6 +17,7 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ _REFUSED: dict[str, tuple[dict[str, int], tuple[int, ...]]] = {
     "ptrace": ({"x86_64": 101, "aarch64": 117}, (0, 0, 0, 0)),
     "execve": ({"x86_64": 59, "aarch64": 221}, (0, 0, 0)),
 }  # fmt: skip
-_EPERM = 1
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_VSOCK)
 _SIGNALS: tuple[Callable[[], object], ...] = (
     lambda: os.kill(os.getppid(), signal.SIGCONT),
     lambda: os.kill(-1, 0),
@@ -120,14 +122,11 @@ def _report(descriptor: int, limits: Limits, secret: str, *, is_root: bool) -> N
         "shared memory": _call_is_refused("shmget"),
         "file size": _cannot_be_raised(resource.RLIMIT_FSIZE),
         "open files": _files_run_out(limits.open_files),
-        "processes": _refused(_fork) and _call_is_refused("execve"),
-        "network": all(
-            map(_has_no_sockets, (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, socket.AF_VSOCK))
-        ),
-        "files": all(map(_cannot_be_read, (secret, "/etc/passwd", "/etc/hosts")))
+        "processes": _refused(lambda: os.fork() or os._exit(0)) and _call_is_refused("execve"),
+        "network": all(_refused(partial(socket.socket, family)) for family in _FAMILIES),
+        "files": all(_refused(Path(path).read_bytes) for path in (secret, "/etc/passwd", "/etc/hosts"))
         and _refused(lambda: Path("/usr/dipo-was-here").touch()),
-        "signals": _refused(lambda: os.kill(os.getppid(), signal.SIGCONT))
-        and _refused(lambda: os.kill(-1, 0)),
+        "signals": all(map(_refused, _SIGNALS)),
         "system calls": all(map(_call_is_refused, _REFUSED)),
         "user": not (is_root and os.getuid() == 0) and not kernel.has_capabilities(),
         "python": os.access(os.__file__, os.R_OK),
@@ -144,22 +143,16 @@ def _refused(action: Callable[[], object]) -> bool:
     return False
 
 
-def _cannot_be_read(path: str) -> bool:
-    return _refused(lambda: os.close(os.open(path, os.O_RDONLY)))
-
-
-def _has_no_sockets(family: int) -> bool:
-    return _refused(lambda: socket.socket(family).close())
-
-
 def _call_is_refused(name: str) -> bool:
     numbers, arguments = _REFUSED[name]
     number = numbers.get(os.uname().machine)
     if number is None:
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(argument) for argument in arguments))
-    return bool(result == -1 and ctypes.get_errno() == _EPERM)
+    try:
+        kernel.syscall(name, number, *map(ctypes.c_long, arguments))
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
 
 
 def _cannot_be_raised(kind: int) -> bool:
@@ -170,19 +163,6 @@ def _cannot_be_raised(kind: int) -> bool:
     return _refused(lambda: resource.setrlimit(kind, (hard, hard + 1)))
 
 
-def _files_run_out(most: int) -> bool:
+def _files_run_out(max_files: int) -> bool:
     with contextlib.ExitStack() as held:
-        try:
-            for _ in range(most + 1):
-                descriptor = os.open(os.devnull, os.O_RDONLY)
-                held.callback(os.close, descriptor)
-        except OSError:
-            return True
-    return False
-
-
-def _fork() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
+        return _refused(lambda: [held.enter_context(open(os.devnull)) for _ in range(max_files + 1)])

@@ -59,8 +59,6 @@ class OfficialScore:
     ``left_out`` counts samples that it does not score at all; they are in no metric.
     """
 
-    harness: str
-    version: str
     method: str
     metrics: Mapping[str, OfficialMetric]
     samples: Sequence[SampleScore]

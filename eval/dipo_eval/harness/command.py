@@ -79,15 +79,10 @@ def disagreement_table(folder: Path, official: Mapping[str, Any]) -> Table:
     for name in ("item", "sample", "metric", "ours", "theirs", "our reason", "their reason"):
         table.add_column(name, overflow="fold")
     for row in rows[:SHOWN]:
-        table.add_row(
-            Text(visible(row["item_id"], 60)),
-            str(row["sample"]),
-            row["metric"],
-            str(row["ours"]),
-            "undecided" if row["theirs"] is None else f"{row['theirs']:g}",
-            Text(visible(str(row["our_reason"] or ""), 60)),
-            Text(visible(row["their_reason"], 60)),
-        )
+        theirs = "undecided" if row["theirs"] is None else f"{row['theirs']:g}"
+        scores = row["item_id"], row["sample"], row["metric"], row["ours"], theirs
+        reasons = row["our_reason"] or "", row["their_reason"]
+        table.add_row(*(Text(visible(str(cell), 60)) for cell in (*scores, *reasons)))
     return table
 
 

@@ -11,15 +11,13 @@ import ctypes
 import mmap
 import multiprocessing
 import os
-import sys
-import types
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from dipo_eval.code_runner import seccomp
 from dipo_eval.code_runner.jail import Limits, Place, run_jailed
-from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in_for_downloaders
+from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in, stand_in_for_downloaders
 from dipo_eval.code_runner.walls import Answer, choose, ending
 
 _JAIL = Limits(memory_bytes=4 * 1024**3, forks=True)  # evalplus's own limit for a solution, and its one fork
@@ -30,11 +28,7 @@ _KS = (1, 10, 100)  # evalplus.evaluate's
 def load(settings: dict[str, Any]) -> Answer:
     """The statuses of a response to a problem; pass@k of counts. Raises NoWallsError."""
     stand_in_for_downloaders()
-    stand_in = types.ModuleType("evalplus.codegen")  # generation with a dozen API clients
-    stand_in.run_codegen = None  # type: ignore[attr-defined]
-    sys.modules["evalplus.codegen"] = stand_in
-    os.environ.pop("EVALPLUS_TIMEOUT_PER_TASK", None)  # evalplus compares its text with a number
-    os.environ.pop("EVALPLUS_MAX_MEMORY_BYTES", None)
+    stand_in("evalplus.codegen", "run_codegen")  # generation with a dozen API clients
     import evalplus.evaluate
     import evalplus.sanitize  # noqa: F401
 

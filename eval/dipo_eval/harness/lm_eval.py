@@ -7,21 +7,12 @@ expressions and LaTeX parsers that are not ours read what a model wrote.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.harness.base import (
-    LIMIT_S,
-    Advance,
-    Harness,
-    OfficialMetric,
-    OfficialScore,
-    Row,
-    SampleScore,
-    installed_version,
-    process,
-)
+from dipo_eval.harness import base
 from dipo_eval.workers.process import Program
 
 NAME = "lm-eval"
@@ -44,17 +35,13 @@ def _covers(suite: str) -> bool:
     return (TASKS / f"{task_name(suite)}.yaml").is_file()
 
 
-def _version() -> str:
-    return installed_version(NAME)
-
-
-def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
+def _score(suite: str, rows: Sequence[base.Row], advance: base.Advance) -> base.OfficialScore:
     """Every sample scored by itself, as lm-eval scores one response; several of an item are averaged."""
     name = task_name(suite)
     replies = []
-    with process(_PROGRAM, f"{NAME} cannot be loaded here: run `make setup`") as pool:
+    with base.process(_PROGRAM, f"{NAME} cannot be loaded here: run `make setup`") as pool:
         for row in rows:
-            replies.append(pool.ask(_question(name, row), LIMIT_S))
+            replies.append(pool.ask(_question(name, row), base.LIMIT_S))
             advance(1)
         try:
             names = pool.ask({"task": name}, _SUM_LIMIT_S)["scores"]
@@ -63,19 +50,19 @@ def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
             means = pool.ask({"task": name, "values": values}, _SUM_LIMIT_S)["metrics"]
         except KeyError as error:
             raise UserError(f"{NAME}: its process ended while it summed up {suite}; try again") from error
-    metrics = {score: OfficialMetric(value, score) for score, value in means.items()}
-    return OfficialScore(NAME, _version(), f"task {name}", metrics, samples)
+    metrics = {score: base.OfficialMetric(value, score) for score, value in means.items()}
+    return base.OfficialScore(f"task {name}", metrics, samples)
 
 
-def _question(name: str, row: Row) -> dict[str, Any]:
+def _question(name: str, row: base.Row) -> dict[str, Any]:
     record = {"id": row["item_id"], "question": "", "answer": row["gold"]}
     return {"task": name, "record": record, "prompt": row.get("prompt", ""), "response": row["response"]}
 
 
-def _sample(row: Row, reply: dict[str, Any], names: Sequence[str]) -> SampleScore:
+def _sample(row: base.Row, reply: dict[str, Any], names: Sequence[str]) -> base.SampleScore:
     undecided = None if "scores" in reply else reply["reason"]
     scores = dict.fromkeys(names, 0.0) if undecided else reply["scores"]
-    return SampleScore(row["item_id"], row.get("sample", 0), scores, reply.get("reasons", {}), undecided)
+    return base.SampleScore(row["item_id"], row.get("sample", 0), scores, reply.get("reasons", {}), undecided)
 
 
-HARNESS = Harness(NAME, _version, _covers, _score)
+HARNESS = base.Harness(NAME, partial(base.installed_version, NAME), _covers, _score)

@@ -9,15 +9,9 @@ import queue
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-from dipo_eval.workers.process import (
-    Program,
-    Worker,
-    WorkerDiedError,
-    WorkerStartError,
-    WorkerTimeoutError,
-)
+from dipo_eval.workers.process import Program, Worker, WorkerDiedError, WorkerStartError, WorkerTimeoutError
 
 WAIT_LIMIT_S = 600.0
 Question = tuple[Mapping[str, Any], float]
@@ -36,7 +30,7 @@ class _Slot:
             worker.kill()
 
 
-class WorkerPool:
+class WorkerPool(contextlib.AbstractContextManager["WorkerPool"]):
     """At most ``size`` workers of one program; ``ask`` blocks its caller, so that a burst slows its producers down.
 
     ``program`` is called for every start. ``start_error`` makes the exception that is raised where a worker does not
@@ -104,7 +98,9 @@ class WorkerPool:
                 return {"reason": f"worker could not start: {error}"}
             except WorkerTimeoutError as error:
                 slot.drop()
-                self._start_quietly(slot)
+                if not self._closed:
+                    with contextlib.suppress(Exception):  # it loads while nobody waits for it
+                        slot.worker = Worker(self._program())
                 return {"reason": str(error)}
             except WorkerStartError as error:
                 slot.drop()
@@ -118,12 +114,6 @@ class WorkerPool:
                 if answered or spent >= limit_s:
                     break
         return {"reason": reason}
-
-    def _start_quietly(self, slot: _Slot) -> None:
-        """A worker in the place of one that was killed, loading while nobody waits for it."""
-        if not self._closed:
-            with contextlib.suppress(Exception):
-                slot.worker = Worker(self._program())
 
     def workers(self) -> list[Worker]:
         """Those that were started and not yet replaced."""
@@ -153,9 +143,6 @@ class WorkerPool:
         for worker in self.workers():
             worker.forget()
         self._empty()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()

@@ -26,11 +26,8 @@ _OWN_PYTHON = Path(sys.executable)
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "HOME", "XDG_CACHE_HOME", "TMPDIR")
 _KEPT_BY_OWN_PYTHON = ("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE")
 _FIXED = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
+}  # fmt: skip
 
 
 class WorkerDiedError(Exception):
@@ -126,19 +123,14 @@ class Worker(PipedProcess):
     def __init__(self, program: Program) -> None:
         self.folder = tempfile.mkdtemp(prefix="dipo-worker-")
         self._remove_folder = weakref.finalize(self, _remove, self.folder)  # also where nobody closes it
-        settings = {
-            **program.settings,
-            "folder": self.folder,
-            "load": program.load,
-            "memory_bytes": program.memory_bytes,
-        }
+        own_settings = {"folder": self.folder, "load": program.load, "memory_bytes": program.memory_bytes}
         own = program.python == _OWN_PYTHON
         kept = (*_KEPT, *(_KEPT_BY_OWN_PYTHON if own else ()))
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         flags = ["-P"] if own else ["-P", "-s"]
         super().__init__(
             subprocess.Popen(
-                [str(program.python), *flags, "-c", _COMMAND, _ROOT, json.dumps(settings)],
+                [str(program.python), *flags, "-c", _COMMAND, _ROOT, json.dumps({**program.settings, **own_settings})],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
                 env={**environment, **_FIXED, **program.variables}, start_new_session=True,
             )

@@ -9,22 +9,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code.environment import (
-    DATASETS,
-    SANDBOX_VARIABLE,
-    cache_dir,
-    data_path,
-    dataset_of,
-    evalplus_python,
-    sandbox_walls,
-)
+from dipo_eval.grading.code import environment
 from dipo_eval.grading.code.extract import MAX_CODE_CHARS
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.workers.pool import WorkerPool
@@ -43,7 +33,6 @@ class CodeVerdict:
 
     base: Verdict
     plus: Verdict
-    seconds: float = 0.0
 
 
 class CodeGrader:
@@ -55,16 +44,13 @@ class CodeGrader:
 
     def __init__(self, workers: int = 1, *, data_dir: Path | None = None) -> None:
         self.data_dir = data_dir
-        self._walls = sandbox_walls()
+        self.walls = environment.sandbox_walls()
         self.pool = WorkerPool(self._program, workers, wait_s=None, start_error=_not_started)
         self.close = self.pool.close
 
     def _program(self) -> Program:
-        settings = {"cache": str(cache_dir() / "evalplus"), "jail_bytes": MEMORY_BYTES, "walls": self._walls}
-        variables = {row[0]: str(data_path(dataset, self.data_dir)) for dataset, row in DATASETS.items()}
-        return Program(
-            "dipo_eval.code_runner.judge:load", settings, python=evalplus_python(), variables=variables
-        )
+        load = "dipo_eval.code_runner.judge:load"
+        return environment.program(load, environment.DATASETS, self.data_dir, jail_bytes=MEMORY_BYTES)
 
     def grade(self, task_id: str, solution: str | None, *, limit_s: float = LIMIT_S) -> CodeVerdict:
         """The verdicts on a complete program (extract.extract_code); None for a response without one.
@@ -73,7 +59,7 @@ class CodeGrader:
         limit for a test, or any other limit, is wrong. Never raises because of ``solution``; UserError for an
         unknown ``task_id``.
         """
-        problem = {"dataset": dataset_of(task_id), "task_id": task_id}
+        problem = {"dataset": environment.dataset_of(task_id), "task_id": task_id}
         if solution is None:
             return _both(Verdict("wrong", "no code found"))
         if len(solution) > MAX_CODE_CHARS:
@@ -85,24 +71,7 @@ class CodeGrader:
         if "base" not in reply:
             return _both(Verdict("undecided", reply["reason"], solution))
         base, plus = (Verdict(status, reason, solution) for status, reason in (reply["base"], reply["plus"]))
-        return CodeVerdict(base, plus, reply["seconds"])
-
-    def grade_many(
-        self,
-        solutions: Sequence[tuple[str, str | None]],
-        *,
-        limit_s: float = LIMIT_S,
-        advance: Callable[[int], None] = lambda count: None,
-    ) -> list[CodeVerdict]:
-        """Verdicts on (task id, program) pairs in their order, all workers busy. ``advance`` is called with 1 each."""
-
-        def one(pair: tuple[str, str | None]) -> CodeVerdict:
-            verdict = self.grade(*pair, limit_s=limit_s)
-            advance(1)
-            return verdict
-
-        with ThreadPoolExecutor(self.pool.size) as threads:
-            return list(threads.map(one, solutions))
+        return CodeVerdict(base, plus)
 
     def limits(self) -> dict[str, bool]:
         """Which limits hold on this machine, each tried from inside a jail: cpu time, memory, network, ..."""
@@ -126,17 +95,16 @@ def _not_started(error: WorkerStartError) -> UserError:
             f"code grading: its worker did not start ({error.kind} {error}); run `make evalplus` again"
         )
     return UserError(
-        f"code grading: this machine cannot isolate code: {error}; {SANDBOX_VARIABLE}=weak does without hidden files "
-        "(docs/security.md)"
+        f"code grading: this machine cannot isolate code: {error}; {environment.SANDBOX_VARIABLE}=weak does "
+        "without hidden files (docs/security.md)"
     )
 
 
 def sandbox_here() -> str:
     """What isolates code on this machine, in one line. Raises UserError where nothing does, or evalplus is missing."""
-    program = Program(
-        "dipo_eval.code_runner.walls:load", {"walls": sandbox_walls()}, python=evalplus_python()
-    )
-    with WorkerPool(lambda: program, start_error=_not_started) as pool:
+    with WorkerPool(
+        lambda: environment.program("dipo_eval.code_runner.walls:load", []), start_error=_not_started
+    ) as pool:
         found = _limits(pool)
     missing = [name for name, holds in found["limits"].items() if not holds]
     return f"{found['walls']}: " + (
