@@ -1,4 +1,4 @@
-"""Grade programs out to do harm. Runs in evalplus's own environment: nothing here imports the rest of dipo_eval.
+"""Run and grade hostile programs. Runs in evalplus's own environment: nothing here imports the rest of dipo_eval.
 
 A worker (dipo_eval.workers) serves ``judge.load``. From the question to the verdict:
 

@@ -1,4 +1,4 @@
-"""A limit on the memory of a whole jail, the kernel's own included, where this user may make control groups.
+"""A limit on the memory of an entire jail, the kernel's own included, where this user may make control groups.
 
 Source: Linux's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 """
@@ -64,5 +64,5 @@ def _parents() -> list[tuple[Path, str]]:
                 found.append((Path("/sys/fs/cgroup/memory") / path.lstrip("/"), "memory.limit_in_bytes"))
             elif not controllers:
                 found.append((Path("/sys/fs/cgroup") / path.lstrip("/"), "memory.max"))
-    # Outside its namespace's root a process is told "..", which leads to folders that are no groups.
+    # Outside its namespace's root a process sees "..", which leads to folders that are no groups.
     return [one for one in found if ".." not in one[0].parts and (one[0] / "cgroup.procs").is_file()]

@@ -1,7 +1,7 @@
 """The walls of a jail: namespaces, or Landlock where the kernel or a container forbids them.
 
-Namespaces give it a file system, processes and a network of its own. Landlock needs no right, and most containers allow
-it: no file can be written, and only the named folders can be read; what a path's metadata tells stays visible.
+Namespaces give it a file system, processes and a network of its own. Landlock needs no privilege:
+no file can be written, and only the named folders can be read; what a path's metadata tells stays visible.
 Source: Linux's Documentation/userspace-api/landlock.rst, linux/landlock.h.
 """
 
@@ -25,7 +25,7 @@ _ALL = (
     | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC | kernel.CLONE_NEWUTS
 )  # fmt: skip
 _ENTER_S = 10.0
-_SWITCHES = {  # value that forbids: what to say
+_SWITCHES = {  # value that forbids: the reason to report
     "/proc/sys/kernel/unprivileged_userns_clone": ("0", "sysctl kernel.unprivileged_userns_clone is 0"),
     "/proc/sys/user/max_user_namespaces": ("0", "sysctl user.max_user_namespaces is 0"),
     "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
@@ -53,7 +53,7 @@ class Mapping:
         self._child, self._parent = socket.socketpair()
 
     def enter(self) -> None:
-        """unshare. Raises PermissionError that says what is missing and how a container grants it."""
+        """unshare. Raises PermissionError with what is missing and how a container grants it."""
         self._parent.close()
         with self._child:
             try:

@@ -3,7 +3,7 @@
 Zygote, supervisor and inmate: ``run_jailed`` forks a supervisor, which raises the walls and forks a first process;
 that one becomes an unprivileged user, takes its limits and forks the inmate, whose system calls are filtered
 (seccomp.py). Walls: namespaces of its own (isolation.py), where the kernel kills all processes of a namespace with
-its first one; or Landlock, which needs no right; or none ("weak"). The filter allows no second process,
+its first one; or Landlock, which needs no privilege; or none ("weak"). The filter allows no second process,
 so that nothing survives a deadline behind any of them.
 """
 
@@ -68,7 +68,7 @@ class Place:
 class Outcome:
     """What the inmate wrote, and how it ended: ``done`` in order, ``died`` by a signal or with a status of its own.
 
-    ``detail`` says why there was no jail.
+    ``detail``: why there was no jail.
     """
 
     output: bytes
@@ -117,17 +117,19 @@ def run_jailed(inmate: Callable[[int], None], seconds: float, limits: Limits, pl
 def _read(descriptor: int, deadline: float, max_bytes: int) -> tuple[bytes, Ended]:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN | select.POLLHUP)
-    output = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not poller.poll(left * 1000):
-            return bytes(output), "time"
+            return b"".join(chunks), "time"
         chunk = os.read(descriptor, 1 << 16)
         if not chunk:
-            return bytes(output), "done"
-        if len(output) + len(chunk) > max_bytes:
-            return bytes(output), "size"
-        output += chunk
+            return b"".join(chunks), "done"
+        size += len(chunk)
+        if size > max_bytes:
+            return b"".join(chunks), "size"
+        chunks.append(chunk)
 
 
 def _exit_status(supervisor: int) -> int | None:

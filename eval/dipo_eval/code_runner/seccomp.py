@@ -1,8 +1,8 @@
-"""A filter of system calls for code that means harm: what is not listed here fails with EPERM, and never returns.
+"""A filter of system calls for hostile code: what is not listed here fails with EPERM.
 
 An ordinary Python program that computes needs few calls: files, memory, clocks, signals to itself. There is no way to
-start another program or process, to open a network socket, to share memory (System V, memfd), or to reach what has
-held most holes of the kernel: io_uring, bpf, perf, keyctl, userfaultfd, ptrace, mounts, namespaces.
+start another program or process, to open a network socket, to share memory (System V, memfd), or to reach the
+parts of the kernel with most vulnerabilities: io_uring, bpf, perf, keyctl, userfaultfd, ptrace, mounts, namespaces.
 
 Sources: seccomp(2); Linux's Documentation/userspace-api/seccomp_filter.rst; the numbers are those of
 asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64), compared with the installed headers by a test.

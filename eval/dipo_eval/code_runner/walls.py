@@ -57,7 +57,7 @@ class Choice:
 
 
 class NoWallsError(Exception):
-    """No kind of walls holds here. The message says what each lacks."""
+    """No kind of walls holds here. The message lists what each lacks."""
 
 
 def choose(kinds: Sequence[Walls], limits: Limits, mount_point: str) -> Choice:

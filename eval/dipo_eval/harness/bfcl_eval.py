@@ -1,7 +1,7 @@
 """bfcl-eval's own decoder and checker on samples of BFCL: scores by category, and verdicts on single samples.
 
 Its decoder evaluates parts of a response: see ``bfcl_eval_worker`` for what is done about that. Its checker of
-conversations evaluates every call: those rows get ``grade_turns``' compatible verdict, and the reason says so.
+conversations evaluates every call: those rows get ``grade_turns``' compatible verdict, which its reason names.
 """
 
 from __future__ import annotations

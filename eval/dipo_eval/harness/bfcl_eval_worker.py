@@ -1,4 +1,4 @@
-"""The process that asks bfcl-eval's own decoder and checker about responses to BFCL's single-turn items.
+"""The process that runs bfcl-eval's own decoder and checker on responses to BFCL's single-turn items.
 
 Its decoder passes parts of a response to eval(), for arithmetic in arguments. That is why it runs only here, in a
 process that is killed at its limit and has neither our memory nor our variables, and why even here eval() is replaced:

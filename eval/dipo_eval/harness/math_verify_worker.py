@@ -1,4 +1,4 @@
-"""The process that asks math-verify."""
+"""The process that runs math-verify."""
 
 from __future__ import annotations
 

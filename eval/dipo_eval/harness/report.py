@@ -35,7 +35,7 @@ def official_scores(
     """A harness's scores of a results folder: those stored where they are of these samples, else made and stored.
 
     ``result`` is the folder's results.json. Stored ones hold for the same samples, version of the harness, and code
-    of ours that asks it.
+    of ours that runs it.
     """
     path = official_path(folder, harness.name)
     wanted = {

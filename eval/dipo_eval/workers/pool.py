@@ -120,7 +120,7 @@ class WorkerPool(contextlib.AbstractContextManager["WorkerPool"]):
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def close(self) -> None:
-        """End all workers. Questions in flight are not answered, later ones are told "closed"."""
+        """End all workers. Questions in flight are not answered, later ones get the reason "closed"."""
         self._closed = True
         idle: list[_Slot] = []
         with contextlib.suppress(queue.Empty):

@@ -31,8 +31,7 @@ DATASETS = {
 
 
 def evalplus_python() -> Path:
-    """The interpreter of the environment that has evalplus: DIPO_EVALPLUS_PYTHON, else the
-    folder beside our own environment whose name ends in -evalplus (`make evalplus`).
+    """The interpreter that has evalplus: DIPO_EVALPLUS_PYTHON, else that of our own environment's folder + "-evalplus".
 
     Raises UserError where there is none, or one without evalplus 0.3.1.
     """
@@ -55,7 +54,7 @@ def evalplus_python() -> Path:
 def _evalplus_of(python: Path) -> str:
     ask = "from importlib.metadata import version; import numpy, psutil, appdirs, msgpack; print(version('evalplus'))"
     try:
-        command = [python, "-I", "-c", ask]
+        command = [str(python), "-I", "-c", ask]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""

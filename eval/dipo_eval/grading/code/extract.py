@@ -19,10 +19,9 @@ _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
 def extract_code(response: str, entry_point: str, prompt: str = "") -> str | None:
     """The program of a response that should define ``entry_point``, or None where there is none.
 
-    The last fenced Python block that defines it, else the whole response where that does. With neither, a
+    The last fenced Python block that defines it, else the entire response where that does. With neither, a
     ``prompt`` that opens the function itself (HumanEval's) is completed with the last block or the response.
-    A fence that never closes (a truncated response) reaches to the end. Only the last 400,000 characters are
-    looked at.
+    A fence that never closes reaches to the end. Only the last 400,000 characters are read.
     """
     text = response[-MAX_RESPONSE_CHARS:].replace("\r\n", "\n").replace("\0", "")
     blocks = fenced_blocks(text)
