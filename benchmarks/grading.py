@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dipo_eval.grading import grade_math
-from dipo_eval.grading.workers.pool import shared_pool
+from dipo_eval.grading.pool import shared_pool
 
 Grader = Callable[[str, str], bool]
 ALARM_S = 10

@@ -126,11 +126,12 @@ def eval_command(
             raise UserError(
                 "no suite named; give --suites, for example --suites gsm8k,math500 (--list shows all)"
             )
-        from dipo_eval.harness.command import show_official
+        from dipo_eval.harness.command import score_officially, show_official
         from dipo_eval.harness.registry import get_harnesses
 
         harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
+        from dipo_eval.runner.progress import reporter
         from dipo_eval.runner.run import evaluate
 
         served = engine == "openai"
@@ -157,7 +158,9 @@ def eval_command(
             log=lambda line: typer.echo(line, err=True),
         )
         console.print(results_table(found))
-        show_official(found, harnesses, console)
+        with reporter(console.is_terminal) as report:
+            scored = score_officially([(one.folder, one.result) for one in found], harnesses, report.bar)
+        show_official(scored, console)
     except UserError as error:
         # Not by rich: a path or a model's message may contain markup.
         typer.echo(f"dipo eval: {error}", err=True)

@@ -36,7 +36,7 @@ from dipo_eval.grading.code.extract import extract_code
 from dipo_eval.grading.math.compare import compare_answers
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS
-from dipo_eval.grading.workers.pool import GradingPool
+from dipo_eval.grading.pool import GradingPool
 from dipo_eval.printable import visible
 from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.suites.base import Item

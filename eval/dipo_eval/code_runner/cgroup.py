@@ -1,4 +1,4 @@
-"""A limit on the memory of a whole jail, the kernel's own included, where this user may make control groups.
+"""A limit on the memory of an entire jail, the kernel's own included, where this user may make control groups.
 
 Source: Linux's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 """
@@ -28,27 +28,30 @@ class Group:
         """Move this process, the last one in it, back to the group above, and remove this one."""
         with contextlib.suppress(OSError):
             (self.folder.parent / "cgroup.procs").write_text("0")
-        self.remove()
-
-    def remove(self) -> None:
-        """Once no process is left in it."""
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+        _remove(self.folder)
 
 
 def create(memory_bytes: int) -> Group | None:
     """A group that holds ``memory_bytes``, or None where there is none to be had. Those of dead workers are removed."""
     for parent, limit in _parents():
-        _remove_stale(parent)
-        group = Group(parent / f"{_PREFIX}{os.getpid()}")
+        for stale in parent.glob(f"{_PREFIX}*"):
+            pid = stale.name.removeprefix(_PREFIX)
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                _remove(stale)
+        folder = parent / f"{_PREFIX}{os.getpid()}"
         try:
-            group.folder.mkdir(exist_ok=True)
-            (group.folder / limit).write_text(str(memory_bytes + _ROOM_BYTES))
+            folder.mkdir(exist_ok=True)
+            (folder / limit).write_text(str(memory_bytes + _ROOM_BYTES))
+            return Group(folder)
         except OSError:
-            group.remove()
-            continue
-        return group
+            _remove(folder)
     return None
+
+
+def _remove(folder: Path) -> None:
+    """Once no process is left in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _parents() -> list[tuple[Path, str]]:
@@ -61,16 +64,5 @@ def _parents() -> list[tuple[Path, str]]:
                 found.append((Path("/sys/fs/cgroup/memory") / path.lstrip("/"), "memory.limit_in_bytes"))
             elif not controllers:
                 found.append((Path("/sys/fs/cgroup") / path.lstrip("/"), "memory.max"))
-    # Outside its namespace's root a process is told "..", which leads to folders that are no groups.
-    return [
-        (parent, limit)
-        for parent, limit in found
-        if ".." not in parent.parts and (parent / "cgroup.procs").is_file()
-    ]
-
-
-def _remove_stale(parent: Path) -> None:
-    for folder in parent.glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX)
-        if pid.isdecimal() and not Path("/proc", pid).exists():
-            Group(folder).remove()
+    # Outside its namespace's root a process sees "..", which leads to folders that are no groups.
+    return [one for one in found if ".." not in one[0].parts and (one[0] / "cgroup.procs").is_file()]

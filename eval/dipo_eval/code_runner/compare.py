@@ -7,12 +7,11 @@ problem, and whose address layout the solution cannot know: it is not forked fro
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dipo_eval.code_runner import wire
-from dipo_eval.code_runner.record import EARLY, Record, parse
-from dipo_eval.code_runner.runner import Tests, is_floats, run_tests
+from dipo_eval.code_runner.record import EARLY, Record, Tests, parse, run_tests
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ .")
 
@@ -64,20 +63,18 @@ def accepted_tests(tests: Tests, record: Record, memory_bytes: int) -> list[bool
     evalplus sets its tolerance to 1e-6 at the first float that it expects and keeps it for the tests after it;
     with the floats last, no other test is compared with it.
     """
+    import evalplus.eval as runner
+
     count = len(tests.inputs)
-    order = sorted(range(count), key=lambda index: is_floats(tests.expected[index]))
+    order = sorted(range(count), key=lambda index: bool(runner.is_floats(tests.expected[index])))
     results = iter([record.results[i] if i < len(record.results) else None for i in order])
 
     def execute(source: str, scope: dict[str, Any]) -> None:
         scope[tests.entry_point] = lambda *arguments: _replay(next(results))
 
-    def arranged(values: list[Any]) -> list[Any]:
-        return [values[index] for index in order]
-
-    sorted_tests = Tests(
-        tests.dataset, tests.entry_point, arranged(tests.inputs), arranged(tests.expected),
-        arranged(tests.time_limits), tests.atol,
-    )  # fmt: skip
+    columns = ("inputs", "expected", "time_limits")
+    in_order: dict[str, Any] = {name: [getattr(tests, name)[index] for index in order] for name in columns}
+    sorted_tests = replace(tests, **in_order)
     accepted = run_tests(sorted_tests, "", execute, memory_bytes, stop_early=False)
     passed = [False] * count
     for index, good in zip(order, accepted, strict=False):  # none where the comparison itself ended early

@@ -2,8 +2,8 @@
 
 Zygote, supervisor and inmate: ``run_jailed`` forks a supervisor, which raises the walls and forks a first process;
 that one becomes an unprivileged user, takes its limits and forks the inmate, whose system calls are filtered
-(seccomp.py). Walls: namespaces of its own (namespaces.py), where the kernel kills all processes of a namespace with
-its first one; or Landlock (landlock.py), which needs no right; or none ("weak"). The filter allows no second process,
+(seccomp.py). Walls: namespaces of its own (isolation.py), where the kernel kills all processes of a namespace with
+its first one; or Landlock, which needs no privilege; or none ("weak"). The filter allows no second process,
 so that nothing survives a deadline behind any of them.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from dipo_eval.code_runner import kernel, landlock, namespaces, seccomp
+from dipo_eval.code_runner import isolation, kernel, seccomp
 
 Ended = Literal["done", "died", "time", "size", "jail"]
 Walls = Literal["namespaces", "landlock", "weak"]
@@ -68,7 +68,7 @@ class Place:
 class Outcome:
     """What the inmate wrote, and how it ended: ``done`` in order, ``died`` by a signal or with a status of its own.
 
-    ``detail`` says why there was no jail.
+    ``detail``: why there was no jail.
     """
 
     output: bytes
@@ -84,7 +84,7 @@ def run_jailed(inmate: Callable[[int], None], seconds: float, limits: Limits, pl
     """
     kernel.adopt_orphans()
     readable, writable = os.pipe()
-    mapping = namespaces.Mapping() if place.walls == "namespaces" else None
+    mapping = isolation.Mapping() if place.walls == "namespaces" else None
     sys.stdout.flush()
     supervisor = os.fork()
     if supervisor == 0:
@@ -114,7 +114,7 @@ def run_jailed(inmate: Callable[[int], None], seconds: float, limits: Limits, pl
     return Outcome(output[1:], ended)
 
 
-def _read(descriptor: int, deadline: float, most: int) -> tuple[bytes, Ended]:
+def _read(descriptor: int, deadline: float, max_bytes: int) -> tuple[bytes, Ended]:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN | select.POLLHUP)
     chunks: list[bytes] = []
@@ -127,7 +127,7 @@ def _read(descriptor: int, deadline: float, most: int) -> tuple[bytes, Ended]:
         if not chunk:
             return b"".join(chunks), "done"
         size += len(chunk)
-        if size > most:
+        if size > max_bytes:
             return b"".join(chunks), "size"
         chunks.append(chunk)
 
@@ -206,7 +206,7 @@ def _supervise(
     seconds: float,
     limits: Limits,
     place: Place,
-    mapping: namespaces.Mapping | None,
+    mapping: isolation.Mapping | None,
     writable: int,
 ) -> NoReturn:
     try:
@@ -223,16 +223,22 @@ def _supervise(
         os.setsid()
         _silence(keep=writable)
         if mapping is not None:
-            namespaces.build_root(place.mount_point, limits.scratch_bytes, limits.scratch_files)
+            isolation.build_root(place.mount_point, limits.scratch_bytes, limits.scratch_files)
         _become(user, group)
         kernel.die_with_parent()  # a change of user cancels it
         _take_limits(limits, seconds, count_processes=own_user)
         if place.walls == "landlock":
-            landlock.restrict(namespaces.visible_folders(namespaces.READ_ONLY), namespaces.DEVICES)
+            isolation.restrict_files(isolation.visible_folders(isolation.READ_ONLY), isolation.DEVICES)
         _start(inmate, writable, seccomp.Rules(limits.forks, threads=own_user, writes=mapping is not None))
     except BaseException as error:
+        _fail(writable, error)
+
+
+def _fail(writable: int, error: BaseException) -> NoReturn:
+    try:
         os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:1000])
-    os._exit(1)
+    finally:
+        os._exit(1)  # whatever happens: the code of our caller must not go on in this process
 
 
 def _start(inmate: Callable[[int], None], writable: int, rules: seccomp.Rules) -> NoReturn:
@@ -240,10 +246,9 @@ def _start(inmate: Callable[[int], None], writable: int, rules: seccomp.Rules) -
     if pid == 0:
         _be_inmate(inmate, writable, rules)
     os.close(writable)
-    while (ended := os.wait())[
-        0
-    ] != pid:  # orphans of the inmate: the first process of a namespace inherits them
-        pass
+    ended = os.wait()
+    while ended[0] != pid:  # orphans of the inmate: the first process of a namespace inherits them
+        ended = os.wait()
     os._exit(_exit_code(ended[1]))  # and whatever it left running dies now
 
 
@@ -252,8 +257,7 @@ def _be_inmate(inmate: Callable[[int], None], writable: int, rules: seccomp.Rule
         kernel.die_with_parent()
         seccomp.install(os.getpid(), rules)
     except BaseException as error:
-        os.write(writable, _FAILED + f"{type(error).__name__}: {error}".encode()[:1000])
-        os._exit(1)
+        _fail(writable, error)
     os.write(writable, _READY)
     try:
         inmate(writable)

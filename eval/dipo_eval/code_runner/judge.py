@@ -1,15 +1,14 @@
-"""The process behind one worker of dipo_eval.grading.code.grade: one JSON line in, one or two JSON lines out.
+"""The process behind one worker of dipo_eval.grading.code.grade, in evalplus's environment.
 
-Started in evalplus's environment. It holds the problems and expected results, has solutions run by its zygote in
-jails, and has what they returned compared in other jails. It reads neither the solutions nor their results itself:
-of a comparison it takes one number and a few letters.
+It holds the problems and expected results, has solutions run by its zygote in jails, and has what they returned compared
+in other jails. It reads neither the solutions nor their results itself: of a comparison it takes one number and a few
+letters.
 """
 
 from __future__ import annotations
 
-import json
+import atexit
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,11 @@ from typing import Any
 from dipo_eval.code_runner import wire
 from dipo_eval.code_runner.compare import compare, read
 from dipo_eval.code_runner.jail import Limits, Outcome, Place, run_jailed
-from dipo_eval.code_runner.problems import Expected, Problems
-from dipo_eval.code_runner.record import EARLY, Part
-from dipo_eval.code_runner.runner import Tests
-from dipo_eval.code_runner.walls import choose
+from dipo_eval.code_runner.problems import PARTS, Expected, Problems
+from dipo_eval.code_runner.record import EARLY, Part, Tests
+from dipo_eval.code_runner.walls import Answer, choose, ending
 from dipo_eval.code_runner.zygote import Zygote
 
-PARTS = ("base", "plus")
 _EVALPLUS_TIMEOUT_S = 60.0
 _MIN_TEST_S = 1.0
 _REFERENCE_FACTOR = 4.0
@@ -36,83 +33,68 @@ _COMPARE_FACTOR = 8.0  # times what reading the expected results took
 _COMPARE_WALL_S = 60.0
 
 
-@dataclass(frozen=True)
-class PartVerdict:
-    """``status``: correct, wrong or undecided."""
-
-    status: str
-    reason: str
+PartVerdict = tuple[str, str]
+"""correct, wrong or undecided, and the reason."""
 
 
-def main() -> None:
-    """Serve until the input closes. argv[2]: JSON with cache, folder, memory_bytes and walls."""
-    replies = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # whatever a library prints must not reach the protocol
-    settings = json.loads(sys.argv[2])
-    os.environ.pop("EVALPLUS_TIMEOUT_PER_TASK", None)  # evalplus compares its text with a number
-
-    def send(message: dict[str, Any]) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
-
-    choice = choose(settings["walls"], Limits(settings["memory_bytes"]), settings["folder"])
-    if choice.walls is None:
-        send({"ready": False, "reason": choice.reason})
-        return
-    zygote = Zygote(settings["memory_bytes"], settings["folder"], choice.walls)
+def load(settings: dict[str, Any]) -> Answer:
+    """The function that answers tasks. ``settings``: cache, folder, jail_bytes and walls. Raises NoWallsError."""
+    memory, folder = settings["jail_bytes"], settings["folder"]
+    choice = choose(settings["walls"], Limits(memory), folder)
+    zygote = Zygote(memory, folder, choice.walls)
+    atexit.register(zygote.close)
     import evalplus.eval  # noqa: F401  (a comparison starts with it loaded)
 
-    place = Place(settings["folder"], choice.walls, keep=frozenset({zygote.pid}))
-    judge = Judge(zygote, Problems(settings["cache"]), settings["memory_bytes"], place)
-    try:
-        send({"ready": True, "walls": choice.walls, "limits": {**choice.limits, **zygote.limits}})
-        for line in sys.stdin:
-            task = json.loads(line)
-            try:
-                judge.problems.get(task["dataset"], task["task_id"])
-            except KeyError:
-                send({"error": f"{task['task_id']} is not a problem of {task['dataset']}"})
-                continue
-            send({"started": True})
-            send(judge.grade(**task))
-    finally:
-        zygote.close()
+    place = Place(folder, choice.walls, keep=frozenset({zygote.pid}))
+    judge = Judge(zygote, Problems(settings["cache"]), memory, place)
+
+    def answer(task: dict[str, Any]) -> dict[str, Any]:
+        """The limits that hold; a problem read and ready; or the verdict on a solution of it."""
+        if "limits" in task:
+            return {"limits": {**choice.limits, **zygote.limits}}
+        try:
+            judge.problems.get(task["dataset"], task["task_id"])
+        except KeyError:
+            return {"error": f"{task['task_id']} is not a problem of {task['dataset']}"}
+        return judge.grade(**task) if "solution" in task else {}
+
+    return ending(answer)
 
 
+@dataclass(frozen=True)
 class Judge:
     """Grades one solution after another."""
 
-    def __init__(self, zygote: Zygote, problems: Problems, memory_bytes: int, place: Place) -> None:
-        self.zygote = zygote
-        self.problems = problems
-        self.memory_bytes = memory_bytes
-        self.place = place
+    zygote: Zygote
+    problems: Problems
+    memory_bytes: int
+    place: Place
 
     def grade(self, dataset: str, task_id: str, solution: str, limit_s: float) -> dict[str, Any]:
         """The verdicts on the base and the plus tests; the latter are not run where a base test fails."""
-        started = time.monotonic()
-        verdicts: dict[str, Any] = {}
+        deadline = time.monotonic() + limit_s
+        verdicts: dict[str, PartVerdict] = {}
         for name in PARTS:
-            verdict = self._part(dataset, task_id, name, solution, limit_s - (time.monotonic() - started))
-            verdicts[name] = vars(verdict)
-            if verdict.status != "correct":
-                verdicts["plus"] = vars(verdict)
+            verdict = self._part(dataset, task_id, name, solution, deadline - time.monotonic())
+            verdicts[name] = verdicts["plus"] = verdict
+            if verdict[0] != "correct":
                 break
-        return {**verdicts, "seconds": time.monotonic() - started}
+        return verdicts
 
     def _part(self, dataset: str, task_id: str, name: str, solution: str, left_s: float) -> PartVerdict:
-        problem, expected = self.problems.part(dataset, task_id, name)
+        problem, parts = self.problems.get(dataset, task_id)
+        expected = parts[name]
         inputs = problem[f"{name}_input"]
         limits = [max(_MIN_TEST_S, _REFERENCE_FACTOR * seconds) for seconds in expected.seconds]
         own_s = min(_EVALPLUS_TIMEOUT_S, sum(limits)) + 2  # evalplus's rule for all tests together
         part = Part(solution, problem["entry_point"], wire.dump(inputs), limits, self.memory_bytes)
         outcome = self.zygote.run(part, max(0.01, min(own_s, left_s)))
         if outcome.ended == "jail":
-            return PartVerdict("undecided", f"no jail: {outcome.detail}")
+            return "undecided", f"no jail: {outcome.detail}"
         if outcome.ended == "time":
-            return PartVerdict("undecided" if left_s < own_s else "wrong", "time limit")
+            return "undecided" if left_s < own_s else "wrong", "time limit"
         if outcome.ended == "size":
-            return PartVerdict("wrong", f"{name}: results too large")
+            return "wrong", f"{name}: results too large"
         return self._compare(dataset, problem, name, expected, outcome)
 
     def _compare(
@@ -132,15 +114,15 @@ class Judge:
 
         compared = run_jailed(inmate, _COMPARE_WALL_S, limits, self.place)
         if compared.ended in ("jail", "time"):
-            return PartVerdict("undecided", f"comparison: {compared.detail or 'time limit'}")
+            return "undecided", f"comparison: {compared.detail or 'time limit'}"
         found = read(compared.output, len(inputs)) if compared.ended == "done" else None
         if found is None:
-            return PartVerdict("wrong", f"{name}: results that cannot be compared")
+            return "wrong", f"{name}: results that cannot be compared"
         if found.failed is not None:
-            return PartVerdict("wrong", f"{name} test {found.failed + 1} of {len(inputs)}: {found.reason}")
+            return "wrong", f"{name} test {found.failed + 1} of {len(inputs)}: {found.reason}"
         if outcome.ended != "done":
-            return PartVerdict("wrong", f"{name} test {len(inputs)} of {len(inputs)}: {EARLY}")
-        return PartVerdict("correct", f"all {len(inputs)} {name} tests")
+            return "wrong", f"{name} test {len(inputs)} of {len(inputs)}: {EARLY}"
+        return "correct", f"all {len(inputs)} {name} tests"
 
 
 def _address_space() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tempfile
 import time
@@ -48,40 +47,32 @@ class Problems:
         if dataset not in self._problems:
             self._load(dataset)
         problem = self._problems[dataset][task_id]
-        path = (
-            self.cache
-            / f"{EVALPLUS_VERSION}-{self._hashes[dataset]}"
-            / f"{task_id.replace('/', '_')}.msgpack"
-        )
+        folder = self.cache / f"{EVALPLUS_VERSION}-{self._hashes[dataset]}"
+        path = folder / f"{task_id.replace('/', '_')}.msgpack"
         if self._expected[0] != str(path):
             self._expected = (str(path), _read(path) or _compute(dataset, problem, path))
         return problem, self._expected[1]
-
-    def part(self, dataset: str, task_id: str, name: str) -> tuple[dict[str, Any], Expected]:
-        """The problem and what its "base" or its "plus" tests expect."""
-        problem, expected = self.get(dataset, task_id)
-        return problem, expected[name]
 
     def _load(self, dataset: str) -> None:
         stand_in_for_downloaders()
         import evalplus.data as data
 
-        if dataset == "humaneval":
-            self._problems[dataset], digest = data.get_human_eval_plus(), data.get_human_eval_plus_hash()
-        elif dataset == "mbpp":
-            self._problems[dataset], digest = data.get_mbpp_plus(), data.get_mbpp_plus_hash()
-        else:
-            raise KeyError(dataset)
-        self._hashes[dataset] = digest
+        name = {"humaneval": "human_eval", "mbpp": "mbpp"}[dataset]
+        self._problems[dataset] = getattr(data, f"get_{name}_plus")()
+        self._hashes[dataset] = getattr(data, f"get_{name}_plus_hash")()
 
 
 def stand_in_for_downloaders() -> None:
     """evalplus.data imports packages that it needs for downloads alone: the data is given by its variables."""
     for name in ("wget", "tempdir", "datasets"):
-        if name not in sys.modules:
-            stand_in = types.ModuleType(name)
-            stand_in.load_dataset = None  # type: ignore[attr-defined]
-            sys.modules[name] = stand_in
+        stand_in(name, "load_dataset")
+
+
+def stand_in(name: str, attribute: str) -> None:
+    """A module in the place of one that is imported and not used."""
+    if name not in sys.modules:
+        sys.modules[name] = types.ModuleType(name)
+        setattr(sys.modules[name], attribute, None)
 
 
 def _read(path: Path) -> dict[str, Expected] | None:
@@ -117,11 +108,7 @@ def _compute(dataset: str, problem: dict[str, Any], path: Path) -> dict[str, Exp
 
 
 def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    with contextlib.suppress(OSError):  # a full disk: it is computed again next time
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-        return
-    with contextlib.suppress(OSError):
-        os.unlink(name)
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder, path.name)  # on a full disk it is computed again next time
+        made.write_bytes(data)
+        made.replace(path)

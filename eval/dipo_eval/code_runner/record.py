@@ -2,25 +2,43 @@
 
 evalplus compares results in the process that runs the solution, where a class with an ``__eq__`` of its own, or
 a look at the caller's variables, passes every test. Here its runner runs with the solution in a jail that knows
-no expected result; the results cross as plain data (wire.py) and are compared in another jail (compare.py).
+no expected result; the results cross as plain data (wire.py) and are compared in another jail (compare.py), which uses
+the runner again. Its exec, its time limit and its scratch folder are ours.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
+import signal
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from dipo_eval.code_runner import wire
-from dipo_eval.code_runner.runner import Tests, run_tests, set_timers
 
 HEADER = struct.Struct(">cI")
 VALUE, RAISED, FINISHED = b"V", b"X", b"E"
 EARLY = "the process ended early"
 DUMP_S = 30.0
+WALL_FACTOR = 5.0
+Execute = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Tests:
+    """One test an element: arguments, the result that evalplus expects, and the processor seconds that it may take."""
+
+    dataset: str
+    entry_point: str
+    inputs: list[Any]
+    expected: list[Any]
+    time_limits: list[float]
+    atol: float
 
 
 @dataclass(frozen=True)
@@ -121,9 +139,67 @@ def parse(output: bytes) -> Record:
         if len(data) < length or tag not in (VALUE, RAISED, FINISHED):
             break
         if tag == FINISHED:
-            whole = at == len(output) and not data
-            return Record(results, "" if whole else EARLY, whole)
+            complete = at == len(output) and not data
+            return Record(results, "" if complete else EARLY, complete)
         if tag == RAISED:
             return Record(results, data[:60].decode("ascii", "replace"), False)
         results.append(data)
     return Record(results, EARLY, False)
+
+
+def run_tests(
+    tests: Tests, code: str, execute: Execute, memory_bytes: int, *, stop_early: bool
+) -> list[bool]:
+    """Which tests evalplus's runner accepts, in their order; shorter where ``stop_early`` ended it.
+
+    ``execute`` stands in for exec: it gets ``code`` and the scope in which the function is looked up. To be called
+    in a jail, once: the runner takes functions of the process away.
+    """
+    import evalplus.eval as runner
+
+    runner.exec = execute
+    runner.time_limit = time_limit
+    runner.query_maximum_memory_bytes = lambda: memory_bytes
+    if not _has_scratch_space():
+        runner.create_tempdir = contextlib.nullcontext
+    count = len(tests.inputs)
+    details, progress, stat = [False] * count, SimpleNamespace(value=0), SimpleNamespace(value=3)
+    runner.unsafe_execute(
+        tests.dataset, tests.entry_point, code, tests.inputs, tests.expected, tests.time_limits, tests.atol,
+        stop_early, stat, details, progress,
+    )  # fmt: skip
+    return details[: progress.value]
+
+
+def _has_scratch_space() -> bool:
+    try:
+        os.rmdir(tempfile.mkdtemp())
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """evalplus's limit for one test, counted in processor time; five times as much by the clock.
+
+    evalplus counts by the clock alone, which makes a verdict depend on what else the machine does.
+    """
+    from evalplus.eval.utils import TimeoutException
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutException("Timed out!")
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.signal(signal.SIGALRM, stop)
+    set_timers(seconds)
+    try:
+        yield
+    finally:
+        set_timers(0)
+
+
+def set_timers(seconds: float) -> None:
+    """End the running test after ``seconds`` more of processor time."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * seconds)

@@ -1,8 +1,8 @@
-"""A filter of system calls for code that means harm: what is not listed here fails with EPERM, and never returns.
+"""A filter of system calls for hostile code: what is not listed here fails with EPERM.
 
 An ordinary Python program that computes needs few calls: files, memory, clocks, signals to itself. There is no way to
-start another program or process, to open a network socket, to share memory (System V, memfd), or to reach what has
-held most holes of the kernel: io_uring, bpf, perf, keyctl, userfaultfd, ptrace, mounts, namespaces.
+start another program or process, to open a network socket, to share memory (System V, memfd), or to reach the
+parts of the kernel with most vulnerabilities: io_uring, bpf, perf, keyctl, userfaultfd, ptrace, mounts, namespaces.
 
 Sources: seccomp(2); Linux's Documentation/userspace-api/seccomp_filter.rst; the numbers are those of
 asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64), compared with the installed headers by a test.
@@ -14,7 +14,10 @@ import ctypes
 import errno
 import platform
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from dipo_eval.code_runner import kernel
 
 # Name: number on x86_64, on aarch64 (None: aarch64 has no such call).
 ALLOWED: dict[str, tuple[int, int | None]] = {
@@ -64,22 +67,10 @@ _WRITING = frozenset({
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 _AF_UNIX, _SOCK_STREAM, _SOCK_NONBLOCK, _SOCK_CLOEXEC = 1, 1, 0x800, 0x80000
-_IOCTLS = (
-    0x5401,
-    0x5413,
-    0x541B,
-    0x5421,
-    0x5450,
-    0x5451,
-)  # TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
-_FCNTLS = (
-    0,
-    1,
-    2,
-    3,
-    1030,
-    1032,
-)  # DUPFD GETFD SETFD GETFL DUPFD_CLOEXEC GETPIPE_SZ: no lease, lock, owner or signal
+# TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX
+_IOCTLS = 0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451
+# DUPFD GETFD SETFD GETFL DUPFD_CLOEXEC GETPIPE_SZ: no lease, lock, owner or signal
+_FCNTLS = 0, 1, 2, 3, 1030, 1032
 _F_SETFL, _O_ASYNC = 4, 0o20000
 _O_WRITING = 0o1 | 0o2 | 0o100 | 0o1000  # WRONLY RDWR CREAT TRUNC
 _PR_SET_SECCOMP, _PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA = 22, 15, 16, 0x53564D41
@@ -112,10 +103,22 @@ def install(pid: int, rules: Rules) -> None:
     program = _program(pid, rules)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"seccomp: {errno.errorcode.get(number, number)}")
+    kernel.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, name="seccomp")
+
+
+def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, value)
+
+
+def _load(argument: int) -> bytes:
+    return _instruction(_LOAD, 16 + 8 * argument)
+
+
+def _refuse(number: int) -> bytes:
+    return _instruction(_RETURN, _RET_ERRNO | number)
+
+
+_ALLOW, _FORBID = _instruction(_RETURN, _RET_ALLOW), _refuse(errno.EPERM)
 
 
 def _program(pid: int, rules: Rules) -> bytes:
@@ -128,25 +131,20 @@ def _program(pid: int, rules: Rules) -> bytes:
         _instruction(_RETURN, _RET_KILL_PROCESS),
         _instruction(_LOAD, 0),
     ]
-    for name, numbers in ALLOWED.items():
-        number = numbers[column]
-        if number is not None and (rules.writes or name not in _WRITING):
-            code += [_instruction(_JUMP_EQUAL, number, 0, 1), _instruction(_RETURN, _RET_ALLOW)]
-    for name, block in _conditions(pid, rules).items():
-        number = CONDITIONAL[name][column]
-        if number is None:
-            continue
-        code += [_instruction(_JUMP_EQUAL, number, 0, len(block)), *block]
-    code.append(_refuse(errno.EPERM))
-    return b"".join(code)
+    blocks = {name: [_ALLOW] for name in ALLOWED if rules.writes or name not in _WRITING}
+    for name, block in (blocks | _conditions(pid, rules)).items():
+        number = (ALLOWED | CONDITIONAL)[name][column]
+        if number is not None:
+            code += [_instruction(_JUMP_EQUAL, number, 0, len(block)), *block]
+    return b"".join([*code, _FORBID])
 
 
 def _conditions(pid: int, rules: Rules) -> dict[str, list[bytes]]:
     options = [_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA, *([_PR_SET_SECCOMP] if rules.processes else [])]
-    own = [_instruction(_RETURN, _RET_ALLOW)] if rules.processes else _argument_is_one_of(0, [pid])
+    own = [_ALLOW] if rules.processes else _argument_is_one_of(0, [pid])
     return {
-        "open": _opening(1, rules),
-        "openat": _opening(2, rules),
+        "open": [_ALLOW] if rules.writes else _argument_has_none_of(1, _O_WRITING),
+        "openat": [_ALLOW] if rules.writes else _argument_has_none_of(2, _O_WRITING),
         "fcntl": _descriptor_flags(),
         "socketpair": _stream_pair(),
         "ioctl": _argument_is_one_of(1, _IOCTLS),
@@ -155,23 +153,20 @@ def _conditions(pid: int, rules: Rules) -> dict[str, list[bytes]]:
         "kill": own,
         "tgkill": own,
         "clone": _clone(rules),
-        "clone3": [
-            _refuse(errno.ENOSYS)
-        ],  # its flags lie in memory, out of a filter's sight: libc falls back to clone
+        # Its flags lie in memory, out of a filter's sight: libc falls back to clone.
+        "clone3": [_refuse(errno.ENOSYS)],
     }
 
 
-def _argument_is_one_of(argument: int, values: list[int] | tuple[int, ...]) -> list[bytes]:
+def _argument_is_one_of(argument: int, values: Sequence[int]) -> list[bytes]:
     """Allow where the lower 32 bits of an argument (all that the kernel looks at here) are one of ``values``."""
     count = len(values)
     tests = [_instruction(_JUMP_EQUAL, value, count - number, 0) for number, value in enumerate(values)]
-    return [_load(argument), *tests, _refuse(errno.EPERM), _instruction(_RETURN, _RET_ALLOW)]
+    return [_load(argument), *tests, _FORBID, _ALLOW]
 
 
-def _opening(argument: int, rules: Rules) -> list[bytes]:
-    if rules.writes:
-        return [_instruction(_RETURN, _RET_ALLOW)]
-    return _argument_has_none_of(argument, _O_WRITING)
+def _argument_has_none_of(argument: int, bits: int) -> list[bytes]:
+    return [_load(argument), _instruction(_JUMP_SET, bits, 0, 1), _FORBID, _ALLOW]
 
 
 def _descriptor_flags() -> list[bytes]:
@@ -181,24 +176,10 @@ def _descriptor_flags() -> list[bytes]:
     return [_load(1), skip, *set_flags, *_argument_is_one_of(1, _FCNTLS)]
 
 
-def _argument_has_none_of(argument: int, bits: int) -> list[bytes]:
-    return [
-        _load(argument),
-        _instruction(_JUMP_SET, bits, 0, 1),
-        _refuse(errno.EPERM),
-        _instruction(_RETURN, _RET_ALLOW),
-    ]
-
-
 def _stream_pair() -> list[bytes]:
     """Two connected ends, as asyncio needs: a datagram socket could be pointed at a service of the machine."""
     kinds = [_SOCK_STREAM | a | b for a in (0, _SOCK_NONBLOCK) for b in (0, _SOCK_CLOEXEC)]
-    return [
-        _load(0),
-        _instruction(_JUMP_EQUAL, _AF_UNIX, 1, 0),
-        _refuse(errno.EPERM),
-        *_argument_is_one_of(1, kinds),
-    ]
+    return [_load(0), _instruction(_JUMP_EQUAL, _AF_UNIX, 1, 0), _FORBID, *_argument_is_one_of(1, kinds)]
 
 
 def _clone(rules: Rules) -> list[bytes]:
@@ -206,22 +187,4 @@ def _clone(rules: Rules) -> list[bytes]:
     if not rules.threads and not rules.processes:
         return [_refuse(errno.EAGAIN)]
     wanted = [] if rules.processes else [_instruction(_JUMP_SET, _CLONE_THREAD, 1, 0), _refuse(errno.EAGAIN)]
-    return [
-        _load(0),
-        _instruction(_JUMP_SET, _CLONE_NAMESPACES, 0, 1),
-        _refuse(errno.EPERM),
-        *wanted,
-        _instruction(_RETURN, _RET_ALLOW),
-    ]
-
-
-def _load(argument: int) -> bytes:
-    return _instruction(_LOAD, 16 + 8 * argument)
-
-
-def _refuse(number: int) -> bytes:
-    return _instruction(_RETURN, _RET_ERRNO | number)
-
-
-def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    return struct.pack("=HBBI", code, if_true, if_false, value)
+    return [_load(0), _instruction(_JUMP_SET, _CLONE_NAMESPACES, 0, 1), _FORBID, *wanted, _ALLOW]

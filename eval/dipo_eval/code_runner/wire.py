@@ -24,10 +24,8 @@ from typing import Any
 
 import msgpack
 
-MAX_ITEMS = 1_000_000
-"""Items taken from an iterator, which may never end."""
-MAX_BYTES = 256 * 1024**2
-"""Bytes of one value, uncompressed."""
+MAX_ITEMS = 1_000_000  # taken from an iterator, which may never end
+MAX_BYTES = 256 * 1024**2  # of one value, uncompressed
 _COMPRESS_FROM = 1 << 16
 _PACKED, _AS_IS = b"z", b"-"
 _TABLE_FROM = 4096  # rows; below that, sharing equal strings saves nothing

@@ -10,10 +10,10 @@ import dataclasses
 import json
 import os
 import signal
-import socket
-import struct
 import subprocess
 import sys
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,42 +22,38 @@ import msgpack
 from dipo_eval.code_runner import cgroup, jail, kernel
 from dipo_eval.code_runner.record import Part, record
 
-_LENGTH = struct.Struct(">Q")
 _COMMAND = f"import sys; sys.path.append(sys.argv[1]); from {__name__} import main; main()"
 _ROOT = str(Path(__file__).resolve().parents[2])
 _END_S = 10.0
 
 
 class Zygote:
-    """The judge's end: ``run`` sends a part and waits for what the jail wrote."""
+    """The judge's end: ``run`` sends a part and waits for what the jail wrote.
+
+    Messages are msgpack; of the connection only ``send_bytes`` and ``recv_bytes`` are used, which pickle nothing.
+    """
 
     def __init__(self, memory_bytes: int, folder: str, walls: jail.Walls) -> None:
-        self._socket, theirs = socket.socketpair()
+        self._channel, theirs = Pipe()
         settings = {
-            "memory_bytes": memory_bytes,
-            "folder": folder,
-            "walls": walls,
-            "channel": theirs.fileno(),
-        }
+            "memory_bytes": memory_bytes, "folder": folder, "walls": walls, "channel": theirs.fileno(),
+        }  # fmt: skip
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-s", "-c", _COMMAND, _ROOT, json.dumps(settings)],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip
         self.pid = self._process.pid
-        self.limits = _receive(self._socket) or {}
+        self.limits: dict[str, bool] = _receive(self._channel)
 
     def run(self, part: Part, seconds: float) -> jail.Outcome:
-        """Raises EOFError where the zygote is gone."""
-        _send(self._socket, {"part": dataclasses.asdict(part), "seconds": seconds})
-        reply = _receive(self._socket)
-        if reply is None:
-            raise EOFError("the process that makes the jails is gone")
-        return jail.Outcome(**reply)
+        """Raises EOFError or OSError where the zygote is gone."""
+        _send(self._channel, {"part": dataclasses.asdict(part), "seconds": seconds})
+        return jail.Outcome(**_receive(self._channel))
 
     def close(self) -> None:
         """It reads end-of-file and ends, its jails with it."""
-        self._socket.close()
+        self._channel.close()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -65,12 +61,22 @@ class Zygote:
             self._process.wait()
 
 
+def _send(channel: Connection, message: dict[str, Any]) -> None:
+    channel.send_bytes(msgpack.packb(message))
+
+
+def _receive(channel: Connection) -> dict[str, Any]:
+    """The next message. Both ends are our own processes; what a jail wrote travels as bytes. Raises EOFError."""
+    message: dict[str, Any] = msgpack.unpackb(channel.recv_bytes())
+    return message
+
+
 def main() -> None:
     """Serve jobs until the judge is gone. argv[2]: JSON with memory_bytes, folder, walls and channel."""
     kernel.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = json.loads(sys.argv[2])
-    channel = socket.socket(fileno=settings["channel"])
+    channel = Connection(settings["channel"])
     import evalplus.eval  # noqa: F401  (a jail starts with it loaded)
 
     limits = jail.Limits(settings["memory_bytes"])
@@ -80,53 +86,30 @@ def main() -> None:
         if group is not None:
             group.enter()  # once, and so with every jail: each move takes the kernel 20 ms
         _send(channel, {"control group": group is not None})
-        while channel.recv(1, socket.MSG_PEEK):  # the first byte of a length, and empty at the end
+        while channel.poll(None):
             pid = os.fork()
             if pid == 0:
                 _answer(channel, limits, place)
             if os.waitpid(pid, 0)[1] != 0:
-                break  # half an answer may be on its way: the judge reads end-of-file
+                break  # the end, or half an answer is on its way: the judge reads end-of-file
     finally:
         if group is not None:
             group.leave()
 
 
-def _answer(channel: socket.socket, limits: jail.Limits, place: jail.Place) -> NoReturn:
+def _answer(channel: Connection, limits: jail.Limits, place: jail.Place) -> NoReturn:
     """Run the one job that waits in the channel, in a process that ends with it."""
     try:
         kernel.die_with_parent()
         job = _receive(channel)
-        if job is not None:
-            _send(channel, dataclasses.asdict(_run(Part(**job["part"]), job["seconds"], limits, place)))
-            os._exit(0)
+        part = Part(**job["part"])
+        try:
+            outcome = jail.run_jailed(
+                lambda descriptor: record(part, descriptor), job["seconds"], limits, place
+            )
+        except OSError as error:
+            outcome = jail.Outcome(b"", "jail", f"{type(error).__name__}: {error}")
+        _send(channel, dataclasses.asdict(outcome))
+        os._exit(0)
     finally:
         os._exit(1)
-
-
-def _run(part: Part, seconds: float, limits: jail.Limits, place: jail.Place) -> jail.Outcome:
-    try:
-        return jail.run_jailed(lambda descriptor: record(part, descriptor), seconds, limits, place)
-    except OSError as error:
-        return jail.Outcome(b"", "jail", f"{type(error).__name__}: {error}")
-
-
-def _send(channel: socket.socket, message: dict[str, Any]) -> None:
-    data = msgpack.packb(message)
-    channel.sendall(_LENGTH.pack(len(data)) + data)
-
-
-def _receive(channel: socket.socket) -> dict[str, Any] | None:
-    """The next message, None at the end. Both ends are our own processes; what a jail wrote travels as bytes."""
-    header = _exactly(channel, _LENGTH.size)
-    data = None if header is None else _exactly(channel, _LENGTH.unpack(header)[0])
-    return None if data is None else msgpack.unpackb(data)
-
-
-def _exactly(channel: socket.socket, count: int) -> bytes | None:
-    chunks = bytearray()
-    while len(chunks) < count:
-        chunk = channel.recv(min(count - len(chunks), 1 << 20))
-        if not chunk:
-            return None
-        chunks += chunk
-    return bytes(chunks)

@@ -1,4 +1,4 @@
-"""The process that asks bfcl-eval's own decoder and checker about responses to BFCL's single-turn items.
+"""The process that runs bfcl-eval's own decoder and checker on responses to BFCL's single-turn items.
 
 Its decoder passes parts of a response to eval(), for arithmetic in arguments. That is why it runs only here, in a
 process that is killed at its limit and has neither our memory nor our variables, and why even here eval() is replaced:
@@ -14,19 +14,15 @@ from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.arithmetic import NotLiteralError, fold
 from dipo_eval.grading.calls.grade import calls_of
 from dipo_eval.grading.calls.language import language_of
-from dipo_eval.grading.workers.server import Answer, serve
+from dipo_eval.workers.server import Answer
 
 
 class _WouldRunError(BaseException):
     """bfcl-eval would evaluate more of the response than arithmetic. It catches every Exception, so this is none."""
 
 
-def main() -> None:
-    """Serve rows with a response, and the id and category of its item."""
-    serve(_load)
-
-
-def _load() -> Answer:
+def load(settings: dict[str, Any]) -> Answer:
+    """The verdict on a row with a response, and the id and category of its item."""
     bfcl.module("bfcl_eval.model_handler.utils").eval = _arithmetic
     bfcl.module("bfcl_eval.eval_checker.ast_eval.ast_checker")
     return _answer
@@ -51,17 +47,15 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
         status, reason = official_verdict(response, item, row["category"], model)
     except _WouldRunError:
         status, reason = "undecided", "not asked: it would run code of the response"
-    except MemoryError:
-        status, reason = "undecided", "memory limit"
-    return {"status": status, "reason": reason, "extracted": None}
+    return {"status": status, "reason": reason}
 
 
 def official_verdict(
     response: Any, item: dict[str, Any], category: str, model: str = "model"
 ) -> tuple[str, str]:
-    """("correct" or "wrong", bfcl-eval's reason) for a text or decoded calls, as its eval_runner.py decides.
+    """("correct" or "wrong", bfcl-eval's reason) for a string or decoded calls, as its eval_runner.py decides.
 
-    Where its checker raises, which ends an evaluation with it, the response is wrong and the reason names the error.
+    Where its checker raises, which ends an evaluation with it, the response is incorrect and the reason names the error.
     """
     utils = bfcl.module("bfcl_eval.utils")
     enums = bfcl.module("bfcl_eval.constants.enums")

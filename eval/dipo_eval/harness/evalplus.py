@@ -6,74 +6,50 @@ All three run on what a model wrote, so they run in the jail of ``code_runner``,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.code.environment import (
-    DATASETS,
-    EVALPLUS_VERSION,
-    cache_dir,
-    data_path,
-    dataset_of,
-    evalplus_python,
-    sandbox_walls,
-)
-from dipo_eval.grading.workers.client import Program, WorkerClient
-from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
+from dipo_eval.grading.code import environment
+from dipo_eval.harness import base
+from dipo_eval.harness.base import OfficialMetric, Row, SampleScore
+from dipo_eval.workers.pool import WorkerPool
 
 NAME = "evalplus"
 LIMIT_S = 180.0
 """Seconds for a sample in the jail: evalplus gives base and plus tests 62 each at most; its sanitizer has no limit."""
 _GRACE_S = 60.0  # the reference's results, where they are not yet known, and the end of a jail
 _MEMORY_BYTES = 8 * 1024**3
+_LOAD = "dipo_eval.harness.evalplus_worker:load"
 _SUITES = ("humaneval+", "mbpp+")
 _PASS = "pass"
 
 
 def _version() -> str:
-    evalplus_python()
-    return EVALPLUS_VERSION
+    environment.evalplus_python()
+    return environment.EVALPLUS_VERSION
 
 
-def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
-    process = WorkerClient(_program(dataset_of(rows[0]["item_id"])))
-    try:
-        samples = []
-        for row in rows:
-            samples.append(_sample(row, process.ask(_question(row), LIMIT_S + _GRACE_S)))
-            advance(1)
-        metrics = _pass_at_k(process, samples)
-    finally:
-        process.close()
-    return OfficialScore(NAME, EVALPLUS_VERSION, "sanitize and check_correctness", metrics, samples)
-
-
-def _program(dataset: str) -> Program:
-    settings = {
-        "memory_bytes": _MEMORY_BYTES,
-        "cache": str(cache_dir() / "evalplus"),
-        "walls": sandbox_walls(),
-    }
-    variables = {DATASETS[dataset][0]: str(data_path(dataset))}
+def _score(suite: str, rows: Sequence[Row], advance: base.Advance) -> base.OfficialScore:
+    samples = []
     missing = f"{NAME} cannot be loaded in its environment: run `make evalplus` again"
-    return Program("dipo_eval.harness.evalplus_worker", missing, evalplus_python(), settings, variables)
-
-
-def _question(row: Row) -> dict[str, Any]:
-    dataset = dataset_of(row["item_id"])
-    return {
-        "dataset": dataset,
-        "task_id": row["item_id"],
-        "response": row["response"],
-        "limit_s": LIMIT_S,
-    }
+    dataset = environment.dataset_of(rows[0]["item_id"])
+    program = replace(environment.program(_LOAD, [dataset]), memory_bytes=_MEMORY_BYTES)
+    common = {"dataset": dataset, "limit_s": LIMIT_S}
+    with base.process(program, missing) as pool:
+        for row in rows:
+            question = {**common, "task_id": row["item_id"], "response": row["response"]}
+            samples.append(_sample(row, pool.ask(question, LIMIT_S + _GRACE_S)))
+            advance(1)
+        metrics = _pass_at_k(pool, samples)
+    return base.OfficialScore("sanitize and check_correctness", metrics, samples)
 
 
 def _sample(row: Row, reply: dict[str, Any]) -> SampleScore:
     """Plus counts only with base, as in evalplus.evaluate."""
     sample = row.get("sample", 0)
-    if reply["status"] == "undecided":
+    if "base" not in reply:
         return SampleScore(row["item_id"], sample, {"base": 0.0, "plus": 0.0}, {}, reply["reason"])
     base, plus = reply["base"] == _PASS, reply["plus"] == _PASS
     scores = {"base": float(base), "plus": float(base and plus)}
@@ -81,15 +57,16 @@ def _sample(row: Row, reply: dict[str, Any]) -> SampleScore:
     return SampleScore(row["item_id"], sample, scores, reasons)
 
 
-def _pass_at_k(process: WorkerClient, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
-    counts: Mapping[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+def _pass_at_k(pool: WorkerPool, samples: Sequence[SampleScore]) -> dict[str, OfficialMetric]:
+    by_item: dict[str, list[SampleScore]] = defaultdict(list)
     for sample in samples:
-        count = counts[sample.item_id]
-        count[0] += 1
-        count[1] += int(sample.scores["base"])
-        count[2] += int(sample.scores["plus"])
-    total, base, plus = (list(column) for column in zip(*counts.values(), strict=True))
-    found = process.ask({"total": total, "base": base, "plus": plus}, LIMIT_S)
+        by_item[sample.item_id].append(sample)
+    counts = {
+        part: [sum(int(one.scores[part]) for one in group) for group in by_item.values()]
+        for part in ("base", "plus")
+    }
+    counts["total"] = [len(group) for group in by_item.values()]
+    found = pool.ask(counts, LIMIT_S)
     if "metrics" not in found:
         raise UserError(f"{NAME}: its process ended while it computed pass@k; try again")
     compared = "pass@1,plus"  # our verdict is the one on base and plus together
@@ -99,4 +76,4 @@ def _pass_at_k(process: WorkerClient, samples: Sequence[SampleScore]) -> dict[st
     }
 
 
-HARNESS = Harness(NAME, _version, lambda suite: suite in _SUITES, _score)
+HARNESS = base.Harness(NAME, _version, lambda suite: suite in _SUITES, _score)

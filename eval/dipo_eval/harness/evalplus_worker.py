@@ -8,48 +8,34 @@ gets nowhere else. Its shared counters are of another make, since multiprocessin
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import multiprocessing
 import os
-import sys
-import types
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from dipo_eval.code_runner import seccomp
 from dipo_eval.code_runner.jail import Limits, Place, run_jailed
-from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in_for_downloaders
-from dipo_eval.code_runner.walls import choose
-from dipo_eval.grading.workers.server import Answer, serve
+from dipo_eval.code_runner.problems import PARTS, Expected, Problems, stand_in, stand_in_for_downloaders
+from dipo_eval.code_runner.walls import Answer, choose, ending
 
 _JAIL = Limits(memory_bytes=4 * 1024**3, forks=True)  # evalplus's own limit for a solution, and its one fork
 _STATUSES = frozenset({"pass", "fail", "timeout"})
 _KS = (1, 10, 100)  # evalplus.evaluate's
 
 
-def main() -> None:
-    """Serve responses to problems, and counts to make pass@k of."""
-    serve(_load)
-
-
-def _load() -> Answer:
+def load(settings: dict[str, Any]) -> Answer:
+    """The statuses of a response to a problem; pass@k of counts. Raises NoWallsError."""
     stand_in_for_downloaders()
-    stand_in = types.ModuleType("evalplus.codegen")  # generation with a dozen API clients
-    stand_in.run_codegen = None  # type: ignore[attr-defined]
-    sys.modules["evalplus.codegen"] = stand_in
-    os.environ.pop("EVALPLUS_TIMEOUT_PER_TASK", None)  # evalplus compares its text with a number
-    os.environ.pop("EVALPLUS_MAX_MEMORY_BYTES", None)
+    stand_in("evalplus.codegen", "run_codegen")  # generation with a dozen API clients
     import evalplus.evaluate
     import evalplus.sanitize  # noqa: F401
 
     multiprocessing.set_start_method("fork")
-    settings = json.loads(sys.argv[2])
     choice = choose(settings["walls"], Limits(), settings["folder"])
-    if choice.walls is None:
-        raise OSError(choice.reason)
-    return partial(_answer, Problems(settings["cache"]), Place(settings["folder"], choice.walls))
+    place = Place(settings["folder"], choice.walls)
+    return ending(partial(_answer, Problems(settings["cache"]), place))
 
 
 def _answer(problems: Problems, place: Place, question: dict[str, Any]) -> dict[str, Any]:
@@ -59,11 +45,11 @@ def _answer(problems: Problems, place: Place, question: dict[str, Any]) -> dict[
     inmate = _checking(question["dataset"], problem, expected, question["response"])
     outcome = run_jailed(inmate, question["limit_s"], _JAIL, place)
     if outcome.ended not in ("done", "died"):
-        return {"status": "undecided", "reason": f"{outcome.ended} limit {outcome.detail}".strip()}
+        return {"reason": f"{outcome.ended} limit {outcome.detail}".strip()}
     found = outcome.output[:100].decode("ascii", "replace").split(" ")
     if len(found) != len(PARTS) or not set(found) <= _STATUSES:
-        return {"status": "undecided", "reason": "evalplus's check raised, or was ended by the solution"}
-    return {"status": "scored", **dict(zip(PARTS, found, strict=True))}
+        return {"reason": "evalplus's check raised, or was ended by the solution"}
+    return dict(zip(PARTS, found, strict=True))
 
 
 def _checking(

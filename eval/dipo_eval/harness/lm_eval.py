@@ -6,22 +6,24 @@ expressions and LaTeX parsers that are not ours read what a model wrote.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.workers.client import Program, WorkerClient
-from dipo_eval.harness.base import Advance, Harness, OfficialMetric, OfficialScore, Row, SampleScore
-from dipo_eval.harness.base import installed_version as _installed
+from dipo_eval.harness import base
+from dipo_eval.workers.process import Program
 
 NAME = "lm-eval"
 TASKS = Path(__file__).resolve().parent / "lm_eval_tasks"
-LIMIT_S = 10.0
 _SUM_LIMIT_S = 120.0
-_SETTINGS = {"memory_bytes": 4 * 1024**3, "tasks": str(TASKS)}
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+_PROGRAM = Program(
+    "dipo_eval.harness.lm_eval_worker:load",
+    {"tasks": str(TASKS)},
+    memory_bytes=4 * 1024**3,
+    variables={"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+)
 
 
 def task_name(suite: str) -> str:
@@ -33,48 +35,34 @@ def _covers(suite: str) -> bool:
     return (TASKS / f"{task_name(suite)}.yaml").is_file()
 
 
-def _version() -> str:
-    return _installed(NAME)
-
-
-def _score(suite: str, rows: Sequence[Row], advance: Advance) -> OfficialScore:
+def _score(suite: str, rows: Sequence[base.Row], advance: base.Advance) -> base.OfficialScore:
     """Every sample scored by itself, as lm-eval scores one response; several of an item are averaged."""
-    process = WorkerClient(
-        Program(
-            "dipo_eval.harness.lm_eval_worker",
-            f"{NAME} cannot be loaded here: run `make setup`",
-            Path(sys.executable),
-            _SETTINGS,
-            _OFFLINE,
-        )
-    )
-    try:
-        name = task_name(suite)
-        replies = []
+    name = task_name(suite)
+    replies = []
+    with base.process(_PROGRAM, f"{NAME} cannot be loaded here: run `make setup`") as pool:
         for row in rows:
-            replies.append(process.ask(_question(name, row), LIMIT_S))
+            replies.append(pool.ask(_question(name, row), base.LIMIT_S))
             advance(1)
-        names = process.ask({"task": name}, _SUM_LIMIT_S)["scores"]
-        samples = [_sample(row, reply, names) for row, reply in zip(rows, replies, strict=True)]
-        values = {score: [sample.scores[score] for sample in samples] for score in names}
-        means = process.ask({"task": name, "values": values}, _SUM_LIMIT_S)["metrics"]
-    except KeyError as error:
-        raise UserError(f"{NAME}: its process ended while it summed up {suite}; try again") from error
-    finally:
-        process.close()
-    metrics = {score: OfficialMetric(value, score) for score, value in means.items()}
-    return OfficialScore(NAME, _version(), f"task {name}", metrics, samples)
+        try:
+            names = pool.ask({"task": name}, _SUM_LIMIT_S)["scores"]
+            samples = [_sample(row, reply, names) for row, reply in zip(rows, replies, strict=True)]
+            values = {score: [sample.scores[score] for sample in samples] for score in names}
+            means = pool.ask({"task": name, "values": values}, _SUM_LIMIT_S)["metrics"]
+        except KeyError as error:
+            raise UserError(f"{NAME}: its process ended while it summed up {suite}; try again") from error
+    metrics = {score: base.OfficialMetric(value, score) for score, value in means.items()}
+    return base.OfficialScore(f"task {name}", metrics, samples)
 
 
-def _question(name: str, row: Row) -> dict[str, Any]:
+def _question(name: str, row: base.Row) -> dict[str, Any]:
     record = {"id": row["item_id"], "question": "", "answer": row["gold"]}
     return {"task": name, "record": record, "prompt": row.get("prompt", ""), "response": row["response"]}
 
 
-def _sample(row: Row, reply: dict[str, Any], names: Sequence[str]) -> SampleScore:
-    undecided = reply["reason"] if reply["status"] == "undecided" else None
+def _sample(row: base.Row, reply: dict[str, Any], names: Sequence[str]) -> base.SampleScore:
+    undecided = None if "scores" in reply else reply["reason"]
     scores = dict.fromkeys(names, 0.0) if undecided else reply["scores"]
-    return SampleScore(row["item_id"], row.get("sample", 0), scores, reply.get("reasons", {}), undecided)
+    return base.SampleScore(row["item_id"], row.get("sample", 0), scores, reply.get("reasons", {}), undecided)
 
 
-HARNESS = Harness(NAME, _version, _covers, _score)
+HARNESS = base.Harness(NAME, partial(base.installed_version, NAME), _covers, _score)

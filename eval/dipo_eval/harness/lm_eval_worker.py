@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from dipo_eval.grading.workers.server import Answer, serve
+from dipo_eval.harness.lm_eval_tasks.utils import as_doc
+from dipo_eval.workers.server import Answer
 
 _MAX_REASON_CHARS = 200
 
 
-def main() -> None:
-    """Serve three questions about a task: the names of its scores, the scores of a response, the sum of scores."""
-    serve(_load)
-
-
-def _load() -> Answer:
+def load(settings: dict[str, Any]) -> Answer:
+    """Three questions about a task: the names of its scores, the scores of a response, the sum of scores."""
     import lm_eval.tasks.aime.utils
     import lm_eval.tasks.hendrycks_math.utils  # noqa: F401
 
-    return _answer
+    return partial(_answer, settings["tasks"])
 
 
-def _answer(question: dict[str, Any]) -> dict[str, Any]:
-    task = _task(question["task"])
+def _answer(folder: str, question: dict[str, Any]) -> dict[str, Any]:
+    task = _task(folder, question["task"])
     if "values" in question:
         return {"metrics": {name: _summed(task, name, values) for name, values in question["values"].items()}}
     if "record" not in question:
         names = [f"{metric},{ensemble.name}" for ensemble in task._filters for metric in task.aggregation()]
         return {"scores": names}
-    try:
-        return {"status": "scored", **_scored(task, **{k: v for k, v in question.items() if k != "task"})}
-    except MemoryError:
-        return {"status": "undecided", "reason": "memory limit"}
-    except Exception as error:
-        return {"status": "undecided", "reason": f"lm-eval raises {type(error).__name__}"}
+    return _scored(task, question["record"], question["prompt"], question["response"])
 
 
 @lru_cache
-def _task(name: str) -> Any:
+def _task(folder: str, name: str) -> Any:
     """The task of that name in our folder, on a stand-in for its data: rows bring their own documents."""
     from lm_eval.tasks import TaskManager
 
     nothing = [{"id": "", "question": "", "answer": ""}]
-    folder = json.loads(sys.argv[2])["tasks"]
     manager = TaskManager(include_path=folder, include_defaults=False, metadata={"records": nothing})
     return manager.load(name)["tasks"][name]
 
@@ -53,8 +42,6 @@ def _task(name: str) -> Any:
 def _scored(task: Any, record: dict[str, Any], prompt: str, response: str) -> dict[str, Any]:
     """What lm_eval.evaluator does with a response: all filters, then process_results on what each leaves."""
     from lm_eval.api.instance import Instance
-
-    from dipo_eval.lm_eval_tasks.utils import as_doc
 
     doc = as_doc(record)
     arguments = (prompt, dict(task.config.generation_kwargs))

@@ -1,14 +1,27 @@
-"""The harnesses by name. A new one is a new line here."""
+"""The harnesses and the second graders by name. A new one is a new line here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from dipo_eval.errors import UserError
-from dipo_eval.harness import bfcl_eval, evalplus, lm_eval
-from dipo_eval.harness.base import Harness
+from dipo_eval.harness import bfcl_eval, evalplus, lm_eval, math_verify
+from dipo_eval.harness.base import Harness, SecondGrader
 
 HARNESSES: dict[str, Harness] = {
     module.HARNESS.name: module.HARNESS for module in (bfcl_eval, evalplus, lm_eval)
 }
+SECOND_GRADERS: dict[str, Callable[[], AbstractContextManager[SecondGrader]]] = {
+    module.NAME: module.grader for module in (bfcl_eval, math_verify)
+}
+
+
+def second_grader(name: str) -> AbstractContextManager[SecondGrader]:
+    """The grader of that name, open while in the block. Raises UserError for an unknown one."""
+    if name not in SECOND_GRADERS:
+        raise UserError(f"unknown grader {name!r}; choose from {', '.join(SECOND_GRADERS)}")
+    return SECOND_GRADERS[name]()
 
 
 def get_harnesses(named: str | None, suites: str) -> list[Harness]:

@@ -1,4 +1,4 @@
-"""official_<harness>.json beside the samples: a harness's scores, and where our verdicts are others.
+"""official_<harness>.json beside the samples: a harness's scores, and where our verdicts differ.
 
 harness, version, method, code_sha256, suite, samples_sha256, n_samples, undecided, left_out
 metrics         {name: {"value", "n", "ours", "disagreements"}}; the last two null where ours has no counterpart
@@ -22,7 +22,6 @@ from dipo_eval.results.store import read_samples
 from dipo_eval.results.stored_checks import parse_json
 
 SCHEMA = 1
-_Key = tuple[str, int]
 
 
 def official_path(folder: Path, harness: str) -> Path:
@@ -36,7 +35,7 @@ def official_scores(
     """A harness's scores of a results folder: those stored where they are of these samples, else made and stored.
 
     ``result`` is the folder's results.json. Stored ones hold for the same samples, version of the harness, and code
-    of ours that asks it.
+    of ours that runs it.
     """
     path = official_path(folder, harness.name)
     wanted = {
@@ -58,17 +57,14 @@ def official_scores(
 
 def as_json(score: OfficialScore, rows: Sequence[Row]) -> dict[str, Any]:
     """The part of the file that a harness's score and our verdicts on the same rows make."""
-    ours = {_key(row): row for row in rows}
-    compared = {
-        name: [one for one in score.samples if metric.kind in (None, ours[_key_of(one)].get("kind"))]
-        for name, metric in score.metrics.items()
-    }
+    ours = {(row["item_id"], row.get("sample", 0)): row for row in rows}
+    paired = [(one, ours[one.item_id, one.sample]) for one in score.samples]
     disagreements = [
-        _disagreement(name, metric.score, one, ours[_key_of(one)])
+        _disagreement(name, metric.score, one, row)
         for name, metric in score.metrics.items()
         if metric.score is not None and metric.kind is None
-        for one in compared[name]
-        if one.scores[metric.score] != _our_score(ours[_key_of(one)])
+        for one, row in paired
+        if one.scores[metric.score] != _our_score(row)
     ]
     return {
         "method": score.method,
@@ -76,7 +72,7 @@ def as_json(score: OfficialScore, rows: Sequence[Row]) -> dict[str, Any]:
         "undecided": sum(one.undecided is not None for one in score.samples),
         "left_out": score.left_out,
         "metrics": {
-            name: _metric(metric, compared[name], [ours[_key_of(one)] for one in compared[name]])
+            name: _metric(metric, [pair for pair in paired if metric.kind in (None, pair[1].get("kind"))])
             for name, metric in score.metrics.items()
         },
         "disagreements": disagreements,
@@ -84,15 +80,11 @@ def as_json(score: OfficialScore, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _metric(metric: OfficialMetric, samples: Sequence[SampleScore], rows: Sequence[Row]) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "value": metric.value, "n": len(samples), "ours": None, "disagreements": None,
-    }  # fmt: skip
+def _metric(metric: OfficialMetric, paired: Sequence[tuple[SampleScore, Row]]) -> dict[str, Any]:
+    made = {"value": metric.value, "n": len(paired), "ours": None, "disagreements": None}
     if metric.score is not None:
-        mine = [_our_score(row) for row in rows]
-        theirs = [one.scores[metric.score] for one in samples]
-        made["ours"] = mean(mine)
-        made["disagreements"] = sum(a != b for a, b in zip(mine, theirs, strict=True))
+        made["ours"] = mean([_our_score(row) for _, row in paired])
+        made["disagreements"] = sum(one.scores[metric.score] != _our_score(row) for one, row in paired)
     return made
 
 
@@ -117,14 +109,6 @@ def _our_score(row: Row) -> float:
     return float(row.get("status") == "correct")
 
 
-def _key(row: Row) -> _Key:
-    return row["item_id"], row.get("sample", 0)
-
-
-def _key_of(one: SampleScore) -> _Key:
-    return one.item_id, one.sample
-
-
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = parse_json(read_limited(path, MAX_RESULT))
@@ -136,8 +120,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 @lru_cache
 def _code_sha256() -> str:
     """Of this package and of the tasks: scores that other code of ours asked for are made again."""
-    folders = (Path(__file__).parent, Path(__file__).parent / "lm_eval_tasks")
-    digest = hashlib.sha256()
-    for path in sorted(file for folder in folders for file in folder.glob("*.[py][ya]*")):
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted([*folder.glob("*.py"), *folder.glob("lm_eval_tasks/*.[py][ya]*")]):
         digest.update(f"{path.name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.grading import Verdict
-from dipo_eval.harness.second_grader import SecondGrader
+from dipo_eval.harness.base import SecondGrader
 from dipo_eval.results import store
 from dipo_eval.results.store import RESULTS, SAMPLES
 from dipo_eval.results.stored_checks import parse_json, parse_row

@@ -53,7 +53,7 @@ def grade_command(
 
     Exit status: 0; 1 with --check where a verdict has changed; 2 for a file that cannot be graded.
     """
-    from dipo_eval.harness.second_grader import second_grader
+    from dipo_eval.harness.registry import second_grader
     from dipo_eval.runner.progress import reporter
 
     console = Console()

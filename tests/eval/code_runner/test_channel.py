@@ -22,7 +22,7 @@ import collections, json, os, random, sys, tempfile
 sys.path.append(sys.argv[1])
 import evalplus.eval, numpy
 from dipo_eval.code_runner import compare, jail, record, wire
-from dipo_eval.code_runner.runner import Tests
+from dipo_eval.code_runner.record import Tests
 walls, count, batch = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 place = jail.Place(tempfile.mkdtemp(), walls)
 draw = random.Random(7)

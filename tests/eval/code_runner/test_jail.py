@@ -21,8 +21,14 @@ sys.path.append(sys.argv[1])
 from dipo_eval.code_runner import jail, walls
 limits = jail.Limits()
 started = time.monotonic()
-choice = walls.choose(sys.argv[3].split(","), limits, sys.argv[2])
-found = {"walls": choice.walls, "limits": choice.limits, "reason": choice.reason, "seconds": time.monotonic() - started}
+choice = None
+found = {"walls": None}
+try:
+    choice = walls.choose(sys.argv[3].split(","), limits, sys.argv[2])
+    found = {"walls": choice.walls, "limits": choice.limits}
+except walls.NoWallsError as error:
+    found["reason"] = str(error)
+found["seconds"] = time.monotonic() - started
 def run(inmate, seconds=5.0):
     made = jail.run_jailed(inmate, seconds, limits, jail.Place(sys.argv[2], choice.walls))
     return [made.ended, made.output.decode(errors="replace")[:2000], made.detail]
@@ -37,7 +43,7 @@ def bomb(descriptor):
 def linger(descriptor):
     os.close(descriptor)
     time.sleep(60)
-if choice.walls and "quick" not in sys.argv:
+if choice and "quick" not in sys.argv:
     found["flood"] = run(lambda d: [os.write(d, b"x" * 10**6) for _ in range(1000)])
     found["sleep"] = run(lambda d: time.sleep(60), 0.5)
     found["kill"] = run(lambda d: os.kill(-1, 9))

@@ -84,7 +84,7 @@ def test_data_that_is_missing_damaged_or_not_official_is_one_line(
         code_env.data_path("mbpp", tmp_path)
     path = tmp_path / code_env.DATASETS["mbpp"][1]
     path.write_bytes(b"torn")
-    with pytest.raises(UserError, match="not a whole gzip file"):
+    with pytest.raises(UserError, match="not a complete gzip file"):
         code_env.data_path("mbpp", tmp_path)
     path.write_bytes(gzip.compress(b"{}"))
     with pytest.raises(UserError, match="has md5"):

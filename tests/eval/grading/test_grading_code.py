@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(grader: CodeGrader) ->
     limits = grader.limits()  # each was tried from inside a jail
     if not limits["processes"] or not limits["user"]:
         pytest.skip("no limit on processes here: the bomb is not set off")
-    mark = next(worker for worker in grader._slots.queue if worker is not None)._folder
+    mark = grader.pool.workers()[0].folder
     before = sorted(helpers["processes_of"](mark))
     assert grade(grader, FORK_BOMB).status in ("wrong", "undecided")
     assert sorted(helpers["processes_of"](mark)) == before
@@ -138,10 +139,11 @@ def test_a_fork_bomb_is_bounded_and_nothing_of_it_is_left(grader: CodeGrader) ->
 @pytest.mark.parametrize("state", ["idle", "busy"])
 def test_a_killed_worker_takes_its_jails_with_it(grader: CodeGrader, state: str) -> None:
     assert grade(grader, RIGHT).status == "correct"
-    worker = next(worker for worker in grader._slots.queue if worker is not None)
-    mark = worker._folder
+    worker = grader.pool.workers()[0]
+    mark = worker.folder
     if state == "busy":
-        worker.write({"dataset": "humaneval", "task_id": TASK, "solution": HOSTILE["sleep"], "limit_s": 60.0})
+        task = {"dataset": "humaneval", "task_id": TASK, "solution": HOSTILE["sleep"], "limit_s": 60.0}
+        worker.write({"task": task, "limit_s": 75.0})
         time.sleep(0.5)
     worker.process.kill()
     deadline = time.monotonic() + 10
@@ -194,8 +196,7 @@ def test_a_flood_of_files_is_bounded_and_gone_afterwards(grader: CodeGrader) -> 
 
 
 def test_no_variable_of_ours_reaches_a_solution(grader: CodeGrader, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = next((worker for worker in grader._slots.queue if worker is not None), None)
-    if worker is not None:
+    for worker in grader.pool.workers():
         worker.kill()  # the next one starts with the variable
     monkeypatch.setenv("DIPO_TEST_TOKEN", "secret")
     grader.grade(TASK, RIGHT)
@@ -206,17 +207,14 @@ def test_no_variable_of_ours_reaches_a_solution(grader: CodeGrader, monkeypatch:
 def test_several_workers_grade_in_order() -> None:
     helpers["python"]()
     grader = CodeGrader(2, data_dir=helpers["data_dir"]())
-    seen: list[int] = []
     try:
-        verdicts = grader.grade_many(
-            [(TASK, RIGHT), (TASK, None), (TASK, "x"), (TASK, RIGHT)], advance=seen.append
-        )
+        with ThreadPoolExecutor(2) as threads:
+            verdicts = list(threads.map(grader.grade, [TASK] * 4, [RIGHT, None, "x", RIGHT]))
     finally:
         grader.close()
     assert [verdict.plus.status for verdict in verdicts] == ["correct", "wrong", "wrong", "correct"]
     assert verdicts[1].plus.reason == "no code found"
-    assert seen == [1, 1, 1, 1]
-    assert grader.grade(TASK, RIGHT).base.reason == "worker: the grader is closed"
+    assert grader.grade(TASK, RIGHT).base.reason == "closed"
 
 
 @pytest.mark.parametrize("task_id", ["HumanEval/9999", "Mbpp/1", "Other/1", "HumanEval", ""])

@@ -157,8 +157,7 @@ sys.path.append(sys.argv[1])
 multiprocessing.set_start_method("fork")
 import evalplus.eval as runner
 from dipo_eval.code_runner import compare, wire
-from dipo_eval.code_runner.record import Record
-from dipo_eval.code_runner.runner import Tests
+from dipo_eval.code_runner.record import Record, Tests
 code = "def f(x): return 0.5 if x == 1 else 10**9 + 1"
 inputs, expected = [[1], [2]], [0.5, 10**9]
 theirs = runner.untrusted_check("mbpp", code, inputs, "f", expected, 0, [1.0, 1.0])[0]

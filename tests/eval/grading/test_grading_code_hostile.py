@@ -184,7 +184,7 @@ grader = pytest.fixture(scope="module")(helpers["open_grader"])
 def machine(grader: CodeGrader) -> Iterator[None]:
     """A process of ours survives, none of the grader's is left over, and the next solution is graded as ever."""
     assert grader.grade(TASK, CORRECT).base.status == "correct"
-    mark = next(worker for worker in grader._slots.queue if worker is not None)._folder
+    mark = grader.pool.workers()[0].folder
     before = sorted(helpers["processes_of"](mark))
     witness = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.grading import grade_math
-from dipo_eval.grading.workers.outcome import Outcome
-from dipo_eval.grading.workers.pool import GradingPool, shared_pool
+from dipo_eval.grading.pool import GradingPool, shared_pool
 from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
 
 LIMIT_S = 1.0
@@ -34,10 +33,16 @@ def pool():
     made.close()
 
 
+def compare(pool: GradingPool, answer: str, gold: str, limit_s: float) -> str:
+    """The name of the outcome, or the reason why there is none."""
+    reply = pool.ask({"kind": "compare", "answer": answer, "gold": gold, "tolerance": None}, limit_s)
+    return str(reply.get("outcome") or reply["reason"])
+
+
 def warm(pool: GradingPool) -> None:
     threads = [
-        threading.Thread(target=pool.compare, args=(r"\sqrt{8}", r"2\sqrt{2}", None, 60.0))
-        for _ in range(pool.workers)
+        threading.Thread(target=compare, args=(pool, r"\sqrt{8}", r"2\sqrt{2}", 60.0))
+        for _ in range(pool.size)
     ]
     for thread in threads:
         thread.start()
@@ -46,13 +51,13 @@ def warm(pool: GradingPool) -> None:
 
 
 def running(pool: GradingPool) -> list[int]:
-    return [worker.process.pid for worker in pool._all if worker.process.poll() is None]
+    return [worker.process.pid for worker in pool.workers() if worker.process.poll() is None]
 
 
 def test_starts_lazily_and_compares(pool: GradingPool) -> None:
     assert running(pool) == []
-    assert pool.compare(r"\sqrt{452}", r"2\sqrt{113}", None, 30.0).outcome is Outcome.EQUAL
-    assert pool.compare(r"\sqrt{451}", r"2\sqrt{113}", None, 30.0).outcome is Outcome.DIFFERENT
+    assert compare(pool, r"\sqrt{452}", r"2\sqrt{113}", 30.0) == "EQUAL"
+    assert compare(pool, r"\sqrt{451}", r"2\sqrt{113}", 30.0) == "DIFFERENT"
     assert len(running(pool)) == 1
 
 
@@ -61,13 +66,12 @@ def test_a_stuck_worker_is_killed_and_replaced(pool: GradingPool, answer: str) -
     warm(pool)
     before = set(running(pool))
     started = time.monotonic()
-    reply = pool.compare(answer, "5", None, LIMIT_S)
+    assert compare(pool, answer, "5", LIMIT_S) == "time limit"
     assert time.monotonic() - started < LIMIT_S + 0.5
-    assert (reply.outcome, reply.reason) == (None, "time limit")
     after = set(running(pool))
     assert len(after) == 2
     assert len(before - after) == 1
-    assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+    assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
 
 
 def test_other_answers_go_on_while_a_worker_is_stuck(pool: GradingPool) -> None:
@@ -75,13 +79,13 @@ def test_other_answers_go_on_while_a_worker_is_stuck(pool: GradingPool) -> None:
     finished: list[str] = []
 
     def stuck() -> None:
-        pool.compare(WORKER_HANGS[0], "5", None, 4.0)
+        compare(pool, WORKER_HANGS[0], "5", 4.0)
         finished.append("stuck")
 
     thread = threading.Thread(target=stuck)
     thread.start()
     for _ in range(20):
-        assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+        assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
     finished.append("others")
     thread.join(60)
     assert finished == ["others", "stuck"]
@@ -91,41 +95,38 @@ def test_other_answers_go_on_while_a_worker_is_stuck(pool: GradingPool) -> None:
 def test_workers_run_under_their_memory_limit() -> None:
     pool = GradingPool(workers=1, memory_bytes=400 * 1024**2)
     try:
-        assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+        assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
         limits = Path(f"/proc/{running(pool)[0]}/limits").read_text().splitlines()
         assert next(line.split()[3] for line in limits if "address space" in line) == str(400 * 1024**2)
-        reply = pool.compare(r"\gcd(2^{2^{33}},7)", "5", None, 2.0)  # a number of one gigabyte
-        assert reply.outcome is not Outcome.EQUAL
-        assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+        assert compare(pool, r"\gcd(2^{2^{33}},7)", "5", 2.0) != "EQUAL"  # a number of one gigabyte
+        assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
     finally:
         pool.close()
 
 
 def test_a_worker_that_died_while_idle_is_replaced_unseen(pool: GradingPool) -> None:
-    assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+    assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
     os.kill(running(pool)[0], signal.SIGKILL)
-    assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).outcome is Outcome.EQUAL
+    assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "EQUAL"
 
 
 def test_close_ends_all_workers_and_calls(pool: GradingPool) -> None:
     warm(pool)
     replies = []
-    thread = threading.Thread(target=lambda: replies.append(pool.compare(WORKER_HANGS[0], "5", None, 60.0)))
+    thread = threading.Thread(target=lambda: replies.append(compare(pool, WORKER_HANGS[0], "5", 60.0)))
     thread.start()
     time.sleep(0.5)
     pool.close()
     thread.join(30)
-    assert [reply.outcome for reply in replies] == [None]
+    assert replies == ["closed"]
     assert running(pool) == []
-    assert pool.compare(r"\sqrt{8}", r"2\sqrt{2}", None, 30.0).reason == "closed"
+    assert compare(pool, r"\sqrt{8}", r"2\sqrt{2}", 30.0) == "closed"
 
 
 def test_more_callers_than_workers_all_get_their_own_answer(pool: GradingPool) -> None:
     def one(n: int) -> bool:
-        reply = pool.compare(
-            rf"\sqrt{{{n * n * 2}}}", rf"{n}\sqrt{{2}}" if n % 2 else rf"{n}\sqrt{{3}}", None, 60.0
-        )
-        return (reply.outcome is Outcome.EQUAL) == bool(n % 2)
+        gold = rf"{n}\sqrt{{2}}" if n % 2 else rf"{n}\sqrt{{3}}"
+        return (compare(pool, rf"\sqrt{{{n * n * 2}}}", gold, 60.0) == "EQUAL") == bool(n % 2)
 
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(one, range(2, 66)))
@@ -196,12 +197,13 @@ def test_works_inside_a_daemonic_process() -> None:
 def test_workers_end_when_their_parent_is_killed(state: str) -> None:
     script = (
         "import sys, threading, time\n"
-        "from dipo_eval.grading.workers.pool import GradingPool\n"
+        "from dipo_eval.grading.pool import GradingPool\n"
         "pool = GradingPool(workers=1)\n"
-        "pool.compare(r'\\sqrt{8}', r'2\\sqrt{2}', None, 60.0)\n"
-        "print(next(iter(pool._all)).process.pid, flush=True)\n"
+        "task = {'kind': 'compare', 'answer': r'\\sqrt{8}', 'gold': r'2\\sqrt{2}', 'tolerance': None}\n"
+        "pool.ask(task, 60.0)\n"
+        "print(pool.workers()[0].process.pid, flush=True)\n"
         "if sys.argv[1] == 'stuck':\n"
-        "    pool.compare(r'\\int_0^1 9^{9^{9}} dx', '5', None, 3.0)\n"
+        "    pool.ask({**task, 'answer': r'\\int_0^1 9^{9^{9}} dx'}, 3.0)\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, state], stdout=subprocess.PIPE, text=True)

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import check_gold, grade_math
-from dipo_eval.harness import lm_eval as lm_eval_harness
 from dipo_eval.harness.lm_eval import HARNESS, TASKS, task_name
 from dipo_eval.harness.report import official_path, official_scores
 from dipo_eval.results.store import read_samples, write_suite
@@ -26,6 +25,7 @@ from dipo_eval.runner.run import evaluate
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.suites import all_suites
 from dipo_eval.suites.math_file import grade_item
+from dipo_eval.workers.pool import WorkerPool
 from dipo_openrlhf.cli import app
 
 save_tiny_model = runpy.run_path(str(Path(__file__).parents[1] / "tiny_model.py"))["save_tiny_model"]
@@ -263,12 +263,12 @@ def test_a_response_that_hangs_or_breaks_lm_eval_is_undecided_and_counted(
 ) -> None:
     """No response is known that does either, so the limit is one that nothing keeps for the first response."""
     limits = iter([0.0, 60.0])
-    real = lm_eval_harness.WorkerClient.ask
+    real = WorkerPool.ask
 
     def ask(self: Any, task: Any, limit_s: float) -> dict[str, Any]:
         return real(self, task, next(limits, 60.0))
 
-    monkeypatch.setattr(lm_eval_harness.WorkerClient, "ask", ask)
+    monkeypatch.setattr(WorkerPool, "ask", ask)
     result = write_graded(tmp_path, "aime24", [(r"\boxed{5}", "5"), (r"\boxed{5}", "5")])
     official = official_scores(tmp_path, result, HARNESS)
     assert official["undecided"] == 1
@@ -301,7 +301,7 @@ def test_the_command_prints_both_and_scores_the_same_samples_once(
     def refuse(*args: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(lm_eval_harness.WorkerClient, "ask", refuse)
+    monkeypatch.setattr(WorkerPool, "ask", refuse)
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 0, again.output
     assert path.read_bytes() == before

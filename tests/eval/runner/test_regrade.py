@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict
-from dipo_eval.harness.second_grader import MathVerify, second_grader
+from dipo_eval.harness.registry import second_grader
 from dipo_eval.printable import visible
 from dipo_eval.runner.regrade import find_samples, read_stored, regrade, suite_of
 from dipo_openrlhf.cli import app
@@ -88,14 +88,11 @@ def test_disagreements_with_math_verify_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_second_grader_that_hangs_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dipo_eval.harness.second_grader.LIMIT_S", 2.0)
-    grader = MathVerify()
-    try:
-        assert grader.grade({"response": r"\boxed{5}", "gold": "5"}).status == "correct"
-        assert grader.grade({"response": r"$9^{9^{9^9}}$", "gold": "5"}) == Verdict("undecided", "time limit")
-        assert grader.grade({"response": r"\boxed{6}", "gold": "5"}).status == "wrong"
-    finally:
-        grader.close()
+    monkeypatch.setattr("dipo_eval.harness.base.LIMIT_S", 2.0)
+    with second_grader("math-verify") as grade:
+        assert grade({"response": r"\boxed{5}", "gold": "5"}).status == "correct"
+        assert grade({"response": r"$9^{9^{9^9}}$", "gold": "5"}) == Verdict("undecided", "time limit")
+        assert grade({"response": r"\boxed{6}", "gold": "5"}).status == "wrong"
 
 
 def test_an_unknown_second_grader_is_one_line() -> None:

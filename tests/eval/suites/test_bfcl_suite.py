@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.language import SINGLE_TURN
-from dipo_eval.harness.second_grader import BfclEval, MathVerify
+from dipo_eval.harness import bfcl_eval, math_verify
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.bfcl.items import CATEGORIES
 from dipo_openrlhf.cli import app
@@ -99,15 +99,12 @@ def test_bfcl_eval_agrees_about_native_calls() -> None:
     assert any(
         "." in call_name for item in items for call in item.gold for call_name in call
     )  # underscores asked
-    grader = BfclEval()
     wrong = set()
-    try:
+    with bfcl_eval.grader() as grade:
         for item in items:
             row = {**item.meta, "item_id": item.id, "gold": item.gold, "response": native_answer(item)}
-            if grader.grade(row).status != "correct":
+            if grade(row).status != "correct":
                 wrong.add(item.id)
-    finally:
-        grader.close()
     # Lists and maps in Java, which its reader of source text does not read whole.
     assert {item_id for item_id in wrong if not item_id.startswith("simple_java_")} == set()
     assert len(wrong) < 5
@@ -247,26 +244,23 @@ def test_dipo_grade_knows_conversations_and_questions_never_asked(tmp_path: Path
 def test_bfcl_eval_runs_no_code_of_a_response(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pwned"
     attack = AREA.format(base=f"1 + __import__('os').system('touch {path}')", more="")
-    grader = BfclEval()
-    try:
-        assert grader.grade(stored(AREA.format(base="2 * 5", more=""))).status == "correct"
-        refused = grader.grade(stored(attack))
+    with bfcl_eval.grader() as grade:
+        assert grade(stored(AREA.format(base="2 * 5", more=""))).status == "correct"
+        refused = grade(stored(attack))
         assert (refused.status, refused.reason) == (
             "undecided",
             "not asked: it would run code of the response",
         )
-        assert grader.grade(stored(AREA.format(base="9**9**9", more=""))).status == "undecided"
+        assert grade(stored(AREA.format(base="9**9**9", more=""))).status == "undecided"
         assert not path.exists()
-        monkeypatch.setattr("dipo_eval.harness.second_grader.LIMIT_S", 1.0)
+        monkeypatch.setattr("dipo_eval.harness.base.LIMIT_S", 1.0)
         slow = {"item_id": "simple_java_0", "kind": "simple_java"}
-        assert grader.grade(stored("+)" * 3_000, **slow)).reason == "time limit"
-        assert grader.grade(stored(AREA.format(base=10, more=""))).status in ("correct", "undecided")
-    finally:
-        grader.close()
+        assert grade(stored("+)" * 3_000, **slow)).reason == "time limit"
+        assert grade(stored(AREA.format(base=10, more=""))).status in ("correct", "undecided")
 
 
 def test_a_second_grader_refuses_rows_that_it_cannot_grade() -> None:
-    with pytest.raises(UserError, match="is no category of BFCL"):
-        BfclEval().grade({"item_id": "a", "response": "5", "gold": "5"})
-    with pytest.raises(UserError, match="no answer of a math problem"):
-        MathVerify().grade(stored("5"))
+    with bfcl_eval.grader() as grade, pytest.raises(UserError, match="is no category of BFCL"):
+        grade({"item_id": "a", "response": "5", "gold": "5"})
+    with math_verify.grader() as grade, pytest.raises(UserError, match="no answer of a math problem"):
+        grade(stored("5"))

@@ -14,8 +14,8 @@ from typing import Any
 
 from dipo_eval.grading.calls.grade import Mode
 from dipo_eval.grading.calls.multi_turn import LIMIT_S, grade_turns
+from dipo_eval.grading.pool import GradingPool, shared_pool
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.grading.workers.pool import GradingPool, shared_pool
 
 MAX_RESULTS = 1_000_000
 """Characters of one step's results. No context holds as many."""
@@ -52,7 +52,7 @@ def take_step(
     Stateless: fresh environments, on which ``done`` is replayed first. Never raises because of ``text``.
     """
     task = {
-        "kind": "step", "text": text, "done": [list(calls) for calls in done], "limit_s": limit_s,
+        "kind": "step", "text": text, "done": [list(calls) for calls in done],
         "case": {field: case[field] for field in ("id", "initial_config", "involved_classes")},
     }  # fmt: skip
     message = (pool or shared_pool()).ask(task, limit_s)

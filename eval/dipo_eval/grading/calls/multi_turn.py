@@ -25,8 +25,8 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls.bfcl import ENVIRONMENTS, is_installed
 from dipo_eval.grading.calls.grade import Mode
+from dipo_eval.grading.pool import GradingPool, shared_pool
 from dipo_eval.grading.verdict import Verdict
-from dipo_eval.grading.workers.pool import GradingPool, shared_pool
 
 LIMIT_S = 10.0
 """Seconds for one conversation; the longest gold takes 0.05."""
@@ -64,7 +64,7 @@ def grade_turns(
     task = {
         "kind": "replay", "turns": messages, "gold": gold, "official": mode == "compatible",
         "native": native,
-        "case": {field: case[field] for field in _FIELDS}, "limit_s": limit_s,
+        "case": {field: case[field] for field in _FIELDS},
     }  # fmt: skip
     message = (pool or shared_pool()).ask(task, limit_s)
     if "replayed" not in message:

@@ -7,16 +7,19 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from dipo_eval.code_runner.problems import EVALPLUS_VERSION
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.workers.process import Program
 
 PYTHON_VARIABLE = "DIPO_EVALPLUS_PYTHON"
 CACHE_VARIABLE = "DIPO_CACHE_DIR"
 SANDBOX_VARIABLE = "DIPO_CODE_SANDBOX"
-EVALPLUS_VERSION = "0.3.1"
 
 # Data set: variable that evalplus reads, file of its release, md5 of the decompressed file (evalplus's own data hash).
 DATASETS = {
@@ -28,8 +31,7 @@ DATASETS = {
 
 
 def evalplus_python() -> Path:
-    """The interpreter of the environment that has evalplus: DIPO_EVALPLUS_PYTHON, else the
-    folder beside our own environment whose name ends in -evalplus (`make evalplus`).
+    """The interpreter that has evalplus: DIPO_EVALPLUS_PYTHON, else that of our own environment's folder + "-evalplus".
 
     Raises UserError where there is none, or one without evalplus 0.3.1.
     """
@@ -40,9 +42,10 @@ def evalplus_python() -> Path:
             f"{path}: no Python with evalplus {EVALPLUS_VERSION}, which grades code; "
             f"run `make evalplus`, or set {PYTHON_VARIABLE}"
         )
-    if _evalplus_of(path) != EVALPLUS_VERSION:
+    found = _evalplus_of(path)
+    if found != EVALPLUS_VERSION:
         raise UserError(
-            f"{path}: has no evalplus {EVALPLUS_VERSION} (found: {_evalplus_of(path) or 'none'}); run `make evalplus`"
+            f"{path}: has no evalplus {EVALPLUS_VERSION} (found: {found or 'none'}); run `make evalplus`"
         )
     return path
 
@@ -51,9 +54,8 @@ def evalplus_python() -> Path:
 def _evalplus_of(python: Path) -> str:
     ask = "from importlib.metadata import version; import numpy, psutil, appdirs, msgpack; print(version('evalplus'))"
     try:
-        done = subprocess.run(
-            [python, "-I", "-c", ask], capture_output=True, text=True, timeout=60, check=False
-        )
+        command = [str(python), "-I", "-c", ask]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
@@ -74,12 +76,20 @@ def sandbox_walls() -> list[str]:
     return [named]
 
 
+def program(load: str, datasets: Iterable[str], data_dir: Path | None = None, **settings: Any) -> Program:
+    """What a worker runs in evalplus's environment, with the walls to try, the cache, and these data sets.
+
+    Raises UserError where the environment or a data file is missing.
+    """
+    variables = {DATASETS[dataset][0]: str(data_path(dataset, data_dir)) for dataset in datasets}
+    settings |= {"cache": str(cache_dir() / "evalplus"), "walls": sandbox_walls()}
+    return Program(load, settings, python=evalplus_python(), variables=variables)
+
+
 def cache_dir() -> Path:
     """The folder for decompressed data and expected results: DIPO_CACHE_DIR, else dipo in the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dipo"
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dipo"
 
 
 def dataset_of(task_id: str) -> str:
@@ -113,7 +123,7 @@ def data_path(dataset: str, data_dir: Path | None = None) -> Path:
     try:
         data = gzip.decompress(_read(path))
     except (gzip.BadGzipFile, EOFError) as error:
-        raise UserError(f"{path}: is not a whole gzip file ({error}); get the file again") from error
+        raise UserError(f"{path}: is not a complete gzip file ({error}); get the file again") from error
     _verify(path, data, digest)
     made.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_atomic(made, data)

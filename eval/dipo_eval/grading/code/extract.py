@@ -5,8 +5,6 @@ from __future__ import annotations
 import os.path
 import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 from dipo_eval import linear
@@ -21,10 +19,9 @@ _PYTHON = frozenset({"", "python", "python3", "py", "py3"})
 def extract_code(response: str, entry_point: str, prompt: str = "") -> str | None:
     """The program of a response that should define ``entry_point``, or None where there is none.
 
-    The last fenced Python block that defines it, else the whole response where that does. With neither, a
+    The last fenced Python block that defines it, else the entire response where that does. With neither, a
     ``prompt`` that opens the function itself (HumanEval's) is completed with the last block or the response.
-    A fence that never closes (a truncated response) reaches to the end. Only the last 400,000 characters are
-    looked at.
+    A fence that never closes reaches to the end. Only the last 400,000 characters are read.
     """
     text = response[-MAX_RESPONSE_CHARS:].replace("\r\n", "\n").replace("\0", "")
     blocks = fenced_blocks(text)
@@ -38,52 +35,37 @@ def extract_code(response: str, entry_point: str, prompt: str = "") -> str | Non
 
 
 def fenced_blocks(text: str) -> list[str]:
-    """The contents of fenced blocks that say Python or nothing, in order, without the indentation they share."""
+    """The contents of fenced blocks labelled Python or nothing, in order, without the indentation they share."""
     blocks: list[str] = []
-    opened: _Fence | None = None
-    for fence in _fences(text):
-        if opened is None:
-            opened = fence
-        elif fence.marks.startswith(opened.marks) and not fence.language:
-            _keep(blocks, opened, text[opened.end : fence.start])
-            opened = None
-    if opened is not None:
-        _keep(blocks, opened, text[opened.end :])
+    marks, language = "", ""  # of the block that is open
+    body: list[str] = []
+    for line in [*text.split("\n"), None]:  # None: the end of the text closes a block too
+        fence = None if line is None else _fence(line)
+        if not marks:
+            marks, language = fence or ("", "")
+            body = []
+        elif line is None or (fence and fence[0].startswith(marks) and not fence[1]):
+            if language.lower() in _PYTHON and any(map(str.strip, body)):
+                blocks.append(_dedented(body if line is None else [*body, ""]))
+            marks = ""
+        else:
+            body.append(line)
     return blocks
 
 
-@dataclass(frozen=True, slots=True)
-class _Fence:
-    """A line of at least three back-quotes or tildes, and the language that it names."""
-
-    start: int
-    end: int
-    marks: str
-    language: str
-
-
-def _fences(text: str) -> Iterator[_Fence]:
-    start = 0
-    for line in text.split("\n"):
-        end = start + len(line)
-        marked = line.lstrip(" \t")
-        if marked.startswith(("```", "~~~")):
-            rest = marked.lstrip(marked[0])
-            language = _LANGUAGE.match(rest.lstrip(" \t")[:_MAX_LANGUAGE])
-            if "`" not in rest:
-                marks = marked[: len(marked) - len(rest)]
-                yield _Fence(start, end, marks, language[0] if language else "")
-        start = end + 1
+def _fence(line: str) -> tuple[str, str] | None:
+    """The marks (three back-quotes or tildes, or more) of a fence, and the language that it names."""
+    marked = line.lstrip(" \t")
+    if not marked.startswith(("```", "~~~")):
+        return None
+    rest = marked.lstrip(marked[0])
+    language = _LANGUAGE.match(rest.lstrip(" \t")[:_MAX_LANGUAGE])
+    return None if "`" in rest else (marked[: len(marked) - len(rest)], language[0] if language else "")
 
 
-def _keep(blocks: list[str], opened: _Fence, body: str) -> None:
-    if opened.language.lower() in _PYTHON and body.strip():
-        blocks.append(_dedented(body.removeprefix("\n")))
-
-
-def _dedented(body: str) -> str:
-    """textwrap.dedent, which makes a regular expression of the indentation, however long that is."""
-    lines = [line if line.strip(" \t") else "" for line in body.split("\n")]
+def _dedented(body: list[str]) -> str:
+    """textwrap.dedent of lines: that makes a regular expression of the indentation, however long it is."""
+    lines = [line if line.strip(" \t") else "" for line in body]
     indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line]
     margin = os.path.commonprefix(indents)  # noqa: RUF071  (of characters: these are no paths)
     return "\n".join(line[len(margin) :] for line in lines)

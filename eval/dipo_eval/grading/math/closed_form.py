@@ -12,7 +12,7 @@ from typing import Any
 
 from dipo_eval.grading.math.evaluate import Exact, Float, Inexact, TooLarge, evaluate, uses, variables
 from dipo_eval.grading.math.expression import Node, Unsupported, parse_expression
-from dipo_eval.grading.workers.outcome import Outcome
+from dipo_eval.grading.math.outcome import Outcome
 
 _CLEARLY = 1e-6
 _INTEGER_KINDS = frozenset({"floor", "ceil", "factorial", "binom"})

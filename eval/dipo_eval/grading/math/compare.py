@@ -7,8 +7,8 @@ from functools import lru_cache
 
 from dipo_eval.grading.math.leaves import Strong, compare_leaves
 from dipo_eval.grading.math.normalize import clean, key
+from dipo_eval.grading.math.outcome import Outcome, all_of, any_of
 from dipo_eval.grading.math.structure import MAX_NESTING, Part, nesting, parse_structure
-from dipo_eval.grading.workers.outcome import Outcome, all_of, any_of
 
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500

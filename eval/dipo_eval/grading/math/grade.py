@@ -8,9 +8,9 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading.math.compare import compare_answers, read_gold
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS, clean
+from dipo_eval.grading.math.outcome import Outcome
+from dipo_eval.grading.pool import GradingPool, shared_pool
 from dipo_eval.grading.verdict import Status, Verdict
-from dipo_eval.grading.workers.outcome import Outcome
-from dipo_eval.grading.workers.pool import GradingPool, shared_pool
 
 LIMIT_S = 5.0
 """Seconds that the slow path may take for one answer."""
@@ -74,10 +74,16 @@ def _grade(
     except _NOT_COMPARABLE as error:
         return Verdict("undecided", f"not comparable: {type(error).__name__}", answer)
     if outcome is Outcome.UNKNOWN:
-        reply = (pool or shared_pool()).compare(answer, gold, exact, limit_s)
-        if reply.outcome is None:
-            return Verdict("undecided", reply.reason, answer)
-        outcome = reply.outcome
+        task = {
+            "kind": "compare",
+            "answer": answer,
+            "gold": gold,
+            "tolerance": None if exact is None else str(exact),
+        }
+        reply = (pool or shared_pool()).ask(task, limit_s)
+        if "outcome" not in reply:
+            return Verdict("undecided", str(reply.get("reason")), answer)
+        outcome = Outcome[reply["outcome"]]
         if outcome is Outcome.UNKNOWN:
             return Verdict("undecided", "could not be compared", answer)
     status, reason = _DECIDED[outcome]

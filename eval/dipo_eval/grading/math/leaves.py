@@ -16,9 +16,9 @@ from dipo_eval.grading.math.closed_form import (
     is_rounding_of,
 )
 from dipo_eval.grading.math.normalize import key
+from dipo_eval.grading.math.outcome import Outcome
 from dipo_eval.grading.math.quantity import Quantity, parse_quantity, units_conflict
 from dipo_eval.grading.math.rational import decimal_places, parse_number
-from dipo_eval.grading.workers.outcome import Outcome
 
 Strong = Callable[[str, str, Fraction | None], Outcome]
 """(answer, gold, tolerance) -> Outcome: what decides a pair that is UNKNOWN here."""

@@ -9,7 +9,7 @@ from dipo_eval.grading.math.closed_form import cached_tree, points
 from dipo_eval.grading.math.compare import compare_answers
 from dipo_eval.grading.math.evaluate import Float, TooLarge, bounded_integer, evaluate, real_root, variables
 from dipo_eval.grading.math.expression import Node, Unsupported
-from dipo_eval.grading.workers.outcome import Outcome
+from dipo_eval.grading.math.outcome import Outcome
 
 DIGITS = 60
 """Working precision; two closed forms that agree to 40 digits at six points are taken as equal."""
@@ -113,6 +113,7 @@ def by_math_verify(answer: str, gold: str) -> Outcome:
     return Outcome.EQUAL if verify(wanted, given, timeout_seconds=None) else Outcome.DIFFERENT
 
 
-def compare_slowly(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-    """``compare_answers`` with the symbolic method for every part that the fast rules leave open."""
-    return compare_answers(answer, gold, tolerance, compare_symbolically)
+def answer_comparison(task: dict[str, Any]) -> dict[str, Any]:
+    """A worker's ``compare_answers``, with the symbolic method for every part that the fast rules leave open."""
+    tolerance = None if task["tolerance"] is None else Fraction(task["tolerance"])
+    return {"outcome": compare_answers(task["answer"], task["gold"], tolerance, compare_symbolically).name}

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dipo_eval.grading.workers.worker_process import PipedProcess, WorkerDiedError, WorkerTimeoutError
+from dipo_eval.workers.process import PipedProcess, WorkerDiedError, WorkerTimeoutError
 
 ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
 DEAF = "import time; time.sleep(60)"

@@ -16,22 +16,20 @@ class Outcome(enum.Enum):
 
 
 def all_of(outcomes: Iterable[Outcome]) -> Outcome:
-    """EQUAL if all are; DIFFERENT as soon as one is; otherwise the first that is undecided."""
-    undecided: Outcome | None = None
-    for outcome in outcomes:
-        if outcome is Outcome.DIFFERENT:
-            return outcome
-        if outcome is not Outcome.EQUAL and undecided is not Outcome.TOO_LARGE:
-            undecided = outcome
-    return undecided or Outcome.EQUAL
+    """EQUAL if all are; DIFFERENT as soon as one is; otherwise an undecided one, TOO_LARGE first."""
+    return _combined(outcomes, Outcome.DIFFERENT, Outcome.EQUAL)
 
 
 def any_of(outcomes: Iterable[Outcome]) -> Outcome:
-    """EQUAL as soon as one is; DIFFERENT if all are; otherwise an undecided one."""
+    """EQUAL as soon as one is; DIFFERENT if all are; otherwise an undecided one, TOO_LARGE first."""
+    return _combined(outcomes, Outcome.EQUAL, Outcome.DIFFERENT)
+
+
+def _combined(outcomes: Iterable[Outcome], decisive: Outcome, default: Outcome) -> Outcome:
     undecided: Outcome | None = None
     for outcome in outcomes:
-        if outcome is Outcome.EQUAL:
+        if outcome is decisive:
             return outcome
-        if outcome is not Outcome.DIFFERENT and undecided is not Outcome.TOO_LARGE:
+        if outcome is not default and undecided is not Outcome.TOO_LARGE:
             undecided = outcome
-    return undecided or Outcome.DIFFERENT
+    return undecided or default

@@ -1,1 +1,0 @@
-"""Processes that grade, with a time limit."""
