@@ -33,7 +33,7 @@ from dipo_eval.grading.calls.strict import same_text
 from dipo_eval.grading.calls.text import MAX_CHARS as MAX_CALLS
 from dipo_eval.grading.calls.text import answer_text
 from dipo_eval.grading.code.extract import extract_code
-from dipo_eval.grading.math.compare import compare_answers
+from dipo_eval.grading.math.compare_parts import compare_answers
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS
 from dipo_eval.grading.workers.pool import GradingPool

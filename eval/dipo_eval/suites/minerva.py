@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from dipo_eval.grading.math.normalize import clean
-from dipo_eval.grading.math.rational import parse_number
+from dipo_eval.grading.math.quantity import parse_number
 from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.data_file import DataFile, Record
 from dipo_eval.suites.hub import HubData
