@@ -19,7 +19,7 @@ from typing import Any
 
 from dipo_eval.grading import grade_calls
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import language_of
+from dipo_eval.grading.calls.bfcl import language_of
 
 HELPER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "bfcl_answers.py"
 KINDS = {"decoded": ("gold", "other value"), "text": ("gold text", "other value text")}

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from dipo_eval.grading.calls.language import SINGLE_TURN, Language, language_of
+from dipo_eval.grading.calls.bfcl import SINGLE_TURN, Language, language_of
 from dipo_eval.harness.bfcl_eval_worker import official_verdict
 
 GRADED = tuple(category for category in SINGLE_TURN if "relevance" not in category)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dipo_eval.grading.calls.language import SINGLE_TURN
+from dipo_eval.grading.calls.bfcl import SINGLE_TURN
 from dipo_eval.harness.base import (
     Advance,
     Harness,

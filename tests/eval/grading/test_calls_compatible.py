@@ -11,7 +11,7 @@ import pytest
 
 from dipo_eval.grading import grade_calls, grade_turns
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
+from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
 
 pytestmark = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
 

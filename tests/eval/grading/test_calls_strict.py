@@ -6,15 +6,15 @@ import itertools
 from typing import Any
 
 import pytest
+from dipo_eval.grading.calls.matching import largest_matching
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import check_call_gold, grade_calls
-from dipo_eval.grading.calls.literals import read_literal
-from dipo_eval.grading.calls.matching import largest_matching
+from dipo_eval.grading.calls.response_text import Code
 from dipo_eval.grading.calls.strict import same_text
-from dipo_eval.grading.calls.text import Code
+from dipo_eval.grading.calls.strict_literals import read_literal
 
 FUNCTION = {
     "name": "shop.buy",

@@ -11,7 +11,7 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_eval.grading import grade_turns
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.steps import step_calls
+from dipo_eval.grading.calls.messages import step_calls
 
 needs_bfcl = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
 CASE: dict[str, Any] = {

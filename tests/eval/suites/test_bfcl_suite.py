@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import SINGLE_TURN
+from dipo_eval.grading.calls.bfcl import SINGLE_TURN
 from dipo_eval.harness.second_grader import BfclEval, MathVerify
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.bfcl.items import CATEGORIES

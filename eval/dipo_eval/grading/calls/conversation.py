@@ -63,8 +63,8 @@ def take_step(
 
 def answer_step(task: dict[str, Any]) -> dict[str, Any]:
     """The worker's side of ``take_step``."""
+    from dipo_eval.grading.calls.messages import native_calls, step_calls
     from dipo_eval.grading.calls.replay import carry_out
-    from dipo_eval.grading.calls.steps import native_calls, step_calls
 
     started = time.monotonic()
     calls = step_calls(task["text"], official=False)

@@ -107,8 +107,8 @@ def _check_case(case: Mapping[str, Any]) -> None:
 
 def answer_task(task: dict[str, Any]) -> dict[str, Any]:
     """The worker's side of ``grade_turns``."""
+    from dipo_eval.grading.calls.messages import step_calls
     from dipo_eval.grading.calls.replay import replay
-    from dipo_eval.grading.calls.steps import step_calls
 
     official = task["official"]
     read_officially = official and not task["native"]

@@ -1,7 +1,7 @@
 """The verdict of bfcl-eval's own checker on decoded calls, for ``compatible``: its rules, with its defects.
 
-Follows bfcl_eval/eval_checker/ast_eval/ast_checker.py of 2026.3.23. A function here raises the same kind of
-error where the original would raise one; ``calls`` turns that into a wrong verdict.
+Source: bfcl_eval/eval_checker/ast_eval/ast_checker.py, ast_checker, in bfcl-eval 2026.3.23. A function here raises the
+same kind of error as the original; ``grade`` turns that into a wrong verdict.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dipo_eval.grading.calls.convert import JAVA_TYPES, JAVASCRIPT_TYPES, convert_java, convert_javascript
-from dipo_eval.grading.calls.language import Language
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.official_literals import (
+    JAVA_TYPES,
+    JAVASCRIPT_TYPES,
+    convert_java,
+    convert_javascript,
+)
 
 PYTHON_TYPES: dict[str, type] = {
     "string": str, "integer": int, "float": float, "boolean": bool,
@@ -27,18 +32,13 @@ def refusal(
     """Why bfcl-eval refuses ``calls``, or None where it accepts them."""
     if not is_call_list(calls):
         return "not a list of calls"
-    if "parallel" in category:
-        if len(calls) != len(gold):
-            return "wrong count"
-        return _parallel(calls, gold, functions, language, underscores)
-    if "multiple" in category:
-        if len(calls) != len(gold):
-            return "wrong count"
-        function = _described(functions, next(iter(gold[0])))
-        return _call_refusal(function, calls[0], gold[0], language, underscores)
-    if len(calls) != 1:
+    is_parallel, is_multiple = "parallel" in category, "multiple" in category
+    if len(calls) != (len(gold) if is_parallel or is_multiple else 1):
         return "wrong count"
-    return _call_refusal(functions[0], calls[0], gold[0], language, underscores)
+    if is_parallel:
+        return _parallel(calls, gold, functions, language, underscores)
+    function = _described(functions, next(iter(gold[0]))) if is_multiple else functions[0]
+    return _call_refusal(function, calls[0], gold[0], language, underscores)
 
 
 def is_call_list(calls: Any) -> bool:
@@ -116,8 +116,7 @@ def _with_source(types: dict[str, type], convert: Callable[..., Any]) -> Callabl
             return "wrong type"
         inner = described["items"]["type"] if declared in _COLLECTIONS else None
         nested = types[inner] if inner is not None else None
-        value = convert(value, declared, inner)
-        return _value_refusal(value, answers, expected, nested)
+        return _value_refusal(convert(value, declared, inner), answers, expected, nested)
 
     return read
 
@@ -171,27 +170,21 @@ def _items_fit(value: Any, answers: Any, nested: type) -> bool:
     return False
 
 
-def standard(text: str) -> str:
-    """A text as BFCL compares it: without blanks and ``,./-_*^``, in lower case, with one kind of quote."""
-    return text.translate(_DROPPED).lower()
-
-
 def _standard(value: Any) -> Any:
-    return standard(value) if type(value) is str else value
+    """A string as BFCL compares it: without blanks and ``,./-_*^``, in lower case, with one kind of quote."""
+    return value.translate(_DROPPED).lower() if type(value) is str else value
 
 
 def _text_fits(value: str, answers: Any) -> bool:
     if value in answers:
         return True
-    wanted = standard(value)
-    return any(type(answer) is str and standard(answer) == wanted for answer in answers)
+    wanted = _standard(value)
+    return any(type(answer) is str and _standard(answer) == wanted for answer in answers)
 
 
 def _items(answer: Any) -> list[Any]:
-    """The elements of a list, or the characters of a text: the original indexes whatever it finds."""
-    if type(answer) is list:
-        return answer
-    return [answer[index] for index in range(len(answer))]
+    """The elements of a list, or the characters of a string: the original indexes any type."""
+    return answer if type(answer) is list else [answer[index] for index in range(len(answer))]
 
 
 def _list_fits(value: list[Any], answers: Any) -> bool:
@@ -204,16 +197,14 @@ def _dict_fits(value: dict[Any, Any], answers: Any) -> bool:
     for answer in answers:
         if answer == "":
             continue
-        fits = True
-        for key, item in value.items():
-            if key not in answer or _standard(item) not in [_standard(one) for one in _items(answer[key])]:
-                fits = False
-                break
-        for key, allowed in answer.items():
-            if key not in value and "" not in allowed:
-                fits = False
-                break
-        if fits:
+        given = all(
+            key in answer and _standard(item) in [_standard(one) for one in _items(answer[key])]
+            for key, item in value.items()
+        )
+        left_out = all(
+            key in value or "" in allowed for key, allowed in answer.items()
+        )  # raises, like the original
+        if given and left_out:
             return True
     return False
 

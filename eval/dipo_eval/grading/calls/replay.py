@@ -13,16 +13,16 @@ import copy
 import decimal
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mpmath import mp
 
 from dipo_eval import linear
-from dipo_eval.grading.calls.arithmetic import NotLiteralError, fold
 from dipo_eval.grading.calls.bfcl import environment_class
-from dipo_eval.grading.calls.text import MAX_CHARS, MAX_DEPTH
-from dipo_eval.grading.model_syntax import parse_expression
+from dipo_eval.grading.calls.python_calls import NotLiteralError, fold, parse_expression
+from dipo_eval.grading.calls.response_text import MAX_CHARS, MAX_DEPTH
 
 Method = Callable[..., Any]
 
@@ -142,10 +142,10 @@ def carry_out(case: dict[str, Any], done: list[list[str]], calls: list[str]) -> 
 def replay(
     case: dict[str, Any], gold: list[list[str]], turns: list[list[list[str]]], *, official: bool
 ) -> str | None:
-    """Why the conversation fails, or None where each turn leaves the gold's states and has the gold's results.
+    """Why the conversation fails, or None where each turn ends in the gold's states and has the gold's results.
 
-    ``turns``: the calls of each step of each turn, as text. More calls than the gold's are allowed where the
-    states agree. ``official``: states are not compared after a turn without gold calls.
+    ``turns``: the calls of each step of each turn, as text; more calls than the gold's are allowed. ``official``:
+    states are not compared after a turn without gold calls.
     """
     with _unchanged_precision():
         model, reference = (World(case, player, official=official) for player in ("model", "gold"))
@@ -177,20 +177,11 @@ def _different_state(model: World, reference: World) -> str | None:
 
 def _contains(results: list[str], expected: list[str]) -> bool:
     """Whether each expected result is among the results so far, as often as it is expected."""
-    left = list(results)
-    for one in expected:
-        if one not in left:
-            return False
-        left.remove(one)
-    return True
+    return not Counter(expected) - Counter(results)
 
 
 @contextlib.contextmanager
 def _unchanged_precision() -> Iterator[None]:
-    """MathAPI sets the precision of mpmath and decimal for the whole process: put both back."""
-    before = mp.dps
-    try:
-        with decimal.localcontext():
-            yield
-    finally:
-        mp.dps = before
+    """MathAPI sets the precision of mpmath and decimal for the process: put both back."""
+    with mp.workprec(mp.prec), decimal.localcontext():
+        yield

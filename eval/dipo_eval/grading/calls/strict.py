@@ -1,4 +1,4 @@
-"""The verdict of ``strict``: BFCL's rules with its checker's defects repaired. ``calls`` names each repair."""
+"""The verdict of ``strict``: BFCL's rules without its checker's defects, which ``grade`` lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dipo_eval import linear
-from dipo_eval.grading.calls.language import Language
-from dipo_eval.grading.calls.literals import read_literal
-from dipo_eval.grading.calls.matching import largest_matching
-from dipo_eval.grading.calls.syntax import Quoted
-from dipo_eval.grading.calls.text import Code
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.java_calls import Quoted
+from dipo_eval.grading.calls.response_text import Code
+from dipo_eval.grading.calls.strict_literals import read_literal
 
 _REAL = frozenset({"float", "number", "double", "any", ""})
 _TEXT = frozenset({"string", "str", "String", "char"})
@@ -47,17 +46,21 @@ def _unmatched(
     language: Language, underscores: bool,
 ) -> str | None:  # fmt: skip
     """Why there is no one-to-one assignment of calls to gold calls, or None where there is one."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching  # slow to import, and seldom needed
+
     rows: list[list[str | None]] = []
     for one in gold:
         rows.append([_call_refusal(call, one, functions, language, underscores) for call in calls])
         if None not in rows[-1]:
             return _main_reason(rows[-1])
-    matched = largest_matching([[reason is None for reason in row] for row in rows])
-    return None if None not in matched else "two gold calls need one call"
+    fits = csr_array([[reason is None for reason in row] for row in rows])
+    matched = maximum_bipartite_matching(fits, perm_type="column")
+    return None if (matched >= 0).all() else "two gold calls need one call"
 
 
 def _main_reason(reasons: list[str | None]) -> str:
-    """Why no call is a gold call: what is wrong with the first one to the right function."""
+    """Why no call is a gold call: the reason of the first one to the same function."""
     return next((reason for reason in reasons if reason and reason != "wrong function"), "wrong function")
 
 
@@ -66,7 +69,7 @@ def _call_refusal(
     language: Language, underscores: bool,
 ) -> str | None:  # fmt: skip
     name, allowed = next(iter(gold.items()))
-    if underscored(name, underscores) not in call:
+    if (name.replace(".", "_") if underscores else name) not in call:
         return "wrong function"
     arguments = next(iter(call.values()))
     parameters = _parameters(functions, name)
@@ -86,11 +89,6 @@ def _call_refusal(
         if parameter not in arguments and "" not in answers and is_possible:
             return "missing argument"
     return None
-
-
-def underscored(name: str, underscores: bool) -> str:
-    """``name`` as a tool API without dots in its names has it."""
-    return name.replace(".", "_") if underscores else name
 
 
 def _parameters(functions: list[dict[str, Any]], name: str) -> Mapping[str, Any]:
@@ -142,12 +140,7 @@ def _literal(text: str, language: Language) -> Any:
 
 
 def _difference(
-    value: Any,
-    gold: Any,
-    schema: Mapping[str, Any],
-    depth: int,
-    *,
-    is_options: bool = False,
+    value: Any, gold: Any, schema: Mapping[str, Any], depth: int, *, is_options: bool = False
 ) -> str | None:
     """How ``value`` differs from ``gold``: a rule's name, or None where it does not.
 
@@ -159,7 +152,7 @@ def _difference(
     if isinstance(value, Code):
         return _code_difference(value, gold, declared)
     if isinstance(value, bool) or isinstance(gold, bool) or value is None or gold is None:
-        return None if value is gold else _type_or_value(value, gold)
+        return None if value is gold else "wrong value" if type(value) is type(gold) else "wrong type"
     if isinstance(value, (int, float)) and isinstance(gold, (int, float)):
         if isinstance(value, float) and isinstance(gold, int) and declared not in _REAL:
             return "wrong type"
@@ -179,10 +172,6 @@ def _code_difference(value: Code, gold: Any, declared: str) -> str | None:
     if declared in _TEXT:
         return "code for a text"
     return None if "".join(value.split()) == "".join(gold.split()) else "wrong value"
-
-
-def _type_or_value(value: Any, gold: Any) -> str:
-    return "wrong value" if type(value) is type(gold) else "wrong type"
 
 
 def _list_difference(
@@ -223,8 +212,8 @@ def _dict_difference(
 
 
 def same_text(left: str, right: str) -> bool:
-    """Whether two texts differ at most in case, white space beside punctuation, commas for blanks, a full
-    stop at the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
+    """Whether two strings differ at most in case, white space beside punctuation, commas for blanks, a full stop at
+    the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
     """
     return left == right or _plain(left) == _plain(right)
 

@@ -1,24 +1,23 @@
-"""Read a call that a model wrote in Java or JavaScript: through tree-sitter's grammars, never run.
+"""Read a call that a model wrote in Java or JavaScript: with tree-sitter's grammars, never run.
 
-The arguments stay source text, as BFCL has it; ``call_convert`` and ``call_literals`` turn them into values.
+The arguments stay source text, as in BFCL; ``official_literals`` and ``strict_literals`` turn them into values.
 """
 
 from __future__ import annotations
 
 import importlib
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.calls.text import Call, Code, UnreadableError
-
-Syntax = Literal["java", "javascript"]
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.response_text import Call, Code, UnreadableError
 
 MAX_CHARS = 1_500
-"""The longest gold has 330. The grammars' error recovery is quadratic in time and memory, and its memory is bounded
-by nothing else: "x=>" again and again takes 0.1 GB at this length, 0.4 GB at 3,000, 15 GB at 20,000."""
+"""The longest gold has 330. The grammars' error recovery takes quadratic time and memory, bounded by nothing else:
+"x=>" repeated takes 0.1 GB at this length, 0.4 GB at 3,000, 15 GB at 20,000."""
 LIMIT_MICROS = 500_000
-"""The parser looks at this only now and then: on some texts it takes three times as long."""
+"""The parser checks it only now and then: some texts take three times as long."""
 MAX_DEPTH = 200
 
 
@@ -27,17 +26,17 @@ class SlowError(UnreadableError):
 
 
 class Quoted(str):
-    """An argument that the model wrote as a string literal; the text is what stands between its quotes."""
+    """An argument that the model wrote as a string literal, without its quotes."""
 
     __slots__ = ()
 
 
-def read_syntax(text: str, syntax: Syntax, *, official: bool) -> list[Call]:
-    """The call in ``text``: its first one with ``official``, else the only one.
+def read_java(text: str, language: Language, *, official: bool) -> list[Call]:
+    """The calls in ``text``, in Java or JavaScript; only the first one with ``official``.
 
-    ``official``: with the quirks of bfcl-eval's readers (offsets in bytes used on characters, the body of an
-    anonymous class dropped, unnamed literals dropped). Otherwise arguments are ``Quoted`` or ``Code``.
-    Raises UnreadableError, SlowError, and UserError where the grammar is not installed.
+    ``official``: as bfcl-eval's readers, which use byte offsets on characters and drop bodies of anonymous classes
+    and unnamed literals. Otherwise arguments are ``Quoted`` or ``Code``. Raises UnreadableError, SlowError, and
+    UserError where the grammar is not installed.
     """
     if len(text) > MAX_CHARS:
         raise UnreadableError("longer than any call")
@@ -45,40 +44,40 @@ def read_syntax(text: str, syntax: Syntax, *, official: bool) -> list[Call]:
         text += ";"  # without it the grammar of Java refuses some short calls, such as f(x=5)
     try:
         source = text.encode()
-        root = _parser(syntax).parse(source).root_node
+        root = _parser(language).parse(source).root_node
     except UnicodeError as error:
         raise UnreadableError("not Unicode") from error
     except ValueError as error:
         raise SlowError("time limit") from error
     if _has_error_node(root):
         raise UnreadableError("syntax error")
-    if syntax == "java":
+    if language is Language.JAVA:
         return _java(root, text, source, official)
     return _javascript(root, official)
 
 
 @lru_cache(maxsize=2)
-def _language(syntax: Syntax) -> Any:
+def _grammar(name: str) -> Any:
     try:
         tree_sitter = importlib.import_module("tree_sitter")
-        grammar = importlib.import_module(f"tree_sitter_{syntax}")
+        grammar = importlib.import_module(f"tree_sitter_{name}")
     except ImportError as error:
         raise UserError(
-            f"grading {syntax} calls needs tree-sitter and its grammar ({error}); run `make setup`"
+            f"grading {name} calls needs tree-sitter and its grammar ({error}); run `make setup`"
         ) from error
-    return tree_sitter.Language(grammar.language(), syntax)
+    return tree_sitter.Language(grammar.language(), name)
 
 
-def _parser(syntax: Syntax) -> Any:
-    language = _language(syntax)
-    parser = importlib.import_module("tree_sitter").Parser()  # one a call: a parser is not for two threads
-    parser.set_language(language)
+def _parser(language: Language) -> Any:
+    grammar = _grammar(language.value)
+    parser = importlib.import_module("tree_sitter").Parser()  # a new one each time: it is not thread-safe
+    parser.set_language(grammar)
     parser.set_timeout_micros(LIMIT_MICROS)
     return parser
 
 
 def _has_error_node(root: Any) -> bool:
-    """Whether the tree has a node of type ERROR. A missing semicolon is none."""
+    """Whether the tree has a node of type ERROR. A missing semicolon makes none."""
     stack = [root]
     while stack:
         node = stack.pop()

@@ -1,31 +1,38 @@
-"""Turn a model's text in one step of a conversation into the calls to replay, as text."""
+"""The calls in one message of a conversation: as text to replay, and as data for a chat template."""
 
 from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from typing import Any
 
-from dipo_eval.grading.calls.json_form import looks_like_json, read_json
-from dipo_eval.grading.calls.text import MAX_CHARS, UnreadableError, answer_text, bracketed, read_python
-from dipo_eval.grading.model_syntax import parse_expression
+from dipo_eval.grading.calls.python_calls import parse_expression, read_python
+from dipo_eval.grading.calls.response_text import (
+    MAX_CHARS,
+    UnreadableError,
+    answer_text,
+    bracketed,
+    looks_like_json,
+    read_json,
+)
 
 MAX_SHOWN_DEPTH = 50
 
 
 def step_calls(text: str, *, official: bool) -> list[str]:
-    """The calls in one message; [] where it holds none (the model talks to the user).
+    """The calls in one message; [] where it has none (the model talks to the user).
 
-    ``official``: read and written again as bfcl-eval's default_decode_execute_prompting does, where a bare name
-    becomes a text, an empty dict spoils the message, and a dict of dicts is taken for a call.
+    ``official``: read and written again as in bfcl_eval/model_handler/utils.py, default_decode_execute_prompting,
+    where a bare name becomes a string, an empty dict spoils the message, and a dict of dicts is taken for a call.
     """
     try:
         if official:
             calls = read_python(bracketed(text), official=True)
-            return [_official_text(name, arguments) for call in calls for name, arguments in call.items()]
+            return [_written(*one, _official_value) for call in calls for one in call.items()]
         answer = answer_text(text)
         if looks_like_json(answer):
-            return [_text(name, arguments) for call in read_json(answer) for name, arguments in call.items()]
+            return [_written(*one, repr) for call in read_json(answer) for one in call.items()]
         return _python_calls(answer)
     except (UnreadableError, IndexError, AttributeError, RecursionError):
         return []
@@ -34,8 +41,7 @@ def step_calls(text: str, *, official: bool) -> list[str]:
 def native_calls(text: str) -> list[dict[str, Any]] | None:
     """The calls in one message as data for a chat template, ``{"name": ..., "arguments": {...}}``.
 
-    Strictly JSON, of little depth and in UTF-8, so that a template and a server can show it. None where the
-    message has no calls or their arguments are no such data.
+    None where it has no calls, or where their arguments are not JSON in UTF-8 of at most ``MAX_SHOWN_DEPTH`` levels.
     """
     try:
         answer = answer_text(text)
@@ -66,12 +72,8 @@ def _python_calls(answer: str) -> list[str]:
     return [ast.unparse(node) for node in nodes] if all(isinstance(node, ast.Call) for node in nodes) else []
 
 
-def _text(name: str, arguments: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
-
-
-def _official_text(name: str, arguments: dict[str, Any]) -> str:
-    return f"{name}({', '.join(f'{key}={_official_value(value)}' for key, value in arguments.items())})"
+def _written(name: str, arguments: dict[str, Any], write: Callable[[Any], str]) -> str:
+    return f"{name}({', '.join(f'{key}={write(value)}' for key, value in arguments.items())})"
 
 
 def _official_value(value: Any) -> str:
@@ -79,5 +81,5 @@ def _official_value(value: Any) -> str:
         return repr(value)
     if all(isinstance(inner, dict) for inner in value.values()):
         name = list(value)[0]  # noqa: RUF015  (an IndexError for {}, as in the original)
-        return _official_text(name, value[name])
+        return _written(name, value[name], _official_value)
     return "{" + ", ".join(f"'{key}': {_official_value(inner)}" for key, inner in value.items()) + "}"
