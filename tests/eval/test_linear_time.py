@@ -22,9 +22,9 @@ from dipo_eval import linear
 from dipo_eval.board.embed import safe_json
 from dipo_eval.board.samples import cut
 from dipo_eval.grading import grade_calls, grade_math
-from dipo_eval.grading.calls.conversation import grade_conversation
 from dipo_eval.grading.calls.grade import calls_of
 from dipo_eval.grading.calls.messages import native_calls, step_calls
+from dipo_eval.grading.calls.multi_turn import grade_conversation
 from dipo_eval.grading.calls.official_literals import MAX_CHARS as MAX_CONVERTED
 from dipo_eval.grading.calls.official_literals import convert_java, convert_javascript
 from dipo_eval.grading.calls.response_text import MAX_CHARS as MAX_CALLS

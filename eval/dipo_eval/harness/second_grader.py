@@ -16,8 +16,7 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.multi_turn import check_turn_gold
+from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
 from dipo_eval.grading.math.grade import joined
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.grading.workers.client import Program, WorkerClient

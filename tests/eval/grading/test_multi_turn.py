@@ -131,7 +131,7 @@ def test_importing_bfcl_makes_no_folder_here_and_loads_no_client(tmp_path: Any) 
     import sys
 
     code = (
-        "import sys; from dipo_eval.grading import bfcl; bfcl.environment_class('TradingBot'); "
+        "import sys; from dipo_eval.grading.calls import bfcl; bfcl.environment_class('TradingBot'); "
         "bfcl.module('bfcl_eval.eval_checker.ast_eval.ast_checker'); "
         "assert not {'openai', 'anthropic', 'torch', 'google.genai', 'mistralai'} & set(sys.modules)"
     )

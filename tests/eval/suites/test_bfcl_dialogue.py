@@ -14,7 +14,7 @@ import pytest
 from dipo_eval.engines.openai import as_sent
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN
-from dipo_eval.grading.calls.conversation import grade_conversation
+from dipo_eval.grading.calls.multi_turn import grade_conversation
 from dipo_eval.harness.second_grader import second_grader
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.bfcl import dialogue as bfcl_dialogue

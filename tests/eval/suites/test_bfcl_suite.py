@@ -166,7 +166,7 @@ def test_irrelevance_and_relevance() -> None:
         ("simple_python_0", None, [], "kind None is no category"),
         ("simple_python_0", "memory_kv", [], "is no category"),
         ("simple_python_0", "multi_turn_base", [], "no item 'simple_python_0'"),
-        ("multi_turn_base_0", "multi_turn_base", [["ls()"]], "gold for 1 turns, but 4 are asked"),
+        ("multi_turn_base_0", "multi_turn_base", [["ls()"]], "gold for 1 turns, but 4 user turns"),
         ("multi_turn_base_0", "multi_turn_base", [{"ls": {}}], "no list of turns"),
         ("simple_python_9999", "simple_python", [], "no item 'simple_python_9999'"),
         ("simple_python_0", "simple_python", ["5"], "gold call"),

@@ -30,8 +30,6 @@ ENVIRONMENTS = {
     "TwitterAPI": "posting_api", "TicketAPI": "ticket_api", "TradingBot": "trading_bot",
     "TravelAPI": "travel_booking", "VehicleControlAPI": "vehicle_control",
 }  # fmt: skip
-
-
 SINGLE_TURN = (
     "simple_python", "simple_java", "simple_javascript",
     "multiple", "parallel", "parallel_multiple", "irrelevance",
@@ -115,17 +113,12 @@ def items(category: str) -> tuple[dict[str, Any], ...]:
     return tuple({**row, "ground_truth": golds.get(row["id"], [])} for row in _rows(path))
 
 
-@lru_cache(maxsize=32)
-def _by_id(category: str) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in items(category)}
-
-
 def item(category: str, item_id: str) -> dict[str, Any]:
     """The item of a category with that id. Raises UserError where there is none."""
-    found = _by_id(category).get(item_id)
-    if found is None:
-        raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
-    return found
+    for row in items(category):
+        if row["id"] == item_id:
+            return row
+    raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
 
 
 def prompt(row: dict[str, Any]) -> list[dict[str, str]]:

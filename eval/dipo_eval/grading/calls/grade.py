@@ -1,33 +1,8 @@
 """Grade function calls: the verdict that the training reward and the evaluation share.
 
-``compatible`` is bfcl-eval 2026.3.23's own verdict. ``strict`` differs from it only by these rules:
-
-=========================  ==================================================================================
-rule                       what it corrects
-=========================  ==================================================================================
-maximum matching           bfcl-eval gives each gold call the first call that fits, even if another needs it
-strings keep their marks   3.14 = 314, /home/ab = /home/a/b and x_1 = x1 there; see ``strict.same_text``
-True is not 1              inside lists and dicts it compares with ==; so does 5.0 for an integer
-nested values              it checks one level of types, and raises KeyError on some dicts inside dicts
-optional is not empty      the mark "" of an optional array also accepts the empty list there
-impossible golds           an argument that has no allowed value, or that the function does not describe, may
-                           be left out: no answer is correct there
-code is not data           a bare name equals the text of its name there, ``f(x=paris)`` is ``f(x="paris")``;
-                           here only where the gold is a variable: a string for a type that is none
-operators                  ``+5`` and ``~5`` are -5 there, ``not True`` is -1
-positional arguments       it drops them; here they are errors, as are repeated and unpacked ones
-only calls                 it raises TypeError on a call that is a plain string, and fails on some empty golds
-Java and JavaScript        literals are read whole: it splits lists at commas inside strings, keeps the quotes
-                           of an array's strings, drops the body of ``new HashMap<>() {{ .. }}``, cuts
-                           non-ASCII text at byte offsets, and wants suffixes where the language does not
-native calls               ``<tool_call>`` blocks, JSON and code fences are read from text, and reasoning is
-                           taken off; its default reader knows Python lists only
-irrelevance                a call to an offered function also counts in text that does not parse
-relevance                  a call must be to an offered function
-=========================  ==================================================================================
-
-Arithmetic on literals is folded in both modes. Where bfcl-eval would evaluate more of the model's text, such
-as a call inside arithmetic, this module does not: the response is unreadable.
+``compatible`` is bfcl-eval 2026.3.23's own verdict; ``strict`` corrects its defects, by the rules in the table of
+docs/evaluation.md, "Function calls", and no others. Arithmetic on literals is folded in both modes. Where bfcl-eval would
+evaluate more of the model's text, such as a call inside arithmetic, the response is unreadable.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ The arguments stay source text, as in BFCL; ``official_literals`` and ``strict_l
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_CHARS = 1_500
 LIMIT_MICROS = 500_000
 """The parser checks it only now and then: some texts take three times as long."""
 MAX_DEPTH = 200
+_STRINGS = ("string_literal", "character_literal", "string")
 
 
 class SlowError(UnreadableError):
@@ -51,9 +53,40 @@ def read_java(text: str, language: Language, *, official: bool) -> list[Call]:
         raise SlowError("time limit") from error
     if _has_error_node(root):
         raise UnreadableError("syntax error")
-    if language is Language.JAVA:
-        return _java(root, text, source, official)
-    return _javascript(root, official)
+    is_java = language is Language.JAVA
+
+    def raw(node: Any) -> str:
+        if official and is_java:
+            return text[node.start_byte : node.end_byte]
+        return source[node.start_byte : node.end_byte].decode()
+
+    def read(value: Any) -> str:
+        if not official:
+            return Quoted(raw(value)[1:-1]) if value.type in _STRINGS else Code(raw(value))
+        return _official_java(value, raw, 0) if is_java else _official_javascript(raw(value))
+
+    calls: list[Call] = []
+    for node in _java_nodes(root) if is_java else _javascript_nodes(root):
+        owner = node.child_by_field_name("object") if is_java else None
+        name = raw(node.child_by_field_name("name") if is_java else node.children[0])
+        listed = node.child_by_field_name("arguments") if is_java else node.children[1]
+        arguments: dict[Any, Any] = {}
+        for child in listed.children:
+            if child.type == "assignment_expression":
+                key, value = raw(child.children[0]), read(child.children[2])
+            elif official and child.type in ("identifier", "class_literal" if is_java else "true"):
+                key, value = None, raw(child)
+            elif not official and child.is_named:
+                raise UnreadableError("positional argument")
+            else:
+                continue
+            if key in arguments:
+                raise UnreadableError("repeated argument")
+            arguments[key] = value
+        calls.append({f"{raw(owner)}.{name}" if owner else name: arguments})
+        if official:
+            break
+    return calls
 
 
 @lru_cache(maxsize=2)
@@ -88,48 +121,22 @@ def _has_error_node(root: Any) -> bool:
     return False
 
 
-def _add(arguments: dict[Any, Any], name: Any, value: Any) -> None:
-    if name in arguments:
-        raise UnreadableError("repeated argument")
-    arguments[name] = value
-
-
-def _java(root: Any, text: str, source: bytes, official: bool) -> list[Call]:
-    def raw(node: Any) -> str:
-        if official:
-            return text[node.start_byte : node.end_byte]
-        return source[node.start_byte : node.end_byte].decode()
-
-    calls: list[Call] = []
-    for node in _find(root, "method_invocation", only_first=official):
-        name = raw(node.child_by_field_name("name"))
-        owner = node.child_by_field_name("object")
-        arguments: dict[Any, Any] = {}
-        for child in node.child_by_field_name("arguments").children:
-            if child.type == "assignment_expression":
-                value = child.children[2]
-                read = _official_java(value, raw, 0) if official else _strict_value(value, raw(value))
-                _add(arguments, raw(child.children[0]), read)
-            elif official and child.type in ("identifier", "class_literal"):
-                _add(arguments, None, raw(child))
-            elif not official and child.is_named:
-                raise UnreadableError("positional argument")
-        calls.append({f"{raw(owner)}.{name}" if owner else name: arguments})
-    return calls
-
-
-def _find(root: Any, kind: str, *, only_first: bool) -> list[Any]:
-    """The outermost nodes of a kind, in the order of the text."""
-    found, stack = [], [root]
+def _java_nodes(root: Any) -> Iterator[Any]:
+    """The outermost calls, in the order of the text."""
+    stack = [root]
     while stack:
         node = stack.pop()
-        if node.type == kind:
-            found.append(node)
-            if only_first:
-                break
+        if node.type == "method_invocation":
+            yield node
         else:
             stack.extend(reversed(node.children))
-    return found
+
+
+def _javascript_nodes(root: Any) -> Iterator[Any]:
+    """The calls that are statements."""
+    for statement in root.children:
+        if statement.type == "expression_statement":
+            yield from (child for child in statement.children if child.type == "call_expression")
 
 
 def _official_java(node: Any, raw: Any, depth: int) -> str:
@@ -156,33 +163,5 @@ def _official_java(node: Any, raw: Any, depth: int) -> str:
     return str(raw(node))
 
 
-def _javascript(root: Any, official: bool) -> list[Call]:
-    calls: list[Call] = []
-    statements = [child for child in root.children if child.type == "expression_statement"]
-    for node in [child for statement in statements for child in statement.children]:
-        if node.type != "call_expression":
-            continue
-        arguments: dict[Any, Any] = {}
-        for child in node.children[1].children:
-            if child.type == "assignment_expression":
-                value = child.children[2]
-                text = value.text.decode()
-                if not official:
-                    text = _strict_value(value, text)
-                elif text[0] in "\"'" and text[-1] == text[0]:
-                    text = text[1:-1]
-                _add(arguments, child.children[0].text.decode(), text)
-            elif official and child.type in ("identifier", "true"):
-                _add(arguments, None, child.text.decode())
-            elif not official and child.is_named:
-                raise UnreadableError("positional argument")
-        calls.append({node.children[0].text.decode(): arguments})
-        if official:
-            break
-    return calls
-
-
-def _strict_value(node: Any, text: str) -> str:
-    if node.type in ("string_literal", "character_literal", "string"):
-        return Quoted(text[1:-1])
-    return Code(text)
+def _official_javascript(text: str) -> str:
+    return text[1:-1] if text[0] in "\"'" and text[-1] == text[0] else text

@@ -1,13 +1,15 @@
-"""The calls in one message of a conversation: as text to replay, and as data for a chat template."""
+"""The worker's side of a conversation: read the calls in its messages, as text to carry out and as data to show."""
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dipo_eval.grading.calls.python_calls import parse_expression, read_python
+from dipo_eval.grading.calls.replay import carry_out, replay
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     UnreadableError,
@@ -18,6 +20,40 @@ from dipo_eval.grading.calls.response_text import (
 )
 
 MAX_SHOWN_DEPTH = 50
+MAX_RESULTS = 1_000_000
+"""Characters of one step's results; no context holds as many."""
+
+
+def answer_task(task: dict[str, Any]) -> dict[str, Any]:
+    """The worker's side of ``multi_turn.grade_turns``."""
+    as_official = task["official"] and not task["native"]
+
+    def steps(turn: list[str | list[str]]) -> Iterator[list[str]]:
+        for one in turn:
+            calls = step_calls(one, official=as_official) if isinstance(one, str) else one
+            if calls or not isinstance(one, str):
+                yield calls
+
+    turns = [list(steps(turn)) for turn in task["turns"]]
+    reason = replay(task["case"], task["gold"], turns, official=task["official"])
+    shown = [[call[:100] for step in turn for call in step][:3] for turn in turns]
+    return {"replayed": reason, "calls": shown}
+
+
+def answer_step(task: dict[str, Any]) -> dict[str, Any]:
+    """The worker's side of ``multi_turn.take_step``."""
+    started = time.monotonic()
+    calls = step_calls(task["text"], official=False)
+    results = carry_out(task["case"], task["done"], calls) if calls else []
+    if sum(map(len, results)) > MAX_RESULTS:
+        return {"reason": "results longer than any context"}
+    native = native_calls(task["text"]) if calls else None
+    return {
+        "calls": calls,
+        "results": results,
+        "native": native if native and len(native) == len(calls) else None,
+        "seconds": time.monotonic() - started,
+    }
 
 
 def step_calls(text: str, *, official: bool) -> list[str]:

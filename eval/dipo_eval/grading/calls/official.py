@@ -35,10 +35,24 @@ def refusal(
     is_parallel, is_multiple = "parallel" in category, "multiple" in category
     if len(calls) != (len(gold) if is_parallel or is_multiple else 1):
         return "wrong count"
-    if is_parallel:
-        return _parallel(calls, gold, functions, language, underscores)
-    function = _described(functions, next(iter(gold[0]))) if is_multiple else functions[0]
-    return _call_refusal(function, calls[0], gold[0], language, underscores)
+
+    def described(one: dict[str, Any]) -> Any:
+        name = next(iter(one))
+        return next((function for function in functions if function["name"] == name), None)
+
+    def why_not(function: Any, call: dict[str, Any], one: dict[str, Any]) -> str | None:
+        return _call_refusal(function, call, one, language, underscores)
+
+    if not is_parallel:
+        return why_not(described(gold[0]) if is_multiple else functions[0], calls[0], gold[0])
+    left = list(calls)
+    for one in gold:  # greedy: the first call left that fits, even where another gold call needs it
+        function = described(one)
+        index = next((index for index, call in enumerate(left) if why_not(function, call, one) is None), None)
+        if index is None:
+            return "no matching call"
+        del left[index]
+    return None
 
 
 def is_call_list(calls: Any) -> bool:
@@ -46,27 +60,6 @@ def is_call_list(calls: Any) -> bool:
     return type(calls) is list and all(
         type(call) is dict and len(call) == 1 and type(next(iter(call.values()))) is dict for call in calls
     )
-
-
-def _parallel(
-    calls: list[Any], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
-    language: Language, underscores: bool,
-) -> str | None:  # fmt: skip
-    """Greedy: each gold call takes the first call left that fits, even where another needs it more."""
-    left = list(calls)
-    for wanted in gold:
-        function = _described(functions, next(iter(wanted)))
-        for index, call in enumerate(left):
-            if _call_refusal(function, call, wanted, language, underscores) is None:
-                del left[index]
-                break
-        else:
-            return "no matching call"
-    return None
-
-
-def _described(functions: list[dict[str, Any]], name: str) -> Any:
-    return next((function for function in functions if function["name"] == name), None)
 
 
 def _call_refusal(
@@ -154,10 +147,7 @@ def _value_refusal(value: Any, answers: Any, expected: type, nested: type | None
 
 def _first_type(answers: Iterable[Any]) -> type | None:
     """The type of the first answer that is not the mark of an optional argument."""
-    for answer in answers:
-        if answer != "":
-            return type(answer)
-    return None
+    return next((type(answer) for answer in answers if answer != ""), None)
 
 
 def _items_fit(value: Any, answers: Any, nested: type) -> bool:
@@ -178,8 +168,7 @@ def _standard(value: Any) -> Any:
 def _text_fits(value: str, answers: Any) -> bool:
     if value in answers:
         return True
-    wanted = _standard(value)
-    return any(type(answer) is str and _standard(answer) == wanted for answer in answers)
+    return any(type(answer) is str and _standard(answer) == _standard(value) for answer in answers)
 
 
 def _items(answer: Any) -> list[Any]:
@@ -210,6 +199,6 @@ def _dict_fits(value: dict[Any, Any], answers: Any) -> bool:
 
 
 def _dict_list_fits(value: list[Any], answer: Any) -> bool:
-    if len(value) != len(answer):
-        return False
-    return all(_dict_fits(given, [wanted]) for given, wanted in zip(value, _items(answer), strict=True))
+    return len(value) == len(answer) and all(
+        _dict_fits(given, [wanted]) for given, wanted in zip(value, _items(answer), strict=True)
+    )

@@ -7,6 +7,7 @@ takes exponential time on some.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +17,10 @@ from dipo_eval import linear
 MAX_CHARS = 1_000
 
 JAVA_TYPES: dict[str, type] = {
-    **dict.fromkeys(("byte", "short", "integer", "long"), int),
-    **dict.fromkeys(("float", "double"), float),
-    **dict.fromkeys(("Array", "ArrayList", "Queue", "Stack"), list),
-    **dict.fromkeys(("HashMap", "Hashtable"), dict),
-    **dict.fromkeys(("char", "String", "any"), str),
-    "boolean": bool,
-    "Set": set,
-}
+    "byte": int, "short": int, "integer": int, "long": int, "float": float, "double": float, "boolean": bool,
+    "char": str, "String": str, "any": str, "Array": list, "ArrayList": list, "Queue": list, "Stack": list,
+    "Set": set, "HashMap": dict, "Hashtable": dict,
+}  # fmt: skip
 JAVASCRIPT_TYPES: dict[str, type] = {
     "String": str, "integer": int, "float": float, "Bigint": int,
     "Boolean": bool, "dict": dict, "array": list, "any": str,
@@ -50,17 +47,9 @@ _JS_ROWS_HEAD = linear.compile(r"(?:new\s+Array\(|\[)\s*\[")
 _JS_OBJECT = linear.compile(r"\{(.*?)\}")
 
 
-def _where(
-    pattern: linear.LinearPattern, read: Callable[[str], Any], *, suffix: bool = False
-) -> Callable[[str], Any]:
-    """Read text that matches, without its suffix of one letter; other text stays text."""
-
-    def convert(text: str) -> Any:
-        if not pattern.match(text):
-            return text
-        return read(text.rstrip("\n")[:-1] if suffix else text)
-
-    return convert
+def _where(pattern: linear.LinearPattern, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Read text that matches; other text stays text."""
+    return lambda text: read(text) if pattern.match(text) else text
 
 
 def _boolean(text: str) -> Any:
@@ -69,19 +58,14 @@ def _boolean(text: str) -> Any:
 
 _JAVA_SIMPLE: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("byte", "short", "integer"), _where(_INTEGER, int)),
-    "long": _where(_LONG, int, suffix=True),
-    "float": _where(_FLOAT, float, suffix=True),
-    "double": _where(_DOUBLE, float),
-    "boolean": _boolean,
-    **dict.fromkeys(("char", "String", "any"), str),
-}
+    "long": _where(_LONG, lambda text: int(text.rstrip("\n")[:-1])),
+    "float": _where(_FLOAT, lambda text: float(text.rstrip("\n")[:-1])),
+    "double": _where(_DOUBLE, float), "boolean": _boolean, **dict.fromkeys(("char", "String", "any"), str),
+}  # fmt: skip
 _JS_SIMPLE: dict[str, Callable[[str], Any]] = {
-    "integer": _where(_INTEGER, int),
-    "float": _where(_JS_FLOAT, float),
+    "integer": _where(_INTEGER, int), "float": _where(_JS_FLOAT, float), "Boolean": _boolean, "any": str,
     "Bigint": _where(_BIGINT, lambda text: int(text[:-1])),  # ValueError for "7n\n"
-    "Boolean": _boolean,
-    "any": str,
-}
+}  # fmt: skip
 
 
 def convert_java(text: str, declared: str, nested: str | None = None) -> Any:
@@ -149,10 +133,8 @@ def java_value(text: str) -> Any:
 
 def _number_or_text(text: str) -> Any:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import operator
 import warnings
@@ -85,23 +86,30 @@ def _dotted_name(node: ast.expr) -> tuple[str, bool]:
 
 
 def _official_call(node: ast.Call, depth: int) -> dict[Any, Any]:
-    arguments = {keyword.arg: _official_value(keyword.value, depth + 1) for keyword in node.keywords}
+    arguments = {keyword.arg: _data(keyword.value, depth + 1, _official) for keyword in node.keywords}
     return {_dotted_name(node.func)[0]: arguments}
 
 
-def _official_value(node: ast.expr | None, depth: int) -> Any:
+def _data(node: Any, depth: int, other: Callable[[Any, int], Any]) -> Any:
+    """The value of a constant, a list or a tuple; ``other`` reads everything else, ``...`` included."""
     if depth > MAX_DEPTH:
         raise NotLiteralError("nested too deeply")
+    if isinstance(node, ast.Constant) and node.value is not Ellipsis:
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        items = [_data(item, depth + 1, other) for item in node.elts]
+        return items if isinstance(node, ast.List) else tuple(items)
+    return other(node, depth)
+
+
+def _official(node: Any, depth: int) -> Any:
     if isinstance(node, ast.Constant):
-        return "..." if node.value is Ellipsis else node.value
+        return "..."
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, (ast.List, ast.Tuple)):
-        items = [_official_value(item, depth + 1) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        return {_official_value(key, depth + 1): _official_value(value, depth + 1) for key, value in pairs}
+        return {_data(key, depth + 1, _official): _data(value, depth + 1, _official) for key, value in pairs}
     if isinstance(node, ast.UnaryOp):
         if not isinstance(node.operand, ast.Constant):
             raise NotLiteralError("operand")
@@ -127,27 +135,17 @@ def _strict_call(node: ast.Call) -> Call:
             raise UnreadableError("unpacked argument")
         if keyword.arg in arguments:
             raise UnreadableError("repeated argument")
-        arguments[keyword.arg] = _strict_value(keyword.value, 0)
+        arguments[keyword.arg] = _data(keyword.value, 0, _strict)
     return {name: arguments}
 
 
-def _strict_value(node: ast.expr, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise NotLiteralError("nested too deeply")
-    if isinstance(node, ast.Constant):
-        return Code("...") if node.value is Ellipsis else node.value
-    if isinstance(node, (ast.List, ast.Tuple)):
-        items = [_strict_value(item, depth + 1) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
+def _strict(node: Any, depth: int) -> Any:
     if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_strict_value(key, depth + 1) for key in node.keys if key is not None]
-        values = [_strict_value(value, depth + 1) for value in node.values]
-        return dict(zip(keys, values, strict=True))
+        keys = [_data(key, depth + 1, _strict) for key in node.keys]
+        return dict(zip(keys, [_data(value, depth + 1, _strict) for value in node.values], strict=True))
     if isinstance(node, (ast.UnaryOp, ast.BinOp)):
-        try:
+        with contextlib.suppress(NotLiteralError):
             return fold(node)
-        except NotLiteralError:
-            return Code(ast.unparse(node))
     return Code(ast.unparse(node))
 
 
@@ -157,18 +155,16 @@ def fold(node: ast.expr, depth: int = 0) -> Any:
     Raises NotLiteralError for anything else, and what Python raises for a division by zero or unfit types. A result
     beyond ``MAX_BITS`` bits or ``MAX_ITEMS`` items is ``TOO_LARGE``.
     """
-    if depth > MAX_DEPTH:
-        raise NotLiteralError("nested too deeply")
+    return _data(node, depth, _arithmetic)
+
+
+def _arithmetic(node: Any, depth: int) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.UnaryOp):
         return _UNARY[type(node.op)](fold(node.operand, depth + 1))
     if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
         return _binary(node.op, fold(node.left, depth + 1), fold(node.right, depth + 1))
-    if isinstance(node, ast.List):
-        return [fold(item, depth + 1) for item in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(fold(item, depth + 1) for item in node.elts)
     raise NotLiteralError(type(node).__name__)
 
 
@@ -182,10 +178,9 @@ def _binary(kind: ast.operator, left: Any, right: Any) -> Any:
 
 def _is_too_large(kind: ast.operator, left: Any, right: Any) -> bool:
     whole = [abs(int(side)) for side in (left, right) if isinstance(side, int)]
-    if isinstance(kind, ast.Pow) and len(whole) == 2:
-        return whole[0].bit_length() * whole[1] > MAX_BITS
-    if isinstance(kind, ast.LShift) and len(whole) == 2:
-        return whole[0].bit_length() + whole[1] > MAX_BITS
+    if isinstance(kind, (ast.Pow, ast.LShift)) and len(whole) == 2:
+        bits = whole[0].bit_length()
+        return (bits * whole[1] if isinstance(kind, ast.Pow) else bits + whole[1]) > MAX_BITS
     if isinstance(kind, ast.Mult):
         sizes = [_size(side) for side in (left, right) if isinstance(side, (str, bytes, list, tuple))]
         if sizes and whole:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import sub
 from typing import Literal
 
 from dipo_eval import linear
@@ -64,15 +66,8 @@ def parse_parts(text: str, *, as_list: bool = False) -> Part:
 
 def nesting(text: str) -> int:
     """The deepest bracket level of ``text``: what follows recurses once a level."""
-    depth = deepest = lowest = 0
-    for char in text:
-        if char in "([{":
-            depth += 1
-            deepest = max(deepest, depth - lowest)
-        elif char in ")]}":
-            depth -= 1
-            lowest = min(lowest, depth)
-    return deepest
+    levels = list(accumulate(((char in "([{") - (char in ")]}") for char in text), initial=0))
+    return max(map(sub, levels, accumulate(levels, min)))
 
 
 def _marks(text: str) -> Iterator[tuple[re.Match[str], int]]:

@@ -16,11 +16,6 @@ MAX_HARD_CHARS = 500
 _RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
 
 
-def unknown(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-    """The ``Strong`` that has no stronger method."""
-    return Outcome.UNKNOWN
-
-
 @lru_cache(maxsize=4096)
 def read_gold(gold: str) -> Part:
     """The parts of a gold answer; cached, since a group of responses shares one."""
@@ -28,13 +23,19 @@ def read_gold(gold: str) -> Part:
 
 
 def compare_answers(
-    answer: str, gold: str, tolerance: Fraction | None = None, strong: Strong = unknown
+    answer: str, gold: str, tolerance: Fraction | None = None, strong: Strong | None = None
 ) -> Outcome:
-    """Compare an extracted answer with a gold answer, both as written.
+    """Compare an extracted answer with a gold answer, both as written; ``strong`` decides what is UNKNOWN here.
 
     Lists and sets match in any order, tuples, intervals and matrices in theirs; brackets of intervals count.
-    An answer that names several values for a gold with one is DIFFERENT unless all of them equal it.
+    An answer of several values for a gold with one is DIFFERENT unless all of them equal it.
     """
+
+    def bounded(one: str, wanted: str, tolerance: Fraction | None) -> Outcome:
+        if len(one) > MAX_HARD_CHARS or nesting(one) > MAX_NESTING:
+            return Outcome.TOO_LARGE
+        return strong(one, wanted, tolerance) if strong else Outcome.UNKNOWN
+
     cleaned = clean(answer)
     wanted = read_gold(gold)
     if tolerance is None and key(cleaned) == key(wanted.text):
@@ -42,18 +43,7 @@ def compare_answers(
     if not any(char.isalnum() for char in cleaned):
         return Outcome.DIFFERENT
     given = parse_parts(cleaned, as_list=wanted.kind in ("list", "set"))
-    return _parts(given, wanted, tolerance, _bounded(strong))
-
-
-def _bounded(strong: Strong) -> Strong:
-    """``strong``, without the answers of a size that would only use up its time."""
-
-    def ask(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-        if len(answer) > MAX_HARD_CHARS or nesting(answer) > MAX_NESTING:
-            return Outcome.TOO_LARGE
-        return strong(answer, gold, tolerance)
-
-    return ask
+    return _parts(given, wanted, tolerance, bounded)
 
 
 def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:

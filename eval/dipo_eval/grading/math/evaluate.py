@@ -1,7 +1,6 @@
-"""Evaluate a parsed expression exactly (rationals) or in floating point, with every size bounded.
+"""Evaluate a parsed expression exactly (rationals) or in floating point.
 
-Nothing here can hang: exponents, factorials and exact integers are limited, and what exceeds a limit raises
-``TooLarge`` before any work is done.
+Nothing here can hang: an exponent, factorial or exact integer beyond its limit raises ``TooLarge`` before it is computed.
 """
 
 from __future__ import annotations
@@ -46,10 +45,6 @@ class Exact:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if abs(base) not in (0, 1) and bits * abs(exponent) > MAX_BITS:
             raise TooLarge("power")
-        if abs(base) == 1:
-            return base if exponent % 2 else Fraction(1)
-        if base == 0 and exponent > 0:
-            return base
         return base ** int(exponent)
 
     def function(self, name: str, arguments: list[Any]) -> Any:

@@ -1,8 +1,7 @@
-"""A small, bounded parser for the closed forms that answers are made of: LaTeX or plain text to a tree.
+"""A small, bounded parser for closed forms in answers: LaTeX or plain text to a tree.
 
-It knows numbers, variables, + - * / ^ !, implicit products, fractions, roots, absolute values, floors and
-ceilings, binomials and the usual functions. Everything else raises ``Unsupported`` and is left to
-math-verify.
+It reads numbers, variables, + - * / ^ !, implicit products, fractions, roots, absolute values, floors, ceilings,
+binomials and the usual functions. Everything else raises ``Unsupported`` and is left to math-verify.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _GREEK = frozenset((
 ))  # fmt: skip
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
-_CLOSERS = {"(": ")", "{": "}", "[": "]", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+_CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 _TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=])", re.ASCII)
 _WORDS = FUNCTIONS | {"pi"}
 
@@ -90,10 +89,6 @@ class _Parser:
         self.position += 1
         return token
 
-    def _expect(self, token: str) -> None:
-        if self._next() != token:
-            raise Unsupported(f"expected {token!r}")
-
     def _sum(self) -> Node:
         self._descend()
         node = self._product()
@@ -130,7 +125,10 @@ class _Parser:
         return ("neg", node) if negative else node
 
     def _power(self) -> Node:
-        base = self._postfix()
+        base = self._atom()
+        while self._peek() == "!":
+            self._next()
+            base = ("factorial", base)
         if self._peek() != "^":
             return base
         self._next()
@@ -149,16 +147,10 @@ class _Parser:
         if self.depth > MAX_DEPTH:
             raise Unsupported("nested too deeply")
 
-    def _postfix(self) -> Node:
-        node = self._atom()
-        while self._peek() == "!":
-            self._next()
-            node = ("factorial", node)
-        return node
-
     def _group(self, opener: str) -> Node:
         node = self._sum()
-        self._expect(_CLOSERS[opener])
+        if self._next() != _CLOSERS[opener]:
+            raise Unsupported(f"{opener!r} does not close")
         return node
 
     def _atom(self) -> Node:
@@ -170,7 +162,10 @@ class _Parser:
         if token in (r"\lfloor", r"\lceil"):
             return (token[2:], self._group(token))
         if token == "|":
-            return self._absolute()
+            self.bars += 1
+            node = self._group(token)
+            self.bars -= 1
+            return ("abs", node)
         if token in (r"\frac", r"\binom"):
             return ("div" if token == r"\frac" else "binom", self._argument(), self._argument())
         if token.lstrip("\\") in FUNCTIONS:
@@ -181,19 +176,11 @@ class _Parser:
             return ("var", token + self._subscript())
         raise Unsupported(f"symbol {token!r}")
 
-    def _absolute(self) -> Node:
-        self.bars += 1
-        node = self._sum()
-        self._expect("|")
-        self.bars -= 1
-        return ("abs", node)
-
     def _argument(self) -> Node:
         """One argument of ``\\frac``: a braced group, or one digit or letter."""
-        if self._peek() == "{":
-            self._next()
-            return self._group("{")
         token = self._peek()
+        if token == "{":
+            return self._group(self._next())
         if token.isdigit() and len(token) > 1:  # \frac34: the tokens share one number
             self.tokens[self.position] = token[1:]
             return ("num", Fraction(token[0]))

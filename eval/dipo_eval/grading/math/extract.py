@@ -77,9 +77,9 @@ def _last_box(text: str) -> str | None:
         start = _last_start(text, end)
         if start < 0:
             return None
-        content = _box_at(text, start)
-        if content is not None:
-            return _with_joined_boxes(text, start, content)
+        box = _box_at(text, start)
+        if box is not None:
+            return _with_joined_boxes(text, start, box[1])
         end = start
     return None
 
@@ -88,15 +88,15 @@ def _last_start(text: str, end: int) -> int:
     return max(text.rfind(_BOX, 0, end), text.rfind(_FBOX, 0, end))
 
 
-def _box_at(text: str, start: int) -> str | None:
-    """Content of the box that starts at ``start``; None where its braces never close."""
+def _box_at(text: str, start: int) -> tuple[int, str] | None:
+    """Where the content of the box at ``start`` begins, and that content; None where its braces never close."""
     first = _content_start(text, start)
     if text[first - 1 : first] != "{":
         unbraced = _UNBRACED.match(text[first : first + _BOX_CHARS]) if text.startswith(_BOX, start) else None
-        return unbraced[0] if unbraced else None
+        return (first, unbraced[0]) if unbraced else None
     end = text.find("}", first, first + _BOX_CHARS)
     if end >= 0 and text.find("{", first, end) < 0 and text[end - 1] != "\\":
-        return text[first:end]
+        return first, text[first:end]
     depth = 1
     for match in _BRACES.finditer(text, first, first + _BOX_CHARS):
         if match[0] == "{":
@@ -104,7 +104,7 @@ def _box_at(text: str, start: int) -> str | None:
         elif match[0] == "}":
             depth -= 1
             if depth == 0:
-                return text[first : match.start()]
+                return first, text[first : match.start()]
     return None
 
 
@@ -126,13 +126,12 @@ def _with_joined_boxes(text: str, start: int, content: str) -> str:
         if before < 0 or start - before > _BOX_CHARS:
             break
         earlier = _box_at(text, before)
-        first = _content_start(text, before)
-        if earlier is None or text[first - 1] != "{":
+        if earlier is None or text[earlier[0] - 1] != "{":
             break
-        gap = text[first + len(earlier) + 1 : start]
+        gap = text[earlier[0] + len(earlier[1]) + 1 : start]
         if len(gap) > 40 or not _BETWEEN_BOXES.match(gap) or not gap.strip(" $\n\t."):
             break
-        parts.append(earlier)
+        parts.append(earlier[1])
         start = before
     return ", ".join(reversed(parts))
 

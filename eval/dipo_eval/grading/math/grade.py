@@ -15,6 +15,7 @@ from dipo_eval.grading.workers.pool import GradingPool, shared_pool
 LIMIT_S = 5.0
 """Seconds that the slow path may take for one answer."""
 
+_BEST_FIRST = ("correct", "undecided", "wrong")
 _NOT_COMPARABLE = (RecursionError, ArithmeticError, ValueError, MemoryError)
 _DECIDED: dict[Outcome, tuple[Status, str]] = {
     Outcome.EQUAL: ("correct", "equal"),
@@ -45,7 +46,9 @@ def grade_math(
     if answer is None:
         return Verdict("wrong", "no answer found")
     if any_of and isinstance(gold, list):
-        return _best([_grade(answer, one, tolerance, limit_s, pool) for one in gold], answer)
+        verdicts = [_grade(answer, one, tolerance, limit_s, pool) for one in gold]
+        none = Verdict("wrong", "no gold answer", answer)
+        return min(verdicts, key=lambda verdict: _BEST_FIRST.index(verdict.status), default=none)
     return _grade(answer, joined(gold), tolerance, limit_s, pool)
 
 
@@ -80,12 +83,6 @@ def _grade(
     return Verdict(*_DECIDED[outcome], answer)
 
 
-def _best(verdicts: list[Verdict], answer: str) -> Verdict:
-    order = {"correct": 0, "undecided": 1, "wrong": 2}
-    none = Verdict("wrong", "no gold answer", answer)
-    return min(verdicts, key=lambda verdict: order[verdict.status], default=none)
-
-
 def check_gold(gold: object) -> None:
     """Raise UserError where ``gold`` cannot be graded against: call it on every item before a run starts.
 
@@ -100,30 +97,30 @@ def check_gold(gold: object) -> None:
 
 def _check_one(gold: object) -> None:
     if not isinstance(gold, str):
-        raise UserError(
-            f"gold answer: {gold!r:.80} is {type(gold).__name__}; give a string or a list of strings"
-        )
+        raise _refused(gold, f"is {type(gold).__name__}; give a string or a list of strings")
     if len(gold) > MAX_ANSWER_CHARS:
         raise UserError(
             f"gold answer: {len(gold)} characters, starting {gold[:40]!r}; give the final answer alone"
         )
     text = clean(gold)
     if not any(char.isalnum() for char in text) and text not in (r"\emptyset", "\\infty"):
-        raise UserError(f"gold answer: {gold!r:.80} holds no answer; give a number, an expression or a word")
+        raise _refused(gold, "holds no answer; give a number, an expression or a word")
     plain = gold.replace(r"\{", "").replace(r"\}", "")
     if plain.count("{") != plain.count("}"):
-        raise UserError(f"gold answer: {gold!r:.80} has unbalanced braces; fix it in the data")
+        raise _refused(gold, "has unbalanced braces; fix it in the data")
     if plain.count("(") + plain.count("[") != plain.count(")") + plain.count("]"):
-        raise UserError(f"gold answer: {gold!r:.80} has unbalanced brackets; fix it in the data")
+        raise _refused(gold, "has unbalanced brackets; fix it in the data")
     part = read_gold(gold)
     for leaf in (item for item in part.items or (part,) if item.kind == "leaf"):
         try:  # against a value that it cannot be, so that every number in it is evaluated
             outcome = compare_answers("0.123456789123", leaf.text)
         except _NOT_COMPARABLE as error:
-            raise UserError(
-                f"gold answer: {gold!r:.80} cannot be evaluated ({type(error).__name__}); write it in a simpler form"
+            raise _refused(
+                gold, f"cannot be evaluated ({type(error).__name__}); write it in a simpler form"
             ) from None
         if outcome is Outcome.TOO_LARGE:
-            raise UserError(
-                f"gold answer: {gold!r:.80} is too large to evaluate; write it in a form that can be"
-            )
+            raise _refused(gold, "is too large to evaluate; write it in a form that can be")
+
+
+def _refused(gold: object, why: str) -> UserError:
+    return UserError(f"gold answer: {gold!r:.80} {why}")

@@ -49,11 +49,11 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
     _limit(resource.RLIMIT_CPU, int(spent + task["limit_s"]) + CPU_GRACE_S)
     try:
         if task.get("kind") == "replay":
-            from dipo_eval.grading.calls.multi_turn import answer_task
+            from dipo_eval.grading.calls.messages import answer_task
 
             return answer_task(task)
         if task.get("kind") == "step":
-            from dipo_eval.grading.calls.conversation import answer_step
+            from dipo_eval.grading.calls.messages import answer_step
 
             return answer_step(task)
         tolerance = None if task["tolerance"] is None else Fraction(task["tolerance"])

@@ -13,8 +13,7 @@ from typing import Any
 
 from dipo_eval.engines.base import Message
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.conversation import FAILED, OUT_OF_STEPS, Step, stored, take_step
-from dipo_eval.grading.calls.multi_turn import MAX_CHARS
+from dipo_eval.grading.calls.multi_turn import FAILED, MAX_CHARS, OUT_OF_STEPS, Step, stored, take_step
 from dipo_eval.suites.dialogue import Ask
 
 # Seconds for the calls of one message, those of all messages before included, and for all of a conversation.

@@ -9,8 +9,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict, check_call_gold, grade_calls
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.multi_turn import check_turn_gold
+from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
 from dipo_eval.suites.base import Item
 from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
 from dipo_eval.suites.bfcl.overall import overall_scores
