@@ -49,9 +49,9 @@ def grade_calls(
 
     ``response``: the model's text, or decoded calls ``[{name: {argument: value}}]``. ``gold``: BFCL's possible
     answers, ``[{name: {argument: [allowed, ...]}}]`` ("" allowed: may be left out); not used for irrelevance and
-    relevance. ``functions``: the descriptions offered. ``dots_as_underscores``: the model saw ``a.b`` as
-    ``a_b``. Never raises because of ``response``; UserError for an unknown category or mode. Text is parsed with
-    ast, json or a grammar, never evaluated. Source: bfcl-eval 2026.3.23, eval_runner.py and ast_checker.py.
+    relevance. ``functions``: the descriptions offered. ``dots_as_underscores``: the model saw ``a.b`` as ``a_b``.
+    Never raises because of ``response``; UserError for an unknown category or mode. Text is parsed with ast, json or a
+    grammar, never evaluated. Source: bfcl_eval/eval_checker/ast_eval/ast_checker.py, ast_checker.
     """
     language = language_of(category)
     if mode not in ("strict", "compatible"):

@@ -146,8 +146,9 @@ def grade_conversation(
 ) -> Verdict:
     """The verdict on a ``stored`` conversation. Arguments as in ``grade_turns``; never raises on a response.
 
-    Wrong if it ended early, unless it ran out of steps in its last turn (bfcl_eval/eval_checker/eval_runner.py,
-    _evaluate_single_multi_turn_entry); undecided where its calls could not be carried out.
+    Wrong if it ended early, unless it ran out of steps in its last turn, as in
+    bfcl_eval/eval_checker/eval_runner.py, _evaluate_single_multi_turn_entry; undecided where its calls could not be
+    carried out.
     """
     turns, ended = _read(response)
     if turns is None:
