@@ -108,7 +108,7 @@ def items(category: str) -> tuple[dict[str, Any], ...]:
     name = f"BFCL_v4_{category}.json"
     path, answers = _folder() / name, _folder() / "possible_answer" / name
     if not path.is_file():
-        raise UserError(f"bfcl-eval has no data file {name}; is the category {category!r} right?")
+        raise UserError(f"bfcl-eval has no data file {name}; is {category!r} a category?")
     golds = {row["id"]: row["ground_truth"] for row in _rows(answers)} if answers.is_file() else {}
     return tuple({**row, "ground_truth": golds.get(row["id"], [])} for row in _rows(path))
 

@@ -18,7 +18,7 @@ MAX_CHARS = 1_500
 """The longest gold has 330. The grammars' error recovery takes quadratic time and memory, bounded by nothing else:
 "x=>" repeated takes 0.1 GB at this length, 0.4 GB at 3,000, 15 GB at 20,000."""
 LIMIT_MICROS = 500_000
-"""The parser checks it only now and then: some texts take three times as long."""
+"""The parser checks it only now and then: it may take three times as long."""
 MAX_DEPTH = 200
 _STRINGS = ("string_literal", "character_literal", "string")
 
@@ -61,9 +61,12 @@ def read_java(text: str, language: Language, *, official: bool) -> list[Call]:
         return source[node.start_byte : node.end_byte].decode()
 
     def read(value: Any) -> str:
+        written = raw(value)
         if not official:
-            return Quoted(raw(value)[1:-1]) if value.type in _STRINGS else Code(raw(value))
-        return _official_java(value, raw, 0) if is_java else _official_javascript(raw(value))
+            return Quoted(written[1:-1]) if value.type in _STRINGS else Code(written)
+        if is_java:
+            return _official_java(value, raw, 0)
+        return written[1:-1] if written[0] in "\"'" and written[-1] == written[0] else written
 
     calls: list[Call] = []
     for node in _java_nodes(root) if is_java else _javascript_nodes(root):
@@ -161,7 +164,3 @@ def _official_java(node: Any, raw: Any, depth: int) -> str:
     if node.child_count:
         return "".join(_official_java(child, raw, depth + 1) for child in node.children)
     return str(raw(node))
-
-
-def _official_javascript(text: str) -> str:
-    return text[1:-1] if text[0] in "\"'" and text[-1] == text[0] else text

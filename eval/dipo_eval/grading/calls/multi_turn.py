@@ -165,11 +165,8 @@ def _read(response: str) -> tuple[list[list[str]] | None, str | None]:
         found = json.loads(response)
     except (ValueError, RecursionError):
         return None, None
-    if not isinstance(found, dict):
-        return None, None
-    turns, ended = found.get("turns"), found.get("ended")
+    turns, ended = (found.get("turns"), found.get("ended")) if isinstance(found, dict) else (None, None)
     if not isinstance(turns, list) or not isinstance(ended, str | None):
         return None, None
-    if not all(isinstance(turn, list) and all(isinstance(one, str) for one in turn) for turn in turns):
-        return None, None
-    return turns, ended
+    is_sound = all(isinstance(turn, list) and all(isinstance(one, str) for one in turn) for turn in turns)
+    return (turns, ended) if is_sound else (None, None)

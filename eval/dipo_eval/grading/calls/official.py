@@ -6,7 +6,7 @@ same kind of error as the original; ``grade`` turns that into a wrong verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from dipo_eval.grading.calls.bfcl import Language
@@ -21,6 +21,7 @@ PYTHON_TYPES: dict[str, type] = {
     "string": str, "integer": int, "float": float, "boolean": bool,
     "array": list, "tuple": list, "dict": dict, "any": str,
 }  # fmt: skip
+_TYPES = {Language.PYTHON: PYTHON_TYPES, Language.JAVA: JAVA_TYPES, Language.JAVASCRIPT: JAVASCRIPT_TYPES}
 _DROPPED = str.maketrans(dict.fromkeys(" ,./-_*^", "") | {"'": '"'})
 _COLLECTIONS = frozenset({"Array", "ArrayList", "array"})
 
@@ -79,7 +80,7 @@ def _call_refusal(
     for parameter, value in arguments.items():
         if parameter not in properties or parameter not in allowed:
             return "unexpected argument"
-        reason = _READERS[language](value, allowed[parameter], properties[parameter])
+        reason = _argument_refusal(value, allowed[parameter], properties[parameter], language)
         if reason:
             return reason
     for parameter, answers in allowed.items():
@@ -88,37 +89,22 @@ def _call_refusal(
     return None
 
 
-def _python(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
-    declared = described["type"]
-    expected = PYTHON_TYPES[declared]
-    nested = PYTHON_TYPES[described["items"]["type"]] if expected is list else None
-    if declared == "tuple" and type(value) is tuple:
-        value = list(value)
-    elif declared == "float" and type(value) is int:
-        value = float(value)
-    return _value_refusal(value, answers, expected, nested)
-
-
-def _with_source(types: dict[str, type], convert: Callable[..., Any]) -> Callable[..., str | None]:
-    """A reader for a language whose arguments come as source text."""
-
-    def read(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
-        declared = described["type"]
-        expected = types[declared]
+def _argument_refusal(value: Any, answers: Any, described: dict[str, Any], language: Language) -> str | None:
+    declared, types = described["type"], _TYPES[language]
+    expected = types[declared]
+    if language is Language.PYTHON:
+        nested = types[described["items"]["type"]] if expected is list else None
+        if declared == "tuple" and type(value) is tuple:
+            value = list(value)
+        elif declared == "float" and type(value) is int:
+            value = float(value)
+    else:  # the argument is source text
         if type(value) is not str:
             return "wrong type"
         inner = described["items"]["type"] if declared in _COLLECTIONS else None
         nested = types[inner] if inner is not None else None
-        return _value_refusal(convert(value, declared, inner), answers, expected, nested)
-
-    return read
-
-
-_READERS: dict[Language, Callable[..., str | None]] = {
-    Language.PYTHON: _python,
-    Language.JAVA: _with_source(JAVA_TYPES, convert_java),
-    Language.JAVASCRIPT: _with_source(JAVASCRIPT_TYPES, convert_javascript),
-}
+        value = (convert_java if language is Language.JAVA else convert_javascript)(value, declared, inner)
+    return _value_refusal(value, answers, expected, nested)
 
 
 def _value_refusal(value: Any, answers: Any, expected: type, nested: type | None) -> str | None:

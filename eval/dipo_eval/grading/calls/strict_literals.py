@@ -7,6 +7,7 @@ a map (``new int[]{..}``, ``Arrays.asList(..)``, ``List.of(..)``, ``new HashMap<
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -51,13 +52,11 @@ def read_literal(text: str, *, is_java: bool) -> Any:
     if len(text) > MAX_CHARS:
         return Code(text)
     reader = _Reader(text, _JAVA_NUMBER if is_java else _JS_NUMBER)
-    try:
+    with contextlib.suppress(_NoLiteralError, ValueError, ArithmeticError, TypeError):
         value = reader.value(0)
         reader.skip()
         if reader.at == len(text):
             return value
-    except (_NoLiteralError, ValueError, ArithmeticError, TypeError):
-        pass
     return Code(text)
 
 

@@ -144,7 +144,8 @@ def _bracketed(text: str) -> Part | None:
         inner, brackets = text[1:-1], text[0] + text[-1]
     else:
         return None
-    if not _is_closed(inner):
+    depths = [0, *(depth for _, depth in _marks(inner))]
+    if not min(depths) == depths[-1] == 0:  # a bracket closes before it opens, or never
         return None
     pieces = _split(inner)
     if brackets == "{}":
@@ -153,12 +154,6 @@ def _bracketed(text: str) -> Part | None:
         is_choice = len(inner) == 1 and inner.isalpha()
         return parse_parts(inner) if brackets == "()" and pieces and not is_choice else None
     return Part("tuple", text, tuple(_items(pieces)), brackets)
-
-
-def _is_closed(inner: str) -> bool:
-    """Whether every bracket in ``inner`` opens before it closes, and closes."""
-    depths = [0, *(depth for _, depth in _marks(inner))]
-    return min(depths) == depths[-1] == 0
 
 
 def _matrix(text: str, body: str) -> Part:

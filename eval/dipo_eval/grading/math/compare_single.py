@@ -76,7 +76,7 @@ def _numbers(
 ) -> Outcome:
     if _near(a, g, tolerance):
         return Outcome.EQUAL
-    if answer.percent != gold.percent:  # 10% is 0.1, and is what "10" means where percent is asked
+    if answer.percent != gold.percent:  # 10% is 0.1, and "10" means it where the gold is in percent
         a, g = (a / 100, g) if answer.percent else (a, g / 100)
         return Outcome.EQUAL if _near(a, g, tolerance) else Outcome.DIFFERENT
     rounded = tolerance is None and (_is_rounding(answer.text, g) or _is_rounding(gold.text, a))

@@ -53,11 +53,10 @@ class Exact:
         if name == "abs":
             return abs(arguments[0])
         if name in ("floor", "ceil"):
-            return Fraction(math.floor(arguments[0]) if name == "floor" else math.ceil(arguments[0]))
-        if name == "factorial":
-            return Fraction(math.factorial(bounded_integer(arguments[0])))
-        if name == "binom":
-            return Fraction(math.comb(bounded_integer(arguments[0]), bounded_integer(arguments[1])))
+            return Fraction(getattr(math, name)(arguments[0]))
+        if name in ("factorial", "binom"):
+            whole = [bounded_integer(argument) for argument in arguments]
+            return Fraction((math.factorial if name == "factorial" else math.comb)(*whole))
         raise Inexact(name)
 
 
@@ -106,7 +105,7 @@ class Float:
             nearest = round(value)
             if abs(value - nearest) < 1e-9 * max(1.0, abs(nearest)):  # on the edge: rounding must not decide
                 return complex(nearest)
-            return complex(math.floor(value) if name == "floor" else math.ceil(value))
+            return complex(getattr(math, name)(value))
         whole = [Fraction(round(argument.real)) for argument in arguments]
         if any(abs(argument - int(n)) > 1e-9 for argument, n in zip(arguments, whole, strict=True)):
             raise Unsupported("factorial of a fraction")

@@ -81,7 +81,8 @@ def _clean_latex(text: str) -> str:
         text = replaced
     for pattern, replacement in _RENAMED:
         text = pattern.sub(replacement, text)
-    text = _ACCENT.sub(_braced_accent, text)
+    # \hat x as \hat{x}
+    text = _ACCENT.sub(lambda one: rf"\{one[1]}{{{one[2]}}}" if len(one[2]) == 1 else str(one[0]), text)
     if r"\circ" in text:
         text = _DEGREE.sub(lambda match: match[0] if match[1] else "°", text)
     if r"\phantom" in text:
@@ -92,11 +93,6 @@ def _clean_latex(text: str) -> str:
 def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
     """``replacement`` for a command, but not for what follows a line break (two backslashes)."""
     return lambda match: replacement if len(match[1]) == 1 else str(match[0])
-
-
-def _braced_accent(match: linear.Match) -> str:
-    """``\\hat x`` as ``\\hat{x}``."""
-    return rf"\{match[1]}{{{match[2]}}}" if len(match[2]) == 1 else str(match[0])
 
 
 def _strip_ends(text: str) -> str:

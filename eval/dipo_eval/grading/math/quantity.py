@@ -109,11 +109,9 @@ def _quantity(text: str, scale: int = 1, **around: Any) -> Quantity:
 
 def _in_base(text: str, match: linear.Match) -> Quantity:
     base = int(match["base"]) if match["base"].isdigit() else _BASE_WORDS.get(match["base"], 0)
-    if not 2 <= base <= 36:
-        return _quantity(text)
     try:
-        int(match["digits"].split(".")[0], base)
-    except ValueError:
+        int(match["digits"].split(".")[0], base or 1)
+    except ValueError:  # also where the base is not 2 to 36
         return _quantity(text)
     return _quantity(match["digits"], base=base)
 

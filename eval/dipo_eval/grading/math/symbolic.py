@@ -64,11 +64,8 @@ def _as_fraction(value: Any) -> Fraction:
 def compare_symbolically(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
     """Two cleaned single answers: by value to 40 digits where our parser reads both, otherwise by math-verify."""
     left, right = cached_tree(answer), cached_tree(gold)
-    if left is not None and right is not None:
-        outcome = compare_to_many_digits(left, right, tolerance)
-        if outcome is not Outcome.UNKNOWN:
-            return outcome
-    return by_math_verify(answer, gold)
+    outcome = compare_to_many_digits(left, right, tolerance) if left and right else Outcome.UNKNOWN
+    return by_math_verify(answer, gold) if outcome is Outcome.UNKNOWN else outcome
 
 
 def compare_to_many_digits(left: Node, right: Node, tolerance: Fraction | None) -> Outcome:
