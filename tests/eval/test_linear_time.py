@@ -183,7 +183,7 @@ def _too_slow(read: Read, size: int, texts: Sequence[tuple[str, str, str]]) -> l
     return slow
 
 
-def test_there_are_more_than_two_hundred_pumped_texts():
+def test_there_are_more_than_four_hundred_pumped_strings():
     assert len(TEXTS) > 400
     assert len(LINEAR) > 50
 

@@ -101,7 +101,10 @@ def test_strict_accepts_the_gold_of_every_item() -> None:
         for category in ANSWERS["GRADED"]
         for item in bfcl.items(category)
         if grade_calls(
-            ANSWERS["right_calls"](item, category), item["ground_truth"], item["function"], category=category
+            ANSWERS["correct_calls"](item, category),
+            item["ground_truth"],
+            item["function"],
+            category=category,
         ).status
         != "correct"
     ]

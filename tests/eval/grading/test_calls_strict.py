@@ -147,7 +147,7 @@ def test_mistakes_of_the_caller_are_named() -> None:
         ("1,000", "1000", False),
     ],
 )
-def test_texts(left: str, right: str, same: bool) -> None:
+def test_strings(left: str, right: str, same: bool) -> None:
     assert same_text(left, right) is same
     assert same_text(right, left) is same
 

@@ -53,11 +53,11 @@ def right_answer(item: Item) -> str:
         return f"[{row['function'][0]['name']}()]"
     if "irrelevance" in category:
         return "None of the functions can be used."
-    rendered: str = ANSWERS["rendered"](ANSWERS["right_calls"](row, category), category, row)
+    rendered: str = ANSWERS["rendered"](ANSWERS["correct_calls"](row, category), category, row)
     return rendered
 
 
-def test_the_items_are_all_there_and_their_golds_are_right() -> None:
+def test_all_items_are_present_and_their_golds_correct() -> None:
     items = load()
     assert Counter(item.meta["kind"] for item in items) == SIZES
     assert len({item.id for item in items}) == 4441
@@ -71,7 +71,7 @@ def native_answer(item: Item) -> str:
     category = item.meta["kind"]
     if "relevance" in category:
         return right_answer(item).replace(".", "_")
-    calls = ANSWERS["right_calls"](bfcl.item(category, item.id), category)
+    calls = ANSWERS["correct_calls"](bfcl.item(category, item.id), category)
     return "\n".join(
         f"<tool_call>{json.dumps({'name': name.replace('.', '_'), 'arguments': arguments})}</tool_call>"
         for call in calls
@@ -79,7 +79,7 @@ def native_answer(item: Item) -> str:
     )
 
 
-def test_native_calls_are_right_with_underscores_for_dots() -> None:
+def test_native_calls_are_correct_with_underscores_for_dots() -> None:
     suite = get_suites(["bfcl-native"])[0]
     items = [item for item in suite.load(None, None, 0) if item.meta["kind"] in SINGLE_TURN]
     wrong = {item.id for item in items if suite.grade(native_answer(item), item).status != "correct"}
