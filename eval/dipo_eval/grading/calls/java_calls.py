@@ -51,7 +51,7 @@ def read_java(text: str, language: Language, *, official: bool) -> list[Call]:
         raise UnreadableError("not Unicode") from error
     except ValueError as error:
         raise SlowError("time limit") from error
-    if _has_error_node(root):
+    if root.has_error and next(_outermost(root, "ERROR"), None):  # a missing semicolon is no ERROR
         raise UnreadableError("syntax error")
     is_java = language is Language.JAVA
 
@@ -69,7 +69,7 @@ def read_java(text: str, language: Language, *, official: bool) -> list[Call]:
         return written[1:-1] if written[0] in "\"'" and written[-1] == written[0] else written
 
     calls: list[Call] = []
-    for node in _java_nodes(root) if is_java else _javascript_nodes(root):
+    for node in _outermost(root, "method_invocation") if is_java else _javascript_nodes(root):
         owner = node.child_by_field_name("object") if is_java else None
         name = raw(node.child_by_field_name("name") if is_java else node.children[0])
         listed = node.child_by_field_name("arguments") if is_java else node.children[1]
@@ -112,24 +112,12 @@ def _parser(language: Language) -> Any:
     return parser
 
 
-def _has_error_node(root: Any) -> bool:
-    """Whether the tree has a node of type ERROR. A missing semicolon makes none."""
+def _outermost(root: Any, kind: str) -> Iterator[Any]:
+    """The outermost nodes of a type, in the order of the text."""
     stack = [root]
     while stack:
         node = stack.pop()
-        if node.type == "ERROR":
-            return True
-        if node.has_error:
-            stack.extend(node.children)
-    return False
-
-
-def _java_nodes(root: Any) -> Iterator[Any]:
-    """The outermost calls, in the order of the text."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node.type == "method_invocation":
+        if node.type == kind:
             yield node
         else:
             stack.extend(reversed(node.children))

@@ -16,19 +16,15 @@ from dipo_eval.grading.math.compare_closed_forms import (
 from dipo_eval.grading.math.normalize import key
 from dipo_eval.grading.math.quantity import (
     Quantity,
-    decimal_places,
     parse_number,
     read_quantity,
+    rounded_places,
     units_conflict,
 )
 from dipo_eval.grading.workers.outcome import Outcome
 
 Strong = Callable[[str, str, Fraction | None], Outcome]
 """(answer, gold, tolerance) -> Outcome: what decides a pair that is UNKNOWN here."""
-
-ROUNDED_DIGITS = 6
-"""A decimal with at least this many digits after the point may stand for the exact value that it is rounded from;
-the number to which math-verify 0.9.0 rounds (its ``float_rounding``)."""
 
 _WORDS = linear.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
 _PROSE = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{4}")
@@ -87,15 +83,9 @@ def _near(a: Fraction, g: Fraction, tolerance: Fraction | None) -> bool:
     return a == g if tolerance is None else abs(a - g) <= tolerance
 
 
-def _rounded_places(text: str) -> int | None:
-    """Digits after the point of a decimal that may be rounded, or None."""
-    places = decimal_places(text)
-    return None if places is None or places < ROUNDED_DIGITS else places
-
-
 def _is_rounding(text: str, exact: Fraction) -> bool:
     """Whether the decimal ``text`` is ``exact``, which no decimal is, rounded to its digits."""
-    places = _rounded_places(text)
+    places = rounded_places(text)
     if places is None or 2 * abs(Fraction(text) - exact) * 10**places > 1:
         return False
     return 10 ** exact.denominator.bit_length() % exact.denominator != 0
@@ -141,7 +131,7 @@ def _closed_forms(answer: str, gold: str, tolerance: Fraction | None, strong: St
 
 def _rounds(decimal: str, exact: str) -> bool:
     """Whether ``decimal`` is the closed form ``exact`` rounded to its digits."""
-    places = _rounded_places(decimal)
+    places = rounded_places(decimal)
     tree = None if places is None else cached_tree(exact)
     return tree is not None and parse_number(exact) is None and is_rounding_of(decimal, places or 0, tree)
 

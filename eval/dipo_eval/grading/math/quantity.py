@@ -12,6 +12,9 @@ from dipo_eval import linear
 
 MAX_DIGITS = 2000
 MAX_POWER_OF_TEN = 400
+ROUNDED_DIGITS = 6
+"""A decimal with at least this many digits after the point may stand for the exact value that it is rounded from;
+the number to which math-verify 0.9.0 rounds (its ``float_rounding``)."""
 
 _DECIMAL = linear.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)\Z", re.ASCII)
 _THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\Z", re.ASCII)
@@ -217,6 +220,7 @@ def _parse_scientific(text: str) -> Fraction | None:
     return Fraction(match["mantissa"].rstrip(".")) * Fraction(10) ** int(match["exponent"])
 
 
-def decimal_places(text: str) -> int | None:
-    """Digits after the point of a decimal literal such as ``0.3333``, or None where ``text`` is not one."""
-    return len(text) - text.index(".") - 1 if "." in text and _DECIMAL.match(text) else None
+def rounded_places(text: str) -> int | None:
+    """Digits after the point of a decimal that may be rounded: at least ``ROUNDED_DIGITS``, else None."""
+    places = len(text) - text.index(".") - 1 if "." in text and _DECIMAL.match(text) else 0
+    return places if places >= ROUNDED_DIGITS else None
