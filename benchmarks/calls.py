@@ -19,7 +19,7 @@ from typing import Any
 
 from dipo_eval.grading import grade_calls
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import language_of
+from dipo_eval.grading.calls.bfcl import language_of
 
 HELPER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "bfcl_answers.py"
 KINDS = {"decoded": ("gold", "other value"), "text": ("gold text", "other value text")}
@@ -106,10 +106,8 @@ if bfcl.is_installed():
     DECODE = bfcl.module("bfcl_eval.model_handler.utils").default_decode_ast_prompting
     IS_CALLS = bfcl.module("bfcl_eval.utils").is_function_calling_format_output
     CHECK = bfcl.module("bfcl_eval.eval_checker.ast_eval.ast_checker").ast_checker
-    _NAMES = ("simple_python", "simple_java", "simple_javascript", "multiple", "parallel", "parallel_multiple",
-              "live_simple", "live_multiple", "live_parallel", "live_parallel_multiple")  # fmt: skip
-    LANGUAGES = {name: ENUMS.Language(language_of(name).value) for name in _NAMES}
-    FORMATS = {name: ENUMS.ReturnFormat(language_of(name).value) for name in _NAMES}
+    LANGUAGES = {name: ENUMS.Language(language_of(name).value) for name in bfcl.SINGLE_TURN}
+    FORMATS = {name: ENUMS.ReturnFormat(language_of(name).value) for name in bfcl.SINGLE_TURN}
 
 if __name__ == "__main__":
     if not bfcl.is_installed():

@@ -23,8 +23,8 @@ NAME = "local"
 _MODELS = "bfcl_eval.constants.model_config"
 
 
-def handler(most: int, counts: dict[str, int]) -> Any:
-    """Makes bfcl-eval's handler for any model, which asks for `most` tokens a response and not for 4,096.
+def handler(max_tokens: int, counts: dict[str, int]) -> Any:
+    """Makes bfcl-eval's handler for any model, which asks for `max_tokens` tokens a response and not for 4,096.
 
     Requests that the server answered, and their tokens, are added up in `counts`.
     """
@@ -35,7 +35,7 @@ def handler(most: int, counts: dict[str, int]) -> Any:
         create, lock = one.client.completions.create, threading.Lock()
 
         def limited(**request: Any) -> Any:
-            reply = create(**{**request, "max_tokens": min(request["max_tokens"], most)})
+            reply = create(**{**request, "max_tokens": min(request["max_tokens"], max_tokens)})
             with lock:
                 counts["prompts"] += 1
                 counts["prompt_tokens"] += reply.usage.prompt_tokens

@@ -2,7 +2,7 @@
 
     python benchmarks/grading.py [--data-dir DIR] [--repeat N]
 
-Each gold of gsm8k and math500 is graded twice: against itself in a sentence (right) and against the next
+Each gold of gsm8k and math500 is graded twice: against itself in a sentence (correct) and against the next
 problem's gold (wrong, unless the two are the same text). Reported: answers a second, the ratio to ours, and
 how many verdicts differ from that expectation. Our time includes the worker processes of the slow path,
 already started.
@@ -47,7 +47,7 @@ def openrlhf(response: str, gold: str) -> bool:
 
 
 def pairs(path: Path) -> list[tuple[str, str, bool]]:
-    """(response, gold, right) for every item: its own gold, and the next item's."""
+    """(response, gold, whether it is correct) for every item: its own gold, and the next item's."""
     golds = [json.loads(line)["answer"] for line in path.read_text(encoding="utf-8").splitlines()]
     made = [(f"It follows that \\boxed{{{gold}}}.", gold, True) for gold in golds]
     for gold, other in zip(golds, golds[1:] + golds[:1], strict=True):
@@ -62,7 +62,7 @@ def measure(grader: Grader, items: list[tuple[str, str, bool]], repeat: int) -> 
     for _ in range(repeat):
         unexpected = 0
         started = time.perf_counter()
-        for response, gold, right in items:
+        for response, gold, correct in items:
             try:
                 signal.alarm(ALARM_S)
                 verdict = grader(response, gold)
@@ -70,7 +70,7 @@ def measure(grader: Grader, items: list[tuple[str, str, bool]], repeat: int) -> 
                 verdict = False
             finally:
                 signal.alarm(0)
-            unexpected += verdict != right
+            unexpected += verdict != correct
         best = min(best, time.perf_counter() - started)
     return len(items) / best, unexpected
 

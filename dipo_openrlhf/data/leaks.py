@@ -19,7 +19,7 @@ from typing import Literal
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import MULTI_TURN
+from dipo_eval.grading.calls.bfcl import MULTI_TURN
 from dipo_eval.suites import Item, all_suites, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.math_file import BOXED

@@ -1,13 +1,10 @@
-"""Regular expressions for text that a model wrote: linear in its length, whatever it holds.
+"""Regular expressions for a model's text: linear in its length, for any text.
 
-Python's own engine tries every way to match and takes quadratic time or worse on some texts. Two kinds of pattern are
-safe, and there is a function for each:
+Python's engine backtracks, in quadratic time or worse on some strings. Two kinds of pattern are safe:
 
-``bounded``: without ``*``, ``+`` and ``{n,}`` nothing is tried further than a constant number of characters from
-where it starts, so Python's engine is linear.
-``compile``: any other pattern runs in RE2 (https://github.com/google/re2), which is linear by construction and knows
-neither look-around nor ``\\b``; on at most ``SHORT_CHARS`` characters, where that costs a constant, in Python's engine,
-which answers there in a tenth of the time.
+``bounded``: without ``*``, ``+`` and ``{n,}`` a match has a bounded length, so Python's engine is linear.
+``compile``: any other pattern runs in RE2 (https://github.com/google/re2), which is linear by construction and has
+neither look-around nor ``\\b``; on at most ``SHORT_CHARS`` characters it runs in Python's engine, ten times as fast.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 
 class Match(Protocol):
-    """What both engines say of a match."""
+    """A match of either engine."""
 
     def __getitem__(self, group: int | str) -> Any: ...
     def groups(self) -> tuple[Any, ...]: ...
@@ -36,7 +33,7 @@ class Match(Protocol):
 
 
 class LinearPattern:
-    """A pattern of ``compile``, with the methods of Python's own. They take no position: give a slice."""
+    """A pattern with the methods of Python's own, which take no position: give a slice."""
 
     __slots__ = ("_long", "_short", "flags", "pattern")
 
@@ -74,7 +71,7 @@ class LinearPattern:
         return str(self.long().sub(replacement, _encodable(text)))
 
     def long(self) -> Any:
-        """RE2's form of the pattern, made when first needed. Raises re2.error for what RE2 does not know."""
+        """The pattern in RE2, compiled when first needed. Raises re2.error for syntax that RE2 lacks."""
         if self._long is None:
             options = re2.Options()
             options.log_errors = False
@@ -96,17 +93,15 @@ def compile(pattern: str, flags: int = 0) -> LinearPattern:
 
 
 def bounded(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    """Python's own pattern, look-around and all. Raises ValueError where something in it repeats without end."""
+    """Python's own pattern, look-around included. Raises ValueError for a repetition without an upper bound."""
     _, repeats = _read(pattern, _UNICODE)
     if repeats:
-        raise ValueError(
-            f"{pattern!r} repeats {repeats} without end: use compile, or give the number of times"
-        )
+        raise ValueError(f"{pattern!r} repeats {repeats} without end: use compile, or give an upper bound")
     return re.compile(pattern, flags)
 
 
 def _encodable(text: str) -> str:
-    """``text`` with halves of characters, which RE2 cannot be given, replaced one by one."""
+    """``text`` with its lone surrogates replaced, which RE2 does not accept."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -115,7 +110,7 @@ def _encodable(text: str) -> str:
 
 
 def _read(pattern: str, classes: dict[str, str]) -> tuple[str, str]:
-    """A pattern of Python's as RE2 writes it, and its first repetition without end ("" for none)."""
+    """A pattern of Python's in RE2's syntax, and its first repetition without an upper bound ("" for none)."""
     made: list[str] = []
     repeats, inside, at = "", False, 0
     while at < len(pattern):

@@ -1,4 +1,4 @@
-"""Right and damaged answers to BFCL's items, and bfcl-eval's own verdict on them. Loaded by path."""
+"""Correct and damaged answers to BFCL's items, and bfcl-eval's own verdict on them. Loaded by path."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from dipo_eval.grading.calls.language import SINGLE_TURN, Language, language_of
+from dipo_eval.grading.calls.bfcl import SINGLE_TURN, Language, language_of
 from dipo_eval.harness.bfcl_eval_worker import official_verdict
 
 GRADED = tuple(category for category in SINGLE_TURN if "relevance" not in category)
 JSON_VALUES = [None, True, False, 0, 1, -1, 2.5, "", "x", [], [1], ["a"], {}, {"a": 1}, [[1]], [{"a": "b"}]]
 
 
-def right_calls(item: dict[str, Any], category: str) -> list[dict[str, Any]]:
+def correct_calls(item: dict[str, Any], category: str) -> list[dict[str, Any]]:
     """The gold calls with the first allowed value of each argument, as decoded data."""
     described = {function["name"]: function["parameters"]["properties"] for function in item["function"]}
     calls = []
@@ -207,7 +207,7 @@ def answers(item: dict[str, Any], category: str) -> Iterator[tuple[str, Any]]:
         name = item["function"][0]["name"] if item["function"] else "f"
         calls: list[dict[str, Any]] = [{name: {"a": 1}}]
     else:
-        calls = right_calls(item, category)
+        calls = correct_calls(item, category)
     text = rendered(calls, category, item)
     yield "gold", calls
     yield "gold text", text

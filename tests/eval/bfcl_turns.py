@@ -1,4 +1,4 @@
-"""Right and damaged conversations for BFCL's multi-turn cases, and bfcl-eval's own verdict. Loaded by path."""
+"""Correct and damaged conversations for BFCL's multi-turn cases, and bfcl-eval's own verdict. Loaded by path."""
 
 from __future__ import annotations
 

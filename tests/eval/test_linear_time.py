@@ -22,18 +22,18 @@ from dipo_eval import linear
 from dipo_eval.board.embed import safe_json
 from dipo_eval.board.samples import cut
 from dipo_eval.grading import grade_calls, grade_math
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.convert import MAX_CHARS as MAX_CONVERTED
-from dipo_eval.grading.calls.convert import convert_java, convert_javascript
 from dipo_eval.grading.calls.grade import calls_of
-from dipo_eval.grading.calls.literals import MAX_CHARS as MAX_LITERAL
-from dipo_eval.grading.calls.literals import read_literal
-from dipo_eval.grading.calls.steps import native_calls, step_calls
+from dipo_eval.grading.calls.messages import native_calls, step_calls
+from dipo_eval.grading.calls.multi_turn import grade_conversation
+from dipo_eval.grading.calls.official_literals import MAX_CHARS as MAX_CONVERTED
+from dipo_eval.grading.calls.official_literals import convert_java, convert_javascript
+from dipo_eval.grading.calls.response_text import MAX_CHARS as MAX_CALLS
+from dipo_eval.grading.calls.response_text import answer_text
 from dipo_eval.grading.calls.strict import same_text
-from dipo_eval.grading.calls.text import MAX_CHARS as MAX_CALLS
-from dipo_eval.grading.calls.text import answer_text
+from dipo_eval.grading.calls.strict_literals import MAX_CHARS as MAX_LITERAL
+from dipo_eval.grading.calls.strict_literals import read_literal
 from dipo_eval.grading.code.extract import extract_code
-from dipo_eval.grading.math.compare import compare_answers
+from dipo_eval.grading.math.compare_parts import compare_answers
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS
 from dipo_eval.grading.pool import GradingPool
@@ -183,7 +183,7 @@ def _too_slow(read: Read, size: int, texts: Sequence[tuple[str, str, str]]) -> l
     return slow
 
 
-def test_there_are_more_than_two_hundred_pumped_texts():
+def test_there_are_more_than_four_hundred_pumped_strings():
     assert len(TEXTS) > 400
     assert len(LINEAR) > 50
 

@@ -145,7 +145,7 @@ def test_a_label_in_java(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
     assert one("a.b(x=new int[]{1, 2})", label)["scores"] == 1.0
     assert one("a.b(x=new int[]{2, 1})", label)["scores"] == 0.0
-    monkeypatch.setattr("dipo_eval.grading.calls.syntax.LIMIT_MICROS", 1)
+    monkeypatch.setattr("dipo_eval.grading.calls.java_calls.LIMIT_MICROS", 1)
     slow = one("+)" * 700, label)
     assert slow["extra_logs"]["verifier/undecided"] == slow["extra_logs"]["verifier/timeout"] == 1.0
 

@@ -1,4 +1,7 @@
-"""Graders: one verdict for the training reward and for evaluation."""
+"""Graders: one verdict (``verdict``) for the training reward and for evaluation.
+
+``math``, ``calls`` and ``code`` decide one kind of answer each and import nothing of each other.
+"""
 
 from dipo_eval.grading.calls.grade import check_call_gold, grade_calls
 from dipo_eval.grading.calls.multi_turn import grade_turns

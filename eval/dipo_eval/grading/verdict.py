@@ -10,11 +10,10 @@ Status = Literal["correct", "wrong", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a grader says about one response.
+    """A grader's verdict on one response.
 
-    ``undecided`` means that the grader could not tell (a time limit, a worker that died, an answer too large
-    to evaluate): it scores 0 and is counted in a column of its own. ``extracted`` is the answer that was
-    judged, or None where the response holds none.
+    ``undecided``: the grader could not decide (a time limit, a worker that died, an answer too large to evaluate); it
+    scores 0 and has a column of its own. ``extracted``: the answer that was graded, None where there is none.
     """
 
     status: Status

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dipo_eval.grading.calls.conversation import answer_step
-from dipo_eval.grading.calls.multi_turn import answer_task
+from dipo_eval.grading.calls.messages import answer_step, answer_task
 from dipo_eval.grading.math.symbolic import answer_comparison
 from dipo_eval.workers.server import Answer
 

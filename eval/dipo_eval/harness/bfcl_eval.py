@@ -14,9 +14,8 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
-from dipo_eval.grading.calls.multi_turn import check_turn_gold
+from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
+from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
 from dipo_eval.grading.verdict import Verdict
 from dipo_eval.harness import base
 from dipo_eval.suites.bfcl.items import CATEGORIES, is_native

@@ -11,9 +11,9 @@ import ast
 from typing import Any
 
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.arithmetic import NotLiteralError, fold
+from dipo_eval.grading.calls.bfcl import language_of
 from dipo_eval.grading.calls.grade import calls_of
-from dipo_eval.grading.calls.language import language_of
+from dipo_eval.grading.calls.python_calls import NotLiteralError, fold
 from dipo_eval.workers.server import Answer
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dipo_eval.grading import grade_calls, grade_turns
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
+from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
 
 pytestmark = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
 
@@ -101,7 +101,10 @@ def test_strict_accepts_the_gold_of_every_item() -> None:
         for category in ANSWERS["GRADED"]
         for item in bfcl.items(category)
         if grade_calls(
-            ANSWERS["right_calls"](item, category), item["ground_truth"], item["function"], category=category
+            ANSWERS["correct_calls"](item, category),
+            item["ground_truth"],
+            item["function"],
+            category=category,
         ).status
         != "correct"
     ]

@@ -1,6 +1,4 @@
-"""Our own table of answers, each with the verdict that it deserves and the one that math-verify 0.9.0
-gives.
-"""
+"""Our table of answers, each with its correct verdict and that of math-verify 0.9.0."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_eval.grading import grade_turns
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.steps import step_calls
+from dipo_eval.grading.calls.messages import step_calls
 
 needs_bfcl = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
 CASE: dict[str, Any] = {
@@ -131,7 +131,7 @@ def test_importing_bfcl_makes_no_folder_here_and_loads_no_client(tmp_path: Any) 
     import sys
 
     code = (
-        "import sys; from dipo_eval.grading import bfcl; bfcl.environment_class('TradingBot'); "
+        "import sys; from dipo_eval.grading.calls import bfcl; bfcl.environment_class('TradingBot'); "
         "bfcl.module('bfcl_eval.eval_checker.ast_eval.ast_checker'); "
         "assert not {'openai', 'anthropic', 'torch', 'google.genai', 'mistralai'} & set(sys.modules)"
     )

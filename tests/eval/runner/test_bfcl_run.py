@@ -12,7 +12,7 @@ import pytest
 from dipo_eval.engines.base import Generation, Request
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import MULTI_TURN
+from dipo_eval.grading.calls.bfcl import MULTI_TURN
 from dipo_eval.results.store import read_samples
 from dipo_eval.runner import provenance
 from dipo_eval.runner import subject as subject_module

@@ -13,8 +13,8 @@ import pytest
 
 from dipo_eval.engines.openai import as_sent
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.language import MULTI_TURN
+from dipo_eval.grading.calls.bfcl import MULTI_TURN
+from dipo_eval.grading.calls.multi_turn import grade_conversation
 from dipo_eval.harness.registry import second_grader
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.bfcl import dialogue as bfcl_dialogue
@@ -56,7 +56,7 @@ def held(item: Item, messages: list[list[str]]) -> str:
     return response
 
 
-def test_the_gold_calls_of_all_conversations_are_right() -> None:
+def test_the_gold_calls_of_all_conversations_are_correct() -> None:
     suite = get_suites(["bfcl"])[0]
     items = conversations("bfcl")
     assert len(items) == 800
@@ -73,7 +73,7 @@ def test_the_gold_calls_of_all_conversations_are_right() -> None:
     assert wrong == []
 
 
-def test_native_calls_of_the_gold_are_right() -> None:
+def test_native_gold_calls_are_correct() -> None:
     suite = get_suites(["bfcl-native"])[0]
     items = [item for item in conversations("bfcl-native")[::7] if by_keyword(item)]
     assert len(items) > 50
@@ -238,7 +238,7 @@ def test_results_that_no_context_holds_end_the_conversation() -> None:
     assert ended(dialogue) == "calls not carried out: results longer than any context"
 
 
-def test_a_conversation_that_is_cut_is_wrong_also_when_all_was_right() -> None:
+def test_a_truncated_conversation_is_wrong_even_if_all_was_correct() -> None:
     dialogue = Conversation(ROW, native=False)
     for text in ("[mkdir('new')]", "Done.", "[cd('new'), touch('x.txt')]"):
         assert dialogue.reply(text) is not None

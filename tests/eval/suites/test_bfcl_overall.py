@@ -36,7 +36,7 @@ def test_all_categories() -> None:
     assert fourth["value"] == pytest.approx(0.065 + 0.1 * LIVE_V4 + 0.0325 + 0.075 + 0.12)
 
 
-def test_what_is_missing_is_said_and_never_counts_0_silently() -> None:
+def test_missing_categories_are_listed_and_never_count_0_silently() -> None:
     third, fourth = overall_scores(NON_LIVE | LIVE).values()
     assert third["value"] is fourth["value"] is None
     assert third["missing"] == list(MULTI_TURN)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.language import SINGLE_TURN
+from dipo_eval.grading.calls.bfcl import SINGLE_TURN
 from dipo_eval.harness import bfcl_eval, math_verify
 from dipo_eval.suites import Item, get_suites
 from dipo_eval.suites.bfcl.items import CATEGORIES
@@ -53,11 +53,11 @@ def right_answer(item: Item) -> str:
         return f"[{row['function'][0]['name']}()]"
     if "irrelevance" in category:
         return "None of the functions can be used."
-    rendered: str = ANSWERS["rendered"](ANSWERS["right_calls"](row, category), category, row)
+    rendered: str = ANSWERS["rendered"](ANSWERS["correct_calls"](row, category), category, row)
     return rendered
 
 
-def test_the_items_are_all_there_and_their_golds_are_right() -> None:
+def test_all_items_are_present_and_their_golds_correct() -> None:
     items = load()
     assert Counter(item.meta["kind"] for item in items) == SIZES
     assert len({item.id for item in items}) == 4441
@@ -71,7 +71,7 @@ def native_answer(item: Item) -> str:
     category = item.meta["kind"]
     if "relevance" in category:
         return right_answer(item).replace(".", "_")
-    calls = ANSWERS["right_calls"](bfcl.item(category, item.id), category)
+    calls = ANSWERS["correct_calls"](bfcl.item(category, item.id), category)
     return "\n".join(
         f"<tool_call>{json.dumps({'name': name.replace('.', '_'), 'arguments': arguments})}</tool_call>"
         for call in calls
@@ -79,7 +79,7 @@ def native_answer(item: Item) -> str:
     )
 
 
-def test_native_calls_are_right_with_underscores_for_dots() -> None:
+def test_native_calls_are_correct_with_underscores_for_dots() -> None:
     suite = get_suites(["bfcl-native"])[0]
     items = [item for item in suite.load(None, None, 0) if item.meta["kind"] in SINGLE_TURN]
     wrong = {item.id for item in items if suite.grade(native_answer(item), item).status != "correct"}
@@ -163,7 +163,7 @@ def test_irrelevance_and_relevance() -> None:
         ("simple_python_0", None, [], "kind None is no category"),
         ("simple_python_0", "memory_kv", [], "is no category"),
         ("simple_python_0", "multi_turn_base", [], "no item 'simple_python_0'"),
-        ("multi_turn_base_0", "multi_turn_base", [["ls()"]], "gold for 1 turns, but 4 are asked"),
+        ("multi_turn_base_0", "multi_turn_base", [["ls()"]], "gold for 1 turns, but 4 user turns"),
         ("multi_turn_base_0", "multi_turn_base", [{"ls": {}}], "no list of turns"),
         ("simple_python_9999", "simple_python", [], "no item 'simple_python_9999'"),
         ("simple_python_0", "simple_python", ["5"], "gold call"),

@@ -1,12 +1,13 @@
-"""The one place that touches the package bfcl-eval: its data files, its environments, its own checkers.
+"""BFCL: its categories and their languages, and the package bfcl-eval with its data, environments and checkers.
 
-Installed without its dependencies (requirements/cpu.txt): it declares a dozen API clients. Importing its
-checkers would import all of them; a stand-in for its table of models prevents that.
+The package is installed without its dependencies, a dozen API clients (requirements/cpu.txt). A stand-in for its
+table of models keeps its checkers from importing them. No other module of ours imports it.
 """
 
 from __future__ import annotations
 
 import copy
+import enum
 import importlib
 import importlib.util
 import json
@@ -29,6 +30,35 @@ ENVIRONMENTS = {
     "TwitterAPI": "posting_api", "TicketAPI": "ticket_api", "TradingBot": "trading_bot",
     "TravelAPI": "travel_booking", "VehicleControlAPI": "vehicle_control",
 }  # fmt: skip
+SINGLE_TURN = (
+    "simple_python", "simple_java", "simple_javascript",
+    "multiple", "parallel", "parallel_multiple", "irrelevance",
+    "live_simple", "live_multiple", "live_parallel", "live_parallel_multiple", "live_irrelevance", "live_relevance",
+)  # fmt: skip
+MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
+
+
+class Language(enum.Enum):
+    """The language of a category's calls and parameter types."""
+
+    PYTHON = "python"
+    JAVA = "java"
+    JAVASCRIPT = "javascript"
+
+
+_LANGUAGES = {name: Language.PYTHON for name in (*SINGLE_TURN, "simple", "relevance")} | {
+    "simple_java": Language.JAVA,
+    "simple_javascript": Language.JAVASCRIPT,
+}
+
+
+def language_of(category: str) -> Language:
+    """The language of a single-turn category. Raises UserError for a name that is none."""
+    if category in _LANGUAGES:
+        return _LANGUAGES[category]
+    if category in MULTI_TURN:
+        raise UserError(f"category {category}: a conversation; grade it with dipo_eval.grading.grade_turns")
+    raise UserError(f"category {category!r}: unknown; one of {', '.join(SINGLE_TURN)}")
 
 
 def is_installed() -> bool:
@@ -37,12 +67,8 @@ def is_installed() -> bool:
 
 
 def module(name: str) -> Any:
-    """A module of bfcl-eval by its full name, imported without API clients and without folders in the project.
-
-    Raises UserError where the package is not installed.
-    """
-    if not is_installed():
-        raise UserError(f"bfcl-eval {VERSION} is not installed: run `make setup`")
+    """A module of bfcl-eval by its full name. Raises UserError where the package is not installed."""
+    _folder()
     if "BFCL_PROJECT_ROOT" not in os.environ:  # importing it makes folders there
         root = Path(tempfile.gettempdir()) / f"dipo-bfcl-{os.getuid()}"
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +81,7 @@ def module(name: str) -> Any:
 
 
 class _AnyModel(dict[str, Any]):
-    """bfcl-eval's table of models: every name but one is a model that sees dots in function names."""
+    """bfcl-eval's table of models: every model but ``NATIVE_MODEL`` sees dots in function names."""
 
     def __missing__(self, name: str) -> Any:
         return types.SimpleNamespace(underscore_to_dot=name == NATIVE_MODEL)
@@ -82,33 +108,27 @@ def items(category: str) -> tuple[dict[str, Any], ...]:
     name = f"BFCL_v4_{category}.json"
     path, answers = _folder() / name, _folder() / "possible_answer" / name
     if not path.is_file():
-        raise UserError(f"bfcl-eval has no data file {name}; is the category {category!r} right?")
+        raise UserError(f"bfcl-eval has no data file {name}; is {category!r} a category?")
     golds = {row["id"]: row["ground_truth"] for row in _rows(answers)} if answers.is_file() else {}
     return tuple({**row, "ground_truth": golds.get(row["id"], [])} for row in _rows(path))
 
 
-@lru_cache(maxsize=32)
-def _by_id(category: str) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in items(category)}
-
-
 def item(category: str, item_id: str) -> dict[str, Any]:
     """The item of a category with that id. Raises UserError where there is none."""
-    found = _by_id(category).get(item_id)
-    if found is None:
-        raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
-    return found
+    for row in items(category):
+        if row["id"] == item_id:
+            return row
+    raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
 
 
 def prompt(row: dict[str, Any]) -> list[dict[str, str]]:
-    """The first messages that bfcl-eval's handlers give a model without native tool calls.
+    """The first messages that bfcl-eval's handlers give a model without native tool calls, made by its own code.
 
-    All its own text and code: hints about the language in the functions' descriptions, then its default system
-    prompt with the functions as JSON, before the item's own messages.
+    Its default system prompt with the functions as JSON, language hints included, then the item's messages.
     """
-    asked = copy.deepcopy(row["question"][0])
+    messages = copy.deepcopy(row["question"][0])
     with_system = module("bfcl_eval.model_handler.utils").system_prompt_pre_processing_chat_model
-    return list(with_system(asked, functions(row), row["id"]))
+    return list(with_system(messages, functions(row), row["id"]))
 
 
 def functions(row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,12 +141,12 @@ def functions(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def held_back(row: dict[str, Any]) -> dict[int, list[dict[str, Any]]]:
-    """Descriptions of the functions that a conversation lacks until a turn of it, by that turn's number."""
+    """Descriptions of the functions that a conversation gets only in a later turn, by that turn's 0-based index."""
     return _of_environments(*_key(row))[1]
 
 
 def tools(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The functions as OpenAI's tools, by bfcl-eval's own conversion: ``a.b`` is named ``a_b`` there."""
+    """The functions as OpenAI's tools, by bfcl-eval's own conversion, which names ``a.b`` ``a_b``."""
     convert = module("bfcl_eval.model_handler.utils").convert_to_tool
     types_of = module("bfcl_eval.constants.type_mappings").GORILLA_TO_OPENAPI
     style = module("bfcl_eval.constants.enums").ModelStyle.OPENAI_COMPLETIONS
@@ -134,7 +154,7 @@ def tools(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def first_tools(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """``functions`` as tools; shared between the conversations that offer the same, so not to be changed."""
+    """``functions`` as tools; cached for conversations with the same environments, so not to be changed."""
     return _environment_tools(*_key(row)) if "involved_classes" in row else tools(functions(row))
 
 

@@ -1,56 +1,39 @@
 """Grade function calls: the verdict that the training reward and the evaluation share.
 
-``compatible`` is bfcl-eval 2026.3.23's own verdict. ``strict`` differs from it only by these rules:
-
-=========================  ==================================================================================
-rule                       what it repairs
-=========================  ==================================================================================
-largest matching           bfcl-eval gives each gold call the first call that fits, also where another needs it
-texts keep their marks     3.14 = 314, /home/ab = /home/a/b and x_1 = x1 there; see ``call_strict.same_text``
-True is not 1              inside lists and dicts it compares with ==; so does 5.0 for an integer
-nested values              it checks one level of types, and raises KeyError on some dicts inside dicts
-optional is not empty      the mark "" of an optional array also accepts the empty list there
-impossible golds           an argument that has no allowed value, or that the function does not describe, may
-                           be left out: no answer is right there
-code is not data           a bare name equals the text of its name there, ``f(x=paris)`` is ``f(x="paris")``;
-                           here only where the gold is a variable: a text for a type that is not one
-operators                  ``+5`` and ``~5`` are -5 there, ``not True`` is -1
-positional arguments       it drops them; here they are errors, as are repeated and unpacked ones
-only calls                 it raises TypeError on a call that is a plain text, and fails on some empty golds
-Java and JavaScript        literals are read whole: it splits lists at commas inside strings, keeps the quotes
-                           of an array's strings, drops the body of ``new HashMap<>() {{ .. }}``, cuts
-                           non-ASCII text at byte offsets, and wants suffixes where the language does not
-native calls               ``<tool_call>`` blocks, JSON and code fences are read from text, and reasoning is
-                           taken off; its default reader knows Python lists only
-irrelevance                a call to an offered function also counts in text that does not parse
-relevance                  a call must be to an offered function
-=========================  ==================================================================================
-
-Arithmetic on literals is folded in both modes. Where bfcl-eval would evaluate more of the model's text, such
-as a call inside arithmetic, this module does not: the response is unreadable.
+``compatible`` is bfcl-eval 2026.3.23's own verdict; ``strict`` corrects its defects, by the rules in the table of
+docs/evaluation.md, "Function calls", and no others. Arithmetic on literals is folded in both modes. Where bfcl-eval would
+evaluate more of the model's text, such as a call inside arithmetic, the response is unreadable.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import lru_cache
 from typing import Any, Literal
 
 from dipo_eval import linear
 from dipo_eval.errors import UserError
-from dipo_eval.grading.calls import official as call_official
-from dipo_eval.grading.calls import strict as call_strict
-from dipo_eval.grading.calls.json_form import as_call, looks_like_json, read_json
-from dipo_eval.grading.calls.language import Language, language_of
-from dipo_eval.grading.calls.syntax import SlowError, read_syntax
-from dipo_eval.grading.calls.text import MAX_CHARS, Call, UnreadableError, answer_text, bracketed, read_python
+from dipo_eval.grading.calls import official, strict
+from dipo_eval.grading.calls.bfcl import Language, language_of
+from dipo_eval.grading.calls.java_calls import SlowError, read_java
+from dipo_eval.grading.calls.python_calls import read_python
+from dipo_eval.grading.calls.response_text import (
+    MAX_CHARS,
+    Call,
+    UnreadableError,
+    answer_text,
+    as_call,
+    bracketed,
+    looks_like_json,
+    read_json,
+)
 from dipo_eval.grading.verdict import Verdict
-
-__all__ = ["Language", "Mode", "calls_of", "check_call_gold", "grade_calls", "language_of"]
 
 Mode = Literal["strict", "compatible"]
 
-_SHOWN = 300
+_SHOWN = 300  # characters
+_OFFICIAL_ERRORS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError)
 
 
 def grade_calls(
@@ -66,9 +49,9 @@ def grade_calls(
 
     ``response``: the model's text, or decoded calls ``[{name: {argument: value}}]``. ``gold``: BFCL's possible
     answers, ``[{name: {argument: [allowed, ...]}}]`` ("" allowed: may be left out); not used for irrelevance and
-    relevance. ``functions``: the descriptions offered. ``dots_as_underscores``: the model saw ``a.b`` as
-    ``a_b``. Never raises because of ``response``; UserError for an unknown category or mode. Text is parsed with
-    ast, json or a grammar, never evaluated. Source: bfcl-eval 2026.3.23, eval_runner.py and ast_checker.py.
+    relevance. ``functions``: the descriptions offered. ``dots_as_underscores``: the model saw ``a.b`` as ``a_b``.
+    Never raises because of ``response``; UserError for an unknown category or mode. Text is parsed with ast, json or a
+    grammar, never evaluated. Source: bfcl_eval/eval_checker/ast_eval/ast_checker.py, ast_checker.
     """
     language = language_of(category)
     if mode not in ("strict", "compatible"):
@@ -86,35 +69,22 @@ def grade_calls(
         return _relevance(response, calls, functions, category, mode, found, refused)
     if refused:
         return Verdict("wrong", refused, found)
-    reason = _refusal(calls, gold, functions, category, language, mode, dots_as_underscores)
+    if mode == "strict":
+        reason = strict.refusal(calls, gold, functions, language, underscores=dots_as_underscores)
+    else:
+        try:
+            reason = official.refusal(calls, gold, functions, category, language, dots_as_underscores)
+        except _OFFICIAL_ERRORS as error:
+            reason = f"bfcl-eval raises {type(error).__name__}"
     return Verdict("wrong", reason, found) if reason else Verdict("correct", "equal", found)
 
 
 def _shown(response: Any) -> str:
-    """The end of a text, where the calls are, or the functions that the first decoded calls name."""
+    """The end of a text, where the calls are, or the names of the first decoded calls."""
     if isinstance(response, str):
         return response[-_SHOWN:]
     names = [str(next(iter(call), "")) if isinstance(call, dict) else "?" for call in response[:3]]
     return ", ".join(names)[:_SHOWN]
-
-
-def _refusal(
-    calls: list[Any], gold: list[dict[str, Any]], functions: list[dict[str, Any]], category: str,
-    language: Language, mode: Mode, underscores: bool,
-) -> str | None:  # fmt: skip
-    if mode == "strict":
-        return call_strict.refusal(calls, gold, functions, language, underscores=underscores)
-    try:
-        return call_official.refusal(calls, gold, functions, category, language, underscores)
-    except (
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        ArithmeticError,
-        NotImplementedError,
-    ) as error:
-        return f"bfcl-eval raises {type(error).__name__}"
 
 
 def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
@@ -122,15 +92,14 @@ def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
         if not isinstance(response, list):
             raise UnreadableError("not a list")
         return response if mode == "compatible" else [_as_decoded(call) for call in response]
-    official = mode == "compatible"
-    text = response if official else answer_text(response)
-    if not official and looks_like_json(text):
+    as_official = mode == "compatible"
+    text = response if as_official else answer_text(response)
+    if not as_official and looks_like_json(text):
         return read_json(text)
     text = bracketed(text)
     if language is Language.PYTHON:
-        return read_python(text, official=official)
-    syntax: Literal["java", "javascript"] = "java" if language is Language.JAVA else "javascript"
-    return read_syntax(text[1:-1], syntax, official=official)
+        return read_python(text, official=as_official)
+    return read_java(text[1:-1], language, official=as_official)
 
 
 def calls_of(response: str | list[dict[str, Any]], category: str) -> list[Call] | None:
@@ -143,9 +112,9 @@ def calls_of(response: str | list[dict[str, Any]], category: str) -> list[Call] 
 
 def _as_decoded(call: Any) -> Call:
     """A call given as data: ``{name: {argument: value}}``, or an object with a name and arguments."""
-    if isinstance(call, dict) and len(call) == 1 and isinstance(next(iter(call.values())), dict):
-        name = next(iter(call))
-        if isinstance(name, str) and name != "function":
+    if isinstance(call, dict) and len(call) == 1:
+        ((name, arguments),) = call.items()
+        if isinstance(arguments, dict) and isinstance(name, str) and name != "function":
             return call
     return as_call(call)
 
@@ -157,7 +126,7 @@ def _relevance(
     """Irrelevance passes an answer without a call, relevance one with a call; neither has a gold answer."""
     wanted = "irrelevance" not in category
     if mode == "compatible":
-        called = bool(calls) and call_official.is_call_list(calls)
+        called = bool(calls) and official.is_call_list(calls)
         reason = "a call" if called else "no call"
         return Verdict("correct" if called is wanted else "wrong", reason, found)
     names = {
@@ -172,18 +141,12 @@ def _relevance(
     return Verdict("correct", "no call", None)
 
 
-def _reads_officially(response: str) -> bool:
-    try:
-        return bool(read_python(bracketed(response), official=True))
-    except UnreadableError:
-        return False
-
-
 def _mentions_call(response: str, names: set[str]) -> bool:
     """Whether text that does not parse as calls still calls an offered function."""
     text = answer_text(response)
-    if "<tool_call>" in text or _reads_officially(response):
-        return True
+    with contextlib.suppress(UnreadableError):
+        if "<tool_call>" in text or read_python(bracketed(response), official=True):
+            return True
     if len(text) > MAX_CHARS:
         return any(f"{name}(" in text for name in names)
     return bool(names) and _call_of(tuple(sorted(names))).search(text) is not None
@@ -199,7 +162,7 @@ def _call_of(names: tuple[str, ...]) -> linear.LinearPattern:
 def check_call_gold(gold: object, functions: object, category: str) -> None:
     """Raise UserError where an item cannot be graded: call it on every item before a run starts.
 
-    A gold is a list of ``{name: {argument: [allowed, ...]}}``, empty for irrelevance and relevance alone.
+    A gold is a list of ``{name: {argument: [allowed, ...]}}``; irrelevance and relevance have none.
     """
     language_of(category)
     if not isinstance(functions, list) or not all(

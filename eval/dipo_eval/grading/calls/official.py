@@ -1,21 +1,27 @@
 """The verdict of bfcl-eval's own checker on decoded calls, for ``compatible``: its rules, with its defects.
 
-Follows bfcl_eval/eval_checker/ast_eval/ast_checker.py of 2026.3.23. A function here raises the same kind of
-error where the original would raise one; ``calls`` turns that into a wrong verdict.
+Source: bfcl_eval/eval_checker/ast_eval/ast_checker.py, ast_checker, in bfcl-eval 2026.3.23. A function here raises the
+same kind of error as the original; ``grade`` turns that into a wrong verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from dipo_eval.grading.calls.convert import JAVA_TYPES, JAVASCRIPT_TYPES, convert_java, convert_javascript
-from dipo_eval.grading.calls.language import Language
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.official_literals import (
+    JAVA_TYPES,
+    JAVASCRIPT_TYPES,
+    convert_java,
+    convert_javascript,
+)
 
 PYTHON_TYPES: dict[str, type] = {
     "string": str, "integer": int, "float": float, "boolean": bool,
     "array": list, "tuple": list, "dict": dict, "any": str,
 }  # fmt: skip
+_TYPES = {Language.PYTHON: PYTHON_TYPES, Language.JAVA: JAVA_TYPES, Language.JAVASCRIPT: JAVASCRIPT_TYPES}
 _DROPPED = str.maketrans(dict.fromkeys(" ,./-_*^", "") | {"'": '"'})
 _COLLECTIONS = frozenset({"Array", "ArrayList", "array"})
 
@@ -27,18 +33,27 @@ def refusal(
     """Why bfcl-eval refuses ``calls``, or None where it accepts them."""
     if not is_call_list(calls):
         return "not a list of calls"
-    if "parallel" in category:
-        if len(calls) != len(gold):
-            return "wrong count"
-        return _parallel(calls, gold, functions, language, underscores)
-    if "multiple" in category:
-        if len(calls) != len(gold):
-            return "wrong count"
-        function = _described(functions, next(iter(gold[0])))
-        return _call_refusal(function, calls[0], gold[0], language, underscores)
-    if len(calls) != 1:
+    is_parallel, is_multiple = "parallel" in category, "multiple" in category
+    if len(calls) != (len(gold) if is_parallel or is_multiple else 1):
         return "wrong count"
-    return _call_refusal(functions[0], calls[0], gold[0], language, underscores)
+
+    def described(one: dict[str, Any]) -> Any:
+        name = next(iter(one))
+        return next((function for function in functions if function["name"] == name), None)
+
+    def why_not(function: Any, call: dict[str, Any], one: dict[str, Any]) -> str | None:
+        return _call_refusal(function, call, one, language, underscores)
+
+    if not is_parallel:
+        return why_not(described(gold[0]) if is_multiple else functions[0], calls[0], gold[0])
+    left = list(calls)
+    for one in gold:  # greedy: the first call left that fits, even where another gold call needs it
+        function = described(one)
+        index = next((index for index, call in enumerate(left) if why_not(function, call, one) is None), None)
+        if index is None:
+            return "no matching call"
+        del left[index]
+    return None
 
 
 def is_call_list(calls: Any) -> bool:
@@ -46,27 +61,6 @@ def is_call_list(calls: Any) -> bool:
     return type(calls) is list and all(
         type(call) is dict and len(call) == 1 and type(next(iter(call.values()))) is dict for call in calls
     )
-
-
-def _parallel(
-    calls: list[Any], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
-    language: Language, underscores: bool,
-) -> str | None:  # fmt: skip
-    """Greedy: each gold call takes the first call left that fits, even where another needs it more."""
-    left = list(calls)
-    for wanted in gold:
-        function = _described(functions, next(iter(wanted)))
-        for index, call in enumerate(left):
-            if _call_refusal(function, call, wanted, language, underscores) is None:
-                del left[index]
-                break
-        else:
-            return "no matching call"
-    return None
-
-
-def _described(functions: list[dict[str, Any]], name: str) -> Any:
-    return next((function for function in functions if function["name"] == name), None)
 
 
 def _call_refusal(
@@ -86,7 +80,7 @@ def _call_refusal(
     for parameter, value in arguments.items():
         if parameter not in properties or parameter not in allowed:
             return "unexpected argument"
-        reason = _READERS[language](value, allowed[parameter], properties[parameter])
+        reason = _argument_refusal(value, allowed[parameter], properties[parameter], language)
         if reason:
             return reason
     for parameter, answers in allowed.items():
@@ -95,38 +89,22 @@ def _call_refusal(
     return None
 
 
-def _python(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
-    declared = described["type"]
-    expected = PYTHON_TYPES[declared]
-    nested = PYTHON_TYPES[described["items"]["type"]] if expected is list else None
-    if declared == "tuple" and type(value) is tuple:
-        value = list(value)
-    elif declared == "float" and type(value) is int:
-        value = float(value)
-    return _value_refusal(value, answers, expected, nested)
-
-
-def _with_source(types: dict[str, type], convert: Callable[..., Any]) -> Callable[..., str | None]:
-    """A reader for a language whose arguments come as source text."""
-
-    def read(value: Any, answers: Any, described: dict[str, Any]) -> str | None:
-        declared = described["type"]
-        expected = types[declared]
+def _argument_refusal(value: Any, answers: Any, described: dict[str, Any], language: Language) -> str | None:
+    declared, types = described["type"], _TYPES[language]
+    expected = types[declared]
+    if language is Language.PYTHON:
+        nested = types[described["items"]["type"]] if expected is list else None
+        if declared == "tuple" and type(value) is tuple:
+            value = list(value)
+        elif declared == "float" and type(value) is int:
+            value = float(value)
+    else:  # the argument is source text
         if type(value) is not str:
             return "wrong type"
         inner = described["items"]["type"] if declared in _COLLECTIONS else None
         nested = types[inner] if inner is not None else None
-        value = convert(value, declared, inner)
-        return _value_refusal(value, answers, expected, nested)
-
-    return read
-
-
-_READERS: dict[Language, Callable[..., str | None]] = {
-    Language.PYTHON: _python,
-    Language.JAVA: _with_source(JAVA_TYPES, convert_java),
-    Language.JAVASCRIPT: _with_source(JAVASCRIPT_TYPES, convert_javascript),
-}
+        value = (convert_java if language is Language.JAVA else convert_javascript)(value, declared, inner)
+    return _value_refusal(value, answers, expected, nested)
 
 
 def _value_refusal(value: Any, answers: Any, expected: type, nested: type | None) -> str | None:
@@ -155,10 +133,7 @@ def _value_refusal(value: Any, answers: Any, expected: type, nested: type | None
 
 def _first_type(answers: Iterable[Any]) -> type | None:
     """The type of the first answer that is not the mark of an optional argument."""
-    for answer in answers:
-        if answer != "":
-            return type(answer)
-    return None
+    return next((type(answer) for answer in answers if answer != ""), None)
 
 
 def _items_fit(value: Any, answers: Any, nested: type) -> bool:
@@ -171,27 +146,20 @@ def _items_fit(value: Any, answers: Any, nested: type) -> bool:
     return False
 
 
-def standard(text: str) -> str:
-    """A text as BFCL compares it: without blanks and ``,./-_*^``, in lower case, with one kind of quote."""
-    return text.translate(_DROPPED).lower()
-
-
 def _standard(value: Any) -> Any:
-    return standard(value) if type(value) is str else value
+    """A string as BFCL compares it: without blanks and ``,./-_*^``, in lower case, with one kind of quote."""
+    return value.translate(_DROPPED).lower() if type(value) is str else value
 
 
 def _text_fits(value: str, answers: Any) -> bool:
     if value in answers:
         return True
-    wanted = standard(value)
-    return any(type(answer) is str and standard(answer) == wanted for answer in answers)
+    return any(type(answer) is str and _standard(answer) == _standard(value) for answer in answers)
 
 
 def _items(answer: Any) -> list[Any]:
-    """The elements of a list, or the characters of a text: the original indexes whatever it finds."""
-    if type(answer) is list:
-        return answer
-    return [answer[index] for index in range(len(answer))]
+    """The elements of a list, or the characters of a string: the original indexes any type."""
+    return answer if type(answer) is list else [answer[index] for index in range(len(answer))]
 
 
 def _list_fits(value: list[Any], answers: Any) -> bool:
@@ -204,21 +172,19 @@ def _dict_fits(value: dict[Any, Any], answers: Any) -> bool:
     for answer in answers:
         if answer == "":
             continue
-        fits = True
-        for key, item in value.items():
-            if key not in answer or _standard(item) not in [_standard(one) for one in _items(answer[key])]:
-                fits = False
-                break
-        for key, allowed in answer.items():
-            if key not in value and "" not in allowed:
-                fits = False
-                break
-        if fits:
+        given = all(
+            key in answer and _standard(item) in [_standard(one) for one in _items(answer[key])]
+            for key, item in value.items()
+        )
+        left_out = all(
+            key in value or "" in allowed for key, allowed in answer.items()
+        )  # raises, like the original
+        if given and left_out:
             return True
     return False
 
 
 def _dict_list_fits(value: list[Any], answer: Any) -> bool:
-    if len(value) != len(answer):
-        return False
-    return all(_dict_fits(given, [wanted]) for given, wanted in zip(value, _items(answer), strict=True))
+    return len(value) == len(answer) and all(
+        _dict_fits(given, [wanted]) for given, wanted in zip(value, _items(answer), strict=True)
+    )

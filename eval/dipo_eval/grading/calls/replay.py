@@ -13,34 +13,32 @@ import copy
 import decimal
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from mpmath import mp
 
 from dipo_eval import linear
-from dipo_eval.grading.calls.arithmetic import NotLiteralError, fold
 from dipo_eval.grading.calls.bfcl import environment_class
-from dipo_eval.grading.calls.text import MAX_CHARS, MAX_DEPTH
-from dipo_eval.grading.model_syntax import parse_expression
+from dipo_eval.grading.calls.python_calls import NotLiteralError, fold, parse_expression
+from dipo_eval.grading.calls.response_text import MAX_CHARS, MAX_DEPTH
 
 Method = Callable[..., Any]
 
 _NO_SCENARIO = frozenset({"MathAPI"})
 _BLOCKED = frozenset({"kill", "exit", "quit", "remove", "unlink", "popen", "Popen", "run"})
 _NAME = linear.compile(r"(\w+)(\s*\()?")
-_INSTANCE = "instance_of_"
 
 
 class World:
     """Fresh instances of the environments of one case, for one player."""
 
     def __init__(self, case: dict[str, Any], player: str, *, official: bool) -> None:
-        self.player = player
         self.official = official
         self.instances: dict[str, Any] = {}
         self.methods: dict[str, Method] = {}
-        self.class_of: dict[str, str] = {}
+        self.owners: dict[str, str] = {}  # of the methods, as bfcl-eval names the instances
         is_long = "long_context" in case["id"].rsplit("_", 1)[0]
         for name in case["involved_classes"]:
             instance = environment_class(name)()
@@ -51,7 +49,7 @@ class World:
             for method_name, method in inspect.getmembers(instance, predicate=inspect.ismethod):
                 if not method_name.startswith("_"):
                     self.methods[method_name] = method
-                    self.class_of[method_name] = name
+                    self.owners[method_name] = f"instance_of_{player}_{name}"
 
     def run(self, calls: list[str]) -> list[str]:
         """The results of the calls as text, in order; an error is its message."""
@@ -85,7 +83,7 @@ class World:
             return str(found[0])
         if name not in self.methods:
             return f"{name}("
-        return f"{_INSTANCE}{self.player}_{self.class_of[name]}.{name}("
+        return f"{self.owners[name]}.{name}("
 
     def _value(self, node: ast.expr, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -111,7 +109,7 @@ class World:
     def _method(self, function: ast.expr) -> Method:
         if self.official and isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
             owner, name = function.value.id, function.attr
-            if name in self.methods and owner == f"{_INSTANCE}{self.player}_{self.class_of[name]}":
+            if owner == self.owners.get(name):
                 return self.methods[name]
             raise NameError(f"name '{owner}' is not defined")
         if isinstance(function, ast.Name):
@@ -132,7 +130,7 @@ def _as_text(result: Any) -> str:
 
 def carry_out(case: dict[str, Any], done: list[list[str]], calls: list[str]) -> list[str]:
     """The results of ``calls`` as text, on environments that have seen the calls of ``done``."""
-    with _unchanged_precision():
+    with mp.workprec(mp.prec), decimal.localcontext():  # MathAPI sets both for the process
         world = World(case, "model", official=False)
         for step in done:
             world.run(step)
@@ -142,12 +140,12 @@ def carry_out(case: dict[str, Any], done: list[list[str]], calls: list[str]) -> 
 def replay(
     case: dict[str, Any], gold: list[list[str]], turns: list[list[list[str]]], *, official: bool
 ) -> str | None:
-    """Why the conversation fails, or None where each turn leaves the gold's states and has the gold's results.
+    """Why the conversation fails, or None where each turn ends in the gold's states and has the gold's results.
 
-    ``turns``: the calls of each step of each turn, as text. More calls than the gold's are allowed where the
-    states agree. ``official``: states are not compared after a turn without gold calls.
+    ``turns``: the calls of each step of each turn, as text; more calls than the gold's are allowed. ``official``:
+    states are not compared after a turn without gold calls.
     """
-    with _unchanged_precision():
+    with mp.workprec(mp.prec), decimal.localcontext():  # MathAPI sets both for the process
         model, reference = (World(case, player, official=official) for player in ("model", "gold"))
         results: list[str] = []
         for index, (wanted, steps) in enumerate(zip(gold, turns, strict=True)):
@@ -161,7 +159,7 @@ def replay(
             different = _different_state(model, reference)
             if different:
                 return f"turn {index}: state of {different}"
-            if not _contains(results, expected):
+            if Counter(expected) - Counter(results):  # each as often as expected
                 return f"turn {index}: a result is missing"
     return None
 
@@ -173,24 +171,3 @@ def _different_state(model: World, reference: World) -> str | None:
             if not attribute.startswith("_") and getattr(model.instances[name], attribute, None) != value:
                 return name
     return None
-
-
-def _contains(results: list[str], expected: list[str]) -> bool:
-    """Whether each expected result is among the results so far, as often as it is expected."""
-    left = list(results)
-    for one in expected:
-        if one not in left:
-            return False
-        left.remove(one)
-    return True
-
-
-@contextlib.contextmanager
-def _unchanged_precision() -> Iterator[None]:
-    """MathAPI sets the precision of mpmath and decimal for the whole process: put both back."""
-    before = mp.dps
-    try:
-        with decimal.localcontext():
-            yield
-    finally:
-        mp.dps = before

@@ -1,4 +1,4 @@
-"""The verdict of ``strict``: BFCL's rules with its checker's defects repaired. ``calls`` names each repair."""
+"""The verdict of ``strict``: BFCL's rules without its checker's defects, which ``grade`` lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dipo_eval import linear
-from dipo_eval.grading.calls.language import Language
-from dipo_eval.grading.calls.literals import read_literal
-from dipo_eval.grading.calls.matching import largest_matching
-from dipo_eval.grading.calls.syntax import Quoted
-from dipo_eval.grading.calls.text import Code
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.java_calls import Quoted
+from dipo_eval.grading.calls.response_text import Code
+from dipo_eval.grading.calls.strict_literals import read_literal
 
 _REAL = frozenset({"float", "number", "double", "any", ""})
 _TEXT = frozenset({"string", "str", "String", "char"})
@@ -29,36 +28,32 @@ def refusal(
     """Why ``calls`` are not the gold calls, or None where they are: in any order, each once, and no others."""
     if len(calls) != len(gold):
         return "extra call" if len(calls) > len(gold) else "missing call"
+
+    def why_not(call: dict[str, Any], one: dict[str, Any]) -> str | None:
+        return _call_refusal(call, one, functions, language, underscores)
+
     if len(gold) == 1:
-        return _call_refusal(calls[0], gold[0], functions, language, underscores)
+        return why_not(calls[0], gold[0])
     left = list(calls)
-    for one in gold:  # a call for each in turn is the usual case, and enough
-        for index, call in enumerate(left):
-            if _call_refusal(call, one, functions, language, underscores) is None:
-                del left[index]
-                break
-        else:
-            return _unmatched(calls, gold, functions, language, underscores)
+    for one in gold:  # the first call that fits each gold call is usually enough
+        index = next((index for index, call in enumerate(left) if why_not(call, one) is None), None)
+        if index is None:
+            return _unmatched([[why_not(call, one) for call in calls] for one in gold])
+        del left[index]
     return None
 
 
-def _unmatched(
-    calls: list[dict[str, Any]], gold: list[dict[str, Any]], functions: list[dict[str, Any]],
-    language: Language, underscores: bool,
-) -> str | None:  # fmt: skip
-    """Why there is no one-to-one assignment of calls to gold calls, or None where there is one."""
-    rows: list[list[str | None]] = []
-    for one in gold:
-        rows.append([_call_refusal(call, one, functions, language, underscores) for call in calls])
-        if None not in rows[-1]:
-            return _main_reason(rows[-1])
-    matched = largest_matching([[reason is None for reason in row] for row in rows])
-    return None if None not in matched else "two gold calls need one call"
+def _unmatched(reasons: list[list[str | None]]) -> str | None:
+    """Why no one-to-one assignment exists, or None where one does; ``reasons``: for each gold call and each call."""
+    for row in reasons:
+        if None not in row:  # the reason of the first call to the same function
+            return next((one for one in row if one and one != "wrong function"), "wrong function")
+    from scipy.sparse import csr_array  # slow to import, and seldom needed
+    from scipy.sparse.csgraph import maximum_bipartite_matching
 
-
-def _main_reason(reasons: list[str | None]) -> str:
-    """Why no call is a gold call: what is wrong with the first one to the right function."""
-    return next((reason for reason in reasons if reason and reason != "wrong function"), "wrong function")
+    fits = csr_array([[one is None for one in row] for row in reasons])
+    matched = maximum_bipartite_matching(fits, perm_type="column")
+    return None if (matched >= 0).all() else "two gold calls need one call"
 
 
 def _call_refusal(
@@ -66,10 +61,11 @@ def _call_refusal(
     language: Language, underscores: bool,
 ) -> str | None:  # fmt: skip
     name, allowed = next(iter(gold.items()))
-    if underscored(name, underscores) not in call:
+    if (name.replace(".", "_") if underscores else name) not in call:
         return "wrong function"
     arguments = next(iter(call.values()))
-    parameters = _parameters(functions, name)
+    described = next((one for one in functions if one.get("name") == name), {})
+    parameters = described.get("parameters") or {}
     properties = parameters.get("properties")
     for required in parameters.get("required") or ():
         if required not in arguments:
@@ -88,18 +84,6 @@ def _call_refusal(
     return None
 
 
-def underscored(name: str, underscores: bool) -> str:
-    """``name`` as a tool API without dots in its names has it."""
-    return name.replace(".", "_") if underscores else name
-
-
-def _parameters(functions: list[dict[str, Any]], name: str) -> Mapping[str, Any]:
-    for function in functions:
-        if function.get("name") == name:
-            return function.get("parameters") or {}
-    return {}
-
-
 def argument_refusal(
     value: Any, answers: list[Any], schema: Mapping[str, Any], language: Language
 ) -> str | None:
@@ -110,10 +94,8 @@ def argument_refusal(
             return "wrong type"
         value = _from_source(value, declared, language)
     kind = type(value)
-    if kind in _SIMPLE and value != "":
-        for answer in answers:
-            if type(answer) is kind and answer == value:
-                return None
+    if kind in _SIMPLE and value != "" and any(type(one) is kind and one == value for one in answers):
+        return None
     reason = "wrong value"
     for answer in answers:
         if answer == "" and (value != "" or declared not in _MAY_BE_EMPTY):
@@ -142,12 +124,7 @@ def _literal(text: str, language: Language) -> Any:
 
 
 def _difference(
-    value: Any,
-    gold: Any,
-    schema: Mapping[str, Any],
-    depth: int,
-    *,
-    is_options: bool = False,
+    value: Any, gold: Any, schema: Mapping[str, Any], depth: int, *, is_options: bool = False
 ) -> str | None:
     """How ``value`` differs from ``gold``: a rule's name, or None where it does not.
 
@@ -157,9 +134,11 @@ def _difference(
         return "nested too deeply"
     declared = schema.get("type", "") if isinstance(schema, dict) else ""
     if isinstance(value, Code):
-        return _code_difference(value, gold, declared)
+        if not isinstance(gold, str) or declared in _TEXT:
+            return "code for a text" if isinstance(gold, str) else "code for a value"
+        return None if "".join(value.split()) == "".join(gold.split()) else "wrong value"
     if isinstance(value, bool) or isinstance(gold, bool) or value is None or gold is None:
-        return None if value is gold else _type_or_value(value, gold)
+        return None if value is gold else "wrong value" if type(value) is type(gold) else "wrong type"
     if isinstance(value, (int, float)) and isinstance(gold, (int, float)):
         if isinstance(value, float) and isinstance(gold, int) and declared not in _REAL:
             return "wrong type"
@@ -173,18 +152,6 @@ def _difference(
     return "wrong type"
 
 
-def _code_difference(value: Code, gold: Any, declared: str) -> str | None:
-    if not isinstance(gold, str):
-        return "code for a value"
-    if declared in _TEXT:
-        return "code for a text"
-    return None if "".join(value.split()) == "".join(gold.split()) else "wrong value"
-
-
-def _type_or_value(value: Any, gold: Any) -> str:
-    return "wrong value" if type(value) is type(gold) else "wrong type"
-
-
 def _list_difference(
     value: Any, gold: Any, schema: Mapping[str, Any], depth: int, is_options: bool
 ) -> str | None:
@@ -192,28 +159,28 @@ def _list_difference(
         return "wrong type"
     if len(value) != len(gold):
         return "wrong value"
-    items = schema.get("items")
-    inner: Mapping[str, Any] = items if isinstance(items, dict) else {}
-    for one, wanted in zip(value, gold, strict=True):
-        found = _difference(one, wanted, inner, depth + 1, is_options=is_options)
-        if found:
-            return found
-    return None
+    inner = _described(schema, "items")
+    found = (
+        _difference(*pair, inner, depth + 1, is_options=is_options) for pair in zip(value, gold, strict=True)
+    )
+    return next(filter(None, found), None)
+
+
+def _described(schema: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = schema.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _dict_difference(
     value: dict[Any, Any], gold: dict[Any, Any], schema: Mapping[str, Any], depth: int,
     is_options: bool,
 ) -> str | None:  # fmt: skip
-    properties = schema.get("properties")
-    inner: Mapping[str, Any] = properties if isinstance(properties, dict) else {}
+    inner = _described(schema, "properties")
     for key, one in value.items():
         if key not in gold:
             return "unexpected key"
         options = gold[key] if is_options and isinstance(gold[key], list) else [gold[key]]
-        described = inner.get(key)
-        about: Mapping[str, Any] = described if isinstance(described, dict) else {}
-        found = [_difference(one, option, about, depth + 1) for option in options]
+        found = [_difference(one, option, _described(inner, key), depth + 1) for option in options]
         if None not in found:
             return next((reason for reason in found if reason and reason != "wrong value"), "wrong value")
     for key, options in gold.items():
@@ -223,8 +190,8 @@ def _dict_difference(
 
 
 def same_text(left: str, right: str) -> bool:
-    """Whether two texts differ at most in case, white space beside punctuation, commas for blanks, a full
-    stop at the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
+    """Whether two strings differ at most in case, white space beside punctuation, commas for blanks, a full stop at
+    the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
     """
     return left == right or _plain(left) == _plain(right)
 

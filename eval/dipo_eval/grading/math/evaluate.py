@@ -1,14 +1,13 @@
-"""Evaluate a parsed expression exactly (rationals) or in floating point, with every size bounded.
+"""Evaluate a parsed expression exactly (rationals) or in floating point.
 
-Nothing here can hang: exponents, factorials and exact integers are limited, and what exceeds a limit raises
-``TooLarge`` before any work is done.
+Nothing here can hang: an exponent, factorial or exact integer beyond its limit raises ``TooLarge`` before it is computed.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +15,8 @@ from dipo_eval.grading.math.expression import Node, Unsupported
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 1000
+_CMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "ln": "log"}
+_RECIPROCALS = {"cot": cmath.tan, "sec": cmath.cos, "csc": cmath.sin}
 
 
 class TooLarge(Exception):  # noqa: N818  (an outcome, not a fault)
@@ -44,10 +45,6 @@ class Exact:
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if abs(base) not in (0, 1) and bits * abs(exponent) > MAX_BITS:
             raise TooLarge("power")
-        if abs(base) == 1:
-            return base if exponent % 2 else Fraction(1)
-        if base == 0 and exponent > 0:
-            return base
         return base ** int(exponent)
 
     def function(self, name: str, arguments: list[Any]) -> Any:
@@ -56,11 +53,10 @@ class Exact:
         if name == "abs":
             return abs(arguments[0])
         if name in ("floor", "ceil"):
-            return Fraction(math.floor(arguments[0]) if name == "floor" else math.ceil(arguments[0]))
-        if name == "factorial":
-            return Fraction(math.factorial(bounded_integer(arguments[0])))
-        if name == "binom":
-            return Fraction(math.comb(bounded_integer(arguments[0]), bounded_integer(arguments[1])))
+            return Fraction(getattr(math, name)(arguments[0]))
+        if name in ("factorial", "binom"):
+            whole = [bounded_integer(argument) for argument in arguments]
+            return Fraction((math.factorial if name == "factorial" else math.comb)(*whole))
         raise Inexact(name)
 
 
@@ -91,34 +87,25 @@ class Float:
 
     def function(self, name: str, arguments: list[Any]) -> Any:
         argument = arguments[0]
-        if name in ("sqrt_base", "log_base"):
-            base = arguments[1]
-            return (
-                real_root(self, argument, base)
-                if name == "sqrt_base"
-                else cmath.log(argument) / cmath.log(base)
-            )
-        if name in ("ln", "log"):
-            return cmath.log(argument)
-        if name in ("cot", "sec", "csc"):
-            return 1 / getattr(cmath, {"cot": "tan", "sec": "cos", "csc": "sin"}[name])(argument)
+        if name == "sqrt_base":
+            return real_root(self, argument, arguments[1])
+        if name == "log_base":
+            return cmath.log(argument) / cmath.log(arguments[1])
+        if name in _RECIPROCALS:
+            return 1 / _RECIPROCALS[name](argument)
         if name == "abs":
             return complex(abs(argument))
         if name in ("floor", "ceil", "factorial", "binom"):
             return self._integer_function(name, arguments)
-        return getattr(cmath, {"arcsin": "asin", "arccos": "acos", "arctan": "atan"}.get(name, name))(
-            argument
-        )
+        return getattr(cmath, _CMATH_NAMES.get(name, name))(argument)
 
     def _integer_function(self, name: str, arguments: list[complex]) -> complex:
-        value = arguments[0]
+        value = arguments[0].real
         if name in ("floor", "ceil"):
-            nearest = round(value.real)
-            if abs(value.real - nearest) < 1e-9 * max(
-                1.0, abs(nearest)
-            ):  # on the edge: rounding must not decide
+            nearest = round(value)
+            if abs(value - nearest) < 1e-9 * max(1.0, abs(nearest)):  # on the edge: rounding must not decide
                 return complex(nearest)
-            return complex(math.floor(value.real) if name == "floor" else math.ceil(value.real))
+            return complex(getattr(math, name)(value))
         whole = [Fraction(round(argument.real)) for argument in arguments]
         if any(abs(argument - int(n)) > 1e-9 for argument, n in zip(arguments, whole, strict=True)):
             raise Unsupported("factorial of a fraction")
@@ -126,11 +113,9 @@ class Float:
 
 
 def evaluate(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
-    """The value of ``node`` in ``domain`` (Exact, Float or one with the same methods), variables from
-    ``values``.
+    """The value of ``node`` in ``domain`` (Exact, Float or one with the same methods), variables from ``values``.
 
-    Raises Inexact, TooLarge (also for a float overflow), ZeroDivisionError, and Unsupported for a function
-    that has no value there.
+    Raises Inexact, TooLarge (also for a float overflow), ZeroDivisionError, and Unsupported where there is no value.
     """
     try:
         return _evaluate(node, values, domain)
@@ -174,29 +159,23 @@ def _binary(operator: str, a: Any, b: Any, domain: Any) -> Any:
     return _sized(a * b) if operator == "mul" else _sized(a / b)
 
 
-def variables(node: Node) -> frozenset[str]:
-    """Names of the variables in ``node``."""
-    found: set[str] = set()
+def _nodes(node: Node) -> Iterator[Node]:
     stack = [node]
     while stack:
         current = stack.pop()
-        if current[0] == "var":
-            found.add(current[1])
-        elif current[0] not in ("num", "const"):
+        yield current
+        if current[0] not in ("num", "const", "var"):
             stack.extend(current[1:])
-    return frozenset(found)
+
+
+def variables(node: Node) -> frozenset[str]:
+    """Names of the variables in ``node``."""
+    return frozenset(one[1] for one in _nodes(node) if one[0] == "var")
 
 
 def uses(node: Node, kinds: frozenset[str]) -> bool:
     """Whether an operator or function of ``kinds`` occurs in ``node``."""
-    stack = [node]
-    while stack:
-        current = stack.pop()
-        if current[0] in kinds:
-            return True
-        if current[0] not in ("num", "const", "var"):
-            stack.extend(current[1:])
-    return False
+    return any(one[0] in kinds for one in _nodes(node))
 
 
 def bounded_integer(value: Fraction) -> int:
@@ -209,9 +188,7 @@ def bounded_integer(value: Fraction) -> int:
 
 
 def real_root(domain: Any, value: Any, degree: Any) -> Any:
-    """The real root of a negative number where the degree is odd (the school's cube root), else the principal
-    one.
-    """
+    """The real root of a negative number where the degree is odd, as in school, else the principal one."""
     odd = degree.imag == 0 and degree.real == int(degree.real) and int(degree.real) % 2 == 1
     if odd and value.imag == 0 and value.real < 0:
         return -domain.power(-value, 1 / degree)
@@ -228,9 +205,7 @@ def _exact_root(value: Fraction) -> Fraction:
 
 
 def _sized(value: Any) -> Any:
-    if (
-        isinstance(value, Fraction)
-        and value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS
-    ):
+    is_exact = isinstance(value, Fraction)
+    if is_exact and value.numerator.bit_length() + value.denominator.bit_length() > 2 * MAX_BITS:
         raise TooLarge("number")
     return value

@@ -1,8 +1,7 @@
-"""A small, bounded parser for the closed forms that answers are made of: LaTeX or plain text to a tree.
+"""A small, bounded parser for closed forms in answers: LaTeX or plain text to a tree.
 
-It knows numbers, variables, + - * / ^ !, implicit products, fractions, roots, absolute values, floors and
-ceilings, binomials and the usual functions. Everything else raises ``Unsupported`` and is left to
-math-verify.
+It reads numbers, variables, + - * / ^ !, implicit products, fractions, roots, absolute values, floors, ceilings,
+binomials and the usual functions. Everything else raises ``Unsupported`` and is left to math-verify.
 """
 
 from __future__ import annotations
@@ -24,45 +23,15 @@ FUNCTIONS = frozenset(
     | {"ln", "log", "exp", "sqrt"}
 )
 _CONSTANTS = {"pi": "pi", r"\pi": "pi", "e": "e", "i": "i"}
-_GREEK = frozenset(
-    [
-        r"\alpha",
-        r"\beta",
-        r"\gamma",
-        r"\delta",
-        r"\epsilon",
-        r"\varepsilon",
-        r"\zeta",
-        r"\eta",
-        r"\theta",
-        r"\vartheta",
-        r"\kappa",
-        r"\lambda",
-        r"\mu",
-        r"\nu",
-        r"\xi",
-        r"\rho",
-        r"\sigma",
-        r"\tau",
-        r"\phi",
-        r"\varphi",
-        r"\chi",
-        r"\psi",
-        r"\omega",
-        r"\Gamma",
-        r"\Delta",
-        r"\Theta",
-        r"\Lambda",
-        r"\Omega",
-        r"\Phi",
-        r"\Psi",
-        r"\Sigma",
-        r"\ell",
-    ]
-)
+_GREEK = frozenset((
+    r"\alpha", r"\beta", r"\gamma", r"\delta", r"\epsilon", r"\varepsilon", r"\zeta", r"\eta", r"\theta",
+    r"\vartheta", r"\kappa", r"\lambda", r"\mu", r"\nu", r"\xi", r"\rho", r"\sigma", r"\tau", r"\phi", r"\varphi",
+    r"\chi", r"\psi", r"\omega", r"\Gamma", r"\Delta", r"\Theta", r"\Lambda", r"\Omega", r"\Phi", r"\Psi",
+    r"\Sigma", r"\ell",
+))  # fmt: skip
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
-_CLOSERS = {"(": ")", "{": "}", "[": "]", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+_CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 _TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=])", re.ASCII)
 _WORDS = FUNCTIONS | {"pi"}
 
@@ -120,14 +89,8 @@ class _Parser:
         self.position += 1
         return token
 
-    def _expect(self, token: str) -> None:
-        if self._next() != token:
-            raise Unsupported(f"expected {token!r}")
-
     def _sum(self) -> Node:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unsupported("nested too deeply")
+        self._descend()
         node = self._product()
         while self._peek() in ("+", "-"):
             operator = "add" if self._next() == "+" else "sub"
@@ -139,12 +102,9 @@ class _Parser:
         node = self._signed()
         while True:
             token = self._peek()
-            if token in _MULTIPLY:
+            if token in _MULTIPLY or token in _DIVIDE:
                 self._next()
-                node = ("mul", node, self._signed())
-            elif token in _DIVIDE:
-                self._next()
-                node = ("div", node, self._signed())
+                node = ("mul" if token in _MULTIPLY else "div", node, self._signed())
             elif self._starts_atom(token):
                 if token[0].isdigit() and self.tokens[self.position - 1][0].isdigit():
                     raise Unsupported("two numbers side by side")
@@ -165,38 +125,32 @@ class _Parser:
         return ("neg", node) if negative else node
 
     def _power(self) -> Node:
-        base = self._postfix()
+        base = self._atom()
+        while self._peek() == "!":
+            self._next()
+            base = ("factorial", base)
         if self._peek() != "^":
             return base
         self._next()
         return ("pow", base, self._script())
 
     def _script(self) -> Node:
-        """An exponent: a group, or one token; plain ``2^10`` takes the whole number and ``9^9^9`` is
-        right-associative.
-        """
-        if self._peek() in ("+", "-"):
-            return ("neg", self._script_atom()) if self._next() == "-" else self._script_atom()
-        return self._script_atom()
+        """An exponent: a group or one token; ``2^10`` takes the whole number, ``9^9^9`` is right-associative."""
+        negative = self._peek() in ("+", "-") and self._next() == "-"
+        self._descend()
+        node = self._power()
+        self.depth -= 1
+        return ("neg", node) if negative else node
 
-    def _script_atom(self) -> Node:
+    def _descend(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Unsupported("nested too deeply")
-        node = self._power()
-        self.depth -= 1
-        return node
-
-    def _postfix(self) -> Node:
-        node = self._atom()
-        while self._peek() == "!":
-            self._next()
-            node = ("factorial", node)
-        return node
 
     def _group(self, opener: str) -> Node:
         node = self._sum()
-        self._expect(_CLOSERS[opener])
+        if self._next() != _CLOSERS[opener]:
+            raise Unsupported(f"{opener!r} does not close")
         return node
 
     def _atom(self) -> Node:
@@ -205,11 +159,14 @@ class _Parser:
             return ("num", Fraction(token.rstrip(".")))
         if token in ("(", "{", "["):
             return self._group(token)
-        if token == r"\lfloor" or token == r"\lceil":
-            return ("floor" if token == r"\lfloor" else "ceil", self._group(token))
+        if token in (r"\lfloor", r"\lceil"):
+            return (token[2:], self._group(token))
         if token == "|":
-            return self._absolute()
-        if token == r"\frac" or token == r"\binom":
+            self.bars += 1
+            node = self._group(token)
+            self.bars -= 1
+            return ("abs", node)
+        if token in (r"\frac", r"\binom"):
             return ("div" if token == r"\frac" else "binom", self._argument(), self._argument())
         if token.lstrip("\\") in FUNCTIONS:
             return self._function(token.lstrip("\\"))
@@ -219,19 +176,11 @@ class _Parser:
             return ("var", token + self._subscript())
         raise Unsupported(f"symbol {token!r}")
 
-    def _absolute(self) -> Node:
-        self.bars += 1
-        node = self._sum()
-        self._expect("|")
-        self.bars -= 1
-        return ("abs", node)
-
     def _argument(self) -> Node:
         """One argument of ``\\frac``: a braced group, or one digit or letter."""
-        if self._peek() == "{":
-            self._next()
-            return self._group("{")
         token = self._peek()
+        if token == "{":
+            return self._group(self._next())
         if token.isdigit() and len(token) > 1:  # \frac34: the tokens share one number
             self.tokens[self.position] = token[1:]
             return ("num", Fraction(token[0]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dipo_eval import linear
 
 SEARCH_CHARS = 200_000
-"""Only this many characters at the end of a response are searched: a 32k-token response has about 130,000."""
+"""Characters at the end of a response that are searched: a response of 32k tokens has about 130,000."""
 _BOX_CHARS = 20_000
 _BOX_TRIES = 8
 _BARE_CHARS = 200
@@ -42,35 +42,30 @@ _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The answer text, and how it was found: ``boxed``, ``stated``, ``bare`` (the response is the answer) or
-    ``none``.
-    """
+    """The answer, and how it was found: ``boxed``, ``stated``, ``bare`` (the whole response) or ``none``."""
 
     text: str | None
     how: str
 
 
 def extract_answer(response: str) -> Extraction:
-    """The last balanced ``\\boxed{}`` of ``response``; with none, the last stated answer; with none, a bare
-    answer.
+    """The last balanced ``\\boxed{}`` of ``response``; with none, the last stated answer; with none, a bare answer.
 
-    Boxes that follow each other joined by a comma, "and" or "or" are one list, so that a hedge over two boxes
-    is seen as one. Work is bounded: the last ``SEARCH_CHARS`` characters are looked at.
+    Boxes joined by a comma, "and" or "or" are one list, so that a hedge over two boxes is not one answer. Only the
+    last ``SEARCH_CHARS`` characters are searched.
     """
-    tail = response[-SEARCH_CHARS:] if len(response) > SEARCH_CHARS else response
-    boxed = _last_box(tail)
-    if boxed is not None:
-        return Extraction(boxed, "boxed")
-    stated = _last_stated(tail)
-    if stated is not None:
-        return Extraction(stated, "stated")
+    tail = response[-SEARCH_CHARS:]
+    for how, find in (("boxed", _last_box), ("stated", _last_stated)):
+        found = find(tail)
+        if found is not None:
+            return Extraction(found, how)
     if len(response) <= 4 * _BARE_CHARS and _is_bare(response.strip()):
         return Extraction(response.strip(), "bare")
     return Extraction(None, "none")
 
 
 def _is_bare(text: str) -> bool:
-    """Whether a whole response is nothing but an answer: one short line, no sentence."""
+    """Whether a response is nothing but an answer: one short line, no sentence."""
     if len(text) > _BARE_CHARS or "\n" in text or "boxed" in text or "answer" in text.lower():
         return False
     return any(char.isalnum() for char in text) and not _PROSE.search(text)
@@ -79,25 +74,29 @@ def _is_bare(text: str) -> bool:
 def _last_box(text: str) -> str | None:
     end = len(text)
     for _ in range(_BOX_TRIES):
-        start = max(text.rfind(_BOX, 0, end), text.rfind(_FBOX, 0, end))
+        start = _last_start(text, end)
         if start < 0:
             return None
-        content = _box_at(text, start)
-        if content is not None:
-            return _with_joined_boxes(text, start, content)
+        box = _box_at(text, start)
+        if box is not None:
+            return _with_joined_boxes(text, start, box[1])
         end = start
     return None
 
 
-def _box_at(text: str, start: int) -> str | None:
-    """Content of the box that starts at ``start``; None where its braces never close."""
+def _last_start(text: str, end: int) -> int:
+    return max(text.rfind(_BOX, 0, end), text.rfind(_FBOX, 0, end))
+
+
+def _box_at(text: str, start: int) -> tuple[int, str] | None:
+    """Where the content of the box at ``start`` begins, and that content; None where its braces never close."""
     first = _content_start(text, start)
     if text[first - 1 : first] != "{":
         unbraced = _UNBRACED.match(text[first : first + _BOX_CHARS]) if text.startswith(_BOX, start) else None
-        return unbraced[0] if unbraced else None
+        return (first, unbraced[0]) if unbraced else None
     end = text.find("}", first, first + _BOX_CHARS)
     if end >= 0 and text.find("{", first, end) < 0 and text[end - 1] != "\\":
-        return text[first:end]
+        return first, text[first:end]
     depth = 1
     for match in _BRACES.finditer(text, first, first + _BOX_CHARS):
         if match[0] == "{":
@@ -105,7 +104,7 @@ def _box_at(text: str, start: int) -> str | None:
         elif match[0] == "}":
             depth -= 1
             if depth == 0:
-                return text[first : match.start()]
+                return first, text[first : match.start()]
     return None
 
 
@@ -120,22 +119,19 @@ def _content_start(text: str, start: int) -> int:
 
 
 def _with_joined_boxes(text: str, start: int, content: str) -> str:
-    """``content`` preceded by the boxes that are joined to it: ``\\boxed{1}`` or ``\\boxed{2}`` reads ``1,
-    2``.
-    """
+    """``content`` after the boxes that are joined to it: ``1, 2`` for ``\\boxed{1}`` or ``\\boxed{2}``."""
     parts = [content]
     while len(parts) < _BOX_TRIES:
-        before = max(text.rfind(_BOX, 0, start), text.rfind(_FBOX, 0, start))
+        before = _last_start(text, start)
         if before < 0 or start - before > _BOX_CHARS:
             break
         earlier = _box_at(text, before)
-        first = _content_start(text, before)
-        if earlier is None or text[first - 1] != "{":
+        if earlier is None or text[earlier[0] - 1] != "{":
             break
-        gap = text[first + len(earlier) + 1 : start]
+        gap = text[earlier[0] + len(earlier[1]) + 1 : start]
         if len(gap) > 40 or not _BETWEEN_BOXES.match(gap) or not gap.strip(" $\n\t."):
             break
-        parts.append(earlier)
+        parts.append(earlier[1])
         start = before
     return ", ".join(reversed(parts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from dipo_eval.errors import UserError
-from dipo_eval.grading.math.compare import compare_answers, read_gold
+from dipo_eval.grading.math.compare_parts import compare_answers, read_gold
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS, clean
 from dipo_eval.grading.math.outcome import Outcome
@@ -15,11 +15,13 @@ from dipo_eval.grading.verdict import Status, Verdict
 LIMIT_S = 5.0
 """Seconds that the slow path may take for one answer."""
 
+_BEST_FIRST = ("correct", "undecided", "wrong")
 _NOT_COMPARABLE = (RecursionError, ArithmeticError, ValueError, MemoryError)
 _DECIDED: dict[Outcome, tuple[Status, str]] = {
     Outcome.EQUAL: ("correct", "equal"),
     Outcome.DIFFERENT: ("wrong", "different"),
     Outcome.TOO_LARGE: ("undecided", "too large to evaluate"),
+    Outcome.UNKNOWN: ("undecided", "could not be compared"),
 }
 
 
@@ -34,24 +36,24 @@ def grade_math(
 ) -> Verdict:
     """Grade the final answer of ``response`` against ``gold``.
 
-    A ``gold`` list means that all its answers are required, in any order; with ``any_of`` one of them is
-    enough. ``tolerance`` is an absolute error (OlympiadBench's field ``error``); without it equality is
-    exact, except that a decimal of at least six places may be the rounding of the exact value. Plain answers
-    are decided here in microseconds; the rest in a worker process that is killed after ``limit_s`` seconds
-    (``undecided``). Works in any thread and uses no signals. Never raises because of ``response``; a bad gold
-    is found by ``check_gold``.
+    All answers of a ``gold`` list are required, in any order; with ``any_of`` one of them is enough.
+    ``tolerance`` is an absolute error (OlympiadBench's field ``error``); without it equality is exact, except that
+    a decimal of at least six places may be the rounded exact value. Plain answers are decided here in
+    microseconds; the rest in a worker process that is killed after ``limit_s`` seconds (``undecided``). Works in
+    any thread and uses no signals. Never raises because of ``response``; ``check_gold`` finds a bad gold.
     """
-    found = extract_answer(response)
-    answer = found.text
+    answer = extract_answer(response).text
     if answer is None:
         return Verdict("wrong", "no answer found")
     if any_of and isinstance(gold, list):
-        return _best([_grade(answer, one, tolerance, limit_s, pool) for one in gold], answer)
+        verdicts = [_grade(answer, one, tolerance, limit_s, pool) for one in gold]
+        none = Verdict("wrong", "no gold answer", answer)
+        return min(verdicts, key=lambda verdict: _BEST_FIRST.index(verdict.status), default=none)
     return _grade(answer, joined(gold), tolerance, limit_s, pool)
 
 
 def joined(gold: str | list[str]) -> str:
-    """A gold list as the one list of answers that it stands for."""
+    """A gold list as one answer text."""
     if isinstance(gold, str):
         return gold
     return gold[0] if len(gold) == 1 else ", ".join(gold)
@@ -84,68 +86,47 @@ def _grade(
         if "outcome" not in reply:
             return Verdict("undecided", str(reply.get("reason")), answer)
         outcome = Outcome[reply["outcome"]]
-        if outcome is Outcome.UNKNOWN:
-            return Verdict("undecided", "could not be compared", answer)
-    status, reason = _DECIDED[outcome]
-    return Verdict(status, reason, answer)
-
-
-def _best(verdicts: list[Verdict], answer: str) -> Verdict:
-    order = {"correct": 0, "undecided": 1, "wrong": 2}
-    return min(
-        verdicts,
-        key=lambda verdict: order[verdict.status],
-        default=Verdict("wrong", "no gold answer", answer),
-    )
+    return Verdict(*_DECIDED[outcome], answer)
 
 
 def check_gold(gold: object) -> None:
     """Raise UserError where ``gold`` cannot be graded against: call it on every item before a run starts.
 
-    A gold answer is a non-empty string or list of them, of sensible length, with balanced brackets, and not a
-    number that is too large to work with. (A gold that no parser reads is not refused: equal text still
-    matches.)
+    A gold answer is a non-empty string, or a list of them, of at most MAX_ANSWER_CHARS, with balanced brackets, and
+    no number too large to evaluate. A gold that no parser reads is allowed: the same text still matches.
     """
-    if isinstance(gold, list):
-        if not gold:
-            raise UserError("gold answer: an empty list; give at least one answer")
-        for one in gold:
-            _check_one(one)
-        return
-    _check_one(gold)
+    if gold == []:
+        raise UserError("gold answer: an empty list; give at least one answer")
+    for one in gold if isinstance(gold, list) else (gold,):
+        _check_one(one)
 
 
 def _check_one(gold: object) -> None:
     if not isinstance(gold, str):
-        raise UserError(
-            f"gold answer: {gold!r:.80} is {type(gold).__name__}; give a string or a list of strings"
-        )
+        raise _refused(gold, f"is {type(gold).__name__}; give a string or a list of strings")
     if len(gold) > MAX_ANSWER_CHARS:
         raise UserError(
             f"gold answer: {len(gold)} characters, starting {gold[:40]!r}; give the final answer alone"
         )
     text = clean(gold)
     if not any(char.isalnum() for char in text) and text not in (r"\emptyset", "\\infty"):
-        raise UserError(f"gold answer: {gold!r:.80} holds no answer; give a number, an expression or a word")
+        raise _refused(gold, "holds no answer; give a number, an expression or a word")
     plain = gold.replace(r"\{", "").replace(r"\}", "")
     if plain.count("{") != plain.count("}"):
-        raise UserError(f"gold answer: {gold!r:.80} has unbalanced braces; mend it in the data")
+        raise _refused(gold, "has unbalanced braces; fix it in the data")
     if plain.count("(") + plain.count("[") != plain.count(")") + plain.count("]"):
-        raise UserError(f"gold answer: {gold!r:.80} has unbalanced brackets; mend it in the data")
-    _check_value(gold)
-
-
-def _check_value(gold: str) -> None:
-    # The gold against a value it cannot be, so that every number in it is evaluated.
+        raise _refused(gold, "has unbalanced brackets; fix it in the data")
     part = read_gold(gold)
-    for item in part.items or (part,):
-        try:
-            outcome = compare_answers("0.123456789123", item.text) if item.kind == "leaf" else Outcome.UNKNOWN
+    for leaf in (item for item in part.items or (part,) if item.kind == "leaf"):
+        try:  # against a value that it cannot be, so that every number in it is evaluated
+            outcome = compare_answers("0.123456789123", leaf.text)
         except _NOT_COMPARABLE as error:
-            raise UserError(
-                f"gold answer: {gold!r:.80} cannot be worked with ({type(error).__name__}); write it in a simpler form"
+            raise _refused(
+                gold, f"cannot be evaluated ({type(error).__name__}); write it in a simpler form"
             ) from None
         if outcome is Outcome.TOO_LARGE:
-            raise UserError(
-                f"gold answer: {gold!r:.80} is too large to evaluate; write it in a form that can be"
-            )
+            raise _refused(gold, "is too large to evaluate; write it in a form that can be")
+
+
+def _refused(gold: object, why: str) -> UserError:
+    return UserError(f"gold answer: {gold!r:.80} {why}")

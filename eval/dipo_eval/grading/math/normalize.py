@@ -1,58 +1,33 @@
-"""Bring one answer, in LaTeX or plain text, into a form that can be compared."""
+"""Bring one answer, in LaTeX or plain text, into one spelling."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from dipo_eval import linear
 
 MAX_ANSWER_CHARS = 4000
-"""An extracted answer longer than this is not worked on: no gold answer comes near it (the longest has
-300).
-"""
+"""An extracted answer longer than this is not graded: the longest gold has 300."""
 
 MAX_ROUNDS = 6
 
-_UNICODE = {
-    "\N{MINUS SIGN}": "-",
-    "\N{EN DASH}": "-",
-    "\N{EM DASH}": "-",
-    "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{MIDDLE DOT}": r"\cdot ",
-    "\N{DOT OPERATOR}": r"\cdot ",
-    "\N{DIVISION SIGN}": r"\div ",
-    "\N{GREEK SMALL LETTER PI}": r"\pi ",
-    "\N{SQUARE ROOT}": r"\sqrt ",
-    "\N{INFINITY}": r"\infty ",
-    "\N{UNION}": r"\cup ",
-    "\N{ELEMENT OF}": r"\in ",
-    "\N{DEGREE SIGN}": r"^\circ ",
-    "\N{LESS-THAN OR EQUAL TO}": r"\le ",
-    "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
-    "\N{ALMOST EQUAL TO}": r"\approx ",
-    "\N{PLUS-MINUS SIGN}": r"\pm ",
-    "\N{MINUS-OR-PLUS SIGN}": r"\mp ",
-    "\N{SUPERSCRIPT TWO}": "^2",
-    "\N{SUPERSCRIPT THREE}": "^3",
-    "\N{VULGAR FRACTION ONE HALF}": r"\frac{1}{2}",
-    "\N{VULGAR FRACTION ONE QUARTER}": r"\frac{1}{4}",
-    "\N{VULGAR FRACTION THREE QUARTERS}": r"\frac{3}{4}",
-    "\N{NO-BREAK SPACE}": " ",
-    "\N{NARROW NO-BREAK SPACE}": " ",
-    "\N{THIN SPACE}": " ",
-    "\N{GREEK SMALL LETTER THETA}": r"\theta ",
-    "\N{GREEK SMALL LETTER ALPHA}": r"\alpha ",
-    "\N{GREEK SMALL LETTER BETA}": r"\beta ",
-    "\N{EMPTY SET}": r"\emptyset ",
-    "\N{FULLWIDTH PERCENT SIGN}": "%",
-    "\N{FULLWIDTH COMMA}": ",",
-    "\N{FULLWIDTH LEFT PARENTHESIS}": "(",
-    "\N{FULLWIDTH RIGHT PARENTHESIS}": ")",
+_UNICODE = str.maketrans({
+    "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": r"\times ",
+    "\N{MIDDLE DOT}": r"\cdot ", "\N{DOT OPERATOR}": r"\cdot ", "\N{DIVISION SIGN}": r"\div ",
+    "\N{GREEK SMALL LETTER PI}": r"\pi ", "\N{SQUARE ROOT}": r"\sqrt ", "\N{INFINITY}": r"\infty ",
+    "\N{UNION}": r"\cup ", "\N{ELEMENT OF}": r"\in ", "\N{DEGREE SIGN}": r"^\circ ",
+    "\N{LESS-THAN OR EQUAL TO}": r"\le ", "\N{GREATER-THAN OR EQUAL TO}": r"\ge ", "\N{ALMOST EQUAL TO}": r"\approx ",
+    "\N{PLUS-MINUS SIGN}": r"\pm ", "\N{MINUS-OR-PLUS SIGN}": r"\mp ", "\N{SUPERSCRIPT TWO}": "^2",
+    "\N{SUPERSCRIPT THREE}": "^3", "\N{VULGAR FRACTION ONE HALF}": r"\frac{1}{2}",
+    "\N{VULGAR FRACTION ONE QUARTER}": r"\frac{1}{4}", "\N{VULGAR FRACTION THREE QUARTERS}": r"\frac{3}{4}",
+    "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ",
+    "\N{GREEK SMALL LETTER THETA}": r"\theta ", "\N{GREEK SMALL LETTER ALPHA}": r"\alpha ",
+    "\N{GREEK SMALL LETTER BETA}": r"\beta ", "\N{EMPTY SET}": r"\emptyset ", "\N{FULLWIDTH PERCENT SIGN}": "%",
+    "\N{FULLWIDTH COMMA}": ",", "\N{FULLWIDTH LEFT PARENTHESIS}": "(", "\N{FULLWIDTH RIGHT PARENTHESIS}": ")",
     "\N{PRIME}": "'",
-}
-_UNICODE_RE = linear.bounded("|".join(map(re.escape, _UNICODE)))
+})  # fmt: skip
 
+_REPLACED = (("{,}", ","), (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), (r"\$", ""), (r"\%", "%"))
 _NO_SPACE = linear.compile(r"(\\+)!\s*")
 _PHANTOM = linear.compile(r"(\\+)phantom\{[^{}]*\}")
 _SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:! ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|displaystyle|limits)|~")
@@ -76,17 +51,17 @@ _ACCENT = linear.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z]+)")
 _DEGREE = linear.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
 _FRAC_BARE = linear.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
 _SQRT_BARE = linear.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_BRACE = linear.bounded(r"(?<!\\)[{}]")
 _SCRIPT_BRACED = linear.bounded(r"([_^])\{([0-9a-zA-Z])\}")
 
 
 def clean(text: str) -> str:
-    """``text`` with layout removed and synonyms made one; single spaces are kept, they separate units and
-    words.
+    """``text`` without layout, with one spelling for synonyms; single spaces stay: they separate units and words.
 
     Dollar signs, escaped or not, go: a delimiter and a currency sign cannot be told apart in model output.
     """
     if not text.isascii():
-        text = _UNICODE_RE.sub(lambda match: _UNICODE[match[0]], text)
+        text = text.translate(_UNICODE)
     if "\\" in text:
         text = _clean_latex(text.strip())
     text = text.replace("$", "").replace("**", "^") if "$" in text or "**" in text else text
@@ -94,21 +69,20 @@ def clean(text: str) -> str:
 
 
 def _clean_latex(text: str) -> str:
-    text = (
-        text.replace("{,}", ",").replace(r"\(", "").replace(r"\)", "").replace(r"\[", "").replace(r"\]", "")
-    )
-    text = text.replace(r"\$", "").replace(r"\%", "%")
+    for written, plain in _REPLACED:
+        text = text.replace(written, plain)
     if r"\!" in text:
         text = _NO_SPACE.sub(_unless_escaped(""), text)
     text = _SIZING.sub("", text)
-    for _ in range(3):  # texts are rarely nested, and never deeper than this in an answer
+    for _ in range(3):  # \text is nested no deeper than this in an answer
         replaced = _TEXT.sub(r" \1 ", text)
         if replaced == text:
             break
         text = replaced
     for pattern, replacement in _RENAMED:
         text = pattern.sub(replacement, text)
-    text = _ACCENT.sub(_braced_accent, text)
+    # \hat x as \hat{x}
+    text = _ACCENT.sub(lambda one: rf"\{one[1]}{{{one[2]}}}" if len(one[2]) == 1 else str(one[0]), text)
     if r"\circ" in text:
         text = _DEGREE.sub(lambda match: match[0] if match[1] else "°", text)
     if r"\phantom" in text:
@@ -117,44 +91,36 @@ def _clean_latex(text: str) -> str:
 
 
 def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
-    """``replacement`` for a command, whose backslash has none before it; what follows a line break stays."""
+    """``replacement`` for a command, but not for what follows a line break (two backslashes)."""
     return lambda match: replacement if len(match[1]) == 1 else str(match[0])
 
 
-def _braced_accent(match: linear.Match) -> str:
-    """``\\hat x`` as ``\\hat{x}``."""
-    return rf"\{match[1]}{{{match[2]}}}" if len(match[2]) == 1 else str(match[0])
-
-
 def _strip_ends(text: str) -> str:
-    """Drop the full stop of a sentence, bold marks and outer braces that hold the whole text."""
+    """Drop the full stop of a sentence, bold marks and braces around the whole."""
     for _ in range(MAX_ROUNDS):
         before = text
         text = text.rstrip(" .,;:*").lstrip(" *:") if text != "." else ""
         if text.endswith("\\"):
             text = text.rstrip("\\")
-        if text.startswith("{") and text.endswith("}") and _closing(text, 0) == len(text) - 1:
+        if text.startswith("{") and text.endswith("}") and _is_group(text):
             text = text[1:-1].strip()
         if text == before:
             break
     return text
 
 
-def _closing(text: str, start: int) -> int:
-    """Index of the brace that closes the one at ``start``, or -1."""
+def _is_group(text: str) -> bool:
+    """Whether the brace at the start of ``text`` closes at its end."""
     depth = 0
-    for index in range(start, len(text)):
-        if text[index] == "{" and text[index - 1 : index] != "\\":
-            depth += 1
-        elif text[index] == "}" and text[index - 1] != "\\":
-            depth -= 1
-            if depth == 0:
-                return index
-    return -1
+    for brace in _BRACE.finditer(text):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.end() == len(text)
+    return False
 
 
 def key(cleaned: str) -> str:
-    """A string that is equal for two cleaned answers that differ only in spelling."""
+    """A string that is the same for two cleaned answers that differ only in spelling."""
     if "\\" in cleaned:
         if r"\frac" in cleaned:
             cleaned = _FRAC_BARE.sub(_braced_fraction, cleaned)

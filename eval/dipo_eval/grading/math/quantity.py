@@ -1,42 +1,49 @@
-"""Take a unit, a percent sign, a degree sign or a number base off a value."""
+"""Read one value: its exact number, and the unit, percent sign, degree sign or number base that is taken off it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
+from typing import Any
 
 from dipo_eval import linear
 
+MAX_DIGITS = 2000
+MAX_POWER_OF_TEN = 400
+ROUNDED_DIGITS = 6
+"""A decimal with at least this many digits after the point may stand for the exact value that it is rounded from;
+the number to which math-verify 0.9.0 rounds (its ``float_rounding``)."""
+
+_DECIMAL = linear.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)\Z", re.ASCII)
+_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\Z", re.ASCII)
+_SPACED_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?: \d{3})+\Z", re.ASCII)
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
+_FRACTION = linear.compile(
+    rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s*)?\\frac\s*"
+    rf"(?:\{{\s*(?P<top>[+-]?\s*{_NUMBER})\s*\}}|(?P<top1>\d))\s*"
+    rf"(?:\{{\s*(?P<bottom>[+-]?\s*{_NUMBER})\s*\}}|(?P<bottom1>\d))\Z",
+    re.ASCII,
+)
+_SLASH = linear.compile(
+    rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s+)?(?P<top>{_NUMBER})\s*/\s*(?P<bottom>[+-]?{_NUMBER})\Z",
+    re.ASCII,
+)
+_SCIENTIFIC = linear.compile(
+    rf"(?P<mantissa>[+-]?{_NUMBER})\s*(?:(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*(?:\{{\s*)?|[eE])"
+    r"(?P<exponent>[+-]?\d{1,4})\s*\}?\Z",
+    re.ASCII,
+)
+
 _ALIASES = {
-    "cm": "centimeter centimetre",
-    "mm": "millimeter millimetre",
-    "km": "kilometer kilometre",
-    "m": "meter metre",
-    "in": "inch inche",
-    "ft": "foot feet",
-    "yd": "yard",
-    "mi": "mile",
-    "s": "second sec",
-    "min": "minute",
-    "h": "hour hr",
-    "day": "",
-    "week": "",
-    "month": "",
-    "year": "",
-    "g": "gram",
-    "kg": "kilogram",
-    "mg": "milligram",
-    "lb": "pound",
-    "oz": "ounce",
-    "l": "liter litre L",
-    "ml": "milliliter millilitre mL",
-    "dollar": "usd buck",
-    "cent": "",
-    "degree": "deg",
-    "radian": "rad",
-    "unit": "",
-}
+    "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre", "m": "meter metre",
+    "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile",
+    "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "",
+    "g": "gram", "kg": "kilogram", "mg": "milligram", "lb": "pound", "oz": "ounce",
+    "l": "liter litre L", "ml": "milliliter millilitre mL",
+    "dollar": "usd buck", "cent": "", "degree": "deg", "radian": "rad", "unit": "",
+}  # fmt: skip
 _UNITS = {word: unit for unit, words in _ALIASES.items() for word in (unit, *words.split())}
 _SINGLE_LETTER = frozenset("msghlL")
 _SYMBOLS = frozenset({"Hz", "eV", "Pa", "kJ", "kW", "kV", "kN"})  # with these capitals they are no product
@@ -68,74 +75,73 @@ _LEADING = linear.compile(
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A value with what stood around it. ``unit`` is None where none was given, ``scale`` a word such as
-    million.
-    """
+    """A value: its ``text`` without unit, its exact ``number`` where it is one, and what was around it."""
 
     text: str
+    number: Fraction | None
     unit: str | None = None
     percent: bool = False
     base: int | None = None
-    scale: Fraction = Fraction(1)
 
 
-def parse_quantity(text: str, *, bare_letters: bool) -> Quantity:
-    """Take the unit off cleaned ``text``.
+@lru_cache(maxsize=8192)
+def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
+    """The value in cleaned ``text``.
 
     ``bare_letters``: also read a single letter after a space as a unit (``18 m^2``); only safe where the
     other answer is a plain number, since ``6 m`` may be a product.
     """
+    number = parse_number(text)
+    if number is not None:
+        return Quantity(text, number)
     leading = _LEADING.match(text)
     if leading:
         text = text[leading.end() :]
     if text.endswith("%"):
-        return Quantity(text.rstrip("% "), percent=True)
+        return _quantity(text.rstrip("% "), percent=True)
     if text.endswith("°"):
-        return Quantity(text.rstrip("° "), unit="degree")
+        return _quantity(text.rstrip("° "), unit="degree")
     base = _BASE.match(text)
-    if base:
-        return _in_base(text, base)
-    return _without_words(text, bare_letters)
+    return _in_base(text, base) if base else _without_words(text, bare_letters)
+
+
+def _quantity(text: str, scale: int = 1, **around: Any) -> Quantity:
+    number = parse_number(text)
+    return Quantity(text, None if number is None else number * scale, **around)
 
 
 def _in_base(text: str, match: linear.Match) -> Quantity:
-    base = match["base"]
-    value = int(base) if base.isdigit() else _BASE_WORDS.get(base, 0)
-    if not 2 <= value <= 36:
-        return Quantity(text)
+    base = int(match["base"]) if match["base"].isdigit() else _BASE_WORDS.get(match["base"], 0)
     try:
-        int(match["digits"].split(".")[0], value)
-    except ValueError:
-        return Quantity(text)
-    return Quantity(match["digits"], base=value)
+        int(match["digits"].split(".")[0], base or 1)
+    except ValueError:  # also where the base is not 2 to 36
+        return _quantity(text)
+    return _quantity(match["digits"], base=base)
 
 
 def _without_words(text: str, bare_letters: bool) -> Quantity:
     if text[:1] not in _VALUE_STARTS or (text[-1:].isdigit() and "^" not in text[-5:]):
-        return Quantity(text)  # no word can follow a value here
+        return _quantity(text)  # no word can follow a value here
     match = _TRAILING_WORDS.match(text)
     if match is None:
-        return Quantity(text)
+        return _quantity(text)
     words = match["words"].replace("/", " ").split()
     value = match["value"].strip()
-    if not _is_value(value) or any(word.lower() in _NOT_UNITS for word in words):
-        return Quantity(text)
-    scale = Fraction(1)
+    # A unit follows a number: the value has a digit and no word of its own.
+    is_value = any(char.isdigit() for char in value) and not _WORD.search(value)
+    if not is_value or any(word.lower() in _NOT_UNITS for word in words):
+        return _quantity(text)
+    scale = 1
     while words and words[0].lower() in _MULTIPLIERS:
         scale *= _MULTIPLIERS[words.pop(0).lower()]
     if not words:
-        return Quantity(value, scale=scale)
+        return _quantity(value, scale)
     if words[0].lower() in ("percent", "percentage"):
-        return Quantity(value, percent=True, scale=scale)
+        return _quantity(value, scale, percent=True)
     after_gap = text[match.start(2) - 1].isspace()
     if not all(_is_unit_word(word, bare_letters and after_gap) for word in words):
-        return Quantity(text)
-    return Quantity(value, _canonical(words, match["power"]), scale=scale)
-
-
-def _is_value(value: str) -> bool:
-    """A unit follows a number: ``value`` must hold a digit and no word of its own."""
-    return any(char.isdigit() for char in value) and not _WORD.search(value)
+        return _quantity(text)
+    return _quantity(value, scale, unit=_canonical(words, match["power"]))
 
 
 def _is_unit_word(word: str, single_letters: bool) -> bool:
@@ -145,24 +151,76 @@ def _is_unit_word(word: str, single_letters: bool) -> bool:
 
 
 def _canonical(words: list[str], power: str | None) -> str:
+    """One spelling of a unit, such as ``cm^2`` for square centimetres."""
     names = []
     for word in words:
         lower = word if len(word) == 1 else word.lower()
         singular = lower[:-1] if lower.endswith("s") and len(lower) > 2 else lower
         names.append(_UNITS.get(lower) or _UNITS.get(singular) or singular)
     exponent = "".join(char for char in power or "" if char in "-23")
-    if names[0] in ("square", "sq") and len(names) > 1:
-        names, exponent = names[1:], "2"
-    if names[0] in ("cubic", "cu") and len(names) > 1:
-        names, exponent = names[1:], "3"
+    for prefixes, dimension in ((("square", "sq"), "2"), (("cubic", "cu"), "3")):
+        if names[0] in prefixes and len(names) > 1:
+            names, exponent = names[1:], dimension
     return " ".join(names) + (f"^{exponent}" if exponent else "")
-
-
-KNOWN_UNITS = frozenset(_ALIASES)
 
 
 def units_conflict(a: str | None, b: str | None) -> bool:
     """Whether two units are both well known and different: 5 cm is not 5 m, but 5 apples may be 5 fruits."""
     if a is None or b is None or a == b:
         return False
-    return a.split("^")[0] in KNOWN_UNITS and b.split("^")[0] in KNOWN_UNITS and "unit" not in (a, b)
+    return a.split("^")[0] in _ALIASES and b.split("^")[0] in _ALIASES and "unit" not in (a, b)
+
+
+def parse_number(text: str) -> Fraction | None:
+    """The exact value of cleaned ``text``, or None where it is not one plain number.
+
+    A comma separates thousands only between groups of three digits: ``1,024`` is a number, ``1,2`` is not.
+    """
+    if len(text) > MAX_DIGITS or not text:
+        return None
+    if text.isdecimal() and text.isascii():
+        return Fraction(int(text))
+    if text[0] in "+-":
+        text = text[0] + text[1:].lstrip()
+    if _DECIMAL.match(text):
+        return Fraction(text.rstrip(".") if text.endswith(".") else text)
+    if _THOUSANDS.match(text):
+        return Fraction(text.replace(",", "").rstrip("."))
+    if _SPACED_THOUSANDS.match(text):
+        return Fraction(text.replace(" ", ""))
+    if "frac" in text or "/" in text:
+        return _parse_fraction(text)
+    return _parse_scientific(text)
+
+
+def _parse_fraction(text: str) -> Fraction | None:
+    match = _FRACTION.match(text)
+    if match:
+        top, bottom = match["top"] or match["top1"], match["bottom"] or match["bottom1"]
+    else:
+        match = _SLASH.match(text)
+        if not match:
+            return None
+        top, bottom = match["top"], match["bottom"]
+    denominator = Fraction(bottom.replace(" ", "").rstrip("."))
+    if denominator == 0:
+        return None
+    value = Fraction(top.replace(" ", "").rstrip(".")) / denominator
+    if match["whole"]:
+        if not 0 <= value < 1:  # 1\frac{9}{4} and 3 \frac{-1}{2} are products or slips, not mixed numbers
+            return None
+        value += int(match["whole"])
+    return -value if match["sign"] == "-" else value
+
+
+def _parse_scientific(text: str) -> Fraction | None:
+    match = _SCIENTIFIC.match(text)
+    if not match or abs(int(match["exponent"])) > MAX_POWER_OF_TEN:
+        return None
+    return Fraction(match["mantissa"].rstrip(".")) * Fraction(10) ** int(match["exponent"])
+
+
+def rounded_places(text: str) -> int | None:
+    """Digits after the point of a decimal that may be rounded: at least ``ROUNDED_DIGITS``, else None."""
+    places = len(text) - text.index(".") - 1 if "." in text and _DECIMAL.match(text) else 0
+    return places if places >= ROUNDED_DIGITS else None

@@ -1,12 +1,12 @@
-"""The slow comparison, run only inside a worker process that its parent kills at the time limit."""
+"""The slow comparison, which runs only in a worker process that its parent kills at the time limit."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval.grading.math.closed_form import cached_tree, points
-from dipo_eval.grading.math.compare import compare_answers
+from dipo_eval.grading.math.compare_closed_forms import cached_tree, points
+from dipo_eval.grading.math.compare_parts import compare_answers
 from dipo_eval.grading.math.evaluate import Float, TooLarge, bounded_integer, evaluate, real_root, variables
 from dipo_eval.grading.math.expression import Node, Unsupported
 from dipo_eval.grading.math.outcome import Outcome
@@ -62,21 +62,14 @@ def _as_fraction(value: Any) -> Fraction:
 
 
 def compare_symbolically(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-    """Two cleaned single answers: by value to 40 digits where our parser reads both, otherwise by
-    math-verify.
-    """
+    """Two cleaned single answers: by value to 40 digits where our parser reads both, otherwise by math-verify."""
     left, right = cached_tree(answer), cached_tree(gold)
-    if left is not None and right is not None:
-        outcome = compare_to_many_digits(left, right, tolerance)
-        if outcome is not Outcome.UNKNOWN:
-            return outcome
-    return by_math_verify(answer, gold)
+    outcome = compare_to_many_digits(left, right, tolerance) if left and right else Outcome.UNKNOWN
+    return by_math_verify(answer, gold) if outcome is Outcome.UNKNOWN else outcome
 
 
 def compare_to_many_digits(left: Node, right: Node, tolerance: Fraction | None) -> Outcome:
-    """EQUAL or DIFFERENT by value at the points of ``closed_form.points``; UNKNOWN where there is no
-    value.
-    """
+    """EQUAL or DIFFERENT by value at the fixed ``points``; UNKNOWN where there is no value."""
     domain = High()
     bound = None if tolerance is None else domain.mp.mpf(tolerance.numerator) / tolerance.denominator
     tried = 0
@@ -101,16 +94,14 @@ def compare_to_many_digits(left: Node, right: Node, tolerance: Fraction | None) 
 def by_math_verify(answer: str, gold: str) -> Outcome:
     """math-verify's verdict, without its alarm signals: the parent's time limit holds instead.
 
-    The dollar signs are what makes it read a bare ``\\frac{9}{7}``; each side is one answer here, so its
-    habit of taking any of several answers cannot help a hedge.
+    It reads a bare ``\\frac{9}{7}`` only between dollar signs. Each side is one answer here, so that its rule that any
+    of several answers may match cannot help a hedge.
     """
     from math_verify import parse, verify
 
-    wanted = parse(f"${gold}$", parsing_timeout=None)
-    given = parse(f"${answer}$", parsing_timeout=None)
-    if not wanted or not given:
-        return Outcome.DIFFERENT
-    return Outcome.EQUAL if verify(wanted, given, timeout_seconds=None) else Outcome.DIFFERENT
+    wanted, given = (parse(f"${text}$", parsing_timeout=None) for text in (gold, answer))
+    same = bool(wanted and given) and verify(wanted, given, timeout_seconds=None)
+    return Outcome.EQUAL if same else Outcome.DIFFERENT
 
 
 def answer_comparison(task: dict[str, Any]) -> dict[str, Any]:

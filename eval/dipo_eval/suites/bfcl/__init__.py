@@ -9,23 +9,13 @@ Row of BFCL_v4_multi_turn_base.json (shortened), and its line:
     {"id": "multi_turn_base_0", "question": [[{"role": "user", "content": "Move 'final_report.pdf' ..."}], ...],
     "initial_config": {"GorillaFileSystem": {...}}, "involved_classes": ["TwitterAPI", "GorillaFileSystem"]}
     {"id": "multi_turn_base_0", "ground_truth": [["cd(folder='document')", "mkdir(dir_name='temp')", ...], ...]}
-The category is the item's kind, so accuracy is also reported a category, and a stored sample can be graded again
-by its id and kind: functions and environments are looked up. Memory, web search and format sensitivity are not run;
-``overall`` says what is missing from BFCL's two overall formulas.
+The category is the item's kind: accuracy is also reported by category, and a stored sample is graded again by its id and
+kind. Memory, web search and format sensitivity are not run; ``overall`` reports what BFCL's two overall formulas lack.
+Modules: ``items`` (prompts and grades), ``dialogue`` (the multi-turn categories), ``overall`` (the two formulas).
 """
 
 from __future__ import annotations
 
-from dipo_eval.suites.base import Suite
-from dipo_eval.suites.bfcl.items import SUITE_METRIC, as_conversation, grade, load, overall, source
+from dipo_eval.suites.bfcl.items import suite
 
-SUITE = Suite(
-    name="bfcl",
-    source=source("prompt form"),
-    license="Apache-2.0",
-    metric=SUITE_METRIC,
-    load=lambda data_dir, limit, seed: load(limit, seed, native=False),
-    grade=grade,
-    overall=overall,
-    converse=as_conversation,
-)
+SUITE = suite("bfcl", "prompt form", native=False)

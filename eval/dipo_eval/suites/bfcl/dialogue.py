@@ -1,9 +1,10 @@
 """One conversation of BFCL's multi-turn categories with a model, as bfcl-eval's handlers hold it.
 
-Source: inference_multi_turn_prompting and inference_multi_turn_FC of bfcl_eval/model_handler/base_handler.py with
-the messages of api_inference/openai_completion.py. In each turn the user speaks; the model's calls are carried out
-and their results shown, until a message of the model has no calls: then the next turn begins. The calls are read by
-the grader's strict reader and never evaluated.
+Source: bfcl_eval/model_handler/base_handler.py, BaseHandler.inference_multi_turn_prompting and
+bfcl_eval/model_handler/base_handler.py, BaseHandler.inference_multi_turn_FC, with the messages of
+bfcl_eval/model_handler/api_inference/openai_completion.py, OpenAICompletionsHandler. A turn begins with the user's
+messages; the model's calls are carried out and their results shown, until a message has no calls. The calls are read as
+in strict mode and never evaluated.
 """
 
 from __future__ import annotations
@@ -13,17 +14,16 @@ from typing import Any
 
 from dipo_eval.engines.base import Message
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.conversation import FAILED, OUT_OF_STEPS, Step, stored, take_step
-from dipo_eval.grading.calls.multi_turn import MAX_CHARS
+from dipo_eval.grading.calls.multi_turn import FAILED, MAX_CHARS, OUT_OF_STEPS, Step, stored, take_step
 from dipo_eval.suites.base import Ask
 
-# Seconds for the calls of one message, those of all messages before included, and for all of a conversation.
 STEP_LIMIT_S = 10.0
+"""For the calls of one message, after those of all earlier messages."""
 CONVERSATION_LIMIT_S = 60.0
 
 
 def first_messages(row: Mapping[str, Any], *, native: bool) -> list[Message]:
-    """What a conversation begins with: the first turn's messages, in the prompt form after the system prompt."""
+    """The first turn's messages, in the prompt form with the system prompt."""
     return list(row["question"][0]) if native else bfcl.prompt(dict(row))
 
 
@@ -45,10 +45,10 @@ class Conversation:
         self._left_s = CONVERSATION_LIMIT_S
         self._calls = 0
         self._ended: str | None = None
-        self._most_steps: int = bfcl.module("bfcl_eval.constants.default_prompts").MAXIMUM_STEP_LIMIT
+        self._max_steps: int = bfcl.module("bfcl_eval.constants.default_prompts").MAXIMUM_STEP_LIMIT
 
     def reply(self, text: str) -> Ask | None:
-        """Carry out the calls of a message, or go on to the next turn; None where the conversation is over."""
+        """Carry out the calls of a message, or begin the next turn; None where the conversation is over."""
         text = _clean(text)
         self._turns[-1].append(text)
         if sum(len(one) for turn in self._turns for one in turn) > MAX_CHARS:
@@ -65,7 +65,7 @@ class Conversation:
         self._show(text, step)
         self._done.append(step.calls)
         self._steps += 1
-        if self._steps > self._most_steps:
+        if self._steps > self._max_steps:
             self._ended = OUT_OF_STEPS
             return None
         return self._ask()
@@ -79,7 +79,7 @@ class Conversation:
         return stored(self._turns, self._ended)
 
     def close(self) -> None:
-        """Drop what only a conversation that goes on needs."""
+        """Release what only a running conversation needs."""
         self._messages, self._done, self._tools = [], [], None
 
     def _ask(self) -> Ask:
@@ -92,17 +92,18 @@ class Conversation:
         self._turns.append([])
         self._steps = 0
         self._messages += self._row["question"][turn]
-        if turn in self._held_back:  # the user has nothing to say in such a turn
+        if turn in self._held_back:  # the user has no message in such a turn
             self._messages.append({"role": "user", "content": self._offer(self._held_back[turn])})
         return True
 
     def _offer(self, functions: list[dict[str, Any]]) -> str:
-        texts = bfcl.module("bfcl_eval.constants.default_prompts")
+        prompts = bfcl.module("bfcl_eval.constants.default_prompts")
         if not self._native:
-            made = texts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(functions=functions)
-            return str(made)
+            return str(
+                prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_PROMPTING.format(functions=functions)
+            )
         self._tools = [*(self._tools or []), *bfcl.tools(functions)]
-        return str(texts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC)
+        return str(prompts.DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC)
 
     def _show(self, text: str, step: Step) -> None:
         """The model's message and the results of its calls, for the next request."""
@@ -110,22 +111,16 @@ class Conversation:
         if not self._native or step.native is None:  # no data that a template could show as calls
             self._messages += [{"role": "assistant", "content": text}, _as_user(step.calls, results)]
             return
-        ids = [_call_id(self._calls + index) for index in range(len(results))]
+        # Nine letters and digits: Mistral's templates refuse any other id.
+        ids = [f"call{(self._calls + index) % 100_000:05d}" for index in range(len(results))]
         self._calls += len(ids)
-        called = [
-            {"id": one, "type": "function", "function": function}
-            for one, function in zip(ids, step.native, strict=True)
-        ]
+        pairs = zip(ids, step.native, strict=True)
+        called = [{"id": one, "type": "function", "function": function} for one, function in pairs]
         self._messages.append({"role": "assistant", "content": _outside(text), "tool_calls": called})
         self._messages += [
             {"role": "tool", "tool_call_id": one, "name": function["name"], "content": result}
             for one, function, result in zip(ids, step.native, results, strict=True)
         ]
-
-
-def _call_id(number: int) -> str:
-    """Of nine letters and digits: Mistral's templates refuse any other."""
-    return f"call{number % 100_000:05d}"
 
 
 def _as_user(calls: list[str], results: list[str]) -> Message:
@@ -134,12 +129,12 @@ def _as_user(calls: list[str], results: list[str]) -> Message:
 
 
 def _outside(text: str) -> str:
-    """What a message with native calls says beside them: its thoughts, and the text before its first call."""
-    thoughts, end, rest = text.rpartition("</think>")
-    said = rest.partition("<tool_call>")[0].strip() if "<tool_call>" in rest else ""
-    return "\n\n".join(part for part in (thoughts + end, said) if part)
+    """A message with native calls without them: its reasoning, and the text before its first call."""
+    reasoning, end, rest = text.rpartition("</think>")
+    before = rest.partition("<tool_call>")[0].strip() if "<tool_call>" in rest else ""
+    return "\n\n".join(part for part in (reasoning + end, before) if part)
 
 
 def _clean(text: str) -> str:
-    """Text that can be written as UTF-8: JSON in a model's answer may name halves of characters."""
+    """``text`` that UTF-8 can encode: JSON in a model's answer may contain lone surrogates."""
     return text.encode("utf-8", "replace").decode("utf-8")

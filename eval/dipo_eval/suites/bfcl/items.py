@@ -1,4 +1,4 @@
-"""The items of BFCL in both forms, the prompt's and native tool calls, and their grades."""
+"""BFCL's items in both forms, in the prompt and as native tool calls, and their grades."""
 
 from __future__ import annotations
 
@@ -8,47 +8,52 @@ from typing import Any, cast
 from dipo_eval.errors import UserError
 from dipo_eval.grading import Verdict, check_call_gold, grade_calls
 from dipo_eval.grading.calls import bfcl
-from dipo_eval.grading.calls.conversation import grade_conversation
-from dipo_eval.grading.calls.language import MULTI_TURN, SINGLE_TURN
-from dipo_eval.grading.calls.multi_turn import check_turn_gold
-from dipo_eval.suites.base import Dialogue, Item, check_limit, take
+from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
+from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
+from dipo_eval.suites.base import Dialogue, Item, Suite, check_limit, take
 from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
 from dipo_eval.suites.bfcl.overall import overall_scores
 
 CATEGORIES = SINGLE_TURN + MULTI_TURN
-SUITE_METRIC = "accuracy by category (strict); what there is of the v3 and v4 overall"
 
 
-def source(form: str) -> str:
-    """What `dipo eval --list` says of the data."""
-    return (
-        f"bfcl-eval {bfcl.VERSION}, single-turn and multi-turn, {form}; "
-        "not run: memory, web search, format sensitivity"
+def suite(name: str, form: str, *, native: bool) -> Suite:
+    """The suite of one form."""
+    return Suite(
+        name=name,
+        source=f"bfcl-eval {bfcl.VERSION}, single-turn and multi-turn, {form}; "
+        "not run: memory, web search, format sensitivity",
+        license="Apache-2.0",
+        metric="accuracy by category (strict); what there is of the v3 and v4 overall",
+        load=lambda data_dir, limit, seed: load(limit, seed, native=native),
+        grade=grade,
+        overall=overall,
+        converse=as_conversation,
     )
 
 
 def load(limit: int | None, seed: int, *, native: bool) -> list[Item]:
-    """All items by category, or ``limit`` of them in turn from each category, as many as it has.
+    """All items by category, or ``limit`` of them, taken from each category in turn while it has any left.
 
-    Of each category a random subset fixed by ``seed``, in the file's order: 20 are 2 of each of the first three
-    categories and 1 of each other. The accuracy of such a subset weighs categories alike, and not by their sizes.
+    The items of a category are a random subset fixed by ``seed``, in the file's order. The accuracy of such a subset
+    weighs all categories alike, not by size.
     """
     check_limit(limit)
-    groups = [bfcl.items(category) for category in CATEGORIES]
-    for category, rows in zip(CATEGORIES, groups, strict=True):
+    groups = {category: list(bfcl.items(category)) for category in CATEGORIES}
+    for category, rows in groups.items():
         for row in rows:
-            _check(category, row)
-    shares = _shares([len(rows) for rows in groups], limit)
+            _check_gold(category, row["ground_truth"], row)
+    shares = _shares([len(rows) for rows in groups.values()], limit)
     return [
         _item(category, row, native)
-        for category, rows, share in zip(CATEGORIES, groups, shares, strict=True)
+        for (category, rows), share in zip(groups.items(), shares, strict=True)
         if share
-        for row in take(list(rows), share, seed)
+        for row in take(rows, share, seed)
     ]
 
 
 def _shares(sizes: list[int], limit: int | None) -> list[int]:
-    """How many of each group: one after another in turn, until there are ``limit`` or no more."""
+    """How many of each group: one of each in turn, until there are ``limit`` or no more."""
     left = sum(sizes) if limit is None else min(limit, sum(sizes))
     shares = [0] * len(sizes)
     while left:
@@ -59,11 +64,11 @@ def _shares(sizes: list[int], limit: int | None) -> list[int]:
     return shares
 
 
-def _check(category: str, row: dict[str, Any]) -> None:
+def _check_gold(category: str, gold: object, row: dict[str, Any]) -> None:
     if category in MULTI_TURN:
-        check_turn_gold(row["ground_truth"], row)
+        check_turn_gold(gold, row)
     else:
-        check_call_gold(row["ground_truth"], row["function"], category)
+        check_call_gold(gold, row["function"], category)
 
 
 def _item(category: str, row: dict[str, Any], native: bool) -> Item:
@@ -78,7 +83,7 @@ def _item(category: str, row: dict[str, Any], native: bool) -> Item:
 
 
 def as_conversation(item: Item) -> Dialogue | None:
-    """A dialogue for an item of the multi-turn categories; the others are one prompt."""
+    """The dialogue of an item of the multi-turn categories; the others are one prompt."""
     category = item.meta["kind"]
     if category not in MULTI_TURN:
         return None
@@ -86,22 +91,20 @@ def as_conversation(item: Item) -> Dialogue | None:
 
 
 def is_native(row: Mapping[str, Any]) -> bool:
-    """Whether a sample or an item is of the form with native tool calls."""
+    """Whether a sample, or an item's meta, has the form with native tool calls."""
     return row.get("form") == "native"
 
 
 def grade(response: str, item: Item) -> Verdict:
-    """The strict verdict, by the item's id and kind. UserError for an item that is none of BFCL's."""
+    """The strict verdict, by the item's id and kind. UserError for an item that is not BFCL's."""
     category = item.meta.get("kind")
     if category not in CATEGORIES:
         raise UserError(f"{item.id}: its kind {category!r:.80} is no category of BFCL; is its suite bfcl?")
     row = bfcl.item(category, item.id)
+    _check_gold(category, item.gold, row)
     if category in MULTI_TURN:
-        turns = cast("list[list[str]]", item.gold)
-        check_turn_gold(turns, row)
-        return grade_conversation(response, turns, row)
+        return grade_conversation(response, cast("list[list[str]]", item.gold), row)
     gold = cast("list[dict[str, Any]]", item.gold)
-    check_call_gold(gold, row["function"], category)
     return grade_calls(
         response, gold, row["function"], category=category, dots_as_underscores=is_native(item.meta)
     )

@@ -1,15 +1,15 @@
 """BFCL's overall accuracy from the accuracies of its categories, by the formula of v3 and by that of v4.
 
-Source: generate_leaderboard_csv in bfcl_eval/eval_checker/eval_runner_helper.py; v4 as in bfcl-eval 2026.3.23, v3 as
-in the same function of the v3 leaderboard (ShishirPatil/gorilla, first half of 2025).
+Source: bfcl_eval/eval_checker/eval_runner_helper.py, generate_leaderboard_csv; v4 as in bfcl-eval 2026.3.23, v3 as in the
+same function of the v3 leaderboard (ShishirPatil/gorilla, first half of 2025).
 
 * v3: a third each for live, non-live and multi-turn. Non-live is the mean of simple, multiple, parallel,
   parallel_multiple and irrelevance; live is weighted by items, irrelevance and relevance included.
 * v4: 10% non-live and 10% live, both without irrelevance and relevance, 10% irrelevance (the mean of non-live and
   live), 30% multi-turn, 40% agentic (the mean of web search and memory). Relevance does not count.
 
-In both, simple is the mean of its three languages and multi-turn that of its four categories. The weights of live
-categories are the sizes of bfcl-eval 2026.3.23's data, whole, also where only a part of it was run.
+In both, simple is the mean of its three languages and multi-turn that of its four categories. Live categories weigh as
+many items as bfcl-eval 2026.3.23's data has, also where only some of them were run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dipo_eval.grading.calls.bfcl import MULTI_TURN
+
 _LIVE = {
-    "live_simple": 258,
-    "live_multiple": 1053,
-    "live_parallel": 16,
-    "live_parallel_multiple": 24,
-    "live_irrelevance": 884,
-    "live_relevance": 16,
-}
+    "live_simple": 258, "live_multiple": 1053, "live_parallel": 16, "live_parallel_multiple": 24,
+    "live_irrelevance": 884, "live_relevance": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,7 @@ def _live(*names: str) -> _Mean:
 
 _SIMPLE = _mean("simple", "simple_python", "simple_java", "simple_javascript")
 _CALLS = (_SIMPLE, "multiple", "parallel", "parallel_multiple")
-_MULTI_TURN = _mean(
-    "multi_turn",
-    "multi_turn_base",
-    "multi_turn_miss_func",
-    "multi_turn_miss_param",
-    "multi_turn_long_context",
-)
+_MULTI_TURN = _mean("multi_turn", *MULTI_TURN)
 _AGENTIC = _mean(
     "agentic",
     _mean("web_search", "web_search_base", "web_search_no_snippet"),
@@ -92,7 +84,7 @@ def overall_scores(accuracies: Mapping[str, float]) -> dict[str, dict[str, Any]]
 
     A score has ``value``, None where a category of the formula is missing; ``missing``, the names of these;
     ``missing_as_zero``, the number that bfcl-eval prints, in which they count 0; and ``parts``, the means that
-    the formula weighs, each None where it is not whole. Raises ValueError for the name of no category.
+    the formula weighs, each None where it is incomplete. Raises ValueError for an unknown category.
     """
     known = {*V3.categories(), *V4.categories()}
     unknown = sorted(set(accuracies) - known)

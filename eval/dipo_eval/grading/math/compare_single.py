@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 
 from dipo_eval import linear
-from dipo_eval.grading.math.closed_form import (
+from dipo_eval.grading.math.compare_closed_forms import (
     cached_tree,
     compare_equations,
     compare_expressions,
@@ -17,16 +15,16 @@ from dipo_eval.grading.math.closed_form import (
 )
 from dipo_eval.grading.math.normalize import key
 from dipo_eval.grading.math.outcome import Outcome
-from dipo_eval.grading.math.quantity import Quantity, parse_quantity, units_conflict
-from dipo_eval.grading.math.rational import decimal_places, parse_number
+from dipo_eval.grading.math.quantity import (
+    Quantity,
+    parse_number,
+    read_quantity,
+    rounded_places,
+    units_conflict,
+)
 
 Strong = Callable[[str, str, Fraction | None], Outcome]
 """(answer, gold, tolerance) -> Outcome: what decides a pair that is UNKNOWN here."""
-
-ROUNDED_DIGITS = 6
-"""A decimal with at least this many digits after the point may stand for the exact value it is the rounding
-of;
-the same number that math-verify 0.9.0 rounds to (its ``float_rounding``)."""
 
 _WORDS = linear.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
 _PROSE = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{4}")
@@ -42,45 +40,24 @@ _RELATION = linear.bounded(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _EQUALS = linear.bounded(r"(?<![<>!:])=")
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A leaf with its unit taken off, and its exact number where it is one."""
-
-    quantity: Quantity
-    number: Fraction | None
-
-
-@lru_cache(maxsize=8192)
-def read_value(text: str, bare_letters: bool) -> Value:
-    """The quantity and number in cleaned ``text`` (see ``parse_quantity``)."""
-    number = parse_number(text)
-    if number is not None:
-        return Value(Quantity(text), number)
-    quantity = parse_quantity(text, bare_letters=bare_letters)
-    number = parse_number(quantity.text)
-    return Value(quantity, None if number is None else number * quantity.scale)
-
-
-def compare_leaves(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
-    """Compare two cleaned single answers; ``strong`` is asked only where the rules here do not decide."""
+def compare_single(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    """Compare two cleaned single answers; ``strong`` is called only where the rules here do not decide."""
     if tolerance is None and key(answer) == key(gold):
         return Outcome.EQUAL
     if _relations(answer) != _relations(gold):
         return Outcome.DIFFERENT
     if "=" in answer or "=" in gold:
         return _with_equations(answer, gold, tolerance, strong)
-    gold_value = read_value(gold, False)
-    answer_value = read_value(answer, gold_value.number is not None)
-    if answer_value.quantity.base or gold_value.quantity.base:
-        return _in_bases(answer_value.quantity, gold_value.quantity)
-    if units_conflict(answer_value.quantity.unit, gold_value.quantity.unit):
+    wanted = read_quantity(gold, bare_letters=False)
+    given = read_quantity(answer, bare_letters=wanted.number is not None)
+    if given.base or wanted.base:
+        return _in_bases(given, wanted)
+    if units_conflict(given.unit, wanted.unit):
         return Outcome.DIFFERENT
-    if answer_value.number is not None and gold_value.number is not None:
-        return _numbers(answer_value, gold_value, tolerance)
+    if given.number is not None and wanted.number is not None:
+        return _numbers(given, given.number, wanted, wanted.number, tolerance)
     words = _words(answer, gold)
-    if words is not None:
-        return words
-    return _closed_forms(answer_value.quantity.text, gold_value.quantity.text, tolerance, strong)
+    return _closed_forms(given.text, wanted.text, tolerance, strong) if words is None else words
 
 
 def _relations(text: str) -> set[str]:
@@ -90,19 +67,16 @@ def _relations(text: str) -> set[str]:
     return {_RELATION_KINDS[match[0]] for match in _RELATION.finditer(text)}
 
 
-def _numbers(answer: Value, gold: Value, tolerance: Fraction | None) -> Outcome:
-    a, g = answer.number, gold.number
-    if a is None or g is None:
-        return Outcome.UNKNOWN
+def _numbers(
+    answer: Quantity, a: Fraction, gold: Quantity, g: Fraction, tolerance: Fraction | None
+) -> Outcome:
     if _near(a, g, tolerance):
         return Outcome.EQUAL
-    if (
-        answer.quantity.percent != gold.quantity.percent
-    ):  # 10% is 0.1, and is what "10" means where percent is asked
-        a, g = (a / 100, g) if answer.quantity.percent else (a, g / 100)
+    if answer.percent != gold.percent:  # 10% is 0.1, and "10" means it where the gold is in percent
+        a, g = (a / 100, g) if answer.percent else (a, g / 100)
         return Outcome.EQUAL if _near(a, g, tolerance) else Outcome.DIFFERENT
-    rounded = _is_rounding(answer.quantity.text, g) or _is_rounding(gold.quantity.text, a)
-    return Outcome.EQUAL if rounded and tolerance is None else Outcome.DIFFERENT
+    rounded = tolerance is None and (_is_rounding(answer.text, g) or _is_rounding(gold.text, a))
+    return Outcome.EQUAL if rounded else Outcome.DIFFERENT
 
 
 def _near(a: Fraction, g: Fraction, tolerance: Fraction | None) -> bool:
@@ -110,27 +84,15 @@ def _near(a: Fraction, g: Fraction, tolerance: Fraction | None) -> bool:
 
 
 def _is_rounding(text: str, exact: Fraction) -> bool:
-    """Whether the decimal ``text`` is ``exact``, which no decimal of that length is, rounded to its
-    digits.
-    """
-    places = decimal_places(text)
-    if places is None or places < ROUNDED_DIGITS or (10**places) % exact.denominator == 0:
+    """Whether the decimal ``text`` is ``exact``, which no decimal is, rounded to its digits."""
+    places = rounded_places(text)
+    if places is None or 2 * abs(Fraction(text) - exact) * 10**places > 1:
         return False
-    return 2 * abs(Fraction(text) - exact) * 10**places <= 1 and _never_ends(exact)
-
-
-def _never_ends(exact: Fraction) -> bool:
-    denominator = exact.denominator
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
-    return denominator != 1
+    return 10 ** exact.denominator.bit_length() % exact.denominator != 0
 
 
 def _in_bases(answer: Quantity, gold: Quantity) -> Outcome:
-    """Digits count, not values: a question that asks for base 5 is not answered in base 10. No base given is
-    allowed.
-    """
+    """Digits count, not values: where base 5 is required, base 10 is no answer. The base may be left out."""
     if answer.base and gold.base and answer.base != gold.base:
         return Outcome.DIFFERENT
     same = key(answer.text).lstrip("0").lower() == key(gold.text).lstrip("0").lower()
@@ -159,9 +121,7 @@ def _folded(text: str) -> str:
 
 
 def _closed_forms(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
-    if tolerance is None and key(answer) == key(gold):
-        return Outcome.EQUAL
-    if tolerance is None and (_rounds(answer, gold) or _rounds(gold, answer)):
+    if tolerance is None and (key(answer) == key(gold) or _rounds(answer, gold) or _rounds(gold, answer)):
         return Outcome.EQUAL
     if r"\log" in answer and _LOG_TEN.search(gold):
         answer = _LOG.sub(lambda match: match[0] if match[1] else r"\log_{10} ", answer)
@@ -170,11 +130,10 @@ def _closed_forms(answer: str, gold: str, tolerance: Fraction | None, strong: St
 
 
 def _rounds(decimal: str, exact: str) -> bool:
-    places = decimal_places(decimal)
-    if places is None or places < ROUNDED_DIGITS:
-        return False
-    tree = cached_tree(exact)
-    return tree is not None and parse_number(exact) is None and is_rounding_of(decimal, places, tree)
+    """Whether ``decimal`` is the closed form ``exact`` rounded to its digits."""
+    places = rounded_places(decimal)
+    tree = None if places is None else cached_tree(exact)
+    return tree is not None and parse_number(exact) is None and is_rounding_of(decimal, places or 0, tree)
 
 
 def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
@@ -183,12 +142,12 @@ def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: 
         return Outcome.DIFFERENT
     wanted = [side.strip() for side in _EQUALS.split(gold)]
     if len(wanted) == 1:
-        return compare_leaves(given[-1], gold, tolerance, strong) if given[-1] != answer else Outcome.UNKNOWN
+        return compare_single(given[-1], gold, tolerance, strong) if given[-1] != answer else Outcome.UNKNOWN
     if len(given) == 1:
         if not _LABEL.match(wanted[0]) or wanted[-1] == gold:
             return Outcome.DIFFERENT
-        return compare_leaves(answer, wanted[-1], tolerance, strong)
+        return compare_single(answer, wanted[-1], tolerance, strong)
     if key(given[0]) == key(wanted[0]):
-        return compare_leaves(given[-1], wanted[-1], tolerance, strong)
+        return compare_single(given[-1], wanted[-1], tolerance, strong)
     outcome = compare_equations((given[0], given[-1]), (wanted[0], wanted[-1]))
     return strong(answer, gold, tolerance) if outcome is Outcome.UNKNOWN else outcome

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import sub
 from typing import Literal
 
 from dipo_eval import linear
@@ -11,7 +14,9 @@ from dipo_eval import linear
 Kind = Literal["leaf", "list", "tuple", "set", "union", "matrix"]
 
 MAX_NESTING = 20
-_PAIRS = linear.bounded(r"\\[{}]|[()\[\]{},;]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+_OPENING, _CLOSING = frozenset({"(", "[", "{", r"\{"}), frozenset({")", "]", "}", r"\}"})
+_SEPARATORS = (",", ";", "and", "or")
+_MARK = linear.bounded(r"\\[{}]|[()\[\]{},;]|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
 # In cleaned text white space is one blank: the 9 here are more than enough.
 _UNION = linear.bounded(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s{0,9}U\s{0,9}(?=[(\[\\])")
 _MATRIX = linear.compile(
@@ -26,9 +31,7 @@ _PLUS_MINUS = linear.bounded(r"\\(pm|mp)(?![a-zA-Z])")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One answer: a leaf with its text, or a container with its parts. ``brackets`` is e.g. ``(]`` for an
-    interval.
-    """
+    """One answer: a leaf with its text, or a container with its items. ``brackets``: such as ``(]``."""
 
     kind: Kind
     text: str
@@ -36,7 +39,7 @@ class Part:
     brackets: str = ""
 
 
-def parse_structure(text: str, *, as_list: bool = False) -> Part:
+def parse_parts(text: str, *, as_list: bool = False) -> Part:
     """The parts of cleaned ``text``. ``as_list``: read ``100,200`` as two answers and not as one number."""
     if nesting(text) > MAX_NESTING:
         return Part("leaf", text)
@@ -53,45 +56,44 @@ def parse_structure(text: str, *, as_list: bool = False) -> Part:
         return Part("leaf", text)
     pieces = _split(text)
     if len(pieces) > 1:
-        return Part("list", text, _expand([_bracketed(piece) or Part("leaf", piece) for piece in pieces]))
+        return Part("list", text, _expand(_items(pieces)))
     if "U" in text or "cup" in text:
         parts = _UNION.split(text)
         if len(parts) > 1:
-            return Part("union", text, tuple(parse_structure(part.strip()) for part in parts))
+            return Part("union", text, tuple(parse_parts(part.strip()) for part in parts))
     return _bracketed(text) or _plus_minus(text)
 
 
 def nesting(text: str) -> int:
     """The deepest bracket level of ``text``: what follows recurses once a level."""
-    depth = deepest = lowest = 0
-    for char in text:
-        if char in "([{":
-            depth += 1
-            deepest = max(deepest, depth - lowest)
-        elif char in ")]}":
-            depth -= 1
-            lowest = min(lowest, depth)
-    return deepest
+    levels = list(accumulate(((char in "([{") - (char in ")]}") for char in text), initial=0))
+    return max(map(sub, levels, accumulate(levels, min)))
+
+
+def _marks(text: str) -> Iterator[tuple[re.Match[str], int]]:
+    """The brackets and separators of ``text``, each with the bracket level after it."""
+    depth = 0
+    for match in _MARK.finditer(text):
+        depth += (match[0] in _OPENING) - (match[0] in _CLOSING)
+        yield match, depth
 
 
 def _split(text: str) -> list[str]:
     """Top-level pieces of ``text`` between commas, semicolons, "and" and "or"; one flat pass."""
-    if not any(mark in text for mark in (",", ";", "and", "or")):
+    if not any(mark in text for mark in _SEPARATORS):
         return [text]
-    depth = 0
     start = 0
     pieces = []
-    for match in _PAIRS.finditer(text):
-        token = match[0]
-        if token in ("(", "[", "{", r"\{"):
-            depth += 1
-        elif token in (")", "]", "}", r"\}"):
-            depth -= 1
-        elif depth <= 0 and token in (",", ";", "and", "or"):
+    for match, depth in _marks(text):
+        if depth <= 0 and match[0] in _SEPARATORS:
             pieces.append(text[start : match.start()])
             start = match.end()
     pieces.append(text[start:])
     return [piece.strip() for piece in pieces if piece.strip()]
+
+
+def _items(pieces: list[str]) -> list[Part]:
+    return [_bracketed(piece) or Part("leaf", piece) for piece in pieces]
 
 
 def _expand(items: list[Part]) -> tuple[Part, ...]:
@@ -114,7 +116,7 @@ def _plus_minus(text: str) -> Part:
 
 
 def _inequality(text: str) -> Part | None:
-    """``a < x \\le b``, ``x \\ge a`` and the like as the interval that they say; None for anything else."""
+    """``a < x \\le b``, ``x \\ge a`` and the like as an interval; None for anything else."""
     if not any(sign in text for sign in ("<", ">", r"\le", r"\ge")):
         return None
     between = _BETWEEN.match(text)
@@ -135,45 +137,30 @@ def _inequality(text: str) -> Part | None:
 
 
 def _bracketed(text: str) -> Part | None:
-    """A tuple, interval or set that fills the whole of ``text``; None for anything else."""
+    """A tuple, interval or set that is all of ``text``; None for anything else."""
     if text.startswith(r"\{") and text.endswith(r"\}"):
         inner, brackets = text[2:-2], "{}"
     elif text[:1] in ("(", "[") and text[-1:] in (")", "]"):
         inner, brackets = text[1:-1], text[0] + text[-1]
     else:
         return None
-    if not _is_closed(inner):
+    depths = [0, *(depth for _, depth in _marks(inner))]
+    if not min(depths) == depths[-1] == 0:  # a bracket closes before it opens, or never
         return None
     pieces = _split(inner)
     if brackets == "{}":
-        return Part("set", text, _expand([_bracketed(piece) or Part("leaf", piece) for piece in pieces]))
+        return Part("set", text, _expand(_items(pieces)))
     if len(pieces) < 2:
-        return parse_structure(inner) if brackets == "()" and pieces and not _is_choice(inner) else None
-    return Part("tuple", text, tuple(_bracketed(piece) or Part("leaf", piece) for piece in pieces), brackets)
-
-
-def _is_choice(inner: str) -> bool:
-    return len(inner) == 1 and inner.isalpha()
-
-
-def _is_closed(inner: str) -> bool:
-    """Whether every bracket that opens in ``inner`` closes in it, never going below zero."""
-    depth = 0
-    for match in _PAIRS.finditer(inner):
-        token = match[0]
-        if token in ("(", "[", "{", r"\{"):
-            depth += 1
-        elif token in (")", "]", "}", r"\}"):
-            depth -= 1
-            if depth < 0:
-                return False
-    return depth == 0
+        is_choice = len(inner) == 1 and inner.isalpha()
+        return parse_parts(inner) if brackets == "()" and pieces and not is_choice else None
+    return Part("tuple", text, tuple(_items(pieces)), brackets)
 
 
 def _matrix(text: str, body: str) -> Part:
-    rows = []
-    for row in body.split(r"\\"):
-        if row.strip():
-            cells = tuple(Part("leaf", cell.strip()) for cell in row.split("&"))
-            rows.append(Part("tuple", row.strip(), cells, "()"))
-    return Part("matrix", text, tuple(rows))
+    rows = [row.strip() for row in body.split(r"\\") if row.strip()]
+    cells = (tuple(Part("leaf", cell.strip()) for cell in row.split("&")) for row in rows)
+    return Part(
+        "matrix",
+        text,
+        tuple(Part("tuple", row, row_cells, "()") for row, row_cells in zip(rows, cells, strict=True)),
+    )

@@ -1,6 +1,4 @@
-"""Compare two closed forms by their values: exactly where they are rational, else numerically at fixed
-points.
-"""
+"""Compare two closed forms by their values: exactly where they are rational, else numerically at fixed points."""
 
 from __future__ import annotations
 
@@ -29,30 +27,26 @@ def cached_tree(text: str) -> Node | None:
 
 
 def points(left: Node, right: Node, count: int = 6) -> list[dict[str, Fraction]]:
-    """Fixed pseudo-random values for the variables of both: positive rationals, or integers where one is
-    needed.
+    """Fixed pseudo-random values for the variables of both: positive rationals, or integers where one is needed.
 
-    Positive, as school answers take a variable under a root to be; integers for floors, factorials, binomials
-    and exponents such as (-1)^n, rising from the first variable to the last so that a binomial is not always
-    0.
+    Positive, as school answers take a variable under a root to be; integers for floors, factorials and binomials,
+    rising or falling from the first variable to the last so that a binomial is not always 0.
     """
     names = sorted(variables(left) | variables(right))
-    whole = uses(left, _INTEGER_KINDS) or uses(right, _INTEGER_KINDS)
     generator = random.Random(20260414)
+    if not names:
+        return [{}]
+    if not (uses(left, _INTEGER_KINDS) or uses(right, _INTEGER_KINDS)):
+        return [
+            {name: Fraction(generator.randint(300, 2900), 1000 + index) for index, name in enumerate(names)}
+            for _ in range(count)
+        ]
     made = []
-    for _ in range((8 * count if whole else count) if names else 1):
-        if whole:
-            values = sorted(generator.sample(range(2, 40), len(names))) if len(names) < 30 else []
-            if generator.random() < 0.5:
-                values.reverse()
-            made.append({name: Fraction(value) for name, value in zip(names, values, strict=False)})
-        else:
-            made.append(
-                {
-                    name: Fraction(generator.randint(300, 2900), 1000 + index)
-                    for index, name in enumerate(names)
-                }
-            )
+    for _ in range(8 * count):
+        values = sorted(generator.sample(range(2, 40), len(names))) if len(names) < 30 else []
+        if generator.random() < 0.5:
+            values.reverse()
+        made.append({name: Fraction(value) for name, value in zip(names, values, strict=False)})
     return made
 
 
@@ -61,62 +55,45 @@ def compare_expressions(answer: str, gold: str, tolerance: Fraction | None = Non
 
     EQUAL where both are rational and the same at every point tried (two different rational functions agree at
     random points with a chance of about degree/2600 each, Schwartz and Zippel), or within ``tolerance``;
-    DIFFERENT where they clearly differ at one point; UNKNOWN where they agree only in floating point.
+    DIFFERENT where they clearly differ at one point; UNKNOWN where they agree only in floating point, and where
+    their variables are not the same, since some may cancel (x + y - y).
     """
     left, right = cached_tree(answer), cached_tree(gold)
     if left is None or right is None:
         return Outcome.UNKNOWN
-    return compare_trees(left, right, tolerance)
-
-
-def compare_trees(left: Node, right: Node, tolerance: Fraction | None = None) -> Outcome:
-    """``compare_expressions`` for parsed trees."""
-    if variables(left) != variables(right):
-        return _with_other_variables(left, right)
-    agreed = False
+    is_open = variables(left) != variables(right)
+    count, allowed = (2, None) if is_open else (6, tolerance)
     try:
-        for values in points(left, right):
-            outcome = _at_point(left, right, values, tolerance)
+        for values in points(left, right, count):
+            outcome = _at_point(left, right, values, allowed)
             if outcome is Outcome.DIFFERENT:
                 return outcome
-            agreed = agreed or outcome is Outcome.UNKNOWN
+            is_open = is_open or outcome is Outcome.UNKNOWN
     except TooLarge:
         return Outcome.TOO_LARGE
     except Unsupported:
         return Outcome.UNKNOWN
-    return Outcome.UNKNOWN if agreed else Outcome.EQUAL
-
-
-def _with_other_variables(left: Node, right: Node) -> Outcome:
-    """Other variables may cancel (x + y - y); unless one side has none of its own, leave that to the
-    worker.
-    """
-    try:
-        for values in points(left, right, count=2):
-            if _at_point(left, right, values, None) is Outcome.DIFFERENT:
-                return Outcome.DIFFERENT
-    except TooLarge:
-        return Outcome.TOO_LARGE
-    except Unsupported:
-        return Outcome.UNKNOWN
-    return Outcome.UNKNOWN
+    return Outcome.UNKNOWN if is_open else Outcome.EQUAL
 
 
 def _at_point(left: Node, right: Node, values: dict[str, Fraction], tolerance: Fraction | None) -> Outcome:
     try:
         a, b = evaluate(left, values, _EXACT), evaluate(right, values, _EXACT)
-        if tolerance is not None:
-            return Outcome.EQUAL if abs(a - b) <= tolerance else Outcome.DIFFERENT
-        return Outcome.EQUAL if a == b else Outcome.DIFFERENT
+        same = a == b if tolerance is None else abs(a - b) <= tolerance
+        return Outcome.EQUAL if same else Outcome.DIFFERENT
     except Inexact:
         return _at_float_point(left, right, values, tolerance)
     except ZeroDivisionError:
         return Outcome.DIFFERENT if not values else Outcome.UNKNOWN
 
 
+def _floats(values: dict[str, Fraction]) -> dict[str, complex]:
+    return {name: complex(float(value)) for name, value in values.items()}
+
+
 def _at_float_point(left: Node, right: Node, values: dict[str, Any], tolerance: Fraction | None) -> Outcome:
     domain = Float()
-    numbers = {name: complex(float(value)) for name, value in values.items()}
+    numbers = _floats(values)
     try:
         a, b = evaluate(left, numbers, domain), evaluate(right, numbers, domain)
     except ZeroDivisionError:
@@ -131,9 +108,7 @@ def _at_float_point(left: Node, right: Node, values: dict[str, Any], tolerance: 
 
 
 def compare_equations(left: tuple[str, str], right: tuple[str, str]) -> Outcome:
-    """Whether two equations, each as its two sides, have one solution set: lhs - rhs is the same up to a
-    factor.
-    """
+    """Whether two equations, each as its two sides, have one solution set: lhs - rhs is the same up to a factor."""
     trees = [cached_tree(side) for side in (*left, *right)]
     if any(tree is None for tree in trees):
         return Outcome.UNKNOWN
@@ -143,10 +118,10 @@ def compare_equations(left: tuple[str, str], right: tuple[str, str]) -> Outcome:
         return Outcome.DIFFERENT
     domain = Float()
     try:
-        pairs = []
-        for values in points(a, b):
-            numbers = {name: complex(float(value)) for name, value in values.items()}
-            pairs.append((evaluate(a, numbers, domain), evaluate(b, numbers, domain)))
+        pairs = [
+            (evaluate(a, numbers, domain), evaluate(b, numbers, domain))
+            for numbers in map(_floats, points(a, b))
+        ]
     except (TooLarge, Unsupported, ZeroDivisionError):
         return Outcome.UNKNOWN
     (a0, b0), *rest = pairs
@@ -157,9 +132,7 @@ def compare_equations(left: tuple[str, str], right: tuple[str, str]) -> Outcome:
 
 
 def is_rounding_of(decimal: str, places: int, tree: Node) -> bool:
-    """Whether ``decimal`` is the value of a constant ``tree`` rounded to its ``places`` digits after the
-    point.
-    """
+    """Whether ``decimal`` is the value of a constant ``tree`` rounded to its ``places`` digits after the point."""
     if variables(tree):
         return False
     try:

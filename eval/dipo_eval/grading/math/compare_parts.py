@@ -5,10 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-from dipo_eval.grading.math.leaves import Strong, compare_leaves
+from dipo_eval.grading.math.answer_parts import MAX_NESTING, Part, nesting, parse_parts
+from dipo_eval.grading.math.compare_single import Strong, compare_single
 from dipo_eval.grading.math.normalize import clean, key
 from dipo_eval.grading.math.outcome import Outcome, all_of, any_of
-from dipo_eval.grading.math.structure import MAX_NESTING, Part, nesting, parse_structure
 
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500
@@ -16,44 +16,34 @@ MAX_HARD_CHARS = 500
 _RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
 
 
-def unknown(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-    """The ``Strong`` that has no stronger method."""
-    return Outcome.UNKNOWN
-
-
 @lru_cache(maxsize=4096)
 def read_gold(gold: str) -> Part:
-    """The parts of a gold answer; remembered, since a group of responses shares one."""
-    return parse_structure(clean(gold))
+    """The parts of a gold answer; cached, since a group of responses shares one."""
+    return parse_parts(clean(gold))
 
 
 def compare_answers(
-    answer: str, gold: str, tolerance: Fraction | None = None, strong: Strong = unknown
+    answer: str, gold: str, tolerance: Fraction | None = None, strong: Strong | None = None
 ) -> Outcome:
-    """Compare an extracted answer with a gold answer, both as written.
+    """Compare an extracted answer with a gold answer, both as written; ``strong`` decides what is UNKNOWN here.
 
     Lists and sets match in any order, tuples, intervals and matrices in theirs; brackets of intervals count.
-    An answer that names several values for a gold with one is DIFFERENT unless all of them equal it.
+    An answer of several values for a gold with one is DIFFERENT unless all of them equal it.
     """
+
+    def bounded(one: str, wanted: str, tolerance: Fraction | None) -> Outcome:
+        if len(one) > MAX_HARD_CHARS or nesting(one) > MAX_NESTING:
+            return Outcome.TOO_LARGE
+        return strong(one, wanted, tolerance) if strong else Outcome.UNKNOWN
+
     cleaned = clean(answer)
     wanted = read_gold(gold)
     if tolerance is None and key(cleaned) == key(wanted.text):
         return Outcome.EQUAL
     if not any(char.isalnum() for char in cleaned):
         return Outcome.DIFFERENT
-    given = parse_structure(cleaned, as_list=wanted.kind in ("list", "set"))
-    return _parts(given, wanted, tolerance, _bounded(strong))
-
-
-def _bounded(strong: Strong) -> Strong:
-    """``strong``, spared the answers of a size that would only use up its time."""
-
-    def ask(answer: str, gold: str, tolerance: Fraction | None) -> Outcome:
-        if len(answer) > MAX_HARD_CHARS or nesting(answer) > MAX_NESTING:
-            return Outcome.TOO_LARGE
-        return strong(answer, gold, tolerance)
-
-    return ask
+    given = parse_parts(cleaned, as_list=wanted.kind in ("list", "set"))
+    return _parts(given, wanted, tolerance, bounded)
 
 
 def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
@@ -80,7 +70,7 @@ def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong
 
 def _against_leaf(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
     if given.kind == "leaf":
-        return compare_leaves(given.text, wanted.text, tolerance, strong)
+        return compare_single(given.text, wanted.text, tolerance, strong)
     if given.kind == "list" or (given.kind == "set" and len(given.items) == 1):
         return all_of(_parts(item, wanted, tolerance, strong) for item in given.items)
     if given.kind == "tuple" and any(sign in wanted.text for sign in _RELATIONS):
@@ -105,9 +95,7 @@ def _in_order(given: Part, wanted: Part, tolerance: Fraction | None, strong: Str
 
 
 def _unordered(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
-    """Match each wanted part with a given one of its own. Equality is transitive, so the first match will
-    do.
-    """
+    """Match each wanted part with a given one of its own. Equality is transitive, so the first match is enough."""
     items = given.items if len(given.items) == len(wanted.items) else _distinct(given.items)
     if len(items) != len(wanted.items):
         return Outcome.DIFFERENT

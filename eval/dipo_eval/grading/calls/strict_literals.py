@@ -1,4 +1,4 @@
-"""Read the literals of Java and JavaScript in an argument's source text, for ``strict``. Nothing is run.
+"""Read the Java and JavaScript literals in an argument's source text, for ``strict``. Nothing is run.
 
 Numbers with their suffixes, booleans, null, strings and characters, arrays, the usual ways to write a list or
 a map (``new int[]{..}``, ``Arrays.asList(..)``, ``List.of(..)``, ``new HashMap<>() {{ put(..); }}``,
@@ -7,15 +7,16 @@ a map (``new int[]{..}``, ``Arrays.asList(..)``, ``List.of(..)``, ``new HashMap<
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
 
 from dipo_eval import linear
-from dipo_eval.grading.calls.text import Code
+from dipo_eval.grading.calls.response_text import Code
 
 MAX_CHARS = 2_000
-"""The longest gold has 330. A text is read with a few dozen patterns at each of its marks."""
+"""The longest gold has 330. A few dozen patterns are tried at each position."""
 MAX_DEPTH = 50
 
 _DIGITS = r"[+-]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
@@ -35,9 +36,6 @@ _PUT = linear.compile(r"(?:this\.)?put\s*\(")
 _MARK = linear.bounded(r"[()\[\]{},]")
 _ESCAPE = linear.bounded(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0"}
-
-
-_GO_ON = frozenset("_.")
 Pattern = linear.LinearPattern | re.Pattern[str]
 
 
@@ -54,13 +52,11 @@ def read_literal(text: str, *, is_java: bool) -> Any:
     if len(text) > MAX_CHARS:
         return Code(text)
     reader = _Reader(text, _JAVA_NUMBER if is_java else _JS_NUMBER)
-    try:
+    with contextlib.suppress(_NoLiteralError, ValueError, ArithmeticError, TypeError):
         value = reader.value(0)
         reader.skip()
         if reader.at == len(text):
             return value
-    except (_NoLiteralError, ValueError, ArithmeticError, TypeError):
-        pass
     return Code(text)
 
 
@@ -89,7 +85,7 @@ class _Reader:
         start = self.at
         found = self.take(self.number)
         following = self.text[self.at : self.at + 1]
-        if found is not None and (following.isalnum() or following in _GO_ON):
+        if found is not None and (following.isalnum() or following in ("_", ".")):
             self.at = start
             return None
         return found

@@ -1,21 +1,65 @@
-"""Read native tool calls: JSON objects with a name and arguments, alone, in a list, or between tags."""
+"""The text of a response: its answer without reasoning and code fence, and native tool calls in JSON."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from dipo_eval.grading.calls.text import MAX_CHARS, Call, UnreadableError
+from dipo_eval import linear
 
+MAX_CHARS = 100_000
+"""A longer answer is no list of calls (reasoning is taken off before); the longest gold has 2,100 characters."""
+MAX_DEPTH = 100
+
+Call = dict[str, dict[str, Any]]
+"""``{name: {argument: value}}``, the form that BFCL works with."""
+
+_THINK_ENDS = ("</think>", "</thinking>")
+_FENCE_START = linear.bounded(r"```[\w+-]{0,20}[ \t]{0,20}\n")
 _ARGUMENTS = ("arguments", "parameters", "input")
 _NAMES = ("name", "function", "api_name", "tool")
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_JSON_ERRORS = (ValueError, RecursionError, MemoryError)
+
+
+class UnreadableError(Exception):
+    """The text has no list of calls; the message is the reason in a few words."""
+
+
+class Code(str):
+    """An argument that the model wrote as code (a name, a call, a subscript) where a literal would be data."""
+
+    __slots__ = ()
+
+
+def answer_text(response: str) -> str:
+    """What follows the reasoning of ``response``, without code fence and white space; empty where it never ends."""
+    end = max((at + len(mark) for mark in _THINK_ENDS if (at := response.rfind(mark)) >= 0), default=0)
+    if end:
+        response = response[end:]
+    elif response.lstrip().startswith(("<think>", "<thinking>")):
+        return ""
+    text = response.strip()
+    fence = _FENCE_START.match(text)
+    if fence and text.endswith("```") and fence.end() <= len(text) - 3:
+        text = text[fence.end() : -3].strip()
+    if text.startswith("<TOOLCALL>") and text.endswith("</TOOLCALL>"):
+        text = text[len("<TOOLCALL>") : -len("</TOOLCALL>")].strip()
+    return text
+
+
+def bracketed(text: str) -> str:
+    """``text`` as a list: without back-quotes around it, with the brackets that it lacks.
+
+    Source: bfcl_eval/model_handler/utils.py, default_decode_ast_prompting.
+    """
+    text = text.strip("`\n ")
+    return ("" if text.startswith("[") else "[") + text + ("" if text.endswith("]") else "]")
 
 
 def looks_like_json(text: str) -> bool:
     """Whether ``text`` is meant as native tool calls and not as Python."""
-    start = text[:40].lstrip("[ \n\t")
-    return _OPEN in text or start.startswith("{")
+    return _OPEN in text or text[:40].lstrip("[ \n\t").startswith("{")
 
 
 def read_json(text: str) -> list[Call]:
@@ -23,14 +67,14 @@ def read_json(text: str) -> list[Call]:
 
     A call is ``{"name": ..., "arguments" or "parameters": {...}}``, arguments also as JSON text, or wrapped
     as ``{"type": "function", "function": {...}}``. Text outside the blocks does not count. Raises
-    UnreadableError for anything else, a key that stands twice, and a block that never closes.
+    UnreadableError for anything else, a repeated key, and a block that never closes.
     """
     if len(text) > MAX_CHARS:
         raise UnreadableError("longer than any call")
     try:
         objects = [found for block in _blocks(text) for found in _objects(block)]
         return [as_call(found) for found in objects]
-    except (ValueError, RecursionError, MemoryError) as error:
+    except _JSON_ERRORS as error:
         raise UnreadableError("not JSON") from error
 
 
@@ -47,7 +91,7 @@ def as_call(found: Any) -> Call:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments, object_pairs_hook=_unique) if arguments.strip() else {}
-        except (ValueError, RecursionError, MemoryError) as error:
+        except _JSON_ERRORS as error:
             raise UnreadableError("arguments are not JSON") from error
     if not isinstance(arguments, dict):
         raise UnreadableError("arguments are not an object")
@@ -57,14 +101,10 @@ def as_call(found: Any) -> Call:
 def _blocks(text: str) -> list[str]:
     if _OPEN not in text:
         return [text]
-    _, *blocks = text.split(_OPEN)
-    inner = []
-    for block in blocks:
-        content, closed, _ = block.partition(_CLOSE)
-        if not closed:
-            raise UnreadableError("a block never closes")
-        inner.append(content)
-    return inner
+    blocks = [block.partition(_CLOSE) for block in text.split(_OPEN)[1:]]
+    if not all(closed for _, closed, _ in blocks):
+        raise UnreadableError("a block never closes")
+    return [content for content, _, _ in blocks]
 
 
 def _objects(text: str) -> list[Any]:
@@ -83,5 +123,5 @@ def _objects(text: str) -> list[Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("repeated key")
     return made

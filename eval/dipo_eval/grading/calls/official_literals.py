@@ -1,13 +1,15 @@
-"""What bfcl-eval's checker makes of the source text of a Java or JavaScript argument, for ``compatible``.
+"""How bfcl-eval's checker reads the source text of a Java or JavaScript argument, for ``compatible``.
 
-The readings are those of its type_convertor package, with their limits: lists are split at every comma, also
-inside strings, and text that does not fit the declared type stays text. Longer texts than ``MAX_CHARS`` are
-not read as collections: the original takes exponential time on some of them.
+As its package type_convertor, defects included: lists are split at every comma, also inside strings, and text that
+does not fit the declared type stays text. Text longer than ``MAX_CHARS`` is not read as a collection: the original
+takes exponential time on some.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 from dipo_eval import linear
@@ -15,14 +17,10 @@ from dipo_eval import linear
 MAX_CHARS = 1_000
 
 JAVA_TYPES: dict[str, type] = {
-    **dict.fromkeys(("byte", "short", "integer", "long"), int),
-    **dict.fromkeys(("float", "double"), float),
-    **dict.fromkeys(("Array", "ArrayList", "Queue", "Stack"), list),
-    **dict.fromkeys(("HashMap", "Hashtable"), dict),
-    **dict.fromkeys(("char", "String", "any"), str),
-    "boolean": bool,
-    "Set": set,
-}
+    "byte": int, "short": int, "integer": int, "long": int, "float": float, "double": float, "boolean": bool,
+    "char": str, "String": str, "any": str, "Array": list, "ArrayList": list, "Queue": list, "Stack": list,
+    "Set": set, "HashMap": dict, "Hashtable": dict,
+}  # fmt: skip
 JAVASCRIPT_TYPES: dict[str, type] = {
     "String": str, "integer": int, "float": float, "Bigint": int,
     "Boolean": bool, "dict": dict, "array": list, "any": str,
@@ -49,22 +47,34 @@ _JS_ROWS_HEAD = linear.compile(r"(?:new\s+Array\(|\[)\s*\[")
 _JS_OBJECT = linear.compile(r"\{(.*?)\}")
 
 
+def _where(pattern: linear.LinearPattern, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Read text that matches; other text stays text."""
+    return lambda text: read(text) if pattern.match(text) else text
+
+
+def _boolean(text: str) -> Any:
+    return {"true": True, "false": False}.get(text, text)
+
+
+_JAVA_SIMPLE: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("byte", "short", "integer"), _where(_INTEGER, int)),
+    "long": _where(_LONG, lambda text: int(text.rstrip("\n")[:-1])),
+    "float": _where(_FLOAT, lambda text: float(text.rstrip("\n")[:-1])),
+    "double": _where(_DOUBLE, float), "boolean": _boolean, **dict.fromkeys(("char", "String", "any"), str),
+}  # fmt: skip
+_JS_SIMPLE: dict[str, Callable[[str], Any]] = {
+    "integer": _where(_INTEGER, int), "float": _where(_JS_FLOAT, float), "Boolean": _boolean, "any": str,
+    "Bigint": _where(_BIGINT, lambda text: int(text[:-1])),  # ValueError for "7n\n"
+}  # fmt: skip
+
+
 def convert_java(text: str, declared: str, nested: str | None = None) -> Any:
-    """The value of a Java argument of a declared type. Raises ValueError for a number that Python refuses,
-    NotImplementedError for the types that bfcl-eval does not convert.
+    """The value of a Java argument of a declared type.
+
+    Raises ValueError for a number that Python refuses, NotImplementedError for types that bfcl-eval does not convert.
     """
-    if declared in ("byte", "short", "integer"):
-        return int(text) if _INTEGER.match(text) else text
-    if declared == "long":
-        return int(text.rstrip("\n")[:-1]) if _LONG.match(text) else text
-    if declared == "float":
-        return float(text.rstrip("\n")[:-1]) if _FLOAT.match(text) else text
-    if declared == "double":
-        return float(text) if _DOUBLE.match(text) else text
-    if declared == "boolean":
-        return {"true": True, "false": False}.get(text, text)
-    if declared in ("char", "String", "any"):
-        return text
+    if declared in _JAVA_SIMPLE:
+        return _JAVA_SIMPLE[declared](text)
     if declared not in ("Array", "ArrayList", "HashMap"):
         raise NotImplementedError(declared)
     if len(text) > MAX_CHARS:
@@ -112,43 +122,28 @@ def _java_map(text: str) -> Any:
 
 def java_value(text: str) -> Any:
     """A Java literal by its looks: boolean, string, long, float, number, or else text."""
-    if text in ("true", "false"):
-        return text == "true"
     if text.startswith('"') and text.endswith('"'):
         return text[1:-1]
-    if _LONG.match(text):
-        return int(text[:-1])
-    if _FLOAT.match(text):
-        return float(text.rstrip("\n")[:-1])
+    for kind in ("boolean", "long", "float"):
+        value = _JAVA_SIMPLE[kind](text)
+        if not isinstance(value, str):
+            return value
     return _number_or_text(text)
 
 
 def _number_or_text(text: str) -> Any:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 
 def convert_javascript(text: str, declared: str, nested: str | None = None) -> Any:
-    """The value of a JavaScript argument of a declared type. Raises ValueError where Python refuses a
-    number.
-    """
+    """The value of a JavaScript argument of a declared type. Raises ValueError for a number that Python refuses."""
     if declared == "String":
-        quoted = any(text.startswith(mark) and text.endswith(mark) for mark in "\"'")
-        return text[1:-1] if quoted else text
-    if declared == "integer":
-        return int(text) if _INTEGER.match(text) else text
-    if declared == "float":
-        return float(text) if _JS_FLOAT.match(text) else text
-    if declared == "Bigint":
-        return int(text[:-1]) if _BIGINT.match(text) else text
-    if declared == "Boolean":
-        return {"true": True, "false": False}.get(text, text)
-    if declared == "any":
-        return text
+        return _unquoted(text)
+    if declared in _JS_SIMPLE:
+        return _JS_SIMPLE[declared](text)
     code = text.strip()
     if len(code) > MAX_CHARS:
         return code
@@ -156,6 +151,10 @@ def convert_javascript(text: str, declared: str, nested: str | None = None) -> A
         return _js_array(code, nested) if declared == "array" else _js_object(code)
     except (ValueError, ArithmeticError):
         return code
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'") else text
 
 
 def _js_array(code: str, nested: str | None) -> Any:
@@ -175,8 +174,8 @@ def _js_array(code: str, nested: str | None) -> Any:
 def _rows_end(code: str) -> int | None:
     """Where an array of arrays at the start of ``code`` ends, or None.
 
-    The end that a backtracking expression for ``[ [..], [..] ]`` finds, a row being as short as it can be:
-    computed from right to left, in quadratic time.
+    The end that a backtracking expression for ``[ [..], [..] ]`` with the shortest rows finds, computed from right to
+    left in quadratic time.
     """
     head = _JS_ROWS_HEAD.match(code)
     if not head:
@@ -255,8 +254,8 @@ def _js_value_end(text: str, start: int) -> tuple[int, int]:
 def js_value(text: str) -> Any:
     """A JavaScript literal by its looks: boolean, string, number, or else text."""
     text = text.strip()
-    if text in ("true", "false"):
-        return text == "true"
-    if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'"):
-        return text[1:-1]
-    return _number_or_text(text)
+    unquoted = _unquoted(text)
+    if unquoted != text:
+        return unquoted
+    value = _boolean(text)
+    return value if isinstance(value, bool) else _number_or_text(text)

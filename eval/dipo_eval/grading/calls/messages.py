@@ -1,0 +1,121 @@
+"""The worker's side of a conversation: read the calls in its messages, as text to carry out and as data to show."""
+
+from __future__ import annotations
+
+import ast
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dipo_eval.grading.calls.python_calls import parse_expression, read_python
+from dipo_eval.grading.calls.replay import carry_out, replay
+from dipo_eval.grading.calls.response_text import (
+    MAX_CHARS,
+    UnreadableError,
+    answer_text,
+    bracketed,
+    looks_like_json,
+    read_json,
+)
+
+MAX_SHOWN_DEPTH = 50
+MAX_RESULTS = 1_000_000
+"""Characters of one step's results; no context holds as many."""
+
+
+def answer_task(task: dict[str, Any]) -> dict[str, Any]:
+    """The worker's side of ``multi_turn.grade_turns``."""
+    as_official = task["official"] and not task["native"]
+
+    def steps(turn: list[str | list[str]]) -> Iterator[list[str]]:
+        for one in turn:
+            calls = step_calls(one, official=as_official) if isinstance(one, str) else one
+            if calls or not isinstance(one, str):
+                yield calls
+
+    turns = [list(steps(turn)) for turn in task["turns"]]
+    reason = replay(task["case"], task["gold"], turns, official=task["official"])
+    shown = [[call[:100] for step in turn for call in step][:3] for turn in turns]
+    return {"replayed": reason, "calls": shown}
+
+
+def answer_step(task: dict[str, Any]) -> dict[str, Any]:
+    """The worker's side of ``multi_turn.take_step``."""
+    started = time.monotonic()
+    calls = step_calls(task["text"], official=False)
+    results = carry_out(task["case"], task["done"], calls) if calls else []
+    if sum(map(len, results)) > MAX_RESULTS:
+        return {"reason": "results longer than any context"}
+    native = native_calls(task["text"]) if calls else None
+    return {
+        "calls": calls,
+        "results": results,
+        "native": native if native and len(native) == len(calls) else None,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def step_calls(text: str, *, official: bool) -> list[str]:
+    """The calls in one message; [] where it has none (the model talks to the user).
+
+    ``official``: read and written again as in bfcl_eval/model_handler/utils.py, default_decode_execute_prompting,
+    where a bare name becomes a string, an empty dict spoils the message, and a dict of dicts is taken for a call.
+    """
+    try:
+        if official:
+            calls = read_python(bracketed(text), official=True)
+            return [_written(*one, _official_value) for call in calls for one in call.items()]
+        answer = answer_text(text)
+        if looks_like_json(answer):
+            return [_written(*one, repr) for call in read_json(answer) for one in call.items()]
+        return _python_calls(answer)
+    except (UnreadableError, IndexError, AttributeError, RecursionError):
+        return []
+
+
+def native_calls(text: str) -> list[dict[str, Any]] | None:
+    """The calls in one message as data for a chat template, ``{"name": ..., "arguments": {...}}``.
+
+    None where it has no calls, or where their arguments are not JSON in UTF-8 of at most ``MAX_SHOWN_DEPTH`` levels.
+    """
+    try:
+        answer = answer_text(text)
+        json_like = looks_like_json(answer)
+        calls = read_json(answer) if json_like else read_python(bracketed(answer), official=False)
+        made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
+        if not _is_shallow(made, MAX_SHOWN_DEPTH):
+            return None
+        plain = json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+        return list(json.loads(plain)) or None
+    except (UnreadableError, TypeError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return depth > 0 and all(_is_shallow(one, depth - 1) for one in inner)
+
+
+def _python_calls(answer: str) -> list[str]:
+    if len(answer) > MAX_CHARS:
+        return []
+    try:
+        body = parse_expression(bracketed(answer))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return []
+    nodes = body.elts if isinstance(body, ast.List) else []
+    return [ast.unparse(node) for node in nodes] if all(isinstance(node, ast.Call) for node in nodes) else []
+
+
+def _written(name: str, arguments: dict[str, Any], write: Callable[[Any], str]) -> str:
+    return f"{name}({', '.join(f'{key}={write(value)}' for key, value in arguments.items())})"
+
+
+def _official_value(value: Any) -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    if all(isinstance(inner, dict) for inner in value.values()):
+        name = list(value)[0]  # noqa: RUF015  (an IndexError for {}, as in the original)
+        return _written(name, value[name], _official_value)
+    return "{" + ", ".join(f"'{key}': {_official_value(inner)}" for key, inner in value.items()) + "}"
