@@ -8,8 +8,6 @@ import typer
 
 from dipo_eval.errors import UserError
 
-PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-
 
 def submit_command(
     context: typer.Context,
