@@ -213,7 +213,7 @@ def _plan(options: argparse.Namespace, work: Path) -> Plan:
 def _model(options: argparse.Namespace) -> Path:
     if options.model:
         return Path(options.model).resolve()
-    from dipo_openrlhf.quickstart.run import cache_dir
+    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.smollm2 import smollm2_model
 
     return smollm2_model(cache_dir())

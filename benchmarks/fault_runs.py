@@ -19,8 +19,8 @@ import torch
 from fault_places import MARK, Place
 
 from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.quickstart.cache import cache_dir
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
-from dipo_openrlhf.quickstart.run import cache_dir
 from dipo_openrlhf.record.checkpoints import resumable_steps, tag_of
 from dipo_openrlhf.record.processes import processes_of
 from dipo_openrlhf.record.run_log import METRICS

@@ -30,7 +30,7 @@ import psutil
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.results.store import read_result
 from dipo_eval.subject.checkpoints import weights_hash
-from dipo_eval.watch.marker import MARKER, whole_checkpoints, write_json
+from dipo_eval.subject.marker import MARKER, complete_checkpoints, write_json
 from dipo_openrlhf.record.checkpoints import resumable_steps
 from dipo_openrlhf.record.processes import processes_of
 from dipo_openrlhf.record.run_log import read_metrics
@@ -167,8 +167,8 @@ dipo: {{min_side_samples: 10}}
 def trainer_run(folder: Path, tally: Tally, wanted: int, rng: random.Random) -> None:
     """One training, killed and resumed until it is through. max_num 1: where OpenRLHF's own rotation dies."""
     from dipo_openrlhf.data.arithmetic import write_prompts
+    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
-    from dipo_openrlhf.quickstart.run import cache_dir
 
     run_dir = folder / "run"
     if not (folder / "recipe.yaml").exists():
@@ -180,7 +180,7 @@ def trainer_run(folder: Path, tally: Tally, wanted: int, rng: random.Random) -> 
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     while True:
         steps = resumable_steps(run_dir / "ckpt") if (run_dir / "ckpt").exists() else []
-        for checkpoint in whole_checkpoints(run_dir / "ckpt"):
+        for checkpoint in complete_checkpoints(run_dir / "ckpt"):
             digest = weights_hash(checkpoint.hf_path)
             check(digest == checkpoint.weights_hash, f"{checkpoint.name} is marked and not whole")
         arguments = ["train", str(folder / "recipe.yaml"), *(["--resume"] if steps else [])]

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.quickstart.cache import cache_dir
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
-from dipo_openrlhf.quickstart.run import cache_dir
 from dipo_openrlhf.record.run_log import read_metrics
 
 RECIPE = """\

@@ -210,8 +210,8 @@ def test_workflows_are_sound(path: Path) -> None:
 @pytest.mark.slow
 def test_gate_script_passes_the_model_of_the_baseline(tmp_path: Path) -> None:
     """For real: the quickstart's model before training against the stored example (minutes)."""
+    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
-    from dipo_openrlhf.quickstart.run import cache_dir
 
     model = shutil.copytree(pretrained_model(cache_dir(), progress=False), tmp_path / "global_step0_hf")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The command's exit status: 1 is only what a command means to say, 2 any error, 130 an interruption."""
+"""The command's exit status: 1 is only a command's own verdict, 2 any error, 130 an interruption."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     ],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_an_error_that_nobody_foresaw_is_one_line_and_2(ended: Ended, error: Exception) -> None:
+def test_an_unexpected_error_is_one_line_and_2(ended: Ended, error: Exception) -> None:
     status, errors = ended(error)
     assert status == 2
     (line,) = errors.splitlines()
@@ -84,12 +84,12 @@ def test_the_traceback_is_there_for_those_who_ask(ended: Ended, monkeypatch: pyt
         (UserError("interrupted; kept"), 130),
     ],
 )  # fmt: skip
-def test_1_is_what_a_command_means_to_say(ended: Ended, error: BaseException | None, status: int) -> None:
+def test_1_is_only_a_commands_own_verdict(ended: Ended, error: BaseException | None, status: int) -> None:
     assert ended(error)[0] == status
 
 
 def test_a_mistake_is_one_line_and_2(ended: Ended) -> None:
-    assert ended(UserError("a.yaml: margin: mend it")) == (2, "error: a.yaml: margin: mend it\n")
+    assert ended(UserError("a.yaml: margin: fix it")) == (2, "error: a.yaml: margin: fix it\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

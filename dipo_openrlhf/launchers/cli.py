@@ -12,8 +12,6 @@ from dipo_openrlhf.launchers import targets
 from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.recipe.command_options import takes_options
 
-PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-
 
 @takes_options(Options)
 def submit_command(

@@ -22,8 +22,9 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.processes import end_with_parent
 from dipo_eval.secrets.masking import mask_text
-from dipo_eval.watch.marker import training_ended
+from dipo_eval.subject.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.openrlhf_patch import cluster
 from dipo_openrlhf.openrlhf_patch import overrides as version
@@ -186,9 +187,7 @@ def run(plan: LaunchPlan) -> None:
 def _end_with_parent(run_id: str) -> None:
     """End the run when `dipo train`, which holds the other end of our stdin, is gone."""
 
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 1):
-            pass
+    def end() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         threading.Event().wait(20)
         own_session = os.getsid(0) == os.getpid()  # not that of a terminal
@@ -196,7 +195,7 @@ def _end_with_parent(run_id: str) -> None:
         os._exit(1)
 
     if run_id and not sys.stdin.isatty():
-        threading.Thread(target=watch, daemon=True).start()
+        end_with_parent(end)
 
 
 def main(path: str) -> int:

@@ -1,8 +1,8 @@
-"""The quickstart's small language model, made from nothing in about a minute on two CPU cores.
+"""The quickstart's small language model, trained from scratch in about a minute on two CPU cores.
 
 A Qwen3 of 1.1 million parameters is taught generated arithmetic (`dipo_openrlhf.data.arithmetic`) with
 supervision, in float32, and saved as an ordinary Hugging Face folder. The result is cached under a hash of
-the settings and of the training text, so a change of either makes a new model and nothing stale is reused.
+the settings and of the training text, so that a change of either makes a new model.
 """
 
 from __future__ import annotations
@@ -10,23 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from dipo_openrlhf.data.arithmetic import demonstrations
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from dipo_openrlhf.quickstart.cache import built_once
+from dipo_openrlhf.quickstart.tokenizer import MAX_LENGTH, build_tokenizer
 
 _FINGERPRINT = 500  # demonstrations whose text stands for the whole training text in the cache's key
-_DONE = "quickstart.json"  # written last, before the folder gets its final name
 
 
 @dataclass(frozen=True)
@@ -49,36 +46,36 @@ class PretrainSettings:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids [B, L], and which of them the loss is on: the response and its end [B, L]."""
+    """Token ids [B, L], and a mask of those the loss is on: the response and its end [B, L]."""
 
     tokens: torch.Tensor
     loss_mask: torch.Tensor
 
 
 def pretrained_model(
-    cache_dir: Path,
-    settings: PretrainSettings | None = None,
-    progress: bool = True,
-    threads: int = 2,
+    cache_dir: Path, settings: PretrainSettings | None = None, progress: bool = True, threads: int = 2
 ) -> Path:
     """The folder of the pretrained model and its tokenizer, trained now or found in `cache_dir`.
 
-    `threads`: CPU threads to train with; more than two do not help matrices this small. The folder appears under
-    its final name only when it is complete, so an interrupted run leaves nothing that a later one would use.
+    `threads`: CPU threads to train with; more than two do not help matrices this small.
     """
     settings = settings or PretrainSettings()
-    folder = cache_dir / f"arithmetic-{cache_key(settings)}"
-    if (folder / _DONE).is_file():
-        return folder
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache_dir))
-    try:
-        _build(unfinished, settings, progress, threads)
-        unfinished.chmod(0o755)  # mkdtemp's folders are private
-        _publish(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
+
+    def build(folder: Path) -> dict[str, Any]:
+        tokenizer, threads_before = build_tokenizer(), torch.get_num_threads()
+        try:
+            torch.set_num_threads(threads)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(settings.seed)
+                model = new_model(tokenizer, settings)
+                loss = train(model, tokenizer, settings, progress)
+        finally:
+            torch.set_num_threads(threads_before)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return {"settings": asdict(settings), "parameters": model.num_parameters(), "final_loss": loss}
+
+    return built_once(cache_dir / f"arithmetic-{cache_key(settings)}", "quickstart.json", build)
 
 
 def cache_key(settings: PretrainSettings) -> str:
@@ -87,36 +84,8 @@ def cache_key(settings: PretrainSettings) -> str:
     return hashlib.sha256(json.dumps([asdict(settings), sample]).encode()).hexdigest()[:16]
 
 
-def _publish(unfinished: Path, folder: Path) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        if not (folder / _DONE).is_file():  # else another process finished the same model first
-            raise
-
-
-def _build(folder: Path, settings: PretrainSettings, progress: bool, threads: int) -> None:
-    import torch
-
-    from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
-
-    tokenizer = build_tokenizer()
-    with _torch_threads(threads), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = new_model(tokenizer, settings)
-        loss = train(model, tokenizer, settings, progress)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    summary = {"settings": asdict(settings), "parameters": model.num_parameters(), "final_loss": loss}
-    (folder / _DONE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> Qwen3ForCausalLM:
     """A Qwen3 with random weights in float32, sized by the settings, its embedding shared with its output."""
-    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
-
-    from dipo_openrlhf.quickstart.tokenizer import MAX_LENGTH
-
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden_size,
@@ -148,8 +117,6 @@ def train(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings, progress: bool
 ) -> float:
     """Train the model in place with AdamW and a cosine schedule; the mean loss of the last tenth, in nats."""
-    import torch
-
     batches = make_batches(tokenizer, settings)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -163,7 +130,14 @@ def train(
     )
     model.train()
     losses: list[float] = []
-    with _progress_bar(len(batches), progress) as report:
+    columns = (
+        TextColumn("Teaching a small model arithmetic"),
+        BarColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task("pretraining", total=len(batches), loss=float("nan"))
         for batch in batches:
             loss = response_loss(model, batch)
             optimizer.zero_grad()
@@ -172,7 +146,7 @@ def train(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
-            report(losses[-1])
+            bar.update(task, advance=1, loss=losses[-1])
     model.eval()
     tail = losses[-max(1, len(losses) // 10) :]
     return sum(tail) / len(tail)
@@ -181,20 +155,16 @@ def train(
 def response_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy in nats over the response tokens of a batch.
 
-    Rows are padded on the right, so causal attention needs no padding mask, and the output layer runs only
-    where the loss is.
+    Rows are padded on the right, so that causal attention needs no padding mask; the output layer runs only where the
+    loss is.
     """
-    import torch
-
     hidden = model.model(input_ids=batch.tokens[:, :-1]).last_hidden_state  # [B, L-1, hidden]
     wanted = batch.loss_mask[:, 1:]
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), batch.tokens[:, 1:][wanted])
 
 
 def make_batches(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> list[Batch]:
-    """All training batches in training order: rows of like length together, batches shuffled."""
-    import torch
-
+    """All training batches in training order: rows of similar length together, batches shuffled."""
     examples = list(islice(demonstrations(settings.seed), settings.demonstrations))
     prompts = [
         tokenizer.apply_chat_template(
@@ -215,8 +185,6 @@ def make_batches(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings)
 
 
 def _batch(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokenizerFast) -> Batch:
-    import torch
-
     length = max(len(prompt) + len(response) for prompt, response in rows) + 1
     tokens = torch.full((len(rows), length), tokenizer.pad_token_id)
     loss_mask = torch.zeros(len(rows), length, dtype=torch.bool)
@@ -228,34 +196,7 @@ def _batch(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokeniz
 
 
 def _learning_rate_share(done: float, warmup: float) -> float:
-    """Share of the peak learning rate when `done` (0 to 1) of the steps are behind: linear, then cosine to 0."""
+    """Share of the peak learning rate after `done` (0 to 1) of the steps: linear, then cosine to 0."""
     if done < warmup:
         return (done + 1e-3) / (warmup + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _progress_bar(steps: int, shown: bool) -> Iterator[Callable[[float], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("Teaching a small model arithmetic"),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not shown) as bar:
-        task = bar.add_task("pretraining", total=steps, loss=float("nan"))
-        yield lambda loss: bar.update(task, advance=1, loss=loss)

@@ -3,76 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
 import os
-import random
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from dipo_eval.cli import results_table
 from dipo_eval.errors import UserError
+from dipo_eval.files.step_log import read_metrics
+from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
+from dipo_openrlhf.quickstart.cache import cache_dir
+from dipo_openrlhf.quickstart.prompts import DATA_DIR, gsm8k_file, write_quickstart_prompts
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
-from dipo_openrlhf.record.checkpoints import whole_checkpoints
-from dipo_openrlhf.record.run_log import read_metrics
-from dipo_openrlhf.run.supervisor import interrupted_message, train
+from dipo_openrlhf.run.plan import interrupted_message
+from dipo_openrlhf.run.supervisor import train
 
 if TYPE_CHECKING:
     from dipo_eval.runner.run import SuiteResult
 
 MODELS = {"tiny": "quickstart", "smollm2": "quickstart_smollm2"}  # choice -> recipe
-DATA_DIR = "DIPO_DATA_DIR"
+STEPS = {"tiny": 20, "smollm2": 5}
 
 
-@dataclass(frozen=True)
-class QuickstartOptions:
-    """What the command line offers; everything else is in the recipe."""
-
-    model: str = "tiny"
-    run_dir: Path | None = None
-    steps: int | None = None
-    seed: int = 42
-    data_dir: Path | None = None
-    resume: bool = False
-    verbose: bool = False
-
-
-def cache_dir() -> Path:
-    """Where pretrained and converted models are kept: $DIPO_CACHE_DIR, else the user's cache folder."""
-    base = os.environ.get("DIPO_CACHE_DIR")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dipo"
-
-
-def quickstart(options: QuickstartOptions, overrides: dict[str, Setting] | None = None) -> Path:
+def quickstart(
+    model: str,
+    run_dir: Path | None,
+    steps: int | None,
+    seed: int,
+    data_dir: Path | None,
+    resume: bool,
+    verbose: bool,
+    overrides: dict[str, Setting],
+) -> Path:
     """Run all of it and return the board's path. Raises UserError with one line."""
-    console = wide_console()
-    run_dir = run_folder(options)
-    check_folder(run_dir, options.resume)
-    data_dir = options.data_dir or (Path(os.environ[DATA_DIR]) if DATA_DIR in os.environ else None)
-    gsm8k = _gsm8k_train(data_dir) if options.model == "smollm2" else None
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # tables in a file are read later, at any width
+    run_dir = run_folder(model, run_dir, resume)
+    check_folder(run_dir, resume)
+    data_dir = data_dir or (Path(os.environ[DATA_DIR]) if DATA_DIR in os.environ else None)
+    gsm8k = gsm8k_file(data_dir) if model == "smollm2" else None
     console.print("[bold]1/4[/bold] model and prompts")
-    model = _model(options.model)
-    recipe = _recipe(options, run_dir, model, overrides or {})
+    start_model, prompts = _model(model), run_dir / "prompts.jsonl"
+    given = {
+        "run.dir": str(run_dir),
+        "actor.model_name_or_path": str(start_model),
+        "data.prompt_dataset": str(prompts),
+        "train.seed": seed,
+    }
+    settings = {key: Setting(value, "dipo quickstart") for key, value in given.items()}
+    recipe = load_recipe(MODELS[model], {**settings, **overrides})
     run_dir.mkdir(parents=True, exist_ok=True)
-    _write_prompts(run_dir / "prompts.jsonl", recipe, options, gsm8k)
+    batch_size = int(recipe.get("rollout.batch_size"))
+    write_quickstart_prompts(prompts, steps or STEPS[model], batch_size, seed, gsm8k, resume)
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
-        train(_without_late_watcher(recipe), resume=options.resume, verbose=options.verbose)
+        train(_without_late_watcher(recipe), resume=resume, verbose=verbose)
     except KeyboardInterrupt:
         raise UserError(interrupted_message(recipe)) from None
 
     console.print("[bold]3/4[/bold] evaluating every checkpoint")
-    results = evaluate_run(recipe, model, data_dir)
+    results = evaluate_run(recipe, start_model, data_dir)
 
     console.print("[bold]4/4[/bold] writing the board")
     board = write_run_board(recipe)
-    _summary(console, recipe, results, board)
+    console.print(results_table(results))
+    console.print(fire_summary(read_metrics(recipe.run_dir)), highlight=False)
+    console.print(f"board: {board}", highlight=False, soft_wrap=True)
     return board
 
 
@@ -83,19 +85,19 @@ def _without_late_watcher(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
 
 
-def run_folder(options: QuickstartOptions) -> Path:
-    """Where the run lives: as asked, else the first free of runs/quickstart, runs/quickstart-2, ...
+def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = False) -> Path:
+    """The run's folder: as given, else the first free of runs/quickstart, runs/quickstart-2, ...
 
     With `resume` the newest of those that exist. Nothing of an earlier run is ever overwritten.
     """
-    if options.run_dir is not None:
-        return options.run_dir.resolve()
-    first = Path("runs", MODELS[options.model]).resolve()
-    candidates = itertools.chain([first], (first.with_name(f"{first.name}-{n}") for n in itertools.count(2)))
-    used = list(itertools.takewhile(_in_use, candidates))
-    if options.resume and used:
-        return used[-1]
-    return first if not used else first.with_name(f"{first.name}-{len(used) + 1}")
+    if run_dir is not None:
+        return run_dir.resolve()
+    newest, free, number = None, Path("runs", MODELS[model]).resolve(), 1
+    first = free
+    while _in_use(free):
+        number += 1
+        newest, free = free, first.with_name(f"{first.name}-{number}")
+    return newest if resume and newest else free
 
 
 def _in_use(folder: Path) -> bool:
@@ -113,12 +115,6 @@ def check_folder(folder: Path, resume: bool) -> None:
     raise UserError(f"{folder}: is not empty and not of a quickstart: choose another with --run-dir")
 
 
-def wide_console() -> Console:
-    """The terminal, or 110 columns where output goes to a file: tables there are read later, on any width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
-
-
 def _model(choice: str) -> Path:
     if choice == "smollm2":
         from dipo_openrlhf.quickstart.smollm2 import smollm2_model
@@ -129,102 +125,25 @@ def _model(choice: str) -> Path:
     return pretrained_model(cache_dir())
 
 
-def _recipe(options: QuickstartOptions, run_dir: Path, model: Path, overrides: dict[str, Setting]) -> Recipe:
-    given = {
-        "run.dir": str(run_dir),
-        "actor.model_name_or_path": str(model),
-        "data.prompt_dataset": str(run_dir / "prompts.jsonl"),
-        "train.seed": options.seed,
-    }
-    settings = {key: Setting(value, "dipo quickstart") for key, value in given.items()}
-    return load_recipe(MODELS[options.model], {**settings, **overrides})
-
-
-def _write_prompts(path: Path, recipe: Recipe, options: QuickstartOptions, gsm8k: Path | None) -> None:
-    """As many prompts as the steps need, alike for the same seed. A resume goes on with those that are there.
-
-    Raises UserError where they are those of another number of steps.
-    """
-    from dipo_openrlhf.data.arithmetic import write_prompts
-
-    steps = options.steps or (20 if options.model == "tiny" else 5)
-    size = int(recipe.get("rollout.batch_size"))
-    count = steps * size
-    if options.resume and path.is_file():
-        found = len(path.read_text(encoding="utf-8").splitlines())
-        if found != count:
-            raise UserError(
-                f"{path}: holds the prompts of {found // size} steps, not of {steps}: "
-                f"resume with --steps {found // size}, or start a new quickstart"
-            )
-        return
-    if gsm8k is None:
-        write_prompts(path, count, options.seed)
-        return
-    rows = _easy_rows(count // 2, options.seed)
-    rows += _gsm8k_rows(gsm8k, count - len(rows), options.seed)
-    random.Random(options.seed).shuffle(rows)
-    path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
-
-
-def _gsm8k_train(data_dir: Path | None) -> Path:
-    if data_dir is None:
-        raise UserError(
-            f"--model smollm2 trains on GSM8K: name the folder of gsm8k_train.jsonl with --data-dir or {DATA_DIR}"
-        )
-    path = data_dir / "gsm8k_train.jsonl"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; --data-dir must hold gsm8k_train.jsonl and gsm8k_test.jsonl")
-    return path
-
-
-def _easy_rows(count: int, seed: int) -> list[str]:
-    """Sums of two digits: what a 135M model gets right now and then, so that there is something to learn from."""
-    rng = random.Random(f"sums:{seed}")
-    pairs = [(rng.randint(1, 9), rng.randint(1, 9)) for _ in range(count)]
-    boxed = "Put the answer in \\boxed{}."
-    return [
-        _row(f"sum-{index}", f"What is {a} + {b}?\n{boxed}", str(a + b), "arithmetic")
-        for index, (a, b) in enumerate(pairs)
-    ]
-
-
-def _row(identity: str, question: str, answer: str, datasource: str) -> str:
-    return json.dumps({"id": identity, "input": question, "label": answer, "datasource": datasource})
-
-
-def _gsm8k_rows(path: Path, count: int, seed: int) -> list[str]:
-    with open(path, encoding="utf-8") as file:
-        lines = random.Random(seed).sample(file.readlines(), count)
-    boxed = "Reason step by step and put the final answer in \\boxed{}."
-    rows = map(json.loads, lines)
-    return [_row(row["id"], f"{row['question']}\n{boxed}", row["answer"], "gsm8k") for row in rows]
-
-
 def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> list[SuiteResult]:
-    """The starting model (step 0) and every whole checkpoint on the recipe's suites.
+    """The starting model (step 0) and every complete checkpoint on the recipe's suites.
 
-    What a watcher has evaluated is found and not made again.
+    What a watcher has evaluated is found and not evaluated again.
     """
     from dipo_eval.runner.run import evaluate
     from dipo_eval.subject.checkpoints import Checkpoint
 
-    found = [Checkpoint(start_model, "global_step0", 0)]
-    for whole in whole_checkpoints(Path(recipe.get("ckpt.path"))):
-        found.append(Checkpoint(whole.hf_path, f"global_step{whole.step}", whole.step))
+    found = [Checkpoint(start_model, tag_of(0), 0)]
+    for one in complete_checkpoints(Path(recipe.get("ckpt.path"))):
+        found.append(Checkpoint(one.hf_path, one.name, one.step))
     section = recipe.evaluate
     return evaluate(
         found,
         section.suites,
         results_dir=recipe.run_dir / "results",
         run=recipe.name,
-        engine=section.engine,
-        samples=section.samples,
-        limit=section.limit,
-        temperature=section.temperature,
-        max_new_tokens=section.max_new_tokens,
-        seed=section.seed,
         data_dir=Path(section.data_dir) if section.data_dir else data_dir,
+        **section.model_dump(exclude={"suites", "data_dir"}),
     )
 
 
@@ -238,12 +157,3 @@ def write_run_board(recipe: Recipe) -> Path:
         runs=[read_run_log(recipe.run_dir)],
         title=f"DiPO: {recipe.name}",
     )
-
-
-def _summary(console: Console, recipe: Recipe, results: list[SuiteResult], board: Path) -> None:
-    from dipo_eval.cli import results_table
-
-    console.print(results_table(results))
-    rows: list[dict[str, Any]] = read_metrics(recipe.run_dir)
-    console.print(fire_summary(rows), highlight=False)
-    console.print(f"board: {board}", highlight=False, soft_wrap=True)

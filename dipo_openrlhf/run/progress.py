@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from dipo_eval.files.step_log import read_metrics
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.record.events import read_events
-from dipo_openrlhf.record.run_log import read_metrics
 
 POLL_SECONDS = 0.5
 FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
 
 
-def step_line(row: dict[str, Any], acts: bool = True) -> str:
-    """One step in words: accuracy, threshold and how many groups DiPO acted on, or would have acted on."""
+def step_line(row: dict[str, Any], dipo_enabled: bool = True) -> str:
+    """One step as text: accuracy, threshold and how many groups DiPO acted on, or would have acted on."""
     parts = []
     if (accuracy := row.get("rollout/accuracy")) is not None:
         parts.append(f"accuracy {accuracy:.3f}")
     if (length := row.get("rollout/response_length_mean")) is not None:
         parts.append(f"length {length:.0f}")
-    threshold = row.get("dipo/threshold_ppl")
-    if threshold is not None:
+    if (threshold := row.get("dipo/threshold_ppl")) is not None:
         parts.append(f"tau* {threshold:.3f}")
     elif row.get("dipo/infeasible_reason"):
         parts.append(f"no tau* ({row['dipo/infeasible_reason']})")
     if "dipo/fired_hard" in row:
         hard, easy = row.get("dipo/groups_hard") or 0, row.get("dipo/groups_easy") or 0
         parts.append(
-            f"{'acted' if acts else 'DiPO would act'} on {row['dipo/fired_hard']:.0f}/{hard:.0f} hard "
+            f"{'acted' if dipo_enabled else 'DiPO would act'} on {row['dipo/fired_hard']:.0f}/{hard:.0f} hard "
             f"{row['dipo/fired_easy']:.0f}/{easy:.0f} easy"
         )
     if (seconds := row.get("timing/step_total")) is not None:
@@ -53,84 +42,96 @@ def step_line(row: dict[str, Any], acts: bool = True) -> str:
     return "  ".join(parts)
 
 
-@contextmanager
-def _bars(console: Console) -> Iterator[Progress]:
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-        transient=False,
-        disable=not console.is_terminal,
-    ) as progress:
-        yield progress
-
-
 def show_progress(
     driver: subprocess.Popen[bytes],
     run_dir: Path,
     start_timeout: float,
     step_timeout: float,
     verbose: bool,
-    acts: bool = True,
+    dipo_enabled: bool = True,
 ) -> str | None:
     """Follow the run until its driver ends. Returns a message when a deadline passed, else None.
 
     A failure that a worker has written ends the run too: the driver may wait for an actor that waits for the dead.
 
-    acts: whether DiPO is on (another method, or alpha 0); then a warning says when it hardly ever acts.
+    dipo_enabled: not so with another method or alpha 0; else a warning is shown when DiPO hardly ever acts.
     """
     console = Console()
-    earlier = read_metrics(run_dir)
-    shown_steps = len(earlier)
-    broken = sentence(earlier) or ""  # said once
-    shown_stages = 0
-    stage = "starting"
-    own_limit: float | None = None
-    last_change = time.monotonic()
-    failed_at: float | None = None
-    log_position = (run_dir / "train.log").stat().st_size if verbose else 0
-    with _bars(console) as progress:
-        task = progress.add_task(stage, total=None, figures="")
+    columns = (
+        bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.BarColumn(bar_width=24),
+        bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[figures]}"),
+    )  # fmt: skip
+    log = run_dir / "train.log"
+    position = log.stat().st_size if verbose else 0
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        follower = _Follower(run_dir, bar, dipo_enabled)
         while True:
             ended = driver.poll() is not None
-            events = read_events(run_dir)
-            for event in events[shown_stages:]:
-                stage, last_change = event["stage"], time.monotonic()
-                own_limit = event.get("timeout")
-                if stage == "failed" and failed_at is None:
-                    failed_at = last_change
-                if stage in ("failed", "interrupted", "done"):
-                    continue
-                progress.update(task, description=stage, total=event.get("total_steps"))
-                if not console.is_terminal:
-                    console.print(stage, highlight=False)
-            shown_stages = len(events)
-            rows = read_metrics(run_dir)
-            for number, row in enumerate(rows[shown_steps:], shown_steps + 1):
-                last_change = time.monotonic()
-                if acts and number % WINDOW_STEPS == 0 and (warning := fire_warning(rows[:number])):
-                    progress.console.print(warning, style="yellow", highlight=False, soft_wrap=True)
-                if not broken and (broken := sentence([row]) or ""):
-                    progress.console.print(broken, style="red", highlight=False, soft_wrap=True, markup=False)
-                progress.update(task, completed=row["step"], figures=step_line(row, acts))
-                if not console.is_terminal:
-                    console.print(
-                        f"step {row['step']:>4}  {step_line(row, acts)}", highlight=False, soft_wrap=True
-                    )
-            shown_steps = len(rows)
+            follower.show_stages()
+            follower.show_steps()
             if verbose:
-                log_position = _copy_log(console, run_dir / "train.log", log_position)
-            if ended or (failed_at is not None and time.monotonic() - failed_at > FAILED_GRACE):
+                position = _copy_log(console, log, position)
+            failed = follower.failed_at is not None and time.monotonic() - follower.failed_at > FAILED_GRACE
+            if ended or failed:
                 return None
-            limit = own_limit or (step_timeout if stage == "training" and shown_steps else start_timeout)
-            if time.monotonic() - last_change > limit:
-                return f"no progress for {limit:.0f} s while {stage}: the run was ended"
+            if message := follower.deadline_passed(start_timeout, step_timeout):
+                return message
             time.sleep(POLL_SECONDS)
+
+
+class _Follower:
+    """What of a run's events and metrics has been shown."""
+
+    def __init__(self, run_dir: Path, bar: bars.Progress, dipo_enabled: bool) -> None:
+        self.run_dir, self.bar, self.dipo_enabled = run_dir, bar, dipo_enabled
+        earlier = read_metrics(run_dir)
+        self.steps, self.stages = len(earlier), 0
+        self.not_finite_shown = sentence(earlier) is not None
+        self.stage = "starting"
+        self.stage_limit: float | None = None  # seconds; of an event with a limit of its own
+        self.last_change = time.monotonic()
+        self.failed_at: float | None = None
+        self.task = bar.add_task(self.stage, total=None, figures="")
+
+    def show_stages(self) -> None:
+        events = read_events(self.run_dir)
+        for event in events[self.stages :]:
+            self.stage, self.last_change = event["stage"], time.monotonic()
+            self.stage_limit = event.get("timeout")
+            if self.stage == "failed" and self.failed_at is None:
+                self.failed_at = self.last_change
+            if self.stage in ("failed", "interrupted", "done"):
+                continue
+            self.bar.update(self.task, description=self.stage, total=event.get("total_steps"))
+            if not self.bar.console.is_terminal:
+                self._print(self.stage)
+        self.stages = len(events)
+
+    def show_steps(self) -> None:
+        rows = read_metrics(self.run_dir)
+        for number, row in enumerate(rows[self.steps :], self.steps + 1):
+            self.last_change = time.monotonic()
+            if self.dipo_enabled and number % WINDOW_STEPS == 0 and (warning := fire_warning(rows[:number])):
+                self._print(warning, "yellow")
+            if not self.not_finite_shown and (problem := sentence([row])):
+                self.not_finite_shown = True
+                self._print(problem, "red")
+            line = step_line(row, self.dipo_enabled)
+            self.bar.update(self.task, completed=row["step"], figures=line)
+            if not self.bar.console.is_terminal:
+                self._print(f"step {row['step']:>4}  {line}")
+        self.steps = len(rows)
+
+    def _print(self, line: str, style: str | None = None) -> None:
+        self.bar.console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+
+    def deadline_passed(self, start_timeout: float, step_timeout: float) -> str | None:
+        in_steps = self.stage == "training" and self.steps > 0
+        limit = self.stage_limit or (step_timeout if in_steps else start_timeout)
+        if time.monotonic() - self.last_change <= limit:
+            return None
+        return f"no progress for {limit:.0f} s while {self.stage}: the run was ended"
 
 
 def _copy_log(console: Console, path: Path, position: int) -> int:

@@ -1,7 +1,7 @@
 """The watcher beside a training: started with it, waited for at its end, ended in every case.
 
-On a CPU machine, or where the recipe says so, a process that gives way to the training; in a GPU run a Ray task
-with GPUs of its own (watcher_on_ray.py). The training never waits for it, unless `watch.wait` says so.
+On a CPU machine, or where the recipe says so, a process of lower priority than the training; in a GPU run a Ray task
+with GPUs of its own (watcher_on_ray.py). The training waits for it only with `watch.wait`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from typing import Any
 from rich.console import Console
 
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.processes import start_session
 from dipo_eval.results.store import safe_name
-from dipo_eval.watch.marker import EVALUATED, whole_checkpoints
-from dipo_openrlhf.recipe.load import load_recipe
+from dipo_eval.subject.marker import EVALUATED, complete_checkpoints
+from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
 
 LOG = "watch.log"  # in the run's folder
-_ENDED_WELL = (0, 1)  # 1: a checkpoint was given up, and the log says why
+_ENDED_WELL = (0, 1)  # 1: a checkpoint was given up, and the log states why
+_EVALUATE = {"engine", "samples", "limit", "temperature", "max_new_tokens", "seed"}
+_WATCH = {"every", "order", "attempts"}
 
 
 def waits_for_evaluation(recipe: Recipe) -> bool:
@@ -43,39 +46,21 @@ def watch_values(recipe: Recipe) -> dict[str, Any]:
         "suites": ",".join(evaluate.suites),
         "results": str(recipe.run_dir.resolve() / "results"),
         "run": safe_name(recipe.name),
-        "engine": evaluate.engine,
-        "samples": evaluate.samples,
-        "limit": evaluate.limit,
-        "temperature": evaluate.temperature,
-        "max_new_tokens": evaluate.max_new_tokens,
-        "seed": evaluate.seed,
+        **evaluate.model_dump(include=_EVALUATE),
         "data_dir": evaluate.data_dir or None,
-        "every": section.every,
-        "order": section.order,
+        **section.model_dump(include=_WATCH),
         "best": section.best or None,
-        "attempts": section.attempts,
         "deadline": float(section.deadline),
         "tensorboard": recipe.get("logger.tensorboard_dir"),
     }
     model = Path(recipe.get("actor.model_name_or_path"))
     if model.is_dir():
         values["start_model"] = str(model)
-    if _wants_wandb(recipe):
-        values["wandb"] = recipe.get("logger.wandb.project")
+    if wants_wandb(recipe.run.wandb) and (project := recipe.get("logger.wandb.project")):
+        values["wandb"] = project
         values["wandb_group"] = recipe.get("logger.wandb.group") or safe_name(recipe.name)
         values["wandb_entity"] = recipe.get("logger.wandb.org")
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _wants_wandb(recipe: Recipe) -> bool:
-    from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
-
-    return wants_wandb(recipe.run.wandb) and bool(recipe.get("logger.wandb.project"))
-
-
-def watch_values_of(path: str) -> dict[str, Any]:
-    """The same for a recipe's file: what `dipo watch RECIPE` reads. Raises UserError."""
-    return watch_values(load_recipe(path))
 
 
 def watch_command(recipe: Recipe) -> list[str]:
@@ -93,7 +78,7 @@ def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]
     if not recipe.starts_watcher:
         yield lambda: None
         return
-    watcher = _Watcher(recipe, run_dir)
+    watcher = Watcher(recipe, run_dir)
     try:
         if recipe.watch.when == "during":
             watcher.start(as_ray_task=recipe.watcher_on_ray)
@@ -102,20 +87,7 @@ def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]
         watcher.end()
 
 
-def _standing_folder(run_dir: Path) -> Path | None:
-    """Where a child can run: here (None), or the run's folder where this one is gone.
-
-    Ray may unpack a job's folder a second time while the job runs in it. torch's MKL then ends the process: "Cannot load
-    libtorch_cpu.so".
-    """
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        return run_dir
-    return None
-
-
-class _Watcher:
+class Watcher:
     """One `dipo watch` process and its log."""
 
     def __init__(self, recipe: Recipe, run_dir: Path) -> None:
@@ -124,38 +96,30 @@ class _Watcher:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, as_ray_task: bool) -> None:
-        """Start it, in a session of its own: Ctrl-C reaches `dipo train` alone, which ends it."""
+        """Start it; Ctrl-C reaches `dipo train` alone, which ends it."""
         Path(self.recipe.get("ckpt.path")).mkdir(parents=True, exist_ok=True)
         command = watch_command(self.recipe)
         if as_ray_task:
-            task = {
-                "command": command,
-                "run_dir": str(self.run_dir),
-                "num_gpus": self.recipe.watch.num_gpus,
-                "num_cpus": self.recipe.watch.num_cpus,
-            }
+            needs = self.recipe.watch.model_dump(include={"num_gpus", "num_cpus"})
+            task = {"command": command, "run_dir": str(self.run_dir), **needs}
             path = self.run_dir / "watch.json"
             write_atomic(path, (json.dumps(task, indent=2) + "\n").encode(), private=True)
             command = [sys.executable, "-m", "dipo_openrlhf.run.watcher_on_ray", str(path)]
         else:
             command += ["--nice", str(self.recipe.watch.nice)]
-        with open(self.run_dir / LOG, "ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, RUN_ID: self.run_id, "PYTHONUNBUFFERED": "1"},
-                cwd=_standing_folder(self.run_dir),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:
+            # Ray may unpack a job's folder again while the job runs in it; torch's MKL then ends a process that starts in
+            # the deleted one ("Cannot load libtorch_cpu.so").
+            folder = str(self.run_dir)
+        self.process = start_session(command, self.run_dir / LOG, {RUN_ID: self.run_id}, folder)
 
     def finish(self) -> None:
         """Wait until everything is evaluated, at most `watch.finish_timeout` seconds.
 
-        A watcher that is not there (killed, lost with the training's Ray, or to start only now) is started first.
+        A watcher that does not run (killed, lost with the training's Ray, or to start only now) is started first.
         """
-        console = Console()
         log, limit = self.run_dir / LOG, self.recipe.watch.finish_timeout
         deadline = time.monotonic() + limit
         if self.process is None or (self.process.poll() is not None and not self._is_complete()):
@@ -163,33 +127,23 @@ class _Watcher:
             self.start(as_ray_task=self.recipe.watcher_on_ray and self.recipe.run.ray == "cluster")
         assert self.process is not None
         if self.process.poll() is None:
-            console.print(
-                f"training has ended; waiting for the evaluation of what is left (at most {limit} s, log: {log})",
-                highlight=False,
-                soft_wrap=True,
+            _print(
+                f"training has ended; waiting for the evaluation of what is left (at most {limit} s, log: {log})"
             )
         while self.process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
+        go_on = f"continue with: dipo watch {self.recipe.source} --once"
         if self.process.poll() is None:
-            console.print(
-                f"evaluation is not done after {limit} s and was ended; {self._go_on()}",
-                style="yellow",
-                soft_wrap=True,
-            )
+            _print(f"evaluation is not done after {limit} s and was ended; {go_on}", "yellow")
         elif self.process.returncode != 0:
-            console.print(
-                f"evaluation is not complete, see {log}; {self._go_on()}", style="yellow", soft_wrap=True
-            )
+            _print(f"evaluation is not complete, see {log}; {go_on}", "yellow")
 
     def _is_complete(self) -> bool:
-        """Whether it ended of itself and left nothing; with `watch.every` that takes another look."""
+        """Whether it ended by itself and left nothing; False also with `watch.every`: it is then started once more."""
         assert self.process is not None
-        found = whole_checkpoints(Path(self.recipe.get("ckpt.path")))
+        found = complete_checkpoints(Path(self.recipe.get("ckpt.path")))
         evaluated = all((checkpoint.hf_path / EVALUATED).exists() for checkpoint in found)
         return self.process.returncode in _ENDED_WELL and evaluated
-
-    def _go_on(self) -> str:
-        return f"continue with: dipo watch {self.recipe.source} --once"
 
     def end(self) -> None:
         """End it with all that it started: the lease is released on SIGTERM."""
@@ -201,3 +155,7 @@ class _Watcher:
                 self.process.wait(15)
         end_processes(self.run_id, session=self.process.pid)
         self.process.wait(15)
+
+
+def _print(line: str, style: str | None = None) -> None:
+    Console().print(line, style=style, highlight=False, soft_wrap=True)

@@ -3,9 +3,9 @@
     python -m dipo_openrlhf.run.watcher_on_ray FILE  FILE: {"command": [...], "run_dir": ..., "num_gpus": 1, ...}
 
 It joins the training's cluster (RAY_ADDRESS, else the one of this machine) once the training has its models in place:
-a task that asked earlier could take the GPU that the training is waiting for. Where no GPU is free the task waits
-in Ray's queue and gets one when the training ends. Its end, however it comes, closes the watcher's standard input,
-which ends the watcher (`--with-parent`).
+an earlier task could take the GPU that the training is waiting for. Where no GPU is free the task waits in Ray's queue
+and gets one when the training ends. Its end closes the watcher's standard input, which ends the watcher
+(`--with-parent`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import one_line
+from dipo_eval.files.processes import end_with_parent, start_session
 from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
-from dipo_eval.watch.parent import end_with_parent
 from dipo_openrlhf.record.events import read_events
 
 _READY = "training"
@@ -34,15 +33,7 @@ def run_command(command: list[str], log: str, environment: dict[str, str]) -> in
     """In the Ray worker: run the watcher to its end and return its status."""
     os.environ.update({name: environment[name] for name in (SECRETS_FILE,) if name in environment})
     load_secrets()
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    process = start_session(command, Path(log), environment)
     try:
         return process.wait()
     finally:
@@ -77,7 +68,7 @@ def run_as_task(task: dict[str, Any]) -> int:
     names = (SECRETS_FILE, "DIPO_RUN_ID", "DIPO_DATA_DIR", "DIPO_CACHE_DIR", "WANDB_MODE", "PYTHONPATH")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     reference = remote.remote(task["command"], str(Path(task["run_dir"], "watch.log")), environment)
-    print(f"asked Ray for {task['num_gpus']} GPUs and {task['num_cpus']} CPUs", flush=True)
+    print(f"requested from Ray: {task['num_gpus']} GPUs and {task['num_cpus']} CPUs", flush=True)
     try:
         while not ray.wait([reference], timeout=_POLL)[0]:
             pass

@@ -56,7 +56,7 @@ def test_it_trains_every_prompt_and_says_so(run_dir):
     assert len(prompts) == len(set(prompts)) == STEPS * BATCH
     totals = [event["total_steps"] for event in read_events(run_dir) if event["stage"] == "training"]
     assert set(totals) == {STEPS}
-    assert [found.step for found in checkpoints.whole_checkpoints(run_dir / "ckpt")] == [2, 4]
+    assert [found.step for found in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 4]
     check_metrics_follow(run_dir, CONFIG)
 
 

@@ -77,7 +77,7 @@ def test_a_full_disk_loses_nothing_that_was_saved(small_model, tmp_path):
         assert "the disk is full" in line
         assert "step 2 is saved: continue with --resume" in line
         assert command.left_over_after(10) == []
-        assert checkpoints.point_latest_at_newest_whole(disk / "ckpt") == 2
+        assert checkpoints.point_latest_at_newest_complete(disk / "ckpt") == 2
         assert (disk / "ckpt" / "_actor" / "latest").read_text() == "global_step2"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -137,7 +137,7 @@ def test_trains_across_both_nodes_checkpoints_and_evaluates(cluster, small_model
     for row in rows:  # weights went from one node to the other after every step
         assert abs(row["vllm_kl"]) < 1e-4
     ckpt = folder.run_dir / "ckpt"
-    assert [whole.step for whole in checkpoints.whole_checkpoints(ckpt)] == [2, 4]
+    assert [whole.step for whole in checkpoints.complete_checkpoints(ckpt)] == [2, 4]
     for step in (0, 2, 4):
         result = read_result(
             folder.run_dir / "results" / "tiny" / f"global_step{step}" / "arithmetic-control"

@@ -46,7 +46,7 @@ def test_trains_and_leaves_no_process(trained):
 
 def test_checkpoints_are_whole_and_marked(trained):
     ckpt = trained.run_dir / "ckpt"
-    found = checkpoints.whole_checkpoints(ckpt)
+    found = checkpoints.complete_checkpoints(ckpt)
     assert [whole.step for whole in found] == [2, 4]
     for whole in found:
         assert whole.marker["weights_hash"] == weights_hash(whole.hf_path)
@@ -175,7 +175,7 @@ def test_a_resumed_run_equals_an_undisturbed_one(trained, tmp_path):
     assert len(seen) == len(set(seen)) == 32
     queue_sizes = [row["dipo/queue_size"] for row in read_metrics(run_dir)]
     assert queue_sizes == [64, 128, 128, 128]
-    assert [whole.step for whole in checkpoints.whole_checkpoints(run_dir / "ckpt")] == [2, 4]
+    assert [whole.step for whole in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 4]
 
 
 def test_every_checkpoint_is_evaluated_with_an_interval(trained, tmp_path):

@@ -185,7 +185,7 @@ def test_nothing_is_marked_or_pruned_for_weights_that_are_not_finite(tmp_path: P
     assert checkpoints.resumable_steps(ckpt) == [2]
     assert (ckpt / "_actor" / "latest").read_text() == "global_step2"
     # What a resume does first: it goes on from the one that is whole, and the other one is gone.
-    assert checkpoints.point_latest_at_newest_whole(ckpt) == 2
+    assert checkpoints.point_latest_at_newest_complete(ckpt) == 2
     assert not (ckpt / "global_step3_hf").exists()
 
 

@@ -307,7 +307,7 @@ def test_settings_remember_their_line(tmp_path):
 
 
 def test_a_run_joins_a_cluster_only_on_request(tmp_path):
-    from dipo_openrlhf.run.supervisor import plan_run
+    from dipo_openrlhf.run.plan import plan_run
 
     alone, joined = load(tmp_path), load(tmp_path, MINIMAL, "--run.ray", "cluster")
     assert (plan_run(alone).cluster, plan_run(joined).cluster) == (False, True)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dipo_eval.files import lease as leases
 from dipo_eval.files.lease import LeaseObserver, acquire
-from dipo_eval.watch.marker import BEST, EVALUATED, LEASE
+from dipo_eval.subject.marker import BEST, EVALUATED, LEASE
+from dipo_openrlhf.openrlhf_patch.cpu.changes import install
 from dipo_openrlhf.record import checkpoints
-from dipo_openrlhf.run.supervisor import _UNBOUNDED
+from dipo_openrlhf.run.plan import UNBOUNDED
 
 
 def save(ckpt: Path, step: int, *, marked: bool = True) -> None:
@@ -26,33 +28,33 @@ def steps_on_disk(ckpt: Path) -> list[int]:
     return sorted(int(path.name[len("global_step") :]) for path in (ckpt / "_actor").glob("global_step*"))
 
 
-def test_whole_checkpoints_in_step_order(tmp_path):
+def test_complete_checkpoints_in_step_order(tmp_path):
     for step in (2, 10, 9):
         save(tmp_path, step)
     save(tmp_path, 11, marked=False)
-    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == [2, 9, 10]
-    assert checkpoints.whole_checkpoints(tmp_path)[0].marker["weights_hash"] == "h2"
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == [2, 9, 10]
+    assert checkpoints.complete_checkpoints(tmp_path)[0].marker["weights_hash"] == "h2"
 
 
 def test_a_broken_marker_is_not_a_checkpoint(tmp_path):
     save(tmp_path, 1)
     (tmp_path / "global_step1_hf" / "COMPLETE.json").write_text('{"step"')
-    assert checkpoints.whole_checkpoints(tmp_path) == []
+    assert checkpoints.complete_checkpoints(tmp_path) == []
 
 
-def test_a_killed_save_falls_back_to_the_newest_whole_one(tmp_path):
+def test_a_killed_save_falls_back_to_the_newest_complete_one(tmp_path):
     """Killed between DeepSpeed's save, which moved `latest`, and the HF export."""
     save(tmp_path, 3)
     save(tmp_path, 4)
     save(tmp_path, 5, marked=False)
-    assert checkpoints.point_latest_at_newest_whole(tmp_path) == 4
+    assert checkpoints.point_latest_at_newest_complete(tmp_path) == 4
     assert (tmp_path / "_actor" / "latest").read_text() == "global_step4"
     assert steps_on_disk(tmp_path) == [3, 4]
     assert not (tmp_path / "global_step5_hf").exists()
 
 
 def test_nothing_to_resume(tmp_path):
-    assert checkpoints.point_latest_at_newest_whole(tmp_path) is None
+    assert checkpoints.point_latest_at_newest_complete(tmp_path) is None
 
 
 @pytest.mark.parametrize(("keep", "left"), [(0, [1, 2, 3, 4]), (1, [4]), (2, [3, 4]), (9, [1, 2, 3, 4])])
@@ -61,19 +63,19 @@ def test_prune_keeps_the_newest(tmp_path, keep, left):
         save(tmp_path, step)
     checkpoints.prune(tmp_path, keep)
     assert steps_on_disk(tmp_path) == left
-    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == left
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == left
 
 
-def test_prune_spares_latest_leased_and_protected(tmp_path):
+def test_prune_spares_latest_and_leased(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
     (tmp_path / "_actor" / "latest").write_text("global_step1")
     lease = acquire(tmp_path / "global_step2_hf" / LEASE, LeaseObserver())
     assert lease is not None
-    assert checkpoints.prune(tmp_path, 1, protected=[3]) == [4]
-    assert steps_on_disk(tmp_path) == [1, 2, 3, 5]
+    assert checkpoints.prune(tmp_path, 1) == [3, 4]
+    assert steps_on_disk(tmp_path) == [1, 2, 5]
     lease.release()
-    assert checkpoints.prune(tmp_path, 1, protected=[3]) == [2]
+    assert checkpoints.prune(tmp_path, 1) == [2]
 
 
 def test_prune_ignores_unfinished_checkpoints(tmp_path):
@@ -99,17 +101,16 @@ def test_exports_may_be_kept_longer_than_what_is_resumed_from(tmp_path, keep_exp
         save(tmp_path, step)
     checkpoints.prune(tmp_path, 2, keep_exports=keep_exports)
     assert steps_on_disk(tmp_path) == [4, 5]
-    assert [whole.step for whole in checkpoints.whole_checkpoints(tmp_path)] == exports
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == exports
     assert checkpoints.prune(tmp_path, 2, keep_exports=keep_exports) == []
 
 
-def test_the_lease_of_a_dead_watcher_keeps_nothing_for_ever(tmp_path, monkeypatch):
+def test_the_lease_of_a_dead_watcher_keeps_nothing_forever(tmp_path, monkeypatch):
     for step in (1, 2):
         save(tmp_path, step)
-    lease = acquire(tmp_path / "global_step1_hf" / LEASE, LeaseObserver())
-    assert lease is not None
-    lease._content["process"] = "of another host"
-    assert lease.beat()
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "process_identity", lambda pid: "of another host")
+        assert acquire(tmp_path / "global_step1_hf" / LEASE, LeaseObserver()) is not None
     observer = LeaseObserver()
     monkeypatch.setattr(checkpoints, "STALE_AFTER", 0.1)
     assert checkpoints.prune(tmp_path, 1, observer=observer) == []
@@ -125,7 +126,7 @@ def test_a_deletion_that_was_killed_is_completed(tmp_path):
     assert not (tmp_path / "global_step1_hf").exists()
 
 
-def test_a_step_that_is_saved_anew_has_no_old_marks(tmp_path):
+def test_a_step_that_is_saved_again_has_no_old_marks(tmp_path):
     save(tmp_path, 1)
     for name in (BEST, EVALUATED):
         (tmp_path / "global_step1_hf" / name).write_text("{}")
@@ -135,10 +136,12 @@ def test_a_step_that_is_saved_anew_has_no_old_marks(tmp_path):
     assert not (tmp_path / "global_step1_hf" / BEST).exists()
 
 
-def test_killed_in_the_next_save_openrlhfs_rotation_leaves_nothing_and_ours_a_whole_checkpoint(
+def test_killed_in_the_next_save_openrlhfs_rotation_leaves_nothing_and_ours_a_complete_checkpoint(
     tmp_path, monkeypatch
 ):
-    """OpenRLHF's own save_ckpt (deepspeed.py:680) deletes first what `latest` names; see openrlhf.md."""
+    """openrlhf/utils/deepspeed/deepspeed.py, DeepspeedStrategy.save_ckpt deletes first what `latest` names."""
+    monkeypatch.setenv("DIPO_CPU", "1")
+    install()  # OpenRLHF imports flash_attn
     import deepspeed
     from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
 
@@ -166,10 +169,10 @@ def test_killed_in_the_next_save_openrlhfs_rotation_leaves_nothing_and_ours_a_wh
         save(tmp_path / name, 9)
     killed_save(tmp_path / "openrlhfs", 1)
     assert steps_on_disk(tmp_path / "openrlhfs") == [10]
-    assert checkpoints.point_latest_at_newest_whole(tmp_path / "openrlhfs") is None
+    assert checkpoints.point_latest_at_newest_complete(tmp_path / "openrlhfs") is None
     killed_save(
-        tmp_path / "ours", _UNBOUNDED
+        tmp_path / "ours", UNBOUNDED
     )  # what `dipo train` hands to OpenRLHF; prune comes after the save
-    assert checkpoints.point_latest_at_newest_whole(tmp_path / "ours") == 9
+    assert checkpoints.point_latest_at_newest_complete(tmp_path / "ours") == 9
     assert (tmp_path / "ours" / "_actor" / "latest").read_text() == "global_step9"
     assert steps_on_disk(tmp_path / "ours") == [9]

@@ -12,7 +12,8 @@ import yaml
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.record.provenance import check_same_prompts, prompts_hash
-from dipo_openrlhf.run.supervisor import plan_run, train
+from dipo_openrlhf.run.plan import plan_run
+from dipo_openrlhf.run.supervisor import train
 
 ROW = json.dumps({"input": "What is 1 + 1?", "label": "2"}) + "\n"
 

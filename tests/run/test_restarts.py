@@ -1,4 +1,4 @@
-"""Which failures are tried again, from where and how often."""
+"""Which failures are restarted, from where and how often."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch.failures import may_restart
 from dipo_openrlhf.record.events import write_event
-from dipo_openrlhf.run.restarts import RunFailedError, failure_of, with_restarts
+from dipo_openrlhf.run.supervisor import RunFailedError, failure_of, with_restarts
 
 
 class Attempts:
-    """A run that fails as told, and saves a checkpoint before each failure but the first `unsaved` ones."""
+    """A run with these failures, which saves a checkpoint before each but the first `unsaved` ones."""
 
     def __init__(self, failures: list[Exception], unsaved: int = 0) -> None:
         self.failures = failures
@@ -30,13 +30,17 @@ class Attempts:
     def step(self) -> int | None:
         return None if len(self.resumed) <= self.unsaved else 4 * len(self.resumed)
 
-    def go(self, most: int) -> Path:
+    def go(self, max_restarts: int) -> Path:
         return with_restarts(
-            self.run, resume=False, most=most, resumable=self.step, say=self.lines.append
-        )  # fmt: skip
+            self.run,
+            resume=False,
+            max_restarts=max_restarts,
+            resumable=self.step,
+            log=self.lines.append,
+        )
 
 
-def test_goes_on_from_the_newest_checkpoint_until_it_is_through():
+def test_continues_from_the_newest_checkpoint_until_it_succeeds():
     subject = Attempts([RunFailedError("engine died", True), RunFailedError("node died", True)])
     assert subject.go(3) == Path("run")
     assert subject.resumed == [False, True, True]
@@ -46,39 +50,39 @@ def test_goes_on_from_the_newest_checkpoint_until_it_is_through():
     ]
 
 
-def test_begins_anew_where_nothing_was_saved():
+def test_starts_again_where_nothing_was_saved():
     subject = Attempts([RunFailedError("engine died", True)], unsaved=1)
     subject.go(1)
     assert subject.resumed == [False, False]
     assert subject.lines == ["restart 1 of 1 from the beginning: engine died"]
 
 
-@pytest.mark.parametrize("most", [0, 1, 2])
-def test_gives_up_after_so_many(most):
+@pytest.mark.parametrize("restarts", [0, 1, 2])
+def test_gives_up_after_so_many(restarts):
     subject = Attempts([RunFailedError(f"failure {n}", True) for n in range(9)])
-    with pytest.raises(RunFailedError, match=f"failure {most}"):
-        subject.go(most)
-    assert len(subject.resumed) == most + 1
+    with pytest.raises(RunFailedError, match=f"failure {restarts}"):
+        subject.go(restarts)
+    assert len(subject.resumed) == restarts + 1
 
 
 @pytest.mark.parametrize(
     "error", [RunFailedError("the disk is full", False), UserError("a key"), KeyboardInterrupt()]
 )
-def test_what_would_fail_again_is_not_tried_again(error):
+def test_what_would_fail_again_is_not_restarted(error):
     subject = Attempts([error])
     with pytest.raises(type(error)):
         subject.go(5)
     assert subject.resumed == [False]
 
 
-def test_a_failure_says_what_the_driver_said(tmp_path):
+def test_a_failure_is_the_one_that_the_driver_wrote(tmp_path):
     write_event(tmp_path, "failed", error="ActorDiedError: gone", may_restart=True)
     failure = failure_of(tmp_path, 1)
     assert str(failure).startswith("ActorDiedError: gone (log: ")
     assert failure.may_restart
 
 
-def test_a_killed_driver_says_nothing_and_is_restarted(tmp_path):
+def test_a_killed_driver_writes_nothing_and_is_restarted(tmp_path):
     failure = failure_of(tmp_path, -9)
     assert "ended with signal 9 and left no message" in str(failure)
     assert failure.may_restart

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.watch.marker import training_ended
+from dipo_eval.subject.marker import training_ended
 from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
 from dipo_openrlhf.recipe.load import build_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -21,7 +21,7 @@ from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import RUN_ID, processes_of
 from dipo_openrlhf.run import watcher as watching
-from dipo_openrlhf.run.supervisor import plan_run
+from dipo_openrlhf.run.plan import plan_run
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_it_runs_where_the_folder_of_the_job_is_gone(
 def test_one_that_was_killed_is_started_again_at_the_end(
     recipe: Callable[..., Recipe], run_dir: Path
 ) -> None:
-    watcher = watching._Watcher(recipe(), run_dir)
+    watcher = watching.Watcher(recipe(), run_dir)
     watcher.start(as_ray_task=False)
     assert watcher.process is not None
     watcher.process.kill()
@@ -143,7 +143,7 @@ def test_one_that_ended_too_early_is_started_again_at_the_end(
 ) -> None:
     """Such as by the ENDED.json of another driver in the same folder."""
     training_ended(run_dir / "ckpt", "failed")
-    watcher = watching._Watcher(recipe(watch__attempts=1), run_dir)
+    watcher = watching.Watcher(recipe(watch__attempts=1), run_dir)
     watcher.start(as_ray_task=False)
     assert watcher.process is not None
     assert watcher.process.wait(60) == 0
@@ -155,7 +155,7 @@ def test_one_that_ended_too_early_is_started_again_at_the_end(
 
 
 def test_it_ends_with_a_training_that_fails(recipe: Callable[..., Recipe], run_dir: Path) -> None:
-    watcher = watching._Watcher(recipe(), run_dir)
+    watcher = watching.Watcher(recipe(), run_dir)
     watcher.start(as_ray_task=False)
     assert processes_of(watcher.run_id)
     watcher.end()
@@ -224,7 +224,7 @@ def test_as_a_ray_task(recipe: Callable[..., Recipe], run_dir: Path, monkeypatch
         assert ray.available_resources().get("CPU", 0) == 0
         training_ended(run_dir / "ckpt", "done")
         assert first.wait(60) == 0, (run_dir / "asked").read_text()
-        assert "asked Ray for 0 GPUs and 1.0 CPUs" in (run_dir / "asked").read_text()
+        assert "requested from Ray: 0 GPUs and 1.0 CPUs" in (run_dir / "asked").read_text()
         assert (run_dir / watching.LOG).read_text() == "0 evaluated\n"
 
         (run_dir / "ckpt" / "ENDED.json").unlink()

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.board.stored import number, whole
+from dipo_eval.board.stored import number
 from dipo_eval.errors import UserError
-from dipo_eval.files.bounded_file import MAX_METRICS, lines, open_regular
+from dipo_eval.files.step_log import METRICS, read_steps
 from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.results.not_finite import sentence
 from dipo_eval.results.stored_checks import LONGEST_NAME
 
 MAX_POINTS = 240
 """A curve is at most this many points wide: more cannot be told apart at a phone's width."""
-
-_LONGEST_LINE = 16 << 20  # bytes; a step takes some kilobytes
 
 
 @dataclass(frozen=True)
@@ -45,40 +42,22 @@ class RunLog:
 
 def read_run_log(run_dir: Path) -> RunLog:
     """The run in `run_dir`; what cannot be read is a problem, not a crash. UserError without a metrics.jsonl."""
-    path = run_dir / "metrics.jsonl"
+    path = run_dir / METRICS
     if not path.exists():
         raise UserError(f"{run_dir} holds no metrics.jsonl: name the folder that `dipo train` wrote")
-    parsed: list[dict[str, Any] | None] = []
+    log, shown = read_steps(path), f"{run_dir.name}/{METRICS}"
     problems: list[str] = []
-    try:
-        with open_regular(path, MAX_METRICS) as file:
-            parsed.extend(_parse(line) for line in lines(file, MAX_METRICS, _LONGEST_LINE) if line.strip())
-    except OSError as error:
+    if log.error:
+        problems.append(f"{shown} could not be read to the end: {log.error}")
+    if log.skipped:
         problems.append(
-            f"{run_dir.name}/metrics.jsonl could not be read to the end: {error.strerror or error}"
-        )
-    rows = [row for row in parsed if row is not None]
-    if len(rows) < len(parsed):
-        problems.append(
-            f"{run_dir.name}/metrics.jsonl: {len(parsed) - len(rows)} of {len(parsed)} lines are not a JSON "
-            "object with a step and are left out"
+            f"{shown}: {log.skipped} of {log.total} lines are not a JSON object with a step and are left out"
         )
     recipe, recipe_problems = _read_recipe(run_dir)
     name = str(recipe.get("name") or run_dir.resolve().name)[:LONGEST_NAME]
-    rows = drop_superseded(rows)
-    broken = sentence(rows)
-    problems += [f"{run_dir.name}/metrics.jsonl: {broken}"] if broken else []
-    return RunLog(name, rows, recipe, tuple(problems + recipe_problems))
-
-
-def drop_superseded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A resumed run logs some steps again: what it overtakes, up to the old end, no longer happened."""
-    kept: list[dict[str, Any]] = []
-    for row in rows:
-        while kept and kept[-1]["step"] >= row["step"]:
-            kept.pop()
-        kept.append(row)
-    return kept
+    if broken := sentence(log.rows):
+        problems.append(f"{shown}: {broken}")
+    return RunLog(name, log.rows, recipe, tuple(problems + recipe_problems))
 
 
 def buckets(n_rows: int, limit: int = MAX_POINTS) -> list[range]:
@@ -94,15 +73,6 @@ def bucket_means(values: Sequence[float | None], ranges: Sequence[range]) -> lis
         present = [value for i in indices if (value := values[i]) is not None]
         means.append(sum(present) / len(present) if present else None)
     return means
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    step = whole(row.get("step")) if isinstance(row, dict) else None
-    return None if step is None else {**row, "step": step}
 
 
 def _read_recipe(run_dir: Path) -> tuple[dict[str, Any], list[str]]:

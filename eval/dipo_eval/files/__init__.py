@@ -1,1 +1,1 @@
-"""Files: read within bounds, YAML with line numbers, leases."""
+"""Files and processes: atomic writes, bounded reads, YAML with line numbers, a run's log of steps, leases."""

@@ -2,40 +2,38 @@
 
     EVALUATING.0, EVALUATING.1, ...    one file for each time that the checkpoint was leased; the last one counts
 
-A lease is taken by creating the next number, all of its content at once: a temporary file is linked to the name,
-which fails where the name exists, also on NFS (open(2), O_EXCL); where there are no hard links, O_EXCL itself. No
-file is ever renamed or removed, so there is no moment at which two can succeed the same predecessor, and none at
-which a slow owner's write can hit its successor's file: it writes through its own open file alone.
+A lease is taken by creating the next number atomically (files/atomic.py, create_once). No file is ever renamed or
+removed, so that two processes never both succeed the same predecessor, and a slow owner, which writes through its own
+open file, never writes to its successor's.
 
 The owner rewrites its file with a growing number, the beat. A lease is stale once its file has not changed for
 `stale_after` seconds OF THE OBSERVER'S OWN monotonic clock, counted from when the observer first saw it so; times
 of two hosts are never compared. Where the owner ran under the same kernel and process namespace and is gone, its
-lease is stale at once. An owner that was paused, or cut off from the storage, learns at its next beat that a
-successor exists, or that it could not beat for too long, and gives up. What such an owner could still write in
-that moment is a result that is checked by hash as any other (results.py).
+lease is stale at once. An owner that was paused, or cut off from the storage, gives up at its next beat if it has a
+successor or could not beat for too long. What it could still write is a result, which is checked by its hash.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.files.atomic import create_once
 from dipo_eval.files.bounded_file import MAX_MARKER, open_regular
+from dipo_eval.files.processes import is_gone, is_local, process_identity
 
 STALE_AFTER = 60.0  # seconds without a beat; a beat comes every fifth of that
 BEATS = 5
 _SIZE = 512  # bytes, always: a beat overwrites the file in place
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
 
 
 @dataclass
@@ -47,11 +45,9 @@ class LeaseObserver:
     def unchanged_for(self, path: Path, value: object) -> float:
         """Seconds for which `value` has been the one seen at `path`; 0 where it is new."""
         now = time.monotonic()
-        old = self.seen.get(path)
-        if old is None or old[0] != value:
+        if path not in self.seen or self.seen[path][0] != value:
             self.seen[path] = (value, now)
-            return 0.0
-        return now - old[1]
+        return now - self.seen[path][1]
 
 
 @dataclass(frozen=True)
@@ -69,27 +65,27 @@ class Tail:
 
     @property
     def holder(self) -> str:
-        """The owner in words."""
+        """The owner, for a message."""
         return f"{self.content.get('host', 'an unknown host')}, process {self.content.get('pid', 'unknown')}"
 
     @property
     def note(self) -> str:
-        """What the owner has said of its work; "" where it has said nothing."""
+        """The owner's note on its work; "" without one."""
         return str(self.content.get("note", ""))
 
     @property
     def is_here(self) -> bool:
         """Whether the owner is a process that certainly lives, on this machine."""
         identity = str(self.content.get("process", ""))
-        return _is_ours(identity) and not is_gone(identity)
+        return is_local(identity) and not is_gone(identity)
 
 
 class Lease:
     """A lease that is held; see acquire."""
 
     def __init__(self, base: Path, number: int, content: dict[str, Any], stale_after: float) -> None:
-        self.path = numbered(base, number)
-        self._next = numbered(base, number + 1)
+        self.path = _numbered(base, number)
+        self._next = _numbered(base, number + 1)
         self._content = content
         self._stale_after = stale_after
         self._file = os.open(self.path, os.O_RDWR)
@@ -97,14 +93,14 @@ class Lease:
         self._last_beat = time.monotonic()
 
     def beat(self) -> bool:
-        """Say that the owner lives. False: the lease is lost, and nothing more may be done under it."""
+        """Show that the owner lives. False: the lease is lost, and nothing more may be done under it."""
         with self._lock:
             if self._next.exists() or not self.path.exists():
                 return False
             self._content["beat"] += 1
             try:
                 self._write()
-            except OSError:  # a storage that is away for a moment
+            except OSError:  # storage that is unavailable for a moment
                 return time.monotonic() - self._last_beat < self._stale_after
             self._last_beat = time.monotonic()
             return True
@@ -126,15 +122,11 @@ class Lease:
         os.fsync(self._file)
 
 
-def numbered(base: Path, number: int) -> Path:
-    return base.with_name(f"{base.name}.{number}")
-
-
 def tail(base: Path) -> Tail:
-    """The last lease; one that cannot be read is held by somebody unknown."""
+    """The last lease; one that cannot be read is held by an unknown owner."""
     last = Tail(-1, base, {})
     for number in range(10**6):
-        path = numbered(base, number)
+        path = _numbered(base, number)
         try:
             with open_regular(path, MAX_MARKER) as file:
                 raw, changed = file.read(MAX_MARKER), os.fstat(file.fileno()).st_mtime_ns
@@ -152,8 +144,8 @@ def tail(base: Path) -> Tail:
 
 
 def is_held(last: Tail, observer: LeaseObserver, stale_after: float) -> bool:
-    """Whether the lease is neither released nor stale. A new sight of a lease always counts as held."""
-    if last.released or is_gone(last.content.get("process", "")):
+    """Whether the lease is neither released nor stale. A lease seen for the first time always counts as held."""
+    if last.released or is_gone(last.content.get("process")):
         return False
     return observer.unchanged_for(last.path, last.value) < stale_after
 
@@ -177,101 +169,34 @@ def acquire(
         "state": "held",
         **({"note": note} if note else {}),
     }
-    if not _create(numbered(base, last.number + 1), _encoded(content)):
+    if not create_once(_numbered(base, last.number + 1), _encoded(content)):
         return None
     return Lease(base, last.number + 1, content, stale_after)
 
 
-class Heartbeat:
-    """Beats in a thread while in the block; calls `on_lost` where the lease is lost."""
+@contextlib.contextmanager
+def heartbeat(lease: Lease, stale_after: float, on_lost: Callable[[], None]) -> Iterator[None]:
+    """Beat in a thread while in the block, BEATS times in `stale_after` seconds; `on_lost` if the lease is lost."""
+    stop = threading.Event()
 
-    def __init__(self, lease: Lease, interval: float, on_lost: Callable[[], None]) -> None:
-        self._lease, self._interval, self._on_lost = lease, interval, on_lost
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            if not self._lease.beat():
-                self._on_lost()
+    def run() -> None:
+        while not stop.wait(stale_after / BEATS):
+            if not lease.beat():
+                on_lost()
                 return
 
-
-def process_identity(pid: int) -> str:
-    """Kernel boot, process namespace, process id and start time; "" where the system does not tell."""
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = os.readlink("/proc/self/ns/pid")
-        return f"{boot}/{namespace}/{pid}/{_start_time(pid)}"
-    except (OSError, IndexError):
-        return ""
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
-def is_gone(identity: str) -> bool:
-    """Whether the process certainly ended: of this kernel and namespace, and no such process is there."""
-    if not _is_ours(identity):
-        return False
-    try:
-        _, _, pid, started = identity.split("/")
-        return _start_time(int(pid)) != started
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError, IndexError, AttributeError):
-        return False
-
-
-def _is_ours(identity: str) -> bool:
-    """Whether an identity is of this kernel and process namespace, where it can be looked up."""
-    here = process_identity(os.getpid()).split("/")[:2]
-    return len(here) == 2 and identity.split("/")[:2] == here
-
-
-def _start_time(pid: int) -> str:
-    """Clock ticks after boot, field 22 of proc_pid_stat(5); "" for a zombie, which does nothing any more."""
-    fields = (
-        Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    )
-    return "" if fields[0] in "ZX" else fields[19]
+def _numbered(base: Path, number: int) -> Path:
+    return base.with_name(f"{base.name}.{number}")
 
 
 def _encoded(content: dict[str, Any]) -> bytes:
     return json.dumps(content).encode("ascii").ljust(_SIZE - 1) + b"\n"
-
-
-def _create(path: Path, content: bytes) -> bool:
-    """Create `path` with all its content, or return False where it exists."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    _write_new(temporary, content)
-    try:
-        os.link(temporary, path)
-        return True
-    except FileExistsError:
-        # A link whose answer was lost on the way is repeated by NFS and then says that the name exists.
-        return os.stat(temporary).st_nlink == 2
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-    finally:
-        temporary.unlink(missing_ok=True)
-    try:
-        _write_new(path, content)
-        return True
-    except FileExistsError:
-        return False
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    try:
-        os.write(handle, content)
-        os.fsync(handle)
-    finally:
-        os.close(handle)

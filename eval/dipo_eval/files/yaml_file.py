@@ -1,4 +1,4 @@
-"""A user's YAML: recipes, suites, the gate's settings. It costs little, and a mistake is one line with its place."""
+"""A user's YAML: recipes, suites, the gate's settings. Bounded, and a mistake is one line with its place."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from dipo_eval.errors import UserError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
-MAX_VALUES = 20_000
-"""Keys and values, those of an alias as often as it stands for them."""
+MAX_VALUES = 20_000  # keys and values; those of an alias count each time it is used
 
 _BOOLEAN, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
@@ -26,7 +25,7 @@ _BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class _RefusedError(yaml.MarkedYAMLError):
-    """YAML that is valid and that nobody needs."""
+    """YAML that is valid and not accepted here."""
 
     def __init__(self, problem: str, node_or_event: Any) -> None:
         super().__init__(problem=problem, problem_mark=node_or_event.start_mark)
@@ -55,13 +54,12 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except _BROKEN as error:
             shown = f"{node.value!r:.60}" if isinstance(node, yaml.ScalarNode) else "this"
-            raise _RefusedError(
-                f"{shown} cannot be read ({type(error).__name__}); put a text in quotes", node
-            ) from None
+            problem = f"{shown} cannot be read ({type(error).__name__}); put text in quotes"
+            raise _RefusedError(problem, node) from None
 
 
 class _TrueFalseLoader(_Loader):
-    """YAML 1.2's booleans: true and false alone. PyYAML's `off` is false, but `off` may be a value of its own."""
+    """YAML 1.2's booleans, true and false alone: `off`, which PyYAML reads as false, stays a string."""
 
 
 _TrueFalseLoader.yaml_implicit_resolvers = {
@@ -79,7 +77,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_value(text: str, shown: str) -> Any:
-    """A value given as text, such as an option's; its only booleans are true and false. Raises UserError."""
+    """A value given as a string, such as an option's; its only booleans are true and false. Raises UserError."""
     return _value(text, shown, _TrueFalseLoader)
 
 
@@ -100,7 +98,7 @@ def value_of(node: yaml.Node, shown: str) -> Any:
 
 
 def line_of(node: yaml.Node, key: Sequence[Any]) -> int:
-    """The line of a key, given by the names and positions that lead to it; of the last one on the way that is written."""
+    """The line of a key, given by the names and positions that lead to it; else of the last of them that exists."""
     line = node.start_mark.line + 1
     for part in key:
         if isinstance(node, yaml.MappingNode):
@@ -143,7 +141,7 @@ def _one_line(shown: str, text: str = "") -> Iterator[None]:
     except ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         line = text.count("\n", 0, error.position) + 1
-        raise UserError(f"{shown}:{line}: not valid YAML: the sign U+{code:04X}; remove it") from None
+        raise UserError(f"{shown}:{line}: not valid YAML: the character U+{code:04X}; remove it") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{shown}:{mark.line + 1}" if mark else shown
@@ -160,7 +158,7 @@ def _root(loader: _Loader) -> yaml.Node | None:
 
 
 def _check(node: yaml.Node, above: tuple[int, ...], count: list[int]) -> None:
-    """Raise for a node that holds itself, aliases that stand for too much, a tag of no plain data, or a bad key."""
+    """Raise for a node that contains itself, aliases of too many values, a tag of no plain data, or a bad key."""
     count[0] += 1
     if id(node) in above:
         raise _RefusedError("an alias stands for what it is in; write the values out", node)

@@ -82,7 +82,7 @@ def claimed(
         ) from None
     claim = Claim(folder, seen, base)
     try:
-        with leases.Heartbeat(lease, stale_after / leases.BEATS, claim.lost.set):
+        with leases.heartbeat(lease, stale_after, claim.lost.set):
             claim.check()
             yield claim
     finally:

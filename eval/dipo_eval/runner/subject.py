@@ -15,7 +15,7 @@ from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.subject.finite_weights import first_not_finite
 from dipo_eval.subject.frozen_model import FrozenModel
 from dipo_eval.subject.identity import Identity, local_identity, served_identity, stored_identity
-from dipo_eval.watch.marker import found_finite
+from dipo_eval.subject.marker import found_finite
 
 
 @dataclass(frozen=True)

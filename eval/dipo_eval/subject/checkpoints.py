@@ -11,9 +11,8 @@ from pathlib import Path
 
 from dipo_eval.errors import UserError
 from dipo_eval.results.store import safe_name
+from dipo_eval.subject.marker import step_of
 
-# An HF export of OpenRLHF 0.11.2 (openrlhf/trainer/ray/ppo_actor.py, PolicyModelActor.save_checkpoint).
-_EXPORT = re.compile(r"(global_step(\d+))_hf")
 _WEIGHTS = ("*.safetensors", "*.bin")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -52,7 +51,7 @@ def find_checkpoints(model: str) -> list[Checkpoint]:
         if (path / "config.json").is_file():
             return [_single(path)]
         exports = [p for pattern in ("global_step*_hf", "*/global_step*_hf") for p in path.glob(pattern)]
-        found = [_single(p) for p in exports if _EXPORT.fullmatch(p.name) and is_whole(p)]
+        found = [_single(p) for p in exports if step_of(p.name, "_hf") is not None and is_whole(p)]
         if found:
             return _unique(sorted(found, key=lambda c: (c.step or 0, str(c.path))))
         raise UserError(
@@ -148,7 +147,7 @@ def default_run(model: str, served: bool = False) -> str:
     if served or not path.is_dir():
         return "served" if served else "models"
     path = path.resolve()
-    if _EXPORT.fullmatch(path.name):
+    if step_of(path.name, "_hf") is not None:
         path = path.parent
     elif (path / "config.json").is_file():
         return "models"
@@ -156,10 +155,9 @@ def default_run(model: str, served: bool = False) -> str:
 
 
 def _single(path: Path) -> Checkpoint:
-    match = _EXPORT.fullmatch(path.resolve().name)
-    if match:
-        return Checkpoint(path, match[1], int(match[2]))
-    return Checkpoint(path, safe_name(path.resolve().name))
+    name = path.resolve().name
+    step = step_of(name, "_hf")
+    return Checkpoint(path, safe_name(name) if step is None else name.removesuffix("_hf"), step)
 
 
 def _unique(checkpoints: list[Checkpoint]) -> list[Checkpoint]:

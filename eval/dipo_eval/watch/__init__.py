@@ -1,5 +1,5 @@
-"""`dipo watch`: evaluate checkpoints as they appear. Knows nothing of training but the marker files it leaves.
+"""`dipo watch`: evaluate checkpoints as they appear. Knows nothing of training but its marker files (subject.marker).
 
-`marker` is that interface, `lease` keeps two watchers apart, `backlog` says what is next, `child` runs one evaluation
-in a process of its own, `record` remembers what came out, `best` marks the best, `loop` is the watcher.
+`plan` is what every checkpoint is measured on, `backlog` which come next and how often each was tried, `child` one
+evaluation in its own process, `best` the choice of the best, `report` and `tracking` the output, `loop` the watcher.
 """

@@ -1,8 +1,8 @@
 """Keep-best by evaluation: the checkpoint with the highest score on one suite carries BEST.json and is never pruned.
 
-The highest of many scores is too high by chance. So one half of the suite's items chooses and the other half, which had
-no say, gives the score that is reported: without bias, and with the coverage of its own interval, however many
-checkpoints there are or were, equal or not (benchmarks/best_errors.py).
+The highest of many scores is too high by chance. So one half of the suite's items chooses and the other half gives the
+score that is reported: without bias, and with the coverage of its own interval, however many checkpoints there are or
+were, equal or not (benchmarks/best_errors.py).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.results.comparable import Made, differences, made_with
 from dipo_eval.results.store import read_samples, suite_folder
 from dipo_eval.runner.metrics import metrics_from_samples
-from dipo_eval.watch.marker import BEST, Marked, read_json, whole_checkpoints, write_json
-from dipo_eval.watch.plan import Plan, found_results
+from dipo_eval.subject.marker import BEST, Marked, complete_checkpoints, read_json, write_json
+from dipo_eval.watch.plan import Plan, Results, found_results
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class BestRule:
 
 @dataclass(frozen=True)
 class Best:
-    """What BEST.json says. value, low, high: on the half of the items that did not choose; chosen_by: on the other.
+    """The content of BEST.json. value, low, high: on the half of the items that did not choose; chosen_by: on the other.
 
     n, chosen_n: items of each half; k: samples an item; among: how many checkpoints were compared.
     """
@@ -52,7 +52,7 @@ class Best:
     among: int
 
 
-def score(results: dict[str, dict[str, Any]], rule: BestRule) -> dict[str, Any] | None:
+def score(results: Results, rule: BestRule) -> dict[str, Any] | None:
     """The rule's metric of a checkpoint's results, on all items: value, low, high; None where there is none."""
     metric = results.get(rule.suite, {}).get("metrics", {}).get(rule.metric)
     return metric if isinstance(metric, dict) and metric.get("value") is not None else None
@@ -62,10 +62,10 @@ def mark_best(ckpt_path: Path, plan: Plan, rule: BestRule) -> Best | None:
     """Mark the best of the checkpoints that are on disk and evaluated; of equals, the earliest.
 
     Only those count whose results can be compared with the newest one's (results.comparable): the best of another
-    engine or chat template is not the best model. The new mark is written before an older one goes: whoever prunes finds
-    at least one at any time.
+    engine or chat template is not the best model. The new mark is written before an older one is removed, so that
+    pruning finds at least one at any time.
     """
-    on_disk = whole_checkpoints(ckpt_path)
+    on_disk = complete_checkpoints(ckpt_path)
     scored = [found for checkpoint in on_disk if (found := _scored(checkpoint, plan, rule))]
     if not scored:
         return None
@@ -97,9 +97,6 @@ def choosing_items(items: Sequence[str]) -> frozenset[str]:
     return frozenset(ordered[::2])
 
 
-Halves = tuple[dict[str, Any], dict[str, Any]]
-
-
 @dataclass(frozen=True)
 class _Scored:
     """A checkpoint's metric on the half that chooses and on the other, and how its result was made."""
@@ -111,29 +108,26 @@ class _Scored:
 
 
 def _scored(checkpoint: Marked, plan: Plan, rule: BestRule) -> _Scored | None:
-    """None where the metric cannot be had from both halves."""
-    results = found_results(plan, checkpoint.name, checkpoint.weights_hash, checkpoint.hf_path, verify=False)
+    """None where the metric cannot be computed on both halves."""
+    results = found_results(plan, checkpoint, verify=False)
     if not results or score(results, rule) is None:
         return None
-    folder = suite_folder(plan.results_dir, plan.run, checkpoint.name, rule.suite)
     result = results[rule.suite]
+    folder = suite_folder(plan.results_dir, plan.run, checkpoint.name, rule.suite)
     halves = _halves(folder, result["hashes"]["samples_sha256"], rule.metric)
     return None if halves is None else _Scored(checkpoint, *halves, made_with(result))
 
 
 @lru_cache(maxsize=10_000)
-def _halves(folder: Path, samples_sha256: str, metric: str) -> Halves | None:
+def _halves(folder: Path, samples_sha256: str, metric: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Read once for each result: `samples_sha256` names its content."""
     try:
         rows = read_samples(folder)
-        kind = metric.partition("/")[2]
-        if kind:  # each half holds half of this kind
+        if kind := metric.partition("/")[2]:  # each half holds half of this kind
             rows = [row for row in rows if str(row.get("kind")) == kind]
         choosing = choosing_items([row["item_id"] for row in rows])
-        halves = [
-            [row for row in rows if (row["item_id"] in choosing) == chooses] for chooses in (True, False)
-        ]
-        chosen, reported = (metrics_from_samples(half)[metric] for half in halves)
-    except (UserError, KeyError, ValueError):  # torn, or fewer than two items
+        chosen = [row for row in rows if row["item_id"] in choosing]
+        others = [row for row in rows if row["item_id"] not in choosing]
+        return metrics_from_samples(chosen)[metric], metrics_from_samples(others)[metric]
+    except (UserError, KeyError, ValueError):  # damaged, or fewer than two items
         return None
-    return chosen, reported

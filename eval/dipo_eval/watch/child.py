@@ -17,58 +17,54 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.files.processes import end_with_parent, start_session
 from dipo_eval.secrets.masking import mask_text
-from dipo_eval.watch.marker import read_json, write_json
+from dipo_eval.subject.marker import Marked, read_json, write_json
 from dipo_eval.watch.plan import Plan
 
 _POLL = 0.1
-_FIRST_TO_GO = "500"  # where memory runs out, the kernel takes the evaluation, not the training beside it
+_OOM_SCORE = "500"  # where memory runs out, the kernel ends the evaluation, not the training beside it
 
 
 def evaluate_in_child(
-    plan: Plan,
-    path: Path,
-    name: str,
-    step: int | None,
-    log: Path,
-    deadline: float,
-    cancelled: threading.Event,
+    plan: Plan, checkpoint: Marked, deadline: float, cancelled: threading.Event
 ) -> str | None:
     """Evaluate one checkpoint; returns None, or in one line why there is no result. `deadline`: seconds.
 
     Ends the child in every case, also where an exception (Ctrl-C) passes through; `cancelled` ends it early.
     """
+    log = plan.folder(checkpoint) / "watch.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dipo_watch_") as folder:
         outcome = Path(folder, "outcome.json")
         task = {
-            "path": str(path), "name": name, "step": step, "suites": list(plan.suites), "outcome": str(outcome),
-            "results_dir": str(plan.results_dir), "run": plan.run, "options": asdict(plan.options),
+            "checkpoint": (str(checkpoint.hf_path), checkpoint.name, checkpoint.step), "outcome": str(outcome),
+            "suites": list(plan.suites), "results_dir": str(plan.results_dir), "run": plan.run,
+            "options": asdict(plan.options),
         }  # fmt: skip
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dipo_eval.watch.child"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        log.unlink(missing_ok=True)
+        process = start_session([sys.executable, "-m", "dipo_eval.watch.child"], log, {})
+        assert process.stdin is not None
         try:
-            assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(task).encode() + b"\n")
                 process.stdin.flush()
             problem = _wait(process, deadline, cancelled)
         finally:
-            _end(process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+            with contextlib.suppress(OSError):
+                process.stdin.close()
         answer = read_json(outcome)
     if answer is not None:
         return answer.get("error")
-    return f"{problem or _ended_with(process.returncode)} (log: {log})"
+    return f"{problem or _exit_reason(process.returncode)} (log: {log})"
 
 
 def _wait(process: subprocess.Popen[bytes], deadline: float, cancelled: threading.Event) -> str | None:
@@ -81,72 +77,41 @@ def _wait(process: subprocess.Popen[bytes], deadline: float, cancelled: threadin
     return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the child's whole group and take its status."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(30)
-    if process.stdin is not None:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-
-
-def _ended_with(status: int) -> str:
+def _exit_reason(status: int) -> str:
     if status == -signal.SIGKILL:
         return "the evaluation was killed (signal 9): often the memory was full"
     return f"the evaluation ended with {f'signal {-status}' if status < 0 else f'status {status}'}"
 
 
-def _end_with_parent() -> None:
-    """End the group when standard input closes: the watcher is gone."""
-    while os.read(0, 4096):
-        pass
+def _kill_group() -> None:
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpgrp(), signal.SIGKILL)
     os._exit(1)
-
-
-def _read_line() -> bytes:
-    """The task; unbuffered, so that nothing reads beyond it."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        part = os.read(0, 1)
-        if not part:
-            break
-        line += part
-    return bytes(line)
 
 
 def _run(task: dict[str, Any]) -> None:
     from dipo_eval.runner.run import evaluate
     from dipo_eval.subject.checkpoints import Checkpoint
 
-    options = dict(task["options"])
-    data_dir = options.pop("data_dir")
-    evaluate(
-        [Checkpoint(Path(task["path"]), task["name"], task["step"])],
-        task["suites"],
-        results_dir=Path(task["results_dir"]),
-        run=task["run"],
-        data_dir=Path(data_dir) if data_dir else None,
-        progress=False,
-        log=print,
-        **options,
-    )
+    path, name, step = task["checkpoint"]
+    places = {"results_dir": Path(task["results_dir"]), "run": task["run"]}
+    if data_dir := task["options"].pop("data_dir"):
+        places["data_dir"] = Path(data_dir)
+    checkpoint = Checkpoint(Path(path), name, step)
+    evaluate([checkpoint], task["suites"], progress=False, log=print, **places, **task["options"])
 
 
 def main() -> int:
     """Evaluate one task; status 0, or 1 with the error in its outcome file."""
-    task = json.loads(_read_line())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with open(0, "rb", buffering=0, closefd=False) as task_input:  # reads nothing beyond the line
+        task = json.loads(task_input.readline())
+    end_with_parent(_kill_group)
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
     error = None
     try:
         _run(task)
-    except Exception as problem:  # whatever it was: it is recorded, and the other checkpoints go on
-        import traceback
-
+    except Exception as problem:  # of any kind: it is recorded, and the other checkpoints go on
         print(mask_text(traceback.format_exc()), file=sys.stderr)
         lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
         error = mask_text(lines[0] if lines else type(problem).__name__)[:500]

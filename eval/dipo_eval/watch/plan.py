@@ -12,7 +12,11 @@ from dipo_eval.results.store import read_result, suite_folder
 from dipo_eval.runner.provenance import suite_hash
 from dipo_eval.subject.checkpoints import generation_hash
 from dipo_eval.subject.identity import engine_version
+from dipo_eval.subject.marker import Marked
 from dipo_eval.suites import get_suites
+
+Results = dict[str, dict[str, Any]]
+"""results.json by suite."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class EvalOptions:
     data_dir: str | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Those by which results.json says how it was made; dtype "auto" is resolved by the evaluation alone."""
+        """Those that results.json states too; dtype "auto" is resolved by the evaluation alone."""
         settings = asdict(self)
         settings["n_samples"] = settings.pop("samples")
         del settings["data_dir"]
@@ -49,6 +53,10 @@ class Plan:
     run: str
     options: EvalOptions
 
+    def folder(self, checkpoint: Marked) -> Path:
+        """The folder of a checkpoint's results."""
+        return self.results_dir / self.run / checkpoint.name
+
     def identity(self, weights_hash: str) -> str:
         """16 hex digits that stand for (weights, suites with their graders, settings)."""
         content = [weights_hash, self.suites, self.options.settings()]
@@ -65,24 +73,22 @@ def make_plan(suites: list[str], results_dir: Path, run: str, options: EvalOptio
     return Plan(hashes, results_dir, run, options)
 
 
-def found_results(
-    plan: Plan, checkpoint: str, weights_hash: str, folder: Path, *, verify: bool = True
-) -> dict[str, dict[str, Any]] | None:
-    """results.json of every suite, where all are whole and of these weights, suites and settings; else None.
+def found_results(plan: Plan, checkpoint: Marked, *, verify: bool = True) -> Results | None:
+    """The results of every suite, where all are complete and of these weights, suites and settings; else None.
 
-    `folder`: the model's, whose tokenizer, end tokens and chat template must be those of the results too.
+    Tokenizer, end tokens and chat template must be those of the checkpoint's folder too.
     """
     found = {}
     wanted = {**plan.options.settings(), "engine_version": engine_version(plan.options.engine)}
     try:
-        files = generation_hash(folder)
+        files = generation_hash(checkpoint.hf_path)
     except OSError:  # pruned this moment
         return None
     for suite, digest in plan.suites.items():
-        result = read_result(suite_folder(plan.results_dir, plan.run, checkpoint, suite), verify=verify)
+        result = read_result(suite_folder(plan.results_dir, plan.run, checkpoint.name, suite), verify=verify)
         if (
             result is None
-            or result["model"]["weights_hash"] != weights_hash
+            or result["model"]["weights_hash"] != checkpoint.weights_hash
             or result["model"].get("generation_hash") != files
             or result["hashes"]["suite_hash"] != digest
             or any(result["settings"].get(key) != value for key, value in wanted.items())

@@ -1,12 +1,11 @@
-"""One line a checkpoint: what it scored on every suite, how that compares with the first, and which is the best."""
+"""A checkpoint's results as one line of the log and as figures for trackers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from dipo_eval.watch.best import Best
-
-Results = dict[str, dict[str, Any]]
+from dipo_eval.watch.plan import Results
 
 
 def checkpoint_line(
@@ -16,17 +15,19 @@ def checkpoint_line(
     first: tuple[str, float] | None,
     best: Best | None,
 ) -> str:
-    """`value`: the score by which the best is chosen; `first`: the checkpoint reported first, and its score.
+    """The score of every suite with its 95% interval, the difference to the first checkpoint, and the best one.
 
-    Intervals are of 95%.
+    `value`: the score by which the best is chosen; `first`: the checkpoint reported first, and its score.
     """
     parts = []
     for suite, result in results.items():
         accuracy = result["metrics"].get("accuracy")
-        if accuracy is None:
-            parts.append(f"{suite} no accuracy")
-            continue
-        parts.append(f"{suite} {_percent(accuracy['value'], accuracy['low'], accuracy['high'])}")
+        score = (
+            "no accuracy"
+            if accuracy is None
+            else _percent(accuracy["value"], accuracy["low"], accuracy["high"])
+        )
+        parts.append(f"{suite} {score}")
     text = f"{name}: {'; '.join(parts)}"
     if value is not None and first is not None:
         text += f"; {100 * (value['value'] - first[1]):+.1f} points against {first[0]}"
@@ -36,6 +37,22 @@ def checkpoint_line(
             f"{_percent(best.value, best.low, best.high)} on the others"
         )
     return text
+
+
+def figures(results: Results) -> dict[str, float]:
+    """`eval/SUITE/METRIC` of every suite, the accuracy's interval as `/low` and `/high`, and the counts."""
+    row: dict[str, float] = {}
+    for suite, result in results.items():
+        for metric, value in result["metrics"].items():
+            if value.get("value") is not None:
+                row[f"eval/{suite}/{metric}"] = value["value"]
+        accuracy = result["metrics"].get("accuracy") or {}
+        for side in ("low", "high"):
+            if accuracy.get(side) is not None:
+                row[f"eval/{suite}/accuracy/{side}"] = accuracy[side]
+        for name, count in result["counts"].items():
+            row[f"eval/{suite}/count/{name}"] = count
+    return row
 
 
 def _percent(value: float, low: float, high: float) -> str:

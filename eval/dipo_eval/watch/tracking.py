@@ -1,10 +1,9 @@
-"""wandb and TensorBoard at a checkpoint's step, from a process of its own with a time limit: no service ends a watcher.
+"""wandb and TensorBoard at a checkpoint's step, in a process of its own with a time limit: no service ends a watcher.
 
     python -m dipo_eval.watch.tracking     the targets and the figures as one JSON object on standard input
 
-Every figure is on the axis `eval/step`, the training step of the checkpoint: an older checkpoint that is
-evaluated later lands at its own place. wandb works offline too (WANDB_MODE=offline); its key is read by wandb
-itself and never passes through here.
+Every figure is on the axis `eval/step`, the training step of the checkpoint, in whatever order checkpoints are evaluated.
+wandb works offline too (WANDB_MODE=offline); it reads its key itself.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dipo_eval.secrets.masking import mask_text
 
-LIMIT_S = 180.0
+_LIMIT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -34,42 +32,17 @@ class Trackers:
     wandb_dir: str = ""
     tensorboard: str = ""
 
-    @property
-    def any(self) -> bool:
-        return bool(self.wandb_project or self.tensorboard)
-
-
-def figures(results: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """`eval/SUITE/METRIC` with its interval as `/low` and `/high`, and the counts, of every suite."""
-    row: dict[str, float] = {}
-    for suite, result in results.items():
-        for metric, value in result["metrics"].items():
-            if value.get("value") is not None:
-                row[f"eval/{suite}/{metric}"] = value["value"]
-        accuracy = result["metrics"].get("accuracy") or {}
-        for side in ("low", "high"):
-            if accuracy.get(side) is not None:
-                row[f"eval/{suite}/accuracy/{side}"] = accuracy[side]
-        for name, count in result["counts"].items():
-            row[f"eval/{suite}/count/{name}"] = count
-    return row
-
 
 def track(trackers: Trackers, step: int, row: dict[str, float]) -> str | None:
     """Log one checkpoint. Returns None, or in one line why it could not be logged."""
-    if not trackers.any:
+    if not trackers.wandb_project and not trackers.tensorboard:
         return None
     content = json.dumps({"trackers": asdict(trackers), "step": step, "row": row})
+    command = [sys.executable, "-m", "dipo_eval.watch.tracking"]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "dipo_eval.watch.tracking"],
-            input=content,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-        )
+        done = subprocess.run(command, input=content, capture_output=True, text=True, timeout=_LIMIT_S)
     except subprocess.TimeoutExpired:
-        return f"no answer within {LIMIT_S:.0f} s"
+        return f"no answer within {_LIMIT_S:.0f} s"
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -110,7 +83,7 @@ def _log_tensorboard(folder: str, step: int, row: dict[str, float]) -> None:
 
 
 def main() -> None:
-    """Log what standard input says; an exception of a service ends in status 1 and its message."""
+    """Log what standard input holds; an exception of a service ends in status 1 and its message."""
     content = json.load(sys.stdin)
     trackers = Trackers(**content["trackers"])
     if trackers.tensorboard:

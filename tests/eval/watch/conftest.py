@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dipo_eval.subject.checkpoints import weights_hash
+from dipo_eval.subject.marker import MARKER, write_json
 from dipo_eval.watch.best import BestRule
 from dipo_eval.watch.loop import WatchOptions
-from dipo_eval.watch.marker import MARKER, write_json
 from dipo_eval.watch.plan import EvalOptions, make_plan
 
 SUITE = "arithmetic-control"

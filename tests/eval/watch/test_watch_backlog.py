@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.watch.backlog import chosen, ordered
-from dipo_eval.watch.marker import (
+from dipo_eval.subject.marker import (
     MARKER,
     Marked,
+    complete_checkpoints,
     how_it_ended,
     training_ended,
     training_started,
-    whole_checkpoints,
     write_json,
 )
+from dipo_eval.watch.backlog import chosen, ordered
 
 
 def saves(*steps: int, save_steps: int | None = 10) -> list[Marked]:
@@ -70,7 +70,7 @@ def test_only_whole_checkpoints_count(tmp_path: Path) -> None:
     (tmp_path / "global_step12_hf" / MARKER).write_text('{"step"')
     (tmp_path / "other_hf").mkdir()
     write_json(tmp_path / "other_hf" / MARKER, {"step": 1})
-    found = whole_checkpoints(tmp_path)
+    found = complete_checkpoints(tmp_path)
     assert [(c.step, c.name, c.weights_hash) for c in found] == [
         (9, "global_step9", "h9"),
         (10, "global_step10", "h10"),

@@ -18,11 +18,11 @@ from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.statistics import wilson
 from dipo_eval.subject.checkpoints import generation_hash
 from dipo_eval.subject.identity import engine_version
+from dipo_eval.subject.marker import BEST, MARKER, read_json
 from dipo_eval.watch.best import Best, BestRule, choosing_items, mark_best, score
 from dipo_eval.watch.loop import WatchOptions
-from dipo_eval.watch.marker import BEST, MARKER, read_json
-from dipo_eval.watch.report import checkpoint_line
-from dipo_eval.watch.tracking import Trackers, figures, track
+from dipo_eval.watch.report import checkpoint_line, figures
+from dipo_eval.watch.tracking import Trackers, track
 
 SUITE = "arithmetic-control"
 
@@ -36,10 +36,10 @@ def rows(chosen: int, others: int, k: int = 1) -> list[dict[str, Any]]:
     left = {True: chosen, False: others}
     made = []
     for item in ITEMS:
-        right = left[item in choosing] > 0
+        correct = left[item in choosing] > 0
         left[item in choosing] -= 1
         for sample in range(k):
-            status = "correct" if right and sample < max(1, k - 1) else "wrong"
+            status = "correct" if correct and sample < max(1, k - 1) else "wrong"
             made.append({"item_id": item, "sample": sample, "status": status, "extracted": "1"})
     return made
 
@@ -88,7 +88,7 @@ def test_one_mark_and_it_moves(
     assert marked() is None
     first = scored(1, 5, 5)
     assert marked() == 1
-    equal = scored(2, 5, 9)  # better by the other half, which has no say
+    equal = scored(2, 5, 9)  # better by the other half, which does not choose
     assert marked() == 1
     better = scored(3, 6, 4)
     assert marked() == 3

@@ -16,7 +16,7 @@ SUITE = "arithmetic-control"
 
 
 def options(target: Path | str, **given: Any) -> Any:
-    return cli._options(str(target), {"suites": SUITE, **given})
+    return cli.watch_options(str(target), {"suites": SUITE, **given})
 
 
 def test_what_is_given_wins_over_the_recipe_and_that_over_defaults(
@@ -76,7 +76,7 @@ def test_own_wandb_run_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_watcher_is_light() -> None:
     """It runs beside a training for days: no torch, no engine."""
-    code = "import sys, dipo_eval.watch.cli as c; c._options(sys.argv[1], {'suites': sys.argv[2]}); "
+    code = "import sys, dipo_eval.watch.cli as c; c.watch_options(sys.argv[1], {'suites': sys.argv[2]}); "
     code += "print(sorted({'torch', 'transformers', 'vllm', 'wandb'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code, ".", SUITE], capture_output=True, text=True, timeout=60

@@ -18,8 +18,8 @@ import pytest
 
 from dipo_eval.files.lease import LeaseObserver, acquire, tail
 from dipo_eval.results.store import read_result
+from dipo_eval.subject.marker import BEST, EVALUATED, LEASE, read_json, training_ended
 from dipo_eval.watch.loop import WatchOptions, watch
-from dipo_eval.watch.marker import BEST, EVALUATED, LEASE, read_json, training_ended
 from dipo_eval.watch.plan import EvalOptions, make_plan
 from dipo_openrlhf.record.processes import processes_of
 

@@ -1,10 +1,15 @@
-"""The files by which a training and its watchers know of each other; all are written whole, by rename.
+"""The folder of a run's checkpoints: its names, and the marker files by which training and watchers know of each other.
 
+<ckpt>/_actor/global_step7/             DeepSpeed's state of one step; `_actor/latest` names the one that a resume loads
+<ckpt>/global_step7_hf/                 the Hugging Face export, which evaluation loads
 <ckpt>/global_step7_hf/COMPLETE.json    by the trainer, last: weights and optimizer state are on disk
-<ckpt>/global_step7_hf/EVALUATING.0     by a watcher: a lease (lease.py)
+<ckpt>/global_step7_hf/EVALUATING.0     by a watcher: a lease (dipo_eval.files.lease)
 <ckpt>/global_step7_hf/EVALUATED.json   by a watcher: evaluated, or given up after the last attempt
 <ckpt>/global_step7_hf/BEST.json        by a watcher: the best so far, by half of the items; never pruned
 <ckpt>/ENDED.json                       by the trainer: no further checkpoint comes, and why
+
+OpenRLHF gives the folders their names: openrlhf/trainer/ppo_trainer.py, BasePPOTrainer.save_logs_and_checkpoints and
+openrlhf/trainer/ray/ppo_actor.py, PolicyModelActor.save_checkpoint. Markers are written atomically, by rename.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +31,35 @@ LEASE = "EVALUATING"
 EVALUATED = "EVALUATED.json"
 BEST = "BEST.json"
 ENDED = "ENDED.json"
-_EXPORT = re.compile(r"global_step(\d+)_hf")
+_TAG = re.compile(r"global_step(\d+)")
+
+
+def tag_of(step: int) -> str:
+    """A checkpoint's name, as in the results, and that of DeepSpeed's folder."""
+    return f"global_step{step}"
+
+
+def step_of(name: str, suffix: str = "") -> int | None:
+    """The step of a folder named by its tag, an export's with the suffix "_hf"; None for any other name."""
+    match = _TAG.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+    return int(match[1]) if match else None
+
+
+def export_folder(ckpt_path: Path, step: int) -> Path:
+    """The folder of a step's Hugging Face export."""
+    return ckpt_path / f"{tag_of(step)}_hf"
+
+
+def export_folders(ckpt_path: Path) -> Iterator[tuple[int, Path]]:
+    """(step, folder) of every export, complete or not, in no order."""
+    for folder in ckpt_path.glob("global_step*_hf"):
+        if (step := step_of(folder.name, "_hf")) is not None:
+            yield step, folder
 
 
 @dataclass(frozen=True)
 class Marked:
-    """One whole checkpoint of a run: its step, its Hugging Face export, and what its marker says."""
+    """One complete checkpoint of a run, or the starting model as step 0: its export and what its marker says."""
 
     step: int
     hf_path: Path
@@ -38,8 +67,7 @@ class Marked:
 
     @property
     def name(self) -> str:
-        """Its name in the results: that of dipo_eval.subject.checkpoints."""
-        return self.hf_path.name.removesuffix("_hf")
+        return tag_of(self.step)
 
     @property
     def weights_hash(self) -> str:
@@ -48,13 +76,13 @@ class Marked:
 
 
 def found_finite(folder: Path) -> str | None:
-    """Hash of the weights that the trainer found finite before it marked this export, None where no marker says so."""
+    """Hash of the weights that the trainer found finite before it marked this export; None without such a marker."""
     marker = read_json(folder / MARKER) or {}
     return str(marker.get("weights_hash")) if marker.get("weights_finite") is True else None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """A small JSON file, whole or not at all. Raises OSError."""
+    """A small JSON file, written atomically. Raises OSError."""
     write_atomic(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
 
@@ -67,27 +95,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def whole_checkpoints(ckpt_path: Path) -> list[Marked]:
+def complete_checkpoints(ckpt_path: Path) -> list[Marked]:
     """Checkpoints with a completion marker, oldest step first."""
-    found = []
-    for marker in ckpt_path.glob(f"global_step*_hf/{MARKER}"):
-        match = _EXPORT.fullmatch(marker.parent.name)
-        content = read_json(marker)
-        if match and content is not None:
-            found.append(Marked(int(match.group(1)), marker.parent, content))
+    markers = [(step, folder, read_json(folder / MARKER)) for step, folder in export_folders(ckpt_path)]
+    found = [Marked(step, folder, content) for step, folder, content in markers if content is not None]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
 def training_started(ckpt_path: Path) -> None:
     """Withdraw the end of an earlier attempt: checkpoints are coming."""
-    with contextlib.suppress(FileNotFoundError):
-        (ckpt_path / ENDED).unlink()
+    (ckpt_path / ENDED).unlink(missing_ok=True)
 
 
 def training_ended(ckpt_path: Path, outcome: str) -> None:
-    """Say that no checkpoint will follow. `outcome`: done, failed or interrupted; the first word stands.
+    """Record that no checkpoint will follow. `outcome`: done, failed or interrupted; the first one recorded stays.
 
-    Never raises: on a full disk, which may be what ended the training, an empty file says so where one can be made.
+    Never raises: on a full disk, which may be what ended the training, it leaves an empty file where it can.
     """
     path = ckpt_path / ENDED
     if not ckpt_path.is_dir() or path.exists():

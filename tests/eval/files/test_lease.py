@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.files import lease as leases
-from dipo_eval.files.lease import Heartbeat, LeaseObserver, acquire, is_gone, is_held, process_identity, tail
+from dipo_eval.files.atomic import create_once
+from dipo_eval.files.lease import BEATS, LeaseObserver, acquire, heartbeat, is_held, tail
+from dipo_eval.files.processes import is_gone, process_identity
 
 # Takes and releases the lease over and over; with the lease it adds one to a counter, which is safe only alone.
 _RACER = """
@@ -76,10 +79,10 @@ def test_one_of_many_wins(base: Path, monkeypatch: pytest.MonkeyPatch, links: bo
     if not links:
 
         def refuse(*_: object) -> None:
-            raise OSError(leases.errno.EPERM, "no links here")
+            raise OSError(errno.EPERM, "no links here")
 
-        monkeypatch.setattr(leases.os, "link", refuse)
-    won = [leases._create(base, b"x" * 512) for _ in range(3)]
+        monkeypatch.setattr(os, "link", refuse)
+    won = [create_once(base, b"x" * 512) for _ in range(3)]
     assert won == [True, False, False]
     assert base.read_bytes() == b"x" * 512
 
@@ -94,18 +97,19 @@ def test_a_killed_owner_is_succeeded_at_once_on_the_same_machine(base: Path) -> 
     assert acquire(base, LeaseObserver()) is not None
 
 
-def on_another_host(base: Path) -> leases.Lease:
+@pytest.fixture
+def on_another_host(base: Path, monkeypatch: pytest.MonkeyPatch) -> leases.Lease:
     """A lease whose owner cannot be looked up here."""
-    lease = acquire(base, LeaseObserver())
+    with monkeypatch.context() as patch:
+        patch.setattr(leases, "process_identity", lambda pid: "another-boot/pid:[1]/1/1")
+        lease = acquire(base, LeaseObserver())
     assert lease is not None
-    lease._content["process"] = "another-boot/pid:[1]/1/1"
-    assert lease.beat()
     return lease
 
 
+@pytest.mark.usefixtures("on_another_host")
 def test_a_lease_is_stale_only_after_it_was_seen_unchanged(base: Path) -> None:
     """The file's own time says nothing: a clock that is a year off changes nothing."""
-    on_another_host(base)
     os.utime(tail(base).path, (0, 0))
     observer = LeaseObserver()
     assert acquire(base, observer, 0.3) is None
@@ -116,11 +120,10 @@ def test_a_lease_is_stale_only_after_it_was_seen_unchanged(base: Path) -> None:
     assert acquire(base, observer, 0.3) is not None
 
 
-def test_beats_keep_a_lease(base: Path) -> None:
-    lease = on_another_host(base)
+def test_beats_keep_a_lease(base: Path, on_another_host: leases.Lease) -> None:
     observer = LeaseObserver()
     lost: list[bool] = []
-    with Heartbeat(lease, 0.05, lambda: lost.append(True)):
+    with heartbeat(on_another_host, BEATS * 0.05, lambda: lost.append(True)):
         until = time.monotonic() + 1.0
         while time.monotonic() < until:
             assert is_held(tail(base), observer, 0.5)
@@ -128,24 +131,27 @@ def test_beats_keep_a_lease(base: Path) -> None:
     assert lost == []
 
 
-def test_a_paused_owner_learns_that_it_was_succeeded(base: Path) -> None:
-    lease = on_another_host(base)
+def test_a_paused_owner_learns_that_it_was_succeeded(base: Path, on_another_host: leases.Lease) -> None:
     observer = LeaseObserver()
     assert acquire(base, observer, 0.1) is None
     time.sleep(0.15)
     successor = acquire(base, observer, 0.1)
     assert successor is not None
     lost: list[bool] = []
-    with Heartbeat(lease, 0.02, lambda: lost.append(True)):
+    with heartbeat(on_another_host, BEATS * 0.02, lambda: lost.append(True)):
         time.sleep(0.2)
     assert lost == [True]
     assert successor.beat()
 
 
-def test_an_owner_cut_off_from_the_storage_gives_up(base: Path) -> None:
+def test_an_owner_cut_off_from_the_storage_gives_up(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = acquire(base, LeaseObserver(), stale_after=0.1)
     assert lease is not None
-    os.close(lease._file)
+
+    def unavailable(*_: object) -> None:
+        raise OSError(errno.EIO, "storage is away")
+
+    monkeypatch.setattr(os, "pwrite", unavailable)
     assert lease.beat()
     time.sleep(0.15)
     assert not lease.beat()

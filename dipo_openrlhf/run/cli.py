@@ -1,0 +1,56 @@
+"""`dipo train`, and what `dipo watch RECIPE` reads from a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dipo_eval.errors import UserError
+
+
+def train_command(
+    context: typer.Context,
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file or a name of `dipo recipes`, with its variants: NAME+VARIANT.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact OpenRLHF command and stop.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue from the newest complete checkpoint of the run's folder."),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show OpenRLHF's log as well.")] = False,
+) -> None:
+    """Train a recipe through OpenRLHF's own loop (Ray, vLLM, DeepSpeed).
+
+    Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*
+    and evaluate.*. Example:
+
+        dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
+    """
+    from dipo_eval.secrets.file import load_secrets
+    from dipo_openrlhf.recipe.load import load_recipe
+    from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+    from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run
+    from dipo_openrlhf.run.supervisor import train
+
+    load_secrets()
+    loaded = load_recipe(recipe, parse_overrides(context.args))
+    if dry_run:
+        typer.echo(command_text(plan_run(loaded, resume)))
+        return
+    try:
+        folder = train(loaded, resume=resume, verbose=verbose)
+    except KeyboardInterrupt:
+        raise UserError(interrupted_message(loaded)) from None
+    typer.echo(f"trained: {folder}")
+
+
+def watched_recipe(path: str) -> dict[str, Any]:
+    """The options of `dipo watch` that a recipe's file names. Raises UserError."""
+    from dipo_openrlhf.recipe.load import load_recipe
+    from dipo_openrlhf.run.watcher import watch_values
+
+    return watch_values(load_recipe(path))

@@ -1,0 +1,153 @@
+"""What a run starts from: the driver's plan, recipe.yaml beside it, and a folder that it may start or resume in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dipo_eval.engines.device import usable_cores
+from dipo_eval.errors import UserError
+from dipo_eval.files.atomic import write_atomic
+from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
+from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
+from dipo_openrlhf.recipe.openrlhf_args import portable
+from dipo_openrlhf.recipe.placement import placement
+from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.recipe.yaml_lines import stored_settings
+from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.provenance import check_same_prompts, installed_versions, prompts_hash
+from dipo_openrlhf.run.watcher import waits_for_evaluation
+
+RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
+# What may change between a run and its resumption: bookkeeping, not what is learnt.
+_MAY_CHANGE = ("ckpt.", "logger.", "eval.")
+UNBOUNDED = 10**9  # checkpoints: OpenRLHF's own rotation is disabled (record/checkpoints.py rotates)
+
+
+def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
+    """Everything the driver needs to know."""
+    on_this_cpu = recipe.on_cpu
+    openrlhf = {**recipe.openrlhf, "ckpt.max_num": UNBOUNDED}
+    if resume:
+        openrlhf["ckpt.load_enable"] = True
+    # OpenRLHF's own TensorBoard logger stays off: trackers.py logs in its place.
+    tensorboard_dir = openrlhf.pop("logger.tensorboard_dir", None)
+    settings = TrainerSettings(
+        run_dir=str(recipe.run_dir.resolve()),
+        recipe_hash=recipe.hash,
+        keep_checkpoints=recipe.get("ckpt.max_num"),
+        keep_exports=recipe.run.keep_exports,
+        wait_for_evaluation=recipe.watch.wait_timeout if waits_for_evaluation(recipe) else 0,
+        wait_every=recipe.watch.every,
+        ckpt_path=recipe.get("ckpt.path"),
+        save_rollouts=recipe.run.save_rollouts,
+        dump_experiences=recipe.run.dump_experiences,
+        max_undecided_rate=recipe.run.max_undecided_rate,
+        seeded_rollouts=on_this_cpu
+        if recipe.run.seeded_rollouts == "auto"
+        else recipe.run.seeded_rollouts == "on",
+        wandb=wants_wandb(recipe.run.wandb),
+        tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
+        versions=installed_versions(),
+        data_sha256=prompts_hash(recipe.get("data.prompt_dataset")),
+    )
+    return LaunchPlan(
+        argv=dataclasses.replace(recipe, openrlhf=openrlhf).argv(),
+        dipo=dataclasses.asdict(recipe.dipo),
+        settings=dataclasses.asdict(settings),
+        cpu=on_this_cpu,
+        gpus=placement(recipe).training,
+        environment=cpu.environment(recipe.run.cpu_threads or usable_cores()) if on_this_cpu else {},
+        cluster=recipe.run.ray == "cluster",
+    )
+
+
+def command_text(plan: LaunchPlan) -> str:
+    """The exact OpenRLHF command, one argument a line, with its environment."""
+    lines = ["# run in one process, with dipo_openrlhf's DiPOTrainer in place of PPOTrainer"]
+    lines += [f"{key}={shlex.quote(value)} \\" for key, value in sorted(plan.environment.items())]
+    lines.append(f"python -m {PROGRAM} \\")
+    arguments: list[list[str]] = []
+    for token in plan.argv:
+        if token.startswith("--"):
+            arguments.append([token])
+        else:
+            arguments[-1].append(token)
+    lines += [f"    {shlex.join(argument)} \\" for argument in arguments]
+    return "\n".join(lines).removesuffix(" \\")
+
+
+def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
+    """Refuse to overwrite checkpoints, or to resume without any or as another run. Raises UserError."""
+    ckpt_path = Path(recipe.get("ckpt.path"))
+    steps = checkpoints.resumable_steps(ckpt_path)
+    if not resume:
+        if steps:
+            raise UserError(
+                f"{run_dir}: already holds checkpoints up to step {steps[-1]}: add --resume to continue, "
+                "or choose another folder with --run.dir"
+            )
+        return
+    if not steps:
+        raise UserError(f"{ckpt_path}: nothing to resume: no complete checkpoint (COMPLETE.json) there")
+    if recipe.get("train.enable_ema"):
+        raise UserError(
+            f"{run_dir}: train.enable_ema: OpenRLHF's checkpoints do not hold the moving average, so that a resumed run "
+            "would export another model: start a new run"
+        )
+    _check_same_recipe(recipe, run_dir)
+    check_same_prompts(recipe.get("data.prompt_dataset"), ckpt_path, steps[-1])
+    checkpoints.point_latest_at_newest_complete(ckpt_path)
+
+
+def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
+    path = run_dir / RECIPE
+    if not path.exists():
+        return
+    before, now = stored_settings(path), _settings(recipe)
+    changed = [
+        key
+        for key in sorted(before.keys() | now.keys())
+        if portable(before.get(key)) != portable(now.get(key)) and not key.startswith(_MAY_CHANGE)
+    ]
+    if changed:
+        shown = ", ".join(f"{key} ({before.get(key)!r} -> {now.get(key)!r})" for key in changed[:3])
+        raise UserError(
+            f"{run_dir}: cannot resume with a changed recipe: {shown}; undo it or start a new run"
+        )
+
+
+def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
+    """Write recipe.yaml, for its owner alone."""
+    resolved = {
+        "name": recipe.name,
+        "source": recipe.source,
+        "hash": recipe.hash,
+        "versions": plan.settings["versions"],
+        "data_sha256": plan.settings["data_sha256"],
+        "settings": _settings(recipe),
+    }
+    write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode(), private=True)
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    dipo = {f"dipo.{key}": value for key, value in dataclasses.asdict(recipe.dipo).items()}
+    return json.loads(json.dumps({**recipe.openrlhf, **dipo}, default=str))
+
+
+def resume_hint(recipe: Recipe) -> str:
+    """Where a failed or interrupted run can continue, or nothing."""
+    steps = checkpoints.resumable_steps(Path(recipe.get("ckpt.path")))
+    return f"; step {steps[-1]} is saved: continue with --resume" if steps else ""
+
+
+def interrupted_message(recipe: Recipe) -> str:
+    """The line shown after Ctrl-C."""
+    return f"interrupted; all processes have ended{resume_hint(recipe)}"
