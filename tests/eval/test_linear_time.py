@@ -19,8 +19,8 @@ import dipo_eval
 import dipo_openrlhf.rewards.function_call as function_call_reward
 import dipo_openrlhf.rewards.math as math_reward
 from dipo_eval import linear
-from dipo_eval.board.embed import safe_json
-from dipo_eval.board.samples import cut
+from dipo_eval.board.page.embed import safe_json
+from dipo_eval.board.page.samples import cut
 from dipo_eval.grading import grade_calls, grade_math
 from dipo_eval.grading.calls.conversation import grade_conversation
 from dipo_eval.grading.calls.convert import MAX_CHARS as MAX_CONVERTED
@@ -280,7 +280,7 @@ def test_halves_of_characters_are_read():
 
 # Modules that use Python's own expressions and never see what a model wrote.
 _NO_MODEL_TEXT = {
-    "dipo_eval/board/export.py": "names and numbers of a table",
+    "dipo_eval/board/table/export.py": "names and numbers of a table",
     "dipo_eval/subject/checkpoints.py": "names of folders",
     "dipo_eval/export/every_eval_ever.py": "names of models",
     "dipo_eval/export/lm_eval.py": "names of models",

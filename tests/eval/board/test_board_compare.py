@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import zstandard
 
-from dipo_eval.board.comparison import choose_baseline, difference, differences_among, flips
-from dipo_eval.board.eval_charts import accuracy_charts
-from dipo_eval.board.export import cell, to_csv, to_markdown
-from dipo_eval.board.facts import collect_facts
-from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
-from dipo_eval.board.load import Result, load_results
-from dipo_eval.board.page import write_board
-from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
+from dipo_eval.board.charts.accuracy import accuracy_charts
+from dipo_eval.board.data.load import Result, load_results
+from dipo_eval.board.page.render import write_board
+from dipo_eval.board.page.samples import as_text, choose_samples, cut, embed_samples, item_letters
+from dipo_eval.board.page.settings import collect_facts
+from dipo_eval.board.table.comparison import choose_baseline, difference, differences_among, flips
+from dipo_eval.board.table.export import cell, to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
 from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.statistics import paired_difference
 

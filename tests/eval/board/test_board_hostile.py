@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dipo_eval.board import read_run_log, write_board
-from dipo_eval.board.comparison import apart, choose_baseline, difference, flips
-from dipo_eval.board.export import to_csv, to_markdown
-from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
-from dipo_eval.board.load import load_results
+from dipo_eval.board.data.load import load_results
+from dipo_eval.board.table.comparison import apart, choose_baseline, difference, flips
+from dipo_eval.board.table.export import to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
 
 _STORED = runpy.run_path(str(Path(__file__).parents[1] / "stored_results.py"))
 store, rows_of, lines, put, result_of = (

@@ -257,7 +257,7 @@ def test_failure_to_make_a_page_leaves_the_last_one(
 
 
 def test_only_changed_results_are_read_again(results_dir: Path, monkeypatch: Any) -> None:
-    from dipo_eval.board import load
+    from dipo_eval.board.data import load
 
     cache: load.Cache = {}
     first, _ = load.load_results(results_dir, cache)

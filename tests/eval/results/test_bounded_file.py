@@ -20,16 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.board import read_run_log, write_board
-from dipo_eval.board.load import load_results
-from dipo_eval.board.official import read_official
-from dipo_eval.board.stored import rows_at, scan
+from dipo_eval.board.data.load import load_results
+from dipo_eval.board.data.official import read_official
+from dipo_eval.board.data.stored import rows_at, scan
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import lines, open_regular, read_limited, unpacked
+from dipo_eval.files.lease import tail
 from dipo_eval.results.claim import fingerprint
 from dipo_eval.results.store import iter_results, load_complete, read_result, read_samples, write_suite
 from dipo_eval.runner.generation_cache import records
 from dipo_eval.runner.regrade import find_samples, read_stored, suite_of
-from dipo_eval.files.lease import tail
 from dipo_eval.watch.marker import read_json
 
 _GATE = runpy.run_path(str(Path(__file__).parents[1] / "gate" / "test_gate_hostile.py"))

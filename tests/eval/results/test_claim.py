@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_eval.files import lease as leases
 from dipo_eval.results.claim import FOLDER, claimed, fingerprint
 from dipo_eval.results.store import read_result
 from dipo_eval.runner.run import evaluate
 from dipo_eval.runner.task import SuiteResult
 from dipo_eval.subject.checkpoints import Checkpoint
-from dipo_eval.files import lease as leases
 
 HOLD = """
 import sys, time

@@ -19,9 +19,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.index import rebuild_index
 from dipo_eval.files.atomic import write_atomic
-from dipo_eval.results.store import iter_results, read_result, read_samples, safe_name, suite_folder, write_suite
+from dipo_eval.results.index import rebuild_index
+from dipo_eval.results.store import (
+    iter_results,
+    read_result,
+    read_samples,
+    safe_name,
+    suite_folder,
+    write_suite,
+)
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples, paired_scores
 
 

@@ -11,14 +11,20 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dipo_eval.board import marks, numbers
-from dipo_eval.board.charts import render
-from dipo_eval.board.comparison import apart, choose_baseline
-from dipo_eval.board.embed import csp_hash, json_script
-from dipo_eval.board.eval_charts import accuracy_charts
-from dipo_eval.board.facts import collect_facts
-from dipo_eval.board.health_charts import health_charts
-from dipo_eval.board.leaderboard import (
+from dipo_eval.board import numbers
+from dipo_eval.board.charts import interval
+from dipo_eval.board.charts.accuracy import accuracy_charts
+from dipo_eval.board.charts.chart import render
+from dipo_eval.board.charts.health import health_charts
+from dipo_eval.board.charts.training import training_charts
+from dipo_eval.board.data.load import Cache, Result, load_results
+from dipo_eval.board.data.runlog import RunLog
+from dipo_eval.board.page.embed import csp_hash, json_script
+from dipo_eval.board.page.samples import MAX_SAMPLES, embed_samples
+from dipo_eval.board.page.sentences import feasible_sentence, fire_sentence, run_sentence
+from dipo_eval.board.page.settings import collect_facts
+from dipo_eval.board.table.comparison import apart, choose_baseline
+from dipo_eval.board.table.leaderboard import (
     Differences,
     Row,
     all_differences,
@@ -28,11 +34,6 @@ from dipo_eval.board.leaderboard import (
     rows,
     run_comparisons,
 )
-from dipo_eval.board.load import Cache, Result, load_results
-from dipo_eval.board.runlog import RunLog
-from dipo_eval.board.samples import MAX_SAMPLES, embed_samples
-from dipo_eval.board.training_charts import training_charts
-from dipo_eval.board.words import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.results.comparable import Made
@@ -200,9 +201,9 @@ def _marks(data: BoardData) -> dict[int, Markup]:
     drawings: dict[int, Markup] = {}
     for suite in dict.fromkeys(r.suite for r in data.results):
         members = [row for row in data.table if row.result.suite == suite]
-        span = marks.domain(row.accuracy for row in members)
+        span = interval.domain(row.accuracy for row in members)
         base = next((row.accuracy for row in members if row.is_baseline), None)
-        drawings |= {row.index: marks.interval_mark(row.accuracy, span, base) for row in members}
+        drawings |= {row.index: interval.interval_mark(row.accuracy, span, base) for row in members}
     return drawings
 
 

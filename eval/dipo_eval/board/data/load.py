@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.board.official import Official, read_official
-from dipo_eval.board.stored import SampleKey, Samples, number, scan, whole
+from dipo_eval.board.data.official import Official, read_official
+from dipo_eval.board.data.stored import SampleKey, Samples, number, scan, whole
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.results.comparable import Made, made_with
 from dipo_eval.results.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from markupsafe import Markup
 
-from dipo_eval.board.load import Metric
-from dipo_eval.board.scales import Scale
+from dipo_eval.board.charts.scales import Scale
+from dipo_eval.board.data.load import Metric
 
 WIDTH, HEIGHT = 108, 18
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dipo_eval.board.load import Result
+from dipo_eval.board.data.load import Result
 
 LONGEST = 2000
 """Characters of a value."""

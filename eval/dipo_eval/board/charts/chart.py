@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dipo_eval.board import numbers
-from dipo_eval.board.embed import json_script
-from dipo_eval.board.scales import (
+from dipo_eval.board.charts.scales import (
     Point,
     Scale,
     area_path,
@@ -23,6 +22,7 @@ from dipo_eval.board.scales import (
     rounded_range,
     ticks,
 )
+from dipo_eval.board.page.embed import json_script
 
 WIDTH, HEIGHT = 384, 222
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 24, 34

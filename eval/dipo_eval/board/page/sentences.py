@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dipo_eval.board import numbers
-from dipo_eval.board.runlog import RunLog
-from dipo_eval.board.stored import number
+from dipo_eval.board.data.runlog import RunLog
+from dipo_eval.board.data.stored import number
 
 METHODS = {"grpo": "GRPO", "dapo": "DAPO", "dr_grpo": "Dr. GRPO", "rl_zvp": "RL-ZVP", "cde": "CDE"}
 REASONS = {

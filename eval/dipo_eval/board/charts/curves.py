@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dipo_eval.board import numbers
-from dipo_eval.board.charts import Chart, Format, Series, Values
-from dipo_eval.board.runlog import RunLog, bucket_means, buckets
+from dipo_eval.board.charts.chart import Chart, Format, Series, Values
+from dipo_eval.board.data.runlog import RunLog, bucket_means, buckets
 
 RATE_WINDOW = 10
 

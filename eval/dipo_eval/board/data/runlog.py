@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.board.stored import number, whole
+from dipo_eval.board.data.stored import number, whole
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import MAX_METRICS, lines, open_regular
 from dipo_eval.files.yaml_file import read_yaml

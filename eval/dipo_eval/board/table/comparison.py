@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dipo_eval.board.load import Result
+from dipo_eval.board.data.load import Result
 from dipo_eval.results.comparable import differences as settings_apart
 from dipo_eval.results.comparable import refusal
 from dipo_eval.statistics import Moments, paired_difference, paired_interval

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dipo_eval.board import numbers
-from dipo_eval.board.charts import Chart, Series
-from dipo_eval.board.load import Metric, Result
+from dipo_eval.board.charts.chart import Chart, Series
+from dipo_eval.board.data.load import Metric, Result
 
 UNLIKE = "Not all points were made alike: settings, items or graders differ, and so do not compare."
 RUN_COLOURS = ("blue", "orange", "green", "purple", "sky", "red")

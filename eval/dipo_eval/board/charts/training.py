@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dipo_eval.board import numbers
-from dipo_eval.board.charts import Chart, Series, Values
-from dipo_eval.board.curves import RATE_WINDOW, Curves, trailing_rate
-from dipo_eval.board.runlog import RunLog
+from dipo_eval.board.charts.chart import Chart, Series, Values
+from dipo_eval.board.charts.curves import RATE_WINDOW, Curves, trailing_rate
+from dipo_eval.board.data.runlog import RunLog
 
 PHASES = (
     ("generation", "timing/generation", "blue"),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dipo_eval.board import numbers
-from dipo_eval.board.comparison import Difference, apart, difference, differences_among
-from dipo_eval.board.load import Metric, Result
+from dipo_eval.board.data.load import Metric, Result
+from dipo_eval.board.table.comparison import Difference, apart, difference, differences_among
 
 MAX_PAIRS = 60_000
 """Above this many pairs the page offers one baseline instead of a choice: each pair takes 25 bytes of it."""

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from dipo_eval.board import numbers
-from dipo_eval.board.leaderboard import Row, difference_words, official_scores
-from dipo_eval.board.load import Metric
+from dipo_eval.board.data.load import Metric
+from dipo_eval.board.table.leaderboard import Row, difference_words, official_scores
 
 CSV_COLUMNS = (
     "run", "checkpoint", "step", "suite", "accuracy", "low", "high", "difference", "difference_low",

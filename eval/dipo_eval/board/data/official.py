@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.board import numbers
-from dipo_eval.board.stored import SampleKey, number, row_key, whole
+from dipo_eval.board.data.stored import SampleKey, number, row_key, whole
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.results.stored_checks import LONGEST_NAME, parse_json
 

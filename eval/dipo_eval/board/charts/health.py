@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dipo_eval.board import numbers
-from dipo_eval.board.charts import Chart, Series
-from dipo_eval.board.curves import Curves
-from dipo_eval.board.runlog import RunLog
+from dipo_eval.board.charts.chart import Chart, Series
+from dipo_eval.board.charts.curves import Curves
+from dipo_eval.board.data.runlog import RunLog
 
 
 def health_charts(run: RunLog) -> list[Chart]:

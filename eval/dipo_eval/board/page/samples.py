@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from dipo_eval.board.comparison import flips, is_right
-from dipo_eval.board.load import Result
-from dipo_eval.board.stored import SampleKey, rows_at, whole
+from dipo_eval.board.data.load import Result
+from dipo_eval.board.data.stored import SampleKey, rows_at, whole
+from dipo_eval.board.table.comparison import flips, is_right
 
 MAX_SAMPLES = 200
 TEXT_LIMITS = (20_000, 8_000, 4_000, 2_000)
