@@ -19,7 +19,7 @@ import dipo_eval
 import dipo_openrlhf.rewards.function_call as function_call_reward
 import dipo_openrlhf.rewards.math as math_reward
 from dipo_eval import linear
-from dipo_eval.board.page.embed import safe_json
+from dipo_eval.board.embed import safe_json
 from dipo_eval.board.page.samples import cut
 from dipo_eval.grading import grade_calls, grade_math
 from dipo_eval.grading.calls.conversation import grade_conversation

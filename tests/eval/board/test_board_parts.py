@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from dipo_eval.board import RunLog, numbers, read_run_log
 from dipo_eval.board.charts.chart import Chart, Series, render, summary
-from dipo_eval.board.charts.curves import trailing_rate
-from dipo_eval.board.charts.health import health_charts
-from dipo_eval.board.charts.scales import Scale, area_path, line_path, log_ticks, rounded_range, ticks
-from dipo_eval.board.charts.training import training_charts
+from dipo_eval.board.charts.scales import Scale, log_ticks, rounded_range, ticks
+from dipo_eval.board.charts.svg import area_path, line_path
+from dipo_eval.board.charts.training import health_charts, trailing_rate, training_charts
 from dipo_eval.board.data.runlog import bucket_means, buckets, drop_superseded
-from dipo_eval.board.page.embed import json_script, safe_json
+from dipo_eval.board.embed import json_script, safe_json
 from dipo_eval.board.page.sentences import (
     feasible_sentence,
     fire_sentence,

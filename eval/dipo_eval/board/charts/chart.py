@@ -12,22 +12,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dipo_eval.board import numbers
-from dipo_eval.board.charts.scales import (
-    Point,
-    Scale,
-    area_path,
-    line_path,
-    log_ticks,
-    nice_step,
-    rounded_range,
-    ticks,
-)
-from dipo_eval.board.page.embed import json_script
+from dipo_eval.board.charts import svg
+from dipo_eval.board.charts.scales import Scale, log_ticks, nice_step, rounded_range, ticks
+from dipo_eval.board.charts.svg import Point
+from dipo_eval.board.embed import json_script
 
 WIDTH, HEIGHT = 384, 222
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 24, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 12, 24, HEIGHT - 34  # of the area that holds the curves
 LOG_FROM_RATIO = 30
-"""A chart that may be logarithmic is so where its largest value is this many times its smallest."""
+"""With `may_be_log` the axis is logarithmic where the largest value is this many times the smallest."""
 
 Format = Callable[[float | None], str]
 Values = list[float | None]
@@ -66,9 +59,9 @@ class Chart:
 
 
 def render(chart: Chart) -> Markup:
-    """The chart as a <figure>; all text escaped."""
-    x, y = _x_scale(chart), _y_scale(chart)
-    body = Markup("").join([_axes(chart, x, y), *(_stack if chart.stacked else _lines)(chart, x, y)])
+    """The chart as a <figure>; all strings escaped."""
+    x, y = Scale(min(chart.xs), max(chart.xs), LEFT + 6, RIGHT - 6), _y_scale(chart)
+    curves = _stack(chart, x, y) if chart.stacked else _lines(chart, x, y)
     return Markup(
         '<figure class="chart"><figcaption><h4>{title}</h4>{note}</figcaption>{legend}'
         '<div class="plot" tabindex="0" role="group" aria-label="{title}: arrow keys read the values">'
@@ -77,20 +70,20 @@ def render(chart: Chart) -> Markup:
         '<div class="tip" hidden></div></div>{data}</figure>'
     ).format(
         title=chart.title,
-        note=Markup('<p class="note">{}</p>').format(chart.note) if chart.note else "",
+        note=svg.element('<p class="note">{}</p>', chart.note) if chart.note else "",
         legend=_legend(chart),
         w=WIDTH,
         h=HEIGHT,
         summary=summary(chart),
-        body=body,
+        body=Markup("").join([*_axes(chart, x, y), *curves]),
         top=TOP,
-        bottom=HEIGHT - BOTTOM,
+        bottom=BOTTOM,
         data=_data(chart, x),
     )
 
 
 def summary(chart: Chart) -> str:
-    """For those who cannot see the curves: first and last value of each."""
+    """For screen readers: first and last value of each series."""
     parts = []
     for series in chart.series:
         present = [(x, v) for x, v in zip(chart.xs, series.values, strict=True) if v is not None]
@@ -101,11 +94,6 @@ def summary(chart: Chart) -> str:
     return f"{chart.title}. " + "; ".join(parts)
 
 
-def _x_scale(chart: Chart) -> Scale:
-    low, high = min(chart.xs), max(chart.xs)
-    return Scale(low, high, LEFT + 6, WIDTH - RIGHT - 6)
-
-
 def _y_scale(chart: Chart) -> Scale:
     if chart.stacked:
         values: list[float] = [sum(v or 0.0 for v in column) for column in _columns(chart)]
@@ -113,97 +101,63 @@ def _y_scale(chart: Chart) -> Scale:
         lists = [c for s in chart.series for c in (s.values, s.low, s.high) if c is not None]
         values = [v for one in lists for v in one if v is not None]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    start, end = HEIGHT - BOTTOM, TOP
     if chart.may_be_log and low > 0 and high / low > LOG_FROM_RATIO:
-        return Scale(low * 0.9, high * 1.1, start, end, log=True)
+        return Scale(low * 0.9, high * 1.1, BOTTOM, TOP, log=True)
     if chart.zero_line:
         low, high = min(low, 0.0), max(high, 0.0)
     low, high = rounded_range(low, high, chart.stacked or chart.from_zero, chart.cap)
-    return Scale(low, high, start, end)
+    return Scale(low, high, BOTTOM, TOP)
 
 
-def _axes(chart: Chart, x: Scale, y: Scale) -> Markup:
-    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+def _axes(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
     parts: list[Markup] = []
     for tick in log_ticks(y.low, y.high) if y.log else ticks(y.low, y.high):
-        grid = "axis" if chart.zero_line and tick == 0 else "grid"
-        parts.append(
-            Markup('<line class="{}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-                grid, LEFT, right, y(tick), y(tick)
-            )
-            + Markup('<text class="tick end" x="{}" y="{:.1f}">{}</text>').format(
-                LEFT - 6, y(tick) + 3.5, _tick_text(chart, tick, y)
-            )
-        )
+        css = "axis" if chart.zero_line and tick == 0 else "grid"
+        parts.append(svg.line(css, LEFT, RIGHT, y(tick), y(tick)))
+        parts.append(svg.text("tick end", LEFT - 6, y(tick) + 3.5, _tick_label(chart, tick, y)))
     for tick in ticks(x.low, x.high, 6, whole=True):
-        parts.append(
-            Markup('<text class="tick middle" x="{:.1f}" y="{}">{}</text>').format(
-                x(tick), bottom + 14, f"{tick:,.0f}"
-            )
-        )
-    parts.append(
-        Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, right, bottom, bottom)
-    )
-    parts.append(
-        Markup('<text class="label end" x="{}" y="{}">{}</text>').format(right, HEIGHT - 5, chart.x_label)
-    )
-    parts.append(Markup('<text class="label" x="{}" y="{}">{}</text>').format(2, 11, _unit_text(chart, y)))
-    return Markup("").join(parts)
+        parts.append(svg.text("tick middle", x(tick), BOTTOM + 14, f"{tick:,.0f}"))
+    unit = f"\N{UPWARDS ARROW} {chart.unit}" + (", log scale" if y.log else "")
+    return [
+        *parts,
+        svg.line("axis", LEFT, RIGHT, BOTTOM, BOTTOM),
+        svg.text("label end", RIGHT, HEIGHT - 5, chart.x_label),
+        svg.text("label", 2, 11, unit),
+    ]
 
 
-def _tick_text(chart: Chart, tick: float, y: Scale) -> str:
+def _tick_label(chart: Chart, tick: float, y: Scale) -> str:
     if chart.fmt is numbers.percent:
         return numbers.percent(tick, 0 if nice_step(y.high - y.low, 5) > 0.0099 else 1)
     return chart.fmt(0.0 if abs(tick) < 1e-12 else tick)
 
 
-def _unit_text(chart: Chart, y: Scale) -> str:
-    return f"\N{UPWARDS ARROW} {chart.unit}" + (", log scale" if y.log else "")
-
-
 def _lines(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
     bands, lines = [], []
     for series in chart.series:
+        points = _points(chart, series, series.values, x, y)
         if series.low is not None and series.high is not None:
-            keep = [
-                low is not None and high is not None
-                for low, high in zip(series.low, series.high, strict=True)
-            ]
-            top = _points(chart.xs, [v if k else None for v, k in zip(series.high, keep, strict=True)], x, y)
-            base = _points(chart.xs, [v if k else None for v, k in zip(series.low, keep, strict=True)], x, y)
-            bands.append(_band(series, top, base))
-        points = _points(chart.xs, series.values, x, y)
-        if series.bridge:
-            points = [point for point in points if point is not None]
-        lines.append(
-            Markup('<path class="line {}{}" d="{}"/>').format(
-                series.colour, " dashed" if series.dashed else "", line_path(points)
-            )
-        )
+            bands.append(_band(chart, series, x, y))
+        dashed = " dashed" if series.dashed else ""
+        lines.append(svg.path(f"line {series.colour}{dashed}", svg.line_path(points)))
         if series.dots:
-            lines += [
-                Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3.2"/>').format(
-                    series.colour, *point
-                )
-                for point in points
-                if point is not None
-            ]
+            lines += [svg.dot(f"dot {series.colour}", point, "3.2") for point in points if point is not None]
     return bands + lines
 
 
-def _band(series: Series, top: Sequence[Point | None], base: Sequence[Point | None]) -> Markup:
-    if series.bridge:
-        top, base = [p for p in top if p is not None], [p for p in base if p is not None]
-    band = Markup('<path class="band {}" d="{}"/>').format(series.colour, area_path(top, base))
-    pairs = [(a, b) for a, b in zip(top, base, strict=True) if a is not None and b is not None]
+def _band(chart: Chart, series: Series, x: Scale, y: Scale) -> Markup:
+    """The area between `low` and `high`, where both are known."""
+    ends = zip(series.low or [], series.high or [], strict=True)
+    known = [(None, None) if low is None or high is None else (low, high) for low, high in ends]
+    lower = _points(chart, series, [low for low, _ in known], x, y)
+    upper = _points(chart, series, [high for _, high in known], x, y)
+    band = svg.path(f"band {series.colour}", svg.area_path(upper, lower))
+    pairs = [(a, b) for a, b in zip(upper, lower, strict=True) if a is not None and b is not None]
     if len(pairs) > 1:
         return band
     # The band of a single point has no width.
     return band + Markup("").join(
-        Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(
-            series.colour, a[0], b[0], a[1], b[1]
-        )
-        for a, b in pairs
+        svg.line(f"whisker {series.colour}", a[0], b[0], a[1], b[1]) for a, b in pairs
     )
 
 
@@ -213,9 +167,11 @@ def _stack(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
     known = [any(v is not None for v in column) for column in _columns(chart)]
     for series in chart.series:
         roof = [base + (value or 0.0) for base, value in zip(floor, series.values, strict=True)]
-        top = _points(chart.xs, [v if k else None for v, k in zip(roof, known, strict=True)], x, y)
-        bottom = _points(chart.xs, [v if k else None for v, k in zip(floor, known, strict=True)], x, y)
-        parts.append(Markup('<path class="area {}" d="{}"/>').format(series.colour, area_path(top, bottom)))
+        top, bottom = (
+            _points(chart, series, [v if k else None for v, k in zip(edge, known, strict=True)], x, y)
+            for edge in (roof, floor)
+        )
+        parts.append(svg.path(f"area {series.colour}", svg.area_path(top, bottom)))
         floor = roof
     return parts
 
@@ -224,27 +180,23 @@ def _columns(chart: Chart) -> list[tuple[float | None, ...]]:
     return list(zip(*(series.values for series in chart.series), strict=True))
 
 
-def _points(xs: Sequence[float], values: Values, x: Scale, y: Scale) -> list[Point | None]:
-    return [None if v is None else (x(at), y(v)) for at, v in zip(xs, values, strict=True)]
+def _points(chart: Chart, series: Series, values: Values, x: Scale, y: Scale) -> Sequence[Point | None]:
+    points = [None if v is None else (x(at), y(v)) for at, v in zip(chart.xs, values, strict=True)]
+    return [point for point in points if point is not None] if series.bridge else points
 
 
 def _legend(chart: Chart) -> Markup:
     if [series.name for series in chart.series] == [chart.title]:
         return Markup("")
     kind = "area" if chart.stacked else "line"
+    entry = '<li><span class="swatch {} {}{}"></span>{}</li>'
     entries = [
-        Markup('<li><span class="swatch {} {}{}"></span>{}</li>').format(
-            kind, s.colour, " dashed" if s.dashed else "", s.name
-        )
-        for s in chart.series
+        svg.element(entry, kind, s.colour, " dashed" if s.dashed else "", s.name) for s in chart.series
     ]
-    return Markup('<ul class="legend">{}</ul>').format(Markup("").join(entries))
+    return svg.element('<ul class="legend">{}</ul>', Markup("").join(entries))
 
 
 def _data(chart: Chart, x: Scale) -> Markup:
-    rows = []
-    for i in range(len(chart.xs)):
-        rows.append([_cell(chart, series, i) for series in chart.series])
     return json_script(
         {
             "x": [f"{value:g}" for value in chart.xs],
@@ -252,14 +204,14 @@ def _data(chart: Chart, x: Scale) -> Markup:
             "label": chart.x_label,
             "names": [series.name for series in chart.series],
             "colours": [series.colour for series in chart.series],
-            "rows": rows,
+            "rows": [[_cell(chart, series, i) for series in chart.series] for i in range(len(chart.xs))],
         },
         css_class="chart-data",
     )
 
 
 def _cell(chart: Chart, series: Series, i: int) -> str:
-    text = chart.fmt(series.values[i])
+    value = chart.fmt(series.values[i])
     if series.low is None or series.high is None or series.low[i] is None or series.high[i] is None:
-        return text
-    return f"{text} ({chart.fmt(series.low[i])} to {chart.fmt(series.high[i])})"
+        return value
+    return f"{value} ({chart.fmt(series.low[i])} to {chart.fmt(series.high[i])})"

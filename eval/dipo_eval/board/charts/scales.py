@@ -1,12 +1,9 @@
-"""From data to pixels: axis ticks at round numbers, linear or logarithmic, and SVG paths."""
+"""From data to pixels: axis ticks at round numbers, linear or logarithmic."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = None) -> tuple[float, float]:
-    """[low, high] widened to round numbers, to 0 where asked or near; `cap` limits the top, but never below the data."""
+    """[low, high] widened to round numbers, to 0 with `from_zero` or where 0 is near; `cap` limits the top, not the data."""
     top = high
     if low >= 0 and (from_zero or low < 0.3 * high):
         low = 0.0
@@ -66,29 +63,3 @@ def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = 
     step = nice_step(high - low, 5)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     return (low, high if cap is None or top > cap else min(high, cap))
-
-
-def runs_of_points(points: Sequence[Point | None]) -> list[list[Point]]:
-    """Split at the gaps (None)."""
-    runs: list[list[Point]] = [[]]
-    for point in points:
-        if point is None:
-            runs.append([])
-        else:
-            runs[-1].append(point)
-    return [run for run in runs if run]
-
-
-def line_path(points: Sequence[Point | None]) -> str:
-    """SVG path data of a polyline broken at gaps; a lone point is shown by its round caps."""
-    return "".join("M" + _join(run) + ("h0" if len(run) == 1 else "") for run in runs_of_points(points))
-
-
-def area_path(upper: Sequence[Point | None], lower: Sequence[Point | None]) -> str:
-    """SVG path data of the area between two polylines with the same gaps."""
-    pieces = zip(runs_of_points(upper), runs_of_points(lower), strict=True)
-    return "".join("M" + _join([*top, *reversed(bottom)]) + "Z" for top, bottom in pieces)
-
-
-def _join(points: Iterable[Point]) -> str:
-    return "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

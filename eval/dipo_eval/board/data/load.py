@@ -1,11 +1,11 @@
 """Read a results folder: one `Result` for each <run>/<checkpoint>/<suite>/results.json.
 
-A file that cannot be read is a `problem` that the page shows, not a crash: one torn file of a running
-evaluation must not hide forty good ones.
+A file that cannot be read is a problem that the page lists, not a crash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +33,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """What one checkpoint did on one suite. `statuses` maps each stored sample to its verdict's status.
+    """One checkpoint on one suite. `statuses` maps each stored sample to its verdict's status.
 
-    `offsets` has the place of each in the samples file; `official` what other harnesses said of the same samples.
+    `offsets` has the position of each in the samples file; `official` the scores of other harnesses.
     """
 
     run: str
@@ -73,7 +73,7 @@ class Result:
 
     @cached_property
     def made(self) -> Made:
-        """What has to be alike in two results that are compared."""
+        """What two results must share to be compared."""
         return made_with(self.details)
 
     def highest(self, prefix: str) -> Metric | None:
@@ -83,21 +83,20 @@ class Result:
 
 
 def _k_of(name: str, prefix: str) -> int | None:
-    """8 of pass@8; None for another metric, and for what is no number of samples."""
+    """8 of pass@8; None for another metric or an invalid k."""
     head, _, k = name.partition("@")
     return int(k) if head == prefix and k.isascii() and k.isdecimal() and len(k) <= 9 else None
 
 
 Signature = tuple[tuple[str, int, int, int], ...]
 Cache = dict[Path, tuple[Signature, Result, list[str]]]
-"""What load_results read before, by folder: a served board reads only what has changed."""
+"""What load_results read before, by folder: a served board rereads only what has changed."""
 
 
 def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Result], list[str]]:
-    """Every result under `results_dir`, in `sort_key` order, and the problems met.
+    """Every result under `results_dir`, in `sort_key` order, and the problems, one line each with the file's path.
 
-    A folder that does not exist holds no results. Problems are one line each, with the file's path relative
-    to `results_dir`. `cache` is read and filled.
+    A folder that does not exist holds no results. `cache` is read and filled.
     """
     results: list[Result] = []
     problems: list[str] = []
@@ -121,50 +120,49 @@ def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Re
 
 
 def signature(folder: Path) -> Signature:
-    """Name, time, size and inode of the files of a result; another one means that it must be read again."""
-    found = []
-    for pattern in ("results.json", "samples.jsonl*", "official_*.json"):
-        for path in sorted(folder.glob(pattern)):
-            about = path.stat()
-            found.append((path.name, about.st_mtime_ns, about.st_size, about.st_ino))
-    return tuple(found)
+    """Name, time, size and inode of a result's files; a change means that it must be read again."""
+    patterns = ("results.json", "samples.jsonl*", "official_*.json")
+    files = [(path, path.stat()) for pattern in patterns for path in sorted(folder.glob(pattern))]
+    return tuple((path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for path, stat in files)
 
 
 def _read(path: Path, names: dict[SampleKey, SampleKey]) -> tuple[Result, list[str]]:
-    """The result of one results.json, and what is wrong with the files beside it; ValueError where it is none."""
+    """The result of one results.json, and the problems of the files beside it; ValueError where it is invalid."""
     data = parse_json(read_limited(path, MAX_RESULT))
     result = parse_result(data, path.parent)
     samples = scan(path.parent, names)
-    stated = result.details["hashes"].get("samples_sha256")
     official, problems = read_official(path.parent, samples.sha256)
     result = replace(result, statuses=samples.statuses, offsets=samples.offsets, official=official)
-    return result, _left_out(data) + _sample_problems(samples, stated) + _disagreement(result) + problems
+    return result, [*_missing(data, result), *_sample_problems(samples, result), *problems]
 
 
-def _left_out(data: dict[str, Any]) -> list[str]:
+def _missing(data: dict[str, Any], result: Result) -> Iterator[str]:
     """What a results.json of this schema lacks, and which of its metrics cannot be shown."""
     missing = [
-        name for name in ("settings", "hashes", "metrics", "model") if not isinstance(data.get(name), dict)
+        part for part in ("settings", "hashes", "metrics", "model") if not isinstance(data.get(part), dict)
     ]
-    problems = [f"has no {' and no '.join(missing)}"] if missing else []
-    names = [name for name in _table(data.get("metrics")) if name not in _metrics(data.get("metrics"))]
+    if missing:
+        yield f"has no {' and no '.join(missing)}"
+    names = [name for name in _table(data.get("metrics")) if name not in result.metrics]
     if names:
         listed = ", ".join(shown(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
-        problems.append(f"metrics without a number or with too long a name are left out: {listed}")
-    return problems
+        yield f"metrics without a number or with too long a name are left out: {listed}"
 
 
-def _sample_problems(samples: Samples, stated: object) -> list[str]:
-    problems = [f"its samples could not be read to the end: {samples.error}"] if samples.error else []
+def _sample_problems(samples: Samples, result: Result) -> Iterator[str]:
+    """Rows that cannot be read, other samples than stated, and an accuracy that the samples contradict."""
+    hashed = result.details["hashes"].get("samples_sha256")
+    if samples.error:
+        yield f"its samples could not be read to the end: {samples.error}"
     if samples.broken:
-        problems.append(
-            f"{samples.broken} of its sample rows could not be read and are left out ({samples.first})"
-        )
-    if stated and samples.sha256 and not problems and stated != samples.sha256:
-        problems.append(
-            "its stored samples are not those that it was made from: evaluate this checkpoint again"
-        )
-    return problems
+        yield f"{samples.broken} of its sample rows could not be read and are left out ({samples.first})"
+    elif not samples.error and hashed and samples.sha256 and hashed != samples.sha256:
+        yield "its stored samples are not those that it was made from: evaluate this checkpoint again"
+    stated, scores = result.accuracy, result.item_scores
+    if stated is not None and scores:
+        recomputed = sum(scores.values()) / len(scores)
+        if abs(recomputed - stated.value) > 5e-4:
+            yield f"it states an accuracy of {stated.value:.2%}, its stored samples give {recomputed:.2%}"
 
 
 def sort_key(result: Result) -> tuple[str, str, float, str]:
@@ -198,19 +196,8 @@ def parse_result(data: Any, folder: Path) -> Result:
 
 
 def _name(value: Any, otherwise: str) -> str:
-    """A text that fits into a heading, else what the folder is called."""
+    """A string that fits into a heading, else `otherwise`."""
     return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else otherwise
-
-
-def _disagreement(result: Result) -> list[str]:
-    """Recompute the accuracy from the samples: a number that they do not bear out is said on the page."""
-    stated, scores = result.accuracy, result.item_scores
-    if stated is None or not scores:
-        return []
-    recomputed = sum(scores.values()) / len(scores)
-    if abs(recomputed - stated.value) <= 5e-4:
-        return []
-    return [f"it states an accuracy of {stated.value:.2%}, its stored samples give {recomputed:.2%}"]
 
 
 def _metrics(value: Any) -> dict[str, Metric]:
@@ -224,16 +211,11 @@ def _metrics(value: Any) -> dict[str, Metric]:
             value=central,
             low=number(fields.get("low")),
             high=number(fields.get("high")),
-            n=_at_least(0, fields.get("n")),
-            k=_at_least(1, fields.get("k")),
+            n=whole(fields.get("n"), 0),
+            k=whole(fields.get("k"), 1),
             interval=_name(fields.get("interval"), "") or None,
         )
     return found
-
-
-def _at_least(least: int, value: Any) -> int | None:
-    count = whole(value)
-    return None if count is None or count < least else count
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What other harnesses said of a result's samples: official_<harness>.json, written by `dipo eval --with`."""
+"""Other harnesses' scores of a result's samples: official_<harness>.json, written by `dipo eval --with`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dipo_eval.results.stored_checks import LONGEST_NAME, parse_json
 
 @dataclass(frozen=True)
 class OfficialMetric:
-    """`value` in [0, 1]; `ours` and `differ` (samples scored otherwise) are None where ours has no counterpart."""
+    """`value` in [0, 1]; `ours` and `differ` (samples scored otherwise) are None where we have no such metric."""
 
     value: float
     n: int | None
@@ -24,7 +24,7 @@ class OfficialMetric:
 
 @dataclass(frozen=True)
 class Official:
-    """One harness on one result. `disagreements`: sample -> (metric, what it says) of each score unlike ours."""
+    """One harness on one result. `disagreements`: sample -> (metric, its score and reason) of each score unlike ours."""
 
     harness: str
     version: str
@@ -32,12 +32,12 @@ class Official:
     disagreements: dict[SampleKey, list[tuple[str, str]]]
 
     def compared(self) -> dict[str, OfficialMetric]:
-        """The metrics that say of all samples what ours says."""
+        """The metrics over all samples that have a counterpart of ours."""
         return {name: m for name, m in self.metrics.items() if m.ours is not None and "/" not in name}
 
 
 def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], list[str]]:
-    """Every harness's scores in a folder, and one line for each file that is not of these samples or unreadable."""
+    """Every harness's scores in a folder, and a line for each file that is unreadable or of other samples."""
     found: list[Official] = []
     problems: list[str] = []
     for path in sorted(folder.glob("official_*.json")):
@@ -61,7 +61,7 @@ def _parse(data: dict[str, Any]) -> Official:
     disagreements: dict[SampleKey, list[tuple[str, str]]] = {}
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
-            disagreements.setdefault(row_key(row), []).append((str(row.get("metric")), _said(row)))
+            disagreements.setdefault(row_key(row), []).append((str(row.get("metric")), _score(row)))
     return Official(
         harness=str(data.get("harness"))[:LONGEST_NAME],
         version=str(data.get("version"))[:LONGEST_NAME],
@@ -78,7 +78,7 @@ def _parse(data: dict[str, Any]) -> Official:
     )
 
 
-def _said(row: dict[str, Any]) -> str:
+def _score(row: dict[str, Any]) -> str:
     """The harness's score of a sample in words, with its reason."""
     theirs = number(row.get("theirs"))
     score = (

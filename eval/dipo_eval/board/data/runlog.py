@@ -72,7 +72,7 @@ def read_run_log(run_dir: Path) -> RunLog:
 
 
 def drop_superseded(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A resumed run logs some steps again: what it overtakes, up to the old end, no longer happened."""
+    """A resumed run logs some steps again: a repeated step replaces it and all later ones logged before."""
     kept: list[dict[str, Any]] = []
     for row in rows:
         while kept and kept[-1]["step"] >= row["step"]:

@@ -1,9 +1,8 @@
-"""The stored samples of a result: read once for the verdicts, and again only at the rows that the page shows."""
+"""The stored samples of a result: read once for the verdicts, and again at the rows that the page shows."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from dipo_eval.results.store import open_samples, sample_lines, samples_file
 from dipo_eval.results.stored_checks import MOST, STATUSES, parse_row
 
 LARGEST = 1e100
-"""A number above this is none that can be drawn: sums and squares of it would be infinite."""
+"""Numbers above this cannot be drawn: their sums and squares would be infinite."""
 
 SampleKey = tuple[str, int]
 """(item id, index of the sample among that item's samples)."""
@@ -24,9 +23,9 @@ _STATUS = {status: status for status in STATUSES}
 
 @dataclass
 class Samples:
-    """Verdict and place (in bytes of the unpacked file) of each row; `broken` counts rows that are none, `first` is one.
+    """Verdict and offset (bytes in the unpacked file) of each row; `broken` counts invalid rows, `first` is one.
 
-    `sha256` is that of the unpacked file, empty where there is none; `error` says why reading ended early.
+    `sha256` is that of the unpacked file, empty without one; `error` says why reading ended early.
     """
 
     statuses: dict[SampleKey, str] = field(default_factory=dict)
@@ -38,10 +37,10 @@ class Samples:
 
 
 def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
-    """The samples of a folder. `names` shares equal keys between checkpoints: most of the memory is theirs."""
+    """The samples of a folder. `names` shares equal keys between checkpoints: they take most of the memory."""
     found = Samples()
     digest = hashlib.sha256()
-    place = 0
+    offset = 0
     try:
         path = samples_file(folder)
         if path is None:
@@ -50,15 +49,15 @@ def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
             for number, line in enumerate(sample_lines(samples), start=1):
                 digest.update(line)
                 if line.strip():
-                    _add(found, line, number, place, names)
-                place += len(line)
+                    _add(found, line, number, offset, names)
+                offset += len(line)
         found.sha256 = digest.hexdigest()
     except OSError as error:
         found.error = str(error)
     return found
 
 
-def _add(found: Samples, line: bytes, number: int, place: int, names: dict[SampleKey, SampleKey]) -> None:
+def _add(found: Samples, line: bytes, number: int, offset: int, names: dict[SampleKey, SampleKey]) -> None:
     try:
         row = parse_row(line)
         key = row_key(row)
@@ -70,18 +69,18 @@ def _add(found: Samples, line: bytes, number: int, place: int, names: dict[Sampl
         return
     key = names.setdefault(key, key)
     found.statuses[key] = _STATUS[row["status"]]
-    found.offsets[key] = place
+    found.offsets[key] = offset
 
 
 def rows_at(folder: Path, offsets: Mapping[SampleKey, int]) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
-    """The rows at these places, in the order of the file; one that has changed meanwhile is left out."""
+    """The rows at these offsets, in file order; one that has changed meanwhile is left out."""
     try:
         path = samples_file(folder) if offsets else None
         if path is None:
             return
         with open_samples(path) as lines:
-            for key, place in sorted(offsets.items(), key=lambda pair: pair[1]):
-                lines.seek(place)
+            for key, offset in sorted(offsets.items(), key=lambda pair: pair[1]):
+                lines.seek(offset)
                 try:
                     row = parse_row(lines.readline(MAX_LINE))
                 except ValueError:
@@ -98,17 +97,13 @@ def row_key(row: Mapping[str, Any]) -> SampleKey:
 
 
 def number(value: Any) -> float | None:
-    """`value` as a float, else None (bool, text, NaN, infinity and what is beyond LARGEST are no numbers here)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """`value` as a float; None for bool, strings, NaN, infinity and what is beyond LARGEST."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
-    try:
-        as_float = float(value)
-    except OverflowError:
-        return None
-    return as_float if math.isfinite(as_float) and abs(as_float) <= LARGEST else None
+    return float(value)
 
 
-def whole(value: Any) -> int | None:
-    """`value` as an int of a size that can be counted, else None."""
+def whole(value: Any, least: int = -MOST) -> int | None:
+    """`value` as an int between `least` and MOST, else None."""
     as_float = number(value)
-    return None if as_float is None or abs(as_float) > MOST else int(as_float)
+    return None if as_float is None or not least <= int(as_float) <= MOST else int(as_float)

@@ -15,11 +15,10 @@ from dipo_eval.board import numbers
 from dipo_eval.board.charts import interval
 from dipo_eval.board.charts.accuracy import accuracy_charts
 from dipo_eval.board.charts.chart import render
-from dipo_eval.board.charts.health import health_charts
-from dipo_eval.board.charts.training import training_charts
+from dipo_eval.board.charts.training import health_charts, training_charts
 from dipo_eval.board.data.load import Cache, Result, load_results
 from dipo_eval.board.data.runlog import RunLog
-from dipo_eval.board.page.embed import csp_hash, json_script
+from dipo_eval.board.embed import csp_hash, json_script
 from dipo_eval.board.page.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.page.sentences import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.board.page.settings import collect_facts
@@ -203,7 +202,7 @@ def _marks(data: BoardData) -> dict[int, Markup]:
         members = [row for row in data.table if row.result.suite == suite]
         span = interval.domain(row.accuracy for row in members)
         base = next((row.accuracy for row in members if row.is_baseline), None)
-        drawings |= {row.index: interval.interval_mark(row.accuracy, span, base) for row in members}
+        drawings |= {row.index: interval.interval_drawing(row.accuracy, span, base) for row in members}
     return drawings
 
 
