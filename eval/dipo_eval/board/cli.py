@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from dipo_eval.board.data.runlog import read_run_log
-from dipo_eval.board.page.render import read_board, write_page
+from dipo_eval.board.page.render import write_page
 from dipo_eval.board.page.samples import MAX_SAMPLES
 from dipo_eval.board.table.export import to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import read_board
 from dipo_eval.errors import UserError
 
 

@@ -1,4 +1,4 @@
-"""Data inside the page: JSON that no browser can mistake for markup, whatever a model wrote into it."""
+"""Data inside the page: JSON that no browser can take for markup, whatever a model wrote into it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def safe_json(data: Any) -> str:
 
 
 def json_script(data: Any, *, element_id: str | None = None, css_class: str | None = None) -> Markup:
-    """A data block with `data`; board.js reads it with JSON.parse and shows it through textContent only."""
+    """A data block with `data`; the page's script reads it with JSON.parse and shows it through textContent only."""
     attributes = Markup(' id="{}"').format(element_id) if element_id else Markup("")
     attributes += Markup(' class="{}"').format(css_class) if css_class else Markup("")
     # Markup() is right here: safe_json leaves no character that HTML would act on.

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, the unit said, the same everywhere on the page."""
+"""Numbers for people: few digits, with their unit, in one form everywhere on the page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,6 @@ def points(difference: float, digits: int = 1) -> str:
 def percent_interval(low: float | None, high: float | None) -> str:
     """(0.585, 0.638) -> 58.5 to 63.8%; an en dash where either end is missing."""
     return DASH if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}%"
-
-
-def points_interval(low: float, high: float) -> str:
-    """(0.011, 0.057) -> +1.1 to +5.7."""
-    return f"{points(low)} to {points(high)}"
 
 
 def p_value(p: float | None) -> str:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import RESULTS
 from dipo_eval.files import lease as leases
+from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.results.store import RESULTS
 
 FOLDER = ".claims"
 _TOLD = ("engine", "seed", "n_samples", "limit", "temperature", "max_new_tokens")

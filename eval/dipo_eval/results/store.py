@@ -14,22 +14,19 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
 
+from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
-
 from dipo_eval.files.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
 from dipo_eval.files.bounded_file import lines as lines_of
-from dipo_eval.errors import UserError
-from dipo_eval.secrets.masking import mask_values
 from dipo_eval.results.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
+from dipo_eval.secrets.masking import mask_values
 
 SAMPLES = "samples.jsonl"
 PACKED = "samples.jsonl.zst"

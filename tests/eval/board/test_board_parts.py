@@ -180,7 +180,7 @@ def test_fire_sentence() -> None:
     said = fire_sentence(RunLog("r", [{"step": 1, **row}]))
     assert said == "DiPO acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy."
     nothing = fire_sentence(RunLog("r", [{"step": 1, "dipo/groups_hard": 0}]))
-    assert nothing == "No group was all right or all wrong, so DiPO had nothing to act on."
+    assert nothing == "No group was all-correct or all-incorrect, so DiPO had nothing to act on."
     assert fire_sentence(RunLog("r", [{"step": 1}])) is None
 
 
@@ -192,7 +192,7 @@ def test_reasons_without_a_threshold_are_put_in_words() -> None:
     ]
     assert feasible_sentence(RunLog("r", rows)) == (
         "A threshold was found on 1 of 2 steps. On the others, most often: "
-        "no threshold separated right from wrong with enough confidence."
+        "no threshold separated correct from incorrect with enough confidence."
     )
 
 

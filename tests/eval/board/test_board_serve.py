@@ -145,7 +145,7 @@ def test_graders_that_disagree_are_found(
         "add-0000"
     ]
     assert browser.js("document.getElementById('s-count').textContent").endswith(
-        "Another harness scores 1 sample otherwise than we do."
+        "Another harness scores 1 sample differently."
     )
     cells = browser.js("[...document.querySelectorAll('#board .official')].map((e) => e.textContent)")
     assert cells == ["\u2013", "25.0% lm-eval strict-match, 1 differ"]

@@ -1,7 +1,7 @@
 """Charts as inline SVG: readable without a script, about 10 kB each where plotly's bundle alone is 4.8 MB.
 
 The colours are classes that board.css defines for light and dark. The exact numbers travel beside each chart
-as JSON for board.js, which draws the cross-hair, the read-out and the table.
+as JSON for charts.js, which draws the cross-hair, the read-out and the table.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def rounded_range(low: float, high: float, from_zero: bool, cap: float | None = None) -> tuple[float, float]:
-    """[low, high] widened to round numbers, to 0 with `from_zero` or where 0 is near; `cap` limits the top, not the data."""
+    """[low, high] widened to round numbers, to 0 with `from_zero` or where 0 is near; `cap` limits only the rounding."""
     top = high
     if low >= 0 and (from_zero or low < 0.3 * high):
         low = 0.0

@@ -1,6 +1,6 @@
 "use strict";
-// Served pages only: asks for the page's version, and loads the page again where it has changed, with everything the reader had
-// set: place, sorting, filters, opened samples.
+// Served pages only: asks for the page's version and reloads when it has changed, keeping what the reader had set:
+// position, sorting, filters, opened samples.
 
 const LIVE_MS = 2000;
 const CHOICES = ["baseline", "board-suite", "s-suite", "s-set", "s-other", "s-status"];
@@ -62,7 +62,7 @@ function restoreState() {
   const focused = state.focus && byId(state.focus);
   if (focused) focused.focus({ preventScroll: true });
   if (focused && state.caret !== null) focused.setSelectionRange(state.caret, state.caret);
-  // Bodies of opened samples are made after `toggle`: the place is right only then.
+  // Bodies of opened samples are made after `toggle`: the position is known only then.
   setTimeout(() => scrollTo({ left: state.scroll[0], top: state.scroll[1], behavior: "instant" }), 0);
 }
 

@@ -1,4 +1,4 @@
-"""Which samples go into the page, and how: flips first, long texts cut, the whole of it within a budget."""
+"""Which samples go into the page, and how: flips first, long strings cut, all within a budget."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from dipo_eval.board.data.load import Result
 from dipo_eval.board.data.stored import SampleKey, rows_at, whole
-from dipo_eval.board.table.comparison import flips, is_right
+from dipo_eval.board.table.comparison import flips, is_solved
 
 MAX_SAMPLES = 200
 TEXT_LIMITS = (20_000, 8_000, 4_000, 2_000)
 BUDGET = 7_000_000
 """Bytes of samples in a page: more would be slow to open on a phone."""
 ROW_BYTES = 150
-"""What a sample takes beside its texts."""
+"""What a sample takes beside its strings."""
 
 _ALWAYS = ("item", "sample", "status", "prompt", "gold", "response")
 _STATUS_RANK = {"undecided": 1, "wrong": 2, "correct": 3}
@@ -25,7 +25,7 @@ _STATUS_RANK = {"undecided": 1, "wrong": 2, "correct": 3}
 
 @dataclass(frozen=True)
 class Embedded:
-    """`data` goes to board.js; `text_limit` is the length at which texts were cut, in characters."""
+    """`data` goes to samples.js; `text_limit` is the length in characters at which strings were cut."""
 
     data: dict[str, Any]
     text_limit: int
@@ -37,17 +37,16 @@ def embed_samples(
     """The samples of every result that has some, at most `cap` each, cut harder until they fit `budget`."""
     kept = choose_samples(results, baseline, cap)
     limit, cap = _fit(_lengths(results, kept), cap, budget)
-    kept = {i: keys[:cap] for i, keys in kept.items()}
-    return Embedded(_collect(results, kept, limit), limit)
+    return Embedded(_collect(results, {i: keys[:cap] for i, keys in kept.items()}, limit), limit)
 
 
 def choose_samples(
     results: Sequence[Result], baseline: tuple[str, str] | None, cap: int = MAX_SAMPLES
 ) -> dict[int, list[SampleKey]]:
-    """Index of a result -> at most `cap` of its samples, the most telling first.
+    """Index of a result -> at most `cap` of its samples, the most informative first.
 
     All checkpoints of a suite rank its items alike (flips and disagreements between graders in turn, then undecided,
-    wrong, correct at any of them), so that what is shown of one can be compared with the same item of another.
+    incorrect, correct at any of them), so that the same items are shown of each.
     """
     chosen: dict[int, list[SampleKey]] = {}
     for suite in dict.fromkeys(result.suite for result in results):
@@ -59,20 +58,17 @@ def choose_samples(
 
 
 def item_letters(result: Result, items: Sequence[str]) -> str:
-    """A letter for each of `items`: R right, W wrong, U undecided (no sample decided), - not asked."""
+    """A letter for each of `items`: C solved (correct), I not, U undecided (no sample decided), - not asked."""
     decided = {item for (item, _), status in result.statuses.items() if status != "undecided"}
     scores = result.item_scores
     return "".join(
-        "-" if item not in scores else "U" if item not in decided else "R" if is_right(scores[item]) else "W"
+        "-" if item not in scores else "U" if item not in decided else "C" if is_solved(scores[item]) else "I"
         for item in items
     )
 
 
 def cut(text: str, limit: int) -> tuple[str, int]:
-    """`text` with its middle left out beyond `limit` characters, and how many were left out (0: none).
-
-    The end is kept because the answer stands there.
-    """
+    """`text` without its middle beyond `limit` characters, since answers are at the end; and how many were left out."""
     missing = len(text) - limit
     if missing <= 0:
         return text, 0
@@ -96,12 +92,12 @@ def as_text(value: Any) -> str:
 
 
 def _is_message(value: Any) -> bool:
-    """A chat message of a role and a text and nothing else, so that showing it as text loses nothing."""
+    """A chat message of role and content alone, so that showing it as text loses nothing."""
     return isinstance(value, dict) and set(value) == {"role", "content"} and isinstance(value["content"], str)
 
 
 def _item_order(members: Sequence[Result], baseline: tuple[str, str] | None) -> dict[str, int]:
-    """Item id -> its place: a flip, a disagreement, a flip, ... so that a page of few samples holds both."""
+    """Item id -> its rank: a flip, a disagreement, a flip, ... so that a page of few samples holds both."""
     ranks = _item_ranks(members, baseline)
     ranked = sorted(ranks, key=lambda item: (ranks[item], item))
     flipped = [item for item in ranked if ranks[item][0] == 0]
@@ -109,7 +105,7 @@ def _item_order(members: Sequence[Result], baseline: tuple[str, str] | None) -> 
         {item for r in members for o in r.official for item, _ in o.disagreements} & ranks.keys()
     )
     turns = [item for pair in zip_longest(flipped, disputed) for item in pair if item is not None]
-    return {item: place for place, item in enumerate(dict.fromkeys([*turns, *ranked]))}
+    return {item: rank for rank, item in enumerate(dict.fromkeys([*turns, *ranked]))}
 
 
 def _item_ranks(members: Sequence[Result], baseline: tuple[str, str] | None) -> dict[str, tuple[int, int]]:
@@ -144,9 +140,9 @@ def _total(lengths: Sequence[Sequence[int]], limit: int, cap: int) -> int:
 
 
 def _lengths(results: Sequence[Result], kept: Mapping[int, list[SampleKey]]) -> list[list[int]]:
-    """For each result the sizes of its kept samples' texts in order, in bytes: the response, mostly.
+    """For each result the sizes in bytes of its kept samples' strings, in order.
 
-    Prompts are sent once for all checkpoints: each is added to the first sample that has it.
+    A prompt is sent once for all checkpoints: it counts at the first sample that has it.
     """
     seen: set[int] = set()
     table: list[list[int]] = []
@@ -173,7 +169,7 @@ def _kept_rows(result: Result, kept: Sequence[SampleKey]) -> Iterator[tuple[Samp
 
 
 def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], limit: int) -> dict[str, Any]:
-    """The data block of board.js: strings that repeat, item ids by suite, and one set a result that has samples."""
+    """The data block of samples.js: shared strings, item ids by suite, and one set a result that has samples."""
     strings: dict[str, int] = {}
     suites: dict[str, dict[str, int]] = {}
     for result in results:
@@ -187,8 +183,8 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
         items = suites[result.suite]
         rows = {key: _row(key, raw, limit, strings, items) for key, raw in _kept_rows(result, kept[i])}
         for key, row in rows.items():
-            if said := _disagreements(result, key):
-                row["official"] = said
+            if disagreements := _disagreements(result, key):
+                row["official"] = disagreements
         sets.append(
             {
                 "index": i,
@@ -209,18 +205,18 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
 
 
 def _disagreements(result: Result, key: SampleKey) -> list[list[str]]:
-    """[harness and metric, what it says] of every score of a sample that is not ours."""
+    """[harness and metric, its score] of every score of a sample that differs from ours."""
     return [
-        [f"{one.harness} {metric}"[:200], cut(said, TEXT_LIMITS[-1])[0]]
+        [f"{one.harness} {metric}"[:200], cut(score, TEXT_LIMITS[-1])[0]]
         for one in result.official
-        for metric, said in one.disagreements.get(key, [])
+        for metric, score in one.disagreements.get(key, [])
     ]
 
 
 def _row(
     key: SampleKey, raw: dict[str, Any], limit: int, strings: dict[str, int], items: Mapping[str, int]
 ) -> dict[str, Any]:
-    """One sample for board.js; item, prompt and gold answer, alike at every checkpoint, by their number."""
+    """One sample for samples.js; item, prompt and gold answer, the same at every checkpoint, by index."""
     row: dict[str, Any] = {"item": items[key[0]], "sample": key[1], "status": raw["status"]}
     for name in ("prompt", "gold"):
         text, row[f"{name}_cut"] = cut(as_text(raw.get(name)), limit)

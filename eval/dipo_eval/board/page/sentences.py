@@ -1,4 +1,4 @@
-"""Plain sentences about a run: what was trained, on what, and how often DiPO acted."""
+"""Sentences about a run: what was trained, on what, and how often DiPO acted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dipo_eval.board.data.stored import number
 
 METHODS = {"grpo": "GRPO", "dapo": "DAPO", "dr_grpo": "Dr. GRPO", "rl_zvp": "RL-ZVP", "cde": "CDE"}
 REASONS = {
-    "not_significant": "no threshold separated right from wrong with enough confidence",
+    "not_significant": "no threshold separated correct from incorrect with enough confidence",
     "too_few_samples": "too few responses on one side of every threshold",
-    "one_class": "all responses were right, or all wrong",
+    "one_class": "all responses were correct, or all were incorrect",
     "empty": "no response had a perplexity",
     "constant_log_ppl": "all perplexities were the same",
 }
@@ -22,20 +22,13 @@ REASONS = {
 def run_sentence(run: RunLog) -> str:
     """One sentence for the top of the page, from the recipe's keys (OpenRLHF's own names) and the log."""
     steps = numbers.plural(len(run.rows), "step")
-    model = lookup(run.recipe, "actor.model_name_or_path")
-    data = lookup(run.recipe, "data.prompt_dataset")
-    subject = (
-        f"{short_name(model)} was trained with {method(run)}" if model else f"Trained with {method(run)}"
-    )
+    model, data = lookup(run.recipe, "actor.model_name_or_path"), lookup(run.recipe, "data.prompt_dataset")
+    subject = f"{short_name(model)} was trained" if model else "Trained"
     on_data = f" on {short_name(data)}" if data else ""
-    batch = number(lookup(run.recipe, "rollout.batch_size"))
-    group = number(lookup(run.recipe, "rollout.n_samples_per_prompt"))
-    shape = (
-        f" of {numbers.count(batch)} prompts with {numbers.count(group)} responses each"
-        if batch and group
-        else ""
-    )
-    return f"{subject}{on_data} for {steps}{shape}."
+    sizes = [number(lookup(run.recipe, f"rollout.{key}")) for key in ("batch_size", "n_samples_per_prompt")]
+    batch, group = map(numbers.count, sizes)
+    shape = f" of {batch} prompts with {group} responses each" if all(sizes) else ""
+    return f"{subject} with {method(run)}{on_data} for {steps}{shape}."
 
 
 def method(run: RunLog) -> str:
@@ -60,29 +53,28 @@ def fire_sentence(run: RunLog) -> str | None:
     """Totals over the run: "acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy"."""
     if not (run.has("dipo/groups_hard") or run.has("dipo/groups_easy")):
         return None
-    hard, easy = run.total("dipo/groups_hard"), run.total("dipo/groups_easy")
-    fired_hard, fired_easy = run.total("dipo/fired_hard"), run.total("dipo/fired_easy")
+    hard, easy, fired_hard, fired_easy = (
+        run.total(f"dipo/{kind}") for kind in ("groups_hard", "groups_easy", "fired_hard", "fired_easy")
+    )
     extreme, fired = hard + easy, fired_hard + fired_easy
     if not extreme:
-        return "No group was all right or all wrong, so DiPO had nothing to act on."
-    share = _share(fired, extreme)
+        return "No group was all-correct or all-incorrect, so DiPO had nothing to act on."
+    share = 100 * fired / extreme
+    digits = 0 if share >= 10 or share == 0 else 1
     return (
-        f"DiPO acted on {fired:,} of {extreme:,} extreme groups ({share}): {fired_hard:,} of {hard:,} hard, "
-        f"{fired_easy:,} of {easy:,} easy."
+        f"DiPO acted on {fired:,} of {extreme:,} extreme groups ({share:.{digits}f}%): {fired_hard:,} of {hard:,} "
+        f"hard, {fired_easy:,} of {easy:,} easy."
     )
 
 
 def feasible_sentence(run: RunLog) -> str | None:
-    """On how many steps a threshold was found, and the commonest reason on the others."""
-    flags = [_flag(row) for row in run.rows]
-    known = [flag for flag in flags if flag is not None]
-    if not known:
+    """On how many steps a threshold was found, and the most frequent reason on the others."""
+    flags = [(row, flag) for row in run.rows if (flag := _flag(row)) is not None]
+    if not flags:
         return None
-    text = f"A threshold was found on {sum(known):,} of {numbers.plural(len(known), 'step')}."
+    text = f"A threshold was found on {sum(flag for _, flag in flags):,} of {numbers.plural(len(flags), 'step')}."
     reasons = [
-        str(r["dipo/infeasible_reason"])
-        for r in run.rows
-        if _flag(r) is False and r.get("dipo/infeasible_reason")
+        str(reason) for row, flag in flags if not flag and (reason := row.get("dipo/infeasible_reason"))
     ]
     if reasons:
         common = max(dict.fromkeys(reasons), key=reasons.count)
@@ -116,8 +108,3 @@ def _flag(row: dict[str, Any]) -> bool | None:
         return value
     as_number = number(value)
     return None if as_number is None else as_number > 0.5
-
-
-def _share(part: int, whole: int) -> str:
-    share = 100 * part / whole
-    return f"{share:.0f}%" if share >= 10 or share == 0 else f"{share:.1f}%"

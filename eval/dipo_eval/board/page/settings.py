@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dipo_eval.board.data.load import Result
 
@@ -13,32 +12,29 @@ LONGEST = 2000
 """Characters of a value."""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """Name -> value as text. `own` has one table a result, in the results' order."""
+class Settings(NamedTuple):
+    """Name -> value as a string. `own` has one table a result, in the results' order."""
 
     common: dict[str, str]
     own: list[dict[str, str]]
 
 
-def collect_facts(results: Sequence[Result]) -> Facts:
+def collect_settings(results: Sequence[Result]) -> Settings:
     """Model, settings, hashes, versions and seconds; with a single result all of it is its own."""
     tables = [_flat(result) for result in results]
-    shared = set(tables[0].items()) if len(tables) > 1 else set()
-    for table in tables[1:]:
-        shared &= set(table.items())
+    shared = set.intersection(*(set(table.items()) for table in tables)) if len(tables) > 1 else set()
     common = {name: value for name, value in tables[0].items() if (name, value) in shared} if tables else {}
-    return Facts(common, [{n: v for n, v in table.items() if n not in common} for table in tables])
+    return Settings(common, [{n: v for n, v in table.items() if n not in common} for table in tables])
 
 
 def _flat(result: Result) -> dict[str, str]:
-    facts = {
+    found = {
         f"{group}: {name}": _text(value)
         for group, table in result.details.items()
         for name, value in table.items()
         if len(name) <= LONGEST
     }
-    return {**facts, "created": result.created or "not stated"}
+    return {**found, "created": result.created or "not stated"}
 
 
 def _text(value: Any) -> str:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dipo_eval.board import numbers
 from dipo_eval.board.data.load import Result
-from dipo_eval.results.comparable import differences as settings_apart
-from dipo_eval.results.comparable import refusal
+from dipo_eval.results.comparable import differences, refusal
 from dipo_eval.statistics import Moments, paired_difference, paired_interval
 
+Array = NDArray[np.float64]
 Flips = dict[str, str]
-"""Item id -> "lost" (right at the baseline, not now) or "gained" (the other way)."""
+"""Item id -> "lost" (solved at the baseline, not now) or "gained" (the other way)."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,30 @@ class Difference:
             return "better"
         return "worse" if self.high < 0 else "not settled"
 
+    @property
+    def points(self) -> str:
+        """The mean in percentage points, such as +3.4."""
+        return numbers.points(self.mean)
 
-def apart(candidate: Result, baseline: Result) -> str:
-    """Why two results cannot be compared, in words (dipo_eval.results.comparable); empty where they can."""
+    @property
+    def detail(self) -> str:
+        """Interval and p-value, such as: +1.1 to +5.7, p = 0.004."""
+        return f"{numbers.points(self.low)} to {numbers.points(self.high)}, {numbers.p_value(self.p_value)}"
+
+
+def not_comparable(candidate: Result, baseline: Result) -> str:
+    """Why two results cannot be compared (dipo_eval.results.comparable); empty where they can."""
     if candidate.made == baseline.made:
         return ""
-    return refusal(settings_apart(candidate.made, baseline.made))
+    return refusal(differences(candidate.made, baseline.made))
 
 
 def difference(candidate: Result, baseline: Result) -> Difference | None:
-    """The paired difference of per-item accuracy; None with fewer than two items in common, or where apart says why.
+    """The paired difference of per-item accuracy; None with fewer than two common items or if not comparable.
 
-    Each item is one cluster: its samples are averaged first, so several samples of an item count once.
+    Each item is one cluster: its samples are averaged first.
     """
-    if apart(candidate, baseline):
+    if not_comparable(candidate, baseline):
         return None
     ours, theirs = candidate.item_scores, baseline.item_scores
     items = [item for item in ours if item in theirs]
@@ -60,16 +72,13 @@ def difference(candidate: Result, baseline: Result) -> Difference | None:
 
 
 def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Difference]:
-    """`difference` of every ordered pair of results, in one pass over arrays: what 2,450 pairs a suite need.
-
-    Pairs with fewer than two items in common, and those that are apart, are left out.
-    """
+    """`difference` of every ordered pair of results that has one, over arrays: fast enough for 2,450 pairs a suite."""
     items = {item: i for i, item in enumerate(dict.fromkeys(item for r in results for item in r.item_scores))}
     scores = np.full((len(results), len(items)), np.nan)
     for i, result in enumerate(results):
         scores[i, [items[item] for item in result.item_scores]] = list(result.item_scores.values())
     found: dict[tuple[int, int], Difference] = {}
-    alike = functools.cache(lambda ours, theirs: not refusal(settings_apart(ours, theirs)))
+    alike = functools.cache(lambda ours, theirs: not refusal(differences(ours, theirs)))
     for i in range(len(results)):
         for j, shift in enumerate(_against_others(scores, i), start=i + 1):
             if shift is not None and alike(results[i].made, results[j].made):
@@ -78,9 +87,7 @@ def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Differ
     return found
 
 
-def _against_others(
-    scores: np.ndarray[tuple[int, int], np.dtype[np.float64]], i: int
-) -> list[Difference | None]:
+def _against_others(scores: Array, i: int) -> list[Difference | None]:
     """Result i minus each later one: `difference` for many pairs."""
     shifts = scores[i] - scores[i + 1 :]  # [later, items]; NaN where either has not answered
     common = np.sum(~np.isnan(shifts), axis=1)
@@ -88,41 +95,33 @@ def _against_others(
     mean = np.nansum(shifts, axis=1) / n
     away = shifts - mean[:, None]
     squares, cubes, fourths = (np.nansum(away**power, axis=1) for power in (2, 3, 4))
-    low, high, p_values = paired_interval(Moments(mean, squares, cubes, fourths, n))
-    return [
-        Difference(float(mean[k]), float(low[k]), float(high[k]), float(p_values[k]), int(common[k]))
-        if common[k] >= 2
-        else None
-        for k in range(len(common))
-    ]
+    columns = (mean, *paired_interval(Moments(mean, squares, cubes, fourths, n)))
+    figures = zip(*(column.tolist() for column in columns), common.tolist(), strict=True)
+    return [Difference(*row) if row[-1] >= 2 else None for row in figures]
 
 
 def flips(candidate: Result, baseline: Result) -> Flips:
-    """The items that are right in one and not in the other.
-
-    An item is right when more than half of its samples are correct: with one sample, when that one is. None where the
-    two are apart.
-    """
-    if apart(candidate, baseline):
+    """The items that only one of the two solves; none where they are not comparable."""
+    if not_comparable(candidate, baseline):
         return {}
     ours, theirs = candidate.item_scores, baseline.item_scores
-    changed: Flips = {}
-    for item, score in ours.items():
-        if item in theirs and is_right(score) != is_right(theirs[item]):
-            changed[item] = "gained" if is_right(score) else "lost"
-    return changed
+    return {
+        item: "gained" if is_solved(score) else "lost"
+        for item, score in ours.items()
+        if item in theirs and is_solved(score) != is_solved(theirs[item])
+    }
 
 
-def is_right(score: float) -> bool:
-    """Whether an item counts as right, from the share of its samples that are correct."""
+def is_solved(score: float) -> bool:
+    """Whether an item counts as solved: when more than half of its samples are correct."""
     return score > 0.5
 
 
 def choose_baseline(results: Sequence[Result], wanted: str | None = None) -> tuple[str, str] | None:
     """The (run, checkpoint) that others are compared with.
 
-    `wanted` is "checkpoint" or "run/checkpoint"; ValueError where no result has it. Without it: a checkpoint
-    of step 0, or named base, or of a run so named, else the earliest step; None without results.
+    `wanted` is "checkpoint" or "run/checkpoint"; ValueError where no result has it. Without it: the checkpoint
+    of step 0, or one or its run named base, else the earliest step; None without results.
     """
     keys = list(dict.fromkeys(result.model_key for result in results))
     if wanted is not None:
@@ -131,9 +130,7 @@ def choose_baseline(results: Sequence[Result], wanted: str | None = None) -> tup
                 return (run, checkpoint)
         known = ", ".join(f"{run}/{checkpoint}" for run, checkpoint in keys[:8]) or "none"
         raise ValueError(f"no checkpoint {wanted!r} in the results: choose one of {known}")
-    if not results:
-        return None
-    return min(results, key=_baseline_rank).model_key
+    return min(results, key=_baseline_rank).model_key if results else None
 
 
 def _baseline_rank(result: Result) -> tuple[bool, bool, float]:

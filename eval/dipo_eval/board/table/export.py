@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dipo_eval.board import numbers
 from dipo_eval.board.data.load import Metric
-from dipo_eval.board.table.leaderboard import Row, difference_words, official_scores
+from dipo_eval.board.table.leaderboard import Row, official_scores
 
 CSV_COLUMNS = (
     "run", "checkpoint", "step", "suite", "accuracy", "low", "high", "difference", "difference_low",
@@ -29,35 +29,35 @@ def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
     names += ["n", "k", "Truncated", "Undecided"]
     lines = ["| " + " | ".join(names) + " |", "|---|---|" + "--:|" * (len(names) - 2)]
     for row in table:
-        shift, detail, verdict = difference_words(row.difference)
-        difference = (
-            "baseline"
-            if row.is_baseline
-            else f"{shift} ({detail}): {verdict}"
-            if shift
-            else cell(f"not comparable: {row.apart}")
-            if row.apart
-            else numbers.DASH
-        )
-        accuracy = numbers.DASH
-        if row.accuracy:
-            interval = numbers.percent_interval(row.accuracy.low, row.accuracy.high)
-            accuracy = f"{numbers.percent(row.accuracy.value)} ({interval})"
+        counts = row.result.counts
         cells = [
             cell(f"{row.result.run}/{row.result.checkpoint}"),
             cell(row.result.suite),
             numbers.count(row.result.step),
-            accuracy,
-            difference,
+            _accuracy(row.accuracy),
+            _difference(row),
             *([_share(row.result.highest("pass")), _share(row.result.highest("maj"))] if has_k else []),
             *([cell(_official(row)) or numbers.DASH] if has_official else []),
-            numbers.count(row.n_items),
-            numbers.count(row.n_samples),
-            numbers.count(row.result.counts.get("truncated")),
-            numbers.count(row.result.counts.get("undecided")),
+            *map(
+                numbers.count, (row.n_items, row.n_samples, counts.get("truncated"), counts.get("undecided"))
+            ),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _accuracy(metric: Metric | None) -> str:
+    if metric is None:
+        return numbers.DASH
+    return f"{numbers.percent(metric.value)} ({numbers.percent_interval(metric.low, metric.high)})"
+
+
+def _difference(row: Row) -> str:
+    if row.is_baseline:
+        return "baseline"
+    if row.difference:
+        return f"{row.difference.points} ({row.difference.detail}): {row.difference.verdict}"
+    return cell(f"not comparable: {row.not_comparable}") if row.not_comparable else numbers.DASH
 
 
 def to_csv(table: Sequence[Row]) -> str:
@@ -77,7 +77,7 @@ def _csv_cells(row: Row) -> list[object]:
     change = [shift.mean, shift.low, shift.high, shift.p_value, shift.n_items] if shift else [None] * 5
     counts = [row.n_items, row.n_samples, result.counts.get("truncated"), result.counts.get("undecided")]
     over_k = [metric.value if metric else None for metric in (result.highest("pass"), result.highest("maj"))]
-    return [*names, *level, *change, *counts, *over_k, _text(_official(row)), _text(row.apart)]
+    return [*names, *level, *change, *counts, *over_k, _text(_official(row)), _text(row.not_comparable)]
 
 
 def _share(metric: Metric | None) -> str:
@@ -85,8 +85,8 @@ def _share(metric: Metric | None) -> str:
 
 
 def _official(row: Row) -> str:
-    """What other harnesses say, such as "lm-eval flexible-extract 47.6%"."""
-    return "; ".join(f"{one.name} {numbers.percent(one.value)}" for one in official_scores(row.result))
+    """Other harnesses' scores, such as "lm-eval flexible-extract 47.6%"."""
+    return "; ".join(f"{name} {numbers.percent(one.value)}" for name, one in official_scores(row.result))
 
 
 def cell(text: str) -> str:
@@ -96,5 +96,5 @@ def cell(text: str) -> str:
 
 
 def _text(value: str) -> str:
-    """A name that starts like a formula would be run by a spreadsheet: https://owasp.org/www-community/attacks/CSV_Injection."""
+    """A spreadsheet would run a name that starts like a formula (OWASP, "CSV Injection")."""
     return "'" + value if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

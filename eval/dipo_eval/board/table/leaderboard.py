@@ -1,18 +1,27 @@
-"""The leaderboard's rows, and the one-line verdict of each run's last checkpoint on each suite."""
+"""All that the page, the Markdown and the CSV are made from: the leaderboard's rows, and runs compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from dipo_eval.board import numbers
-from dipo_eval.board.data.load import Metric, Result
-from dipo_eval.board.table.comparison import Difference, apart, difference, differences_among
+from dipo_eval.board.data.load import Cache, Metric, Result, load_results
+from dipo_eval.board.data.official import OfficialMetric
+from dipo_eval.board.data.runlog import RunLog
+from dipo_eval.board.table.comparison import (
+    Difference,
+    choose_baseline,
+    difference,
+    differences_among,
+    not_comparable,
+)
+from dipo_eval.errors import UserError
 
 MAX_PAIRS = 60_000
 """Above this many pairs the page offers one baseline instead of a choice: each pair takes 25 bytes of it."""
 
-MAX_DUELS = 12
+MAX_RUN_COMPARISONS = 12
 
 Differences = dict[tuple[int, int], Difference | None]
 """(index of the candidate, index of the baseline) in the list of results -> their difference."""
@@ -20,14 +29,18 @@ Differences = dict[tuple[int, int], Difference | None]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the leaderboard. `apart`: why it cannot be compared with the baseline, empty where it can."""
+    """One line of the leaderboard. `not_comparable`: why not with the baseline, empty where it is."""
 
     index: int
     result: Result
-    accuracy: Metric | None
     difference: Difference | None
     is_baseline: bool
-    apart: str = ""
+    not_comparable: str = ""
+
+    @property
+    def accuracy(self) -> Metric | None:
+        """The suite's main number."""
+        return self.result.accuracy
 
     @property
     def n_items(self) -> int | None:
@@ -41,27 +54,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Headline:
-    """The last checkpoint of a run on one suite, in a few words."""
-
-    suite: str
-    run: str
-    checkpoint: str
-    accuracy: Metric
-    difference: Difference | None
-    baseline: str | None
-    apart: str = ""
-
-
-@dataclass(frozen=True)
 class RunComparison:
-    """The last checkpoints of two runs on one suite: `ours` minus `theirs`, or why they are `apart`."""
+    """The last checkpoints of two runs on one suite: `ours` minus `theirs`, or why they are `not_comparable`."""
 
     suite: str
     ours: str
     theirs: str
     difference: Difference | None
-    apart: str = ""
+    not_comparable: str = ""
 
 
 def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None) -> Differences:
@@ -78,85 +78,79 @@ def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None)
     return found
 
 
-def rows(
-    results: Sequence[Result],
-    baseline: tuple[str, str] | None,
-    differences: Mapping[tuple[int, int], Difference | None],
-) -> list[Row]:
+def rows(results: Sequence[Result], baseline: tuple[str, str] | None, found: Differences) -> list[Row]:
     """One row a result, in the results' order."""
     at_baseline = {r.suite: i for i, r in enumerate(results) if r.model_key == baseline}
+    bases = [at_baseline.get(result.suite) for result in results]
     return [
         Row(
             index=i,
             result=result,
-            accuracy=result.accuracy,
-            difference=differences.get((i, at_baseline.get(result.suite, -1))),
+            difference=None if base is None else found.get((i, base)),
             is_baseline=result.model_key == baseline,
-            apart=apart(result, results[at_baseline[result.suite]]) if result.suite in at_baseline else "",
+            not_comparable="" if base is None else not_comparable(result, results[base]),
         )
-        for i, result in enumerate(results)
+        for i, (result, base) in enumerate(zip(results, bases, strict=True))
     ]
 
 
-def headlines(table: Sequence[Row], baseline: tuple[str, str] | None) -> list[Headline]:
-    """The LAST checkpoint of each run and suite: choosing the best of many would promise too much."""
-    last: dict[tuple[str, str], Row] = {}
-    for row in table:
-        if row.accuracy is not None:
-            last[(row.result.run, row.result.suite)] = row
-    return [
-        Headline(
-            suite=row.result.suite,
-            run=row.result.run,
-            checkpoint=row.result.checkpoint,
-            accuracy=row.accuracy,
-            difference=row.difference,
-            baseline=None if row.is_baseline or baseline is None else "/".join(baseline),
-            apart=row.apart,
-        )
-        for row in last.values()
-        if row.accuracy is not None and (not row.is_baseline or len(last) == 1)
-    ]
+def headlines(table: Sequence[Row]) -> list[Row]:
+    """The LAST checkpoint of each run and suite: the best of many would be too high by chance."""
+    last = {(row.result.run, row.result.suite): row for row in table if row.accuracy is not None}
+    return [row for row in last.values() if not row.is_baseline or len(last) == 1]
 
 
 def run_comparisons(table: Sequence[Row]) -> list[RunComparison]:
     """Every run's last checkpoint against the first run's, on each suite: how methods compare."""
-    # A run that is no more than the baseline has its place in every row already.
+    # A run that is only the baseline is compared in every row already.
     trained = [row for row in table if row.result.statuses and not row.is_baseline]
     last = {(row.result.suite, row.result.run): row.result for row in trained}
     found: list[RunComparison] = []
     for suite in dict.fromkeys(suite for suite, _ in last):
         first, *others = [result for (of, _), result in last.items() if of == suite]
         for other in others:
-            shift, why = difference(other, first), apart(other, first)
+            shift, why = difference(other, first), not_comparable(other, first)
             if shift is not None or why:
-                found.append(
-                    RunComparison(suite, "/".join(other.model_key), "/".join(first.model_key), shift, why)
-                )
-    return found[:MAX_DUELS]
+                ours, theirs = ("/".join(one.model_key) for one in (other, first))
+                found.append(RunComparison(suite, ours, theirs, shift, why))
+    return found[:MAX_RUN_COMPARISONS]
 
 
-@dataclass(frozen=True)
-class OfficialScore:
-    """One number of another harness beside ours; `differ` samples it scores otherwise."""
-
-    name: str
-    value: float
-    differ: int | None
-
-
-def official_scores(result: Result) -> list[OfficialScore]:
-    """The scores of other harnesses that say what ours says, else all that they have; names as short as they can be."""
+def official_scores(result: Result) -> list[tuple[str, OfficialMetric]]:
+    """(short name, score) of other harnesses: of their metrics that have a counterpart of ours, else all."""
     return [
-        OfficialScore(f"{one.harness} {name.rpartition(',')[2]}", metric.value, metric.differ)
+        (f"{one.harness} {name.rpartition(',')[2]}", metric)
         for one in result.official
         for name, metric in (one.compared() or one.metrics).items()
     ]
 
 
-def difference_words(found: Difference | None) -> tuple[str, str, str]:
-    """(points, interval and p, verdict) as text; empty strings where there is no comparison."""
-    if found is None:
-        return ("", "", "")
-    detail = f"{numbers.points_interval(found.low, found.high)}, {numbers.p_value(found.p_value)}"
-    return (numbers.points(found.mean), detail, found.verdict)
+@dataclass(frozen=True)
+class BoardData:
+    """Results, what is wrong with their files, and their comparison with a baseline."""
+
+    results: list[Result]
+    problems: list[str]
+    baseline: tuple[str, str] | None
+    differences: Differences
+    table: list[Row]
+
+
+def read_board(
+    results_dir: Path, runs: Sequence[RunLog], baseline: str | None = None, cache: Cache | None = None
+) -> BoardData:
+    """Load and compare; UserError where there are neither results nor runs, or the baseline is unknown."""
+    results, problems = load_results(results_dir, cache)
+    if not results and not runs:
+        detail = f" ({problems[0]})" if problems else ""
+        raise UserError(
+            f"no results under {results_dir}{detail}: expected RUN/CHECKPOINT/SUITE/results.json; "
+            "run `dipo eval` first or name a training run with --run-dir"
+        )
+    try:
+        chosen = choose_baseline(results, baseline)
+    except ValueError as error:
+        raise UserError(f"--baseline: {error}") from None
+    found = all_differences(results, chosen)
+    problems += [problem for run in runs for problem in run.problems]
+    return BoardData(results, problems, chosen, found, rows(results, chosen, found))
