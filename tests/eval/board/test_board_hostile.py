@@ -90,7 +90,7 @@ def test_runs_that_are_not_comparable_have_no_difference(tmp_path: Path) -> None
         None, 'dtype is "bfloat16" here and "float32" there: evaluate them alike'
     )  # fmt: skip
     page = write_board(tmp_path, tmp_path / "b.html").read_text()
-    assert "Not all points were made alike" in page
+    assert "Not all points are comparable" in page
 
 
 NAMES = [

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from dipo_eval.board import write_board
-from dipo_eval.board.serve import Shown, Source, follow, logs_version, refresh, results_version, serve
+from dipo_eval.board.serve import Shown, Source, follow, refresh, serve, versions
 from dipo_eval.errors import UserError
 
 _helpers = runpy.run_path(str(Path(__file__).with_name("browser.py")))
@@ -237,8 +237,8 @@ def test_failure_to_make_a_page_leaves_the_last_one(
     row_maker: Callable[..., dict[str, Any]],
     monkeypatch: Any,
 ) -> None:
-    source, shown, said = Source(tmp_path), Shown(), []
-    seen = (results_version(source), logs_version(source))
+    source, shown, logged = Source(tmp_path), Shown(), []
+    seen = versions(source)
     refresh(source, shown, seen)
     assert b"nothing to show yet: no results under" in shown.page[1]
     before = shown.page
@@ -251,8 +251,8 @@ def test_failure_to_make_a_page_leaves_the_last_one(
     ended = threading.Event()
     monkeypatch.setattr("dipo_eval.board.serve.POLL_S", 0.01)
     monkeypatch.setattr("dipo_eval.board.serve.make_page", broken)
-    follow(source, shown, seen, ended, said.append)
-    assert said == ["board: not refreshed (MemoryError: none left)"]
+    follow(source, shown, seen, ended, logged.append)
+    assert logged == ["board: not refreshed (MemoryError: none left)"]
     assert shown.page == before
 
 

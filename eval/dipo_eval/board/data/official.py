@@ -56,33 +56,29 @@ def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], li
 
 
 def _parse(data: dict[str, Any]) -> Official:
-    metrics = data.get("metrics")
     rows = data.get("disagreements")
     disagreements: dict[SampleKey, list[tuple[str, str]]] = {}
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
             disagreements.setdefault(row_key(row), []).append((str(row.get("metric")), _score(row)))
-    return Official(
-        harness=str(data.get("harness"))[:LONGEST_NAME],
-        version=str(data.get("version"))[:LONGEST_NAME],
-        metrics={
-            str(name): OfficialMetric(
-                value, whole(raw.get("n")), number(raw.get("ours")), whole(raw.get("disagreements"))
-            )
-            for name, raw in (metrics.items() if isinstance(metrics, dict) else ())
-            if len(name) <= LONGEST_NAME
-            and isinstance(raw, dict)
-            and (value := number(raw.get("value"))) is not None
-        },
-        disagreements=disagreements,
-    )
+    harness, version = (str(data.get(name))[:LONGEST_NAME] for name in ("harness", "version"))
+    return Official(harness, version, _metrics(data.get("metrics")), disagreements)
+
+
+def _metrics(stored: Any) -> dict[str, OfficialMetric]:
+    metrics = {}
+    for name, raw in stored.items() if isinstance(stored, dict) else ():
+        value = number(raw.get("value")) if isinstance(raw, dict) else None
+        if value is not None and len(name) <= LONGEST_NAME:
+            ours, differ = number(raw.get("ours")), whole(raw.get("disagreements"))
+            metrics[str(name)] = OfficialMetric(value, whole(raw.get("n")), ours, differ)
+    return metrics
 
 
 def _score(row: dict[str, Any]) -> str:
     """The harness's score of a sample in words, with its reason."""
     theirs = number(row.get("theirs"))
-    score = (
-        "undecided" if theirs is None else {0.0: "wrong", 1.0: "correct"}.get(theirs, numbers.plain(theirs))
-    )
+    words = {None: "undecided", 0.0: "wrong", 1.0: "correct"}
+    score = words.get(theirs) or numbers.plain(theirs)
     reason = row.get("their_reason")
     return f"{score}: {reason}" if reason else score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,10 +84,10 @@ def as_text(value: Any) -> str:
         return ""
     if isinstance(value, list) and value and all(_is_message(part) for part in value):
         return "\n\n".join(f"[{part['role']}]\n{part['content']}" for part in value)
+    if isinstance(value, str):
+        return value
     try:
-        return (
-            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
-        )
+        return json.dumps(value, ensure_ascii=False, indent=1, default=str)
     except RecursionError:
         return "(nested too deeply to show)"
 
@@ -112,9 +113,7 @@ def _item_ranks(members: Sequence[Result], baseline: tuple[str, str] | None) -> 
     ranks: dict[str, tuple[int, int]] = {}
     for result in members:
         for (item, _), status in result.statuses.items():
-            rank = (_STATUS_RANK[status], 0)
-            if rank < ranks.get(item, (9, 9)):
-                ranks[item] = rank
+            ranks[item] = min(ranks.get(item, (9, 9)), (_STATUS_RANK[status], 0))
     reference = next((r for r in members if r.model_key == baseline), members[0])
     # Lost before gained, and the last checkpoint's flips before those of the earlier ones.
     for age, result in enumerate(reversed(members)):
@@ -128,11 +127,7 @@ def _fit(lengths: Sequence[Sequence[int]], cap: int, budget: int) -> tuple[int, 
     for limit in TEXT_LIMITS:
         if _total(lengths, limit, cap) <= budget:
             return limit, cap
-    low, high = 0, cap  # `low` fits, `high` does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _total(lengths, limit, middle) <= budget else (low, middle)
-    return limit, low
+    return limit, bisect.bisect_right(range(1, cap), budget, key=lambda n: _total(lengths, limit, n))
 
 
 def _total(lengths: Sequence[Sequence[int]], limit: int, cap: int) -> int:
@@ -181,10 +176,10 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
         if not result.statuses:
             continue
         items = suites[result.suite]
-        rows = {key: _row(key, raw, limit, strings, items) for key, raw in _kept_rows(result, kept[i])}
-        for key, row in rows.items():
-            if disagreements := _disagreements(result, key):
-                row["official"] = disagreements
+        rows = {
+            key: _row(key, raw, limit, strings, items, _disagreements(result, key))
+            for key, raw in _kept_rows(result, kept[i])
+        }
         sets.append(
             {
                 "index": i,
@@ -197,11 +192,8 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
                 "rows": [rows[key] for key in kept[i] if key in rows],
             }
         )
-    return {
-        "strings": list(strings),
-        "suites": {suite: list(items) for suite, items in suites.items()},
-        "sets": sets,
-    }
+    ids = {suite: list(items) for suite, items in suites.items()}
+    return {"strings": list(strings), "suites": ids, "sets": sets}
 
 
 def _disagreements(result: Result, key: SampleKey) -> list[list[str]]:
@@ -214,7 +206,12 @@ def _disagreements(result: Result, key: SampleKey) -> list[list[str]]:
 
 
 def _row(
-    key: SampleKey, raw: dict[str, Any], limit: int, strings: dict[str, int], items: Mapping[str, int]
+    key: SampleKey,
+    raw: dict[str, Any],
+    limit: int,
+    strings: dict[str, int],
+    items: Mapping[str, int],
+    official: list[list[str]],
 ) -> dict[str, Any]:
     """One sample for samples.js; item, prompt and gold answer, the same at every checkpoint, by index."""
     row: dict[str, Any] = {"item": items[key[0]], "sample": key[1], "status": raw["status"]}
@@ -228,6 +225,5 @@ def _row(
     row["truncated"] = raw.get("truncated") is True
     row["finish"] = as_text(raw.get("finish_reason"))[:100]
     row["kind"] = as_text(raw.get("kind"))[:100]
-    return {
-        name: value for name, value in row.items() if value not in (0, "", None, False) or name in _ALWAYS
-    }
+    row["official"] = official
+    return {name: value for name, value in row.items() if value or name in _ALWAYS}
