@@ -13,10 +13,10 @@ def percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None else _signed(f"{100 * share:.{digits}f}%")
 
 
-def points(difference: float, digits: int = 1) -> str:
+def points(difference: float) -> str:
     """A difference of two shares in percentage points, always signed: 0.034 -> +3.4."""
-    text = f"{100 * difference:+.{digits}f}"
-    return "0." + "0" * digits if float(text) == 0 else _signed(text)
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if float(text) == 0 else _signed(text)
 
 
 def percent_interval(low: float | None, high: float | None) -> str:

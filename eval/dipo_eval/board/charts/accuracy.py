@@ -19,36 +19,27 @@ def accuracy_charts(results: Sequence[Result], baseline: tuple[str, str] | None 
     Checkpoints without a step are in the table only, but for the baseline: a dashed line.
     """
     placed = [r for r in results if r.step is not None and r.accuracy is not None]
-    colours = dict(zip(dict.fromkeys(r.run for r in placed), itertools.cycle(RUN_COLOURS), strict=False))
-    return [
-        _chart(suite, [r for r in placed if r.suite == suite], colours, results, baseline)
-        for suite in dict.fromkeys(r.suite for r in placed)
-    ]
-
-
-def _chart(
-    suite: str,
-    placed: Sequence[Result],
-    colours: dict[str, str],
-    results: Sequence[Result],
-    baseline: tuple[str, str] | None,
-) -> Chart:
-    steps = sorted({r.step for r in placed if r.step is not None})
-    series = [
-        _series(run, colour, [r for r in placed if r.run == run], steps) for run, colour in colours.items()
-    ]
-    series += [
-        Series("/".join(r.model_key), [r.accuracy.value] * len(steps), "ink", dashed=True)
-        for r in results
-        if r.suite == suite and r.model_key == baseline and r.step is None and r.accuracy
-    ]
-    n = max((r.accuracy.n or r.n_items or 0) for r in placed if r.accuracy)
-    note = f"{numbers.plural(n, 'item')}; bands are 95% intervals." if n else ""
-    if len({result.made for result in placed}) > 1:
-        note += f" {UNLIKE}"
-    shown = [s for s in series if any(v is not None for v in s.values)]
-    xs = [float(step) for step in steps]
-    return Chart(suite, "accuracy", xs, shown, fmt=numbers.percent, note=note, cap=1.0)
+    runs = list(dict.fromkeys(r.run for r in placed))
+    charts = []
+    for suite in dict.fromkeys(r.suite for r in placed):
+        points = [r for r in placed if r.suite == suite]
+        steps = sorted({r.step for r in points if r.step is not None})
+        lines = [
+            _series(run, colour, [r for r in points if r.run == run], steps)
+            for run, colour in zip(runs, itertools.cycle(RUN_COLOURS), strict=False)
+        ]
+        lines += [
+            Series("/".join(r.model_key), [r.accuracy.value] * len(steps), "ink", dashed=True)
+            for r in results
+            if r.suite == suite and r.model_key == baseline and r.step is None and r.accuracy
+        ]
+        shown = [line for line in lines if any(value is not None for value in line.values)]
+        n = max((r.accuracy.n or r.n_items or 0) for r in points if r.accuracy)
+        note = f"{numbers.plural(n, 'item')}; bands are 95% intervals." if n else ""
+        note += f" {UNLIKE}" if len({r.made for r in points}) > 1 else ""
+        xs = [float(step) for step in steps]
+        charts.append(Chart(suite, "accuracy", xs, shown, fmt=numbers.percent, note=note, cap=1.0))
+    return charts
 
 
 def _series(run: str, colour: str, results: Sequence[Result], steps: Sequence[int]) -> Series:

@@ -16,6 +16,19 @@ PHASES = (
     ("update", "timing/ppo_train", "green"),
     ("sync", "timing/broadcast", "purple"),
 )
+QUADRANTS = (
+    ("CL", "correct, sure", "blue"),
+    ("CH", "correct, unsure", "sky"),
+    ("EH", "incorrect, unsure", "orange"),
+    ("EL", "incorrect, sure", "red"),
+)
+IDLE = (
+    ("no threshold", "infeasible", "red"),
+    ("other side of it", "wrong_space", "orange"),
+    ("rewards differ", "reward_variance", "sky"),
+    ("direction off", "direction_off", "purple"),
+    ("no perplexity", "no_log_ppl", "grey"),
+)
 _SHARE: dict[str, Any] = {"fmt": numbers.percent, "from_zero": True, "cap": 1.0}
 _COUNT: dict[str, Any] = {"fmt": numbers.count, "from_zero": True}
 
@@ -127,37 +140,25 @@ def _groups(curves: Curves) -> list[Chart]:
 
 def _fire_rates(curves: Curves) -> list[Chart]:
     run = curves.run
-    series = [
-        Series(
-            name,
-            curves.thin(trailing_rate(run.values(f"dipo/fired_{k}"), run.values(f"dipo/groups_{k}"))),
-            colour,
-        )
-        for name, k, colour in (("hard, to explore", "hard", "red"), ("easy, to exploit", "easy", "blue"))
-        if run.has(f"dipo/fired_{k}")
-    ]
+    series = []
+    for name, kind, colour in (("hard, to explore", "hard", "red"), ("easy, to exploit", "easy", "blue")):
+        if run.has(f"dipo/fired_{kind}"):
+            rate = trailing_rate(run.values(f"dipo/fired_{kind}"), run.values(f"dipo/groups_{kind}"))
+            series.append(Series(name, curves.thin(rate), colour))
     note = f"Of hard and of easy groups, over the last {RATE_WINDOW} steps."
     return curves.chart("How often DiPO acted", "of extreme groups", series, **_SHARE, note=note)
 
 
 def _quadrants(curves: Curves) -> list[Chart]:
-    names = (
-        ("CL", "correct, sure", "blue"),
-        ("CH", "correct, unsure", "sky"),
-        ("EH", "incorrect, unsure", "orange"),
-        ("EL", "incorrect, sure", "red"),
-    )
-    raw = [curves.run.values(f"dipo/quadrant_{key}") for key, _, _ in names]
-    totals = [sum(v or 0.0 for v in column) for column in zip(*raw, strict=True)]
+    raw = [(words, curves.run.values(f"dipo/quadrant_{key}"), colour) for key, words, colour in QUADRANTS]
+    totals = [sum(v or 0.0 for v in column) for column in zip(*(values for _, values, _ in raw), strict=True)]
     shares = [
-        [None if v is None or t <= 0 else v / t for v, t in zip(values, totals, strict=True)]
-        for values in raw
+        (words, [None if v is None or t <= 0 else v / t for v, t in zip(values, totals, strict=True)], colour)
+        for words, values, colour in raw
     ]
-    return curves.stack(
-        "Correct or incorrect, sure or unsure", "of responses",
-        [(words, values, colour) for (_, words, colour), values in zip(names, shares, strict=True)],
-        numbers.percent, note="Sure means a perplexity below the threshold.", cap=1.0,
-    )  # fmt: skip
+    note = "Sure means a perplexity below the threshold."
+    title = "Correct or incorrect, sure or unsure"
+    return curves.stack(title, "of responses", shares, numbers.percent, note=note, cap=1.0)
 
 
 def _evidence(curves: Curves) -> list[Chart]:
@@ -171,26 +172,17 @@ def _evidence(curves: Curves) -> list[Chart]:
 
 def _time(curves: Curves) -> list[Chart]:
     phases = [(name, curves.run.values(key), colour) for name, key, colour in PHASES]
-    rest: Values = [
-        None if total is None else max(0.0, total - sum(v or 0.0 for v in parts))
-        for total, *parts in zip(
-            curves.run.values("timing/step_total"), *(values for _, values, _ in phases), strict=True
-        )
+    steps = zip(curves.run.values("timing/step_total"), *(values for _, values, _ in phases), strict=True)
+    rest = [
+        None if total is None else max(0.0, total - sum(v or 0.0 for v in parts)) for total, *parts in steps
     ]
     return curves.stack("Time per step", "seconds", [*phases, ("other", rest, "grey")], numbers.duration)
 
 
 def _idle(curves: Curves) -> list[Chart]:
-    reasons = (
-        ("no threshold", "infeasible", "red"),
-        ("other side of it", "wrong_space", "orange"),
-        ("rewards differ", "reward_variance", "sky"),
-        ("direction off", "direction_off", "purple"),
-        ("no perplexity", "no_log_ppl", "grey"),
-    )
     series = [
         (words, curves.run.values(f"dipo/idle_{key}"), colour)
-        for words, key, colour in reasons
+        for words, key, colour in IDLE
         if curves.run.total(f"dipo/idle_{key}")
     ]
     note = "All-correct and all-incorrect groups that were skipped, by the first reason."

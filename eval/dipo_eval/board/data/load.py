@@ -18,6 +18,9 @@ from dipo_eval.results.comparable import Made, made_with
 from dipo_eval.results.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
 from dipo_eval.secrets.masking import mask_values
 
+PARTS = ("model", "settings", "hashes", "versions", "seconds")
+"""Objects of results.json that the page shows as they are."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -138,13 +141,10 @@ def _read(path: Path, names: dict[SampleKey, SampleKey]) -> tuple[Result, list[s
 
 def _missing(data: dict[str, Any], result: Result) -> Iterator[str]:
     """What a results.json of this schema lacks, and which of its metrics cannot be shown."""
-    missing = [
-        part for part in ("settings", "hashes", "metrics", "model") if not isinstance(data.get(part), dict)
-    ]
-    if missing:
+    needed = ("settings", "hashes", "metrics", "model")
+    if missing := [part for part in needed if not isinstance(data.get(part), dict)]:
         yield f"has no {' and no '.join(missing)}"
-    names = [name for name in _table(data.get("metrics")) if name not in result.metrics]
-    if names:
+    if names := [name for name in _table(data.get("metrics")) if name not in result.metrics]:
         listed = ", ".join(shown(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
         yield f"metrics without a number or with too long a name are left out: {listed}"
 
@@ -176,20 +176,16 @@ def parse_result(data: Any, folder: Path) -> Result:
         raise ValueError("not a JSON object")
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema is {data.get('schema')!r}, this version reads {SCHEMA}")
-    checkpoint_dir = folder.parent
     return Result(
-        run=_name(data.get("run"), checkpoint_dir.parent.name),
-        checkpoint=_name(data.get("checkpoint"), checkpoint_dir.name),
+        run=_name(data.get("run"), folder.parents[1].name),
+        checkpoint=_name(data.get("checkpoint"), folder.parent.name),
         suite=_name(data.get("suite"), folder.name),
         step=whole(data.get("step")),
         n_items=whole(data.get("n_items")),
         n_samples_per_item=whole(data.get("n_samples_per_item")),
         metrics=_metrics(data.get("metrics")),
         counts={str(k): n for k, v in _table(data.get("counts")).items() if (n := whole(v)) is not None},
-        details={
-            name: mask_values(_table(data.get(name)))
-            for name in ("model", "settings", "hashes", "versions", "seconds")
-        },
+        details={part: mask_values(_table(data.get(part))) for part in PARTS},
         created=_name(data.get("created"), ""),
         folder=folder,
     )
@@ -204,17 +200,14 @@ def _metrics(value: Any) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for name, raw in _table(value).items():
         fields = raw if isinstance(raw, dict) else {"value": raw}
-        central = number(fields.get("value"))
-        if central is None or len(name) > LONGEST_NAME:
-            continue
-        found[name] = Metric(
-            value=central,
-            low=number(fields.get("low")),
-            high=number(fields.get("high")),
-            n=whole(fields.get("n"), 0),
-            k=whole(fields.get("k"), 1),
-            interval=_name(fields.get("interval"), "") or None,
+        central, low, high = (number(fields.get(key)) for key in ("value", "low", "high"))
+        n, k, interval = (
+            whole(fields.get("n"), 0),
+            whole(fields.get("k"), 1),
+            _name(fields.get("interval"), ""),
         )
+        if central is not None and len(name) <= LONGEST_NAME:
+            found[name] = Metric(central, low, high, n, k, interval or None)
     return found
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +12,13 @@ from typing import Any
 
 from dipo_eval.files.bounded_file import MAX_LINE
 from dipo_eval.results.store import open_samples, sample_lines, samples_file
-from dipo_eval.results.stored_checks import MOST, STATUSES, parse_row
+from dipo_eval.results.stored_checks import MOST, parse_row
 
 LARGEST = 1e100
 """Numbers above this cannot be drawn: their sums and squares would be infinite."""
 
 SampleKey = tuple[str, int]
 """(item id, index of the sample among that item's samples)."""
-
-_STATUS = {status: status for status in STATUSES}
 
 
 @dataclass
@@ -38,9 +38,7 @@ class Samples:
 
 def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
     """The samples of a folder. `names` shares equal keys between checkpoints: they take most of the memory."""
-    found = Samples()
-    digest = hashlib.sha256()
-    offset = 0
+    found, digest, offset = Samples(), hashlib.sha256(), 0
     try:
         path = samples_file(folder)
         if path is None:
@@ -48,8 +46,12 @@ def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
         with open_samples(path) as samples:
             for number, line in enumerate(sample_lines(samples), start=1):
                 digest.update(line)
-                if line.strip():
-                    _add(found, line, number, offset, names)
+                try:
+                    if line.strip():
+                        _add(found, parse_row(line), offset, names)
+                except ValueError as error:
+                    found.broken += 1
+                    found.first = found.first or f"line {number}: {error}"
                 offset += len(line)
         found.sha256 = digest.hexdigest()
     except OSError as error:
@@ -57,38 +59,27 @@ def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
     return found
 
 
-def _add(found: Samples, line: bytes, number: int, offset: int, names: dict[SampleKey, SampleKey]) -> None:
-    try:
-        row = parse_row(line)
-        key = row_key(row)
-        if key in found.statuses:
-            raise ValueError("its item and sample are there twice")
-    except ValueError as error:
-        found.broken += 1
-        found.first = found.first or f"line {number}: {error}"
-        return
-    key = names.setdefault(key, key)
-    found.statuses[key] = _STATUS[row["status"]]
+def _add(found: Samples, row: dict[str, Any], offset: int, names: dict[SampleKey, SampleKey]) -> None:
+    key = names.setdefault(row_key(row), row_key(row))
+    if key in found.statuses:
+        raise ValueError("its item and sample are there twice")
+    found.statuses[key] = sys.intern(row["status"])
     found.offsets[key] = offset
 
 
 def rows_at(folder: Path, offsets: Mapping[SampleKey, int]) -> Iterator[tuple[SampleKey, dict[str, Any]]]:
     """The rows at these offsets, in file order; one that has changed meanwhile is left out."""
-    try:
+    with contextlib.suppress(OSError):
         path = samples_file(folder) if offsets else None
         if path is None:
             return
         with open_samples(path) as lines:
             for key, offset in sorted(offsets.items(), key=lambda pair: pair[1]):
                 lines.seek(offset)
-                try:
+                with contextlib.suppress(ValueError):
                     row = parse_row(lines.readline(MAX_LINE))
-                except ValueError:
-                    continue
-                if row_key(row) == key:
-                    yield key, row
-    except OSError:
-        return
+                    if row_key(row) == key:
+                        yield key, row
 
 
 def row_key(row: Mapping[str, Any]) -> SampleKey:

@@ -33,14 +33,9 @@ def comparisons(data: BoardData) -> dict[str, Any]:
         results.setdefault(result.model_key, {})[result.suite] = i
     offered = {data.results[j].model_key for j in bases} | {data.baseline}
     baselines = [
-        {
-            "run": run,
-            "checkpoint": checkpoint,
-            "results": of_key,
-            "chosen": (run, checkpoint) == data.baseline,
-        }
-        for (run, checkpoint), of_key in results.items()
-        if (run, checkpoint) in offered
+        {"run": key[0], "checkpoint": key[1], "results": of_key, "chosen": key == data.baseline}
+        for key, of_key in results.items()
+        if key in offered
     ]
     return {"pairs": pairs, "made": made, "not_comparable": reasons, "baselines": baselines}
 
@@ -54,10 +49,7 @@ def _reasons(results: Sequence[Result]) -> tuple[list[int], dict[str, str]]:
     first: dict[tuple[str, Made], int] = {}
     made = [first.setdefault((result.suite, result.made), i) for i, result in enumerate(results)]
     pairs = [
-        (a, b)
-        for (suite, _), a in first.items()
-        for (other, _), b in first.items()
-        if a != b and suite == other
+        (a, b) for (suite, _), a in first.items() for (of, _), b in first.items() if a != b and suite == of
     ]
     if len(pairs) > MAX_REASONS:
         return made, {}

@@ -143,14 +143,12 @@ def _policy(style: str, script: str, live: str) -> str:
     return f"{policy}; connect-src 'self'" if live else policy
 
 
-def _columns(has_k: bool, has_official: bool) -> list[tuple[str, str]]:
-    """Heading and kind of each column of the leaderboard."""
-    names = ["Difference"]
+def _columns(has_k: bool, has_official: bool) -> list[str]:
+    """Headings of the leaderboard; the interval's drawing has none."""
+    names = ["Checkpoint", "Suite", "Accuracy", "", "Difference"]
     names += ["pass@k", "maj@k"] if has_k else []
     names += ["Official"] if has_official else []
-    names += ["Step", "n items", "k each", "Truncated", "Undecided"]
-    first = [("Checkpoint", "text"), ("Suite", "text"), ("Accuracy", "num"), ("", "")]
-    return first + [(name, "num") for name in names]
+    return [*names, "Step", "n items", "k each", "Truncated", "Undecided"]
 
 
 def _asset(name: str) -> str:

@@ -20,7 +20,7 @@ BUDGET = 7_000_000
 ROW_BYTES = 150
 """What a sample takes beside its strings."""
 
-_ALWAYS = ("item", "sample", "status", "prompt", "gold", "response")
+_ALWAYS = ("sample", "status", "prompt", "gold", "response")
 _STATUS_RANK = {"undecided": 1, "wrong": 2, "correct": 3}
 
 
@@ -177,7 +177,7 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
             continue
         items = suites[result.suite]
         rows = {
-            key: _row(key, raw, limit, strings, items, _disagreements(result, key))
+            key: {"item": items[key[0]], **_row(key, raw, limit, strings), **_disagreements(result, key)}
             for key, raw in _kept_rows(result, kept[i])
         }
         sets.append(
@@ -196,25 +196,19 @@ def _collect(results: Sequence[Result], kept: Mapping[int, list[SampleKey]], lim
     return {"strings": list(strings), "suites": ids, "sets": sets}
 
 
-def _disagreements(result: Result, key: SampleKey) -> list[list[str]]:
-    """[harness and metric, its score] of every score of a sample that differs from ours."""
-    return [
+def _disagreements(result: Result, key: SampleKey) -> dict[str, list[list[str]]]:
+    """`official`: [harness and metric, its score] of every score of a sample that differs from ours."""
+    found = [
         [f"{one.harness} {metric}"[:200], cut(score, TEXT_LIMITS[-1])[0]]
         for one in result.official
         for metric, score in one.disagreements.get(key, [])
     ]
+    return {"official": found} if found else {}
 
 
-def _row(
-    key: SampleKey,
-    raw: dict[str, Any],
-    limit: int,
-    strings: dict[str, int],
-    items: Mapping[str, int],
-    official: list[list[str]],
-) -> dict[str, Any]:
-    """One sample for samples.js; item, prompt and gold answer, the same at every checkpoint, by index."""
-    row: dict[str, Any] = {"item": items[key[0]], "sample": key[1], "status": raw["status"]}
+def _row(key: SampleKey, raw: dict[str, Any], limit: int, strings: dict[str, int]) -> dict[str, Any]:
+    """One sample for samples.js; prompt and gold answer, the same at every checkpoint, by index."""
+    row: dict[str, Any] = {"sample": key[1], "status": raw["status"]}
     for name in ("prompt", "gold"):
         text, row[f"{name}_cut"] = cut(as_text(raw.get(name)), limit)
         row[name] = strings.setdefault(text, len(strings))
@@ -225,5 +219,4 @@ def _row(
     row["truncated"] = raw.get("truncated") is True
     row["finish"] = as_text(raw.get("finish_reason"))[:100]
     row["kind"] = as_text(raw.get("kind"))[:100]
-    row["official"] = official
     return {name: value for name, value in row.items() if value or name in _ALWAYS}

@@ -104,7 +104,5 @@ def short_name(value: Any) -> str:
 
 def _flag(row: dict[str, Any]) -> bool | None:
     value = row.get("dipo/feasible")
-    if isinstance(value, bool):
-        return value
-    as_number = number(value)
+    as_number = float(value) if isinstance(value, bool) else number(value)
     return None if as_number is None else as_number > 0.5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dipo_eval.board import numbers
 from dipo_eval.board.data.load import Result
 from dipo_eval.results.comparable import differences, refusal
-from dipo_eval.statistics import Moments, paired_difference, paired_interval
+from dipo_eval.statistics import Moments, paired_interval
 
 Array = NDArray[np.float64]
 Flips = dict[str, str]
@@ -59,16 +59,7 @@ def difference(candidate: Result, baseline: Result) -> Difference | None:
 
     Each item is one cluster: its samples are averaged first.
     """
-    if not_comparable(candidate, baseline):
-        return None
-    ours, theirs = candidate.item_scores, baseline.item_scores
-    items = [item for item in ours if item in theirs]
-    if len(items) < 2:
-        return None
-    paired = paired_difference(
-        [ours[item] for item in items], [theirs[item] for item in items], clusters=items, confidence=0.95
-    )
-    return Difference(paired.mean, paired.low, paired.high, paired.p_value, len(items))
+    return differences_among([candidate, baseline]).get((0, 1))
 
 
 def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Difference]:
@@ -80,15 +71,15 @@ def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Differ
     found: dict[tuple[int, int], Difference] = {}
     alike = functools.cache(lambda ours, theirs: not refusal(differences(ours, theirs)))
     for i in range(len(results)):
-        for j, shift in enumerate(_against_others(scores, i), start=i + 1):
+        for j, shift in enumerate(_against_later(scores, i), start=i + 1):
             if shift is not None and alike(results[i].made, results[j].made):
                 found[i, j] = shift
                 found[j, i] = Difference(-shift.mean, -shift.high, -shift.low, shift.p_value, shift.n_items)
     return found
 
 
-def _against_others(scores: Array, i: int) -> list[Difference | None]:
-    """Result i minus each later one: `difference` for many pairs."""
+def _against_later(scores: Array, i: int) -> list[Difference | None]:
+    """Result i minus each later one (statistics.paired_difference, for many pairs)."""
     shifts = scores[i] - scores[i + 1 :]  # [later, items]; NaN where either has not answered
     common = np.sum(~np.isnan(shifts), axis=1)
     n = np.maximum(common, 2).astype(np.float64)

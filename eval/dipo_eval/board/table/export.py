@@ -29,7 +29,6 @@ def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
     names += ["n", "k", "Truncated", "Undecided"]
     lines = ["| " + " | ".join(names) + " |", "|---|---|" + "--:|" * (len(names) - 2)]
     for row in table:
-        counts = row.result.counts
         cells = [
             cell(f"{row.result.run}/{row.result.checkpoint}"),
             cell(row.result.suite),
@@ -38,9 +37,7 @@ def to_markdown(table: Sequence[Row], baseline: tuple[str, str] | None) -> str:
             _difference(row),
             *([_share(row.result.highest("pass")), _share(row.result.highest("maj"))] if has_k else []),
             *([cell(_official(row)) or numbers.DASH] if has_official else []),
-            *map(
-                numbers.count, (row.n_items, row.n_samples, counts.get("truncated"), counts.get("undecided"))
-            ),
+            *map(numbers.count, _counts(row)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -75,9 +72,12 @@ def _csv_cells(row: Row) -> list[object]:
     names = [_text(result.run), _text(result.checkpoint), result.step, _text(result.suite)]
     level = [accuracy.value, accuracy.low, accuracy.high] if accuracy else [None] * 3
     change = [shift.mean, shift.low, shift.high, shift.p_value, shift.n_items] if shift else [None] * 5
-    counts = [row.n_items, row.n_samples, result.counts.get("truncated"), result.counts.get("undecided")]
     over_k = [metric.value if metric else None for metric in (result.highest("pass"), result.highest("maj"))]
-    return [*names, *level, *change, *counts, *over_k, _text(_official(row)), _text(row.not_comparable)]
+    return [*names, *level, *change, *_counts(row), *over_k, _text(_official(row)), _text(row.not_comparable)]
+
+
+def _counts(row: Row) -> list[int | None]:
+    return [row.n_items, row.n_samples, *(row.result.counts.get(name) for name in ("truncated", "undecided"))]
 
 
 def _share(metric: Metric | None) -> str:
