@@ -1,7 +1,7 @@
 """What a results.json and a row of samples.jsonl must be: the one place where stored files are checked.
 
-Gate, board, export, grading and evaluation all read through it (results.py); what breaks a rule is a ValueError whose
-message is one line, and nothing that the files hold can raise anything else.
+Gate, board, export and evaluation all read through it (store.py). Whatever the files hold, an invalid one raises a
+ValueError whose message is one line, and nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 SCHEMA = 1
 STATUSES = ("correct", "wrong", "undecided")
 MOST = 10**15
-"""Counts, steps and sample numbers above this are no measurements."""
+"""Upper limit of counts, steps and sample numbers."""
 
 LONGEST_NAME = 200
 """Characters of a metric's name."""
@@ -48,7 +48,7 @@ class StoredModel(BaseModel):
 
 
 class StoredHashes(BaseModel):
-    """`hashes` of a results.json; others may stand beside these."""
+    """`hashes` of a results.json; there may be others."""
 
     model_config = ConfigDict(strict=True)
 
@@ -69,7 +69,7 @@ class StoredCounts(BaseModel):
 
 
 class StoredResult(BaseModel):
-    """The fields of a results.json on which something relies; others may stand beside them."""
+    """The required fields of a results.json; there may be others."""
 
     model_config = ConfigDict(strict=True, protected_namespaces=())
 
@@ -97,13 +97,13 @@ class StoredResult(BaseModel):
         return metrics
 
 
-# Fields of a row that need not be there, and what they are where they are.
+# Optional fields of a row, and their types.
 _OPTIONAL: dict[str, tuple[type, ...]] = {
     "response": (str,), "reason": (str,), "finish_reason": (str,), "prompt_hash": (str,),
     "extracted": (str, type(None)), "truncated": (bool,), "prompt_tokens": (int, type(None)),
     "response_tokens": (int, type(None)),
 }  # fmt: skip
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", type(None): "null"}
+_WORDS = {str: "a string", bool: "true or false", int: "a whole number", type(None): "null"}
 
 
 def parse_json(data: bytes) -> Any:
@@ -127,7 +127,7 @@ def parse_row(line: bytes, *, graded: bool = True) -> Row:
         if name not in row and (graded or name == "item_id"):
             raise ValueError(f"has no field {name!r}")
     if not isinstance(row["item_id"], str) or not row["item_id"]:
-        raise ValueError(f"item_id {shown(row['item_id'])}: must be a text that is not empty")
+        raise ValueError(f"item_id {shown(row['item_id'])}: must be a non-empty string")
     sample, status = row.get("sample"), row.get("status")
     if (sample is not None or graded) and (type(sample) is not int or not 0 <= sample <= MOST):
         raise ValueError(f"sample {shown(sample)}: must be a whole number, 0 or more")
@@ -142,7 +142,7 @@ def parse_row(line: bytes, *, graded: bool = True) -> Row:
 
 
 def check_result(data: Any) -> dict[str, Any]:
-    """`data` itself, a parsed results.json of this schema. Raises ValueError naming the first field that is wrong."""
+    """`data` itself, a parsed results.json of this schema. Raises ValueError naming the first invalid field."""
     if not isinstance(data, dict):
         raise ValueError(f"is a {type(data).__name__}, not a JSON object")
     if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
@@ -171,7 +171,7 @@ def check_complete(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: on one line, nothing hidden in it, cut after 60 characters."""
+    """A value for a message: on one line, escaped, at most 60 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer too long to be written out, or nested too deeply

@@ -14,7 +14,6 @@ from dipo_eval.engines.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.errors import UserError
 from dipo_eval.results.claim import claimed, fingerprint
 from dipo_eval.results.comparable import differences, made_with
-from dipo_eval.results.index import rebuild_index
 from dipo_eval.results.store import read_result, suite_folder
 from dipo_eval.runner.generation_cache import GenerationCache
 from dipo_eval.runner.progress import Reporter, reporter
@@ -94,24 +93,9 @@ def evaluate(
             subjects = [subject_of(checkpoint, names, options) for checkpoint in checkpoints]
         for subject in subjects:
             _refuse_other_settings(subject, names, options)
-        try:
-            for subject in subjects:
-                results += _evaluate_checkpoint(
-                    as_it_is_now(subject, names, options), loaded, options, report
-                )
-        finally:
-            _index(results, options)
+        for subject in subjects:
+            results += _evaluate_checkpoint(as_it_is_now(subject, names, options), loaded, options, report)
     return results
-
-
-def _index(results: Sequence[SuiteResult], options: Options) -> None:
-    """The index of all results, where there are new ones; it is derived, so that failing to write it costs no result."""
-    if all(result.origin == "found" for result in results):
-        return
-    try:
-        rebuild_index(options.results_dir, lambda line: options.say(f"left out of the index: {line}"))
-    except OSError as error:
-        options.say(f"{options.results_dir}: the index could not be written ({error.strerror or error})")
 
 
 def _check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:

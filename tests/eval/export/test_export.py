@@ -248,7 +248,7 @@ def test_the_command_writes_all_formats(results: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--format", "csv"], "--format 'csv': choose from lm-eval"),
-        (["--run", "none"], "no whole results of none/\\*; there is: run/global_step2"),
+        (["--run", "none"], "no complete results of none/\\*; there is: run/global_step2"),
     ],
 )
 def test_wrong_options_are_explained(results: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -262,5 +262,5 @@ def test_samples_that_do_not_fit_their_hash_are_not_exported(results: Path, tmp_
     copy = tmp_path / folder.relative_to(results)
     write_suite(copy, read_samples(folder), result)
     (copy / "samples.jsonl").write_bytes(b"")
-    with pytest.raises(UserError, match="no whole results"):
+    with pytest.raises(UserError, match="no complete results"):
         find_evaluated(tmp_path, None, None)

@@ -276,7 +276,7 @@ def test_a_half_written_result_is_no_result(tmp_path):
         file.write("{}\n")
     result = gate(tmp_path)
     assert result.exit_code == 2
-    assert "no whole result" in " ".join(result.output.split())
+    assert "no complete result" in " ".join(result.output.split())
 
 
 def test_mistakes_are_one_line(tmp_path):

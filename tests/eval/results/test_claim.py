@@ -131,7 +131,7 @@ def test_an_owner_elsewhere_is_watched_and_taken_over_when_it_beats_no_more(tmp_
     said: list[str] = []
     with claimed(tmp_path, folder, "", {}, said.append, stale_after=1.5):
         assert leases.tail(path.with_suffix("")).number == 1
-    assert said == [f"{folder}: claimed by elsewhere, process 7; watching for 2 s whether it lives"]
+    assert said == [f"{folder}: claimed by elsewhere, process 7; checking for 2 s whether it is alive"]
 
     path = path.with_suffix(".2")
     path.write_text(json.dumps({**content, "beat": 0}))
@@ -149,7 +149,7 @@ def test_a_claim_that_was_deleted_is_nobody_elses(tmp_path: Path) -> None:
     folder = tmp_path / "r" / "c" / "s"
     with claimed(tmp_path, folder, "", {}) as claim:
         claim.lost.set()
-        with pytest.raises(UserError, match="took this one for dead"):
+        with pytest.raises(UserError, match="considered this one dead"):
             claim.check()
         shutil.rmtree(tmp_path / FOLDER)
         claim.check()
@@ -200,10 +200,7 @@ def test_one_bad_result_harms_no_other(models: Path, tmp_path: Path, data: Path,
     (bad / "results.json").write_text(text)
     (bad / "samples.jsonl").write_text("")
     (found,), said = run_hf(models / "global_step2_hf", tmp_path, data)
-    assert found.origin == "generated"
-    assert len(said) == 1
-    assert said[0].startswith(f"left out of the index: {bad / 'results.json'}: ")
-    assert (tmp_path / "index.sqlite").is_file()
+    assert (found.origin, said) == ("generated", [])
 
 
 def test_a_read_only_folder_with_everything_in_it_is_reported(models: Path, data: Path) -> None:

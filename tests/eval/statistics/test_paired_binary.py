@@ -20,7 +20,7 @@ from dipo_eval.statistics.paired_binary import (
     score_bound,
     score_region,
 )
-from dipo_eval.statistics.paired_binary_power import detectable_drop, items_for_margin
+from dipo_eval.statistics.power import detectable_drop, items_for_margin
 
 _SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gate_errors.py"
 gate_errors = SimpleNamespace(**runpy.run_path(str(_SCRIPT)))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Sequence
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased probability that at least one of k samples is right, given c right of n drawn.
+    """Unbiased probability that at least one of k samples is correct, given c correct of n drawn.
 
     1 - C(n-c, k) / C(n, k), as a product so that no large binomial is formed: Chen et al. 2021, "Evaluating
     Large Language Models Trained on Code", equation 1 and figure 3, https://arxiv.org/abs/2107.03374.
@@ -16,7 +16,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n:
-        raise ValueError(f"pass_at_k: c={c} right of n={n} samples is impossible; give 0 <= c <= n")
+        raise ValueError(f"pass_at_k: c={c} correct of n={n} samples is impossible; give 0 <= c <= n")
     if not 1 <= k <= n:
         raise ValueError(f"pass_at_k: k={k} needs 1 <= k <= n={n}; draw more samples or lower k")
     if n - c < k:
@@ -27,17 +27,15 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def majority_at_k(answers: Sequence[Hashable | None], gold: Hashable | Collection[Hashable]) -> float:
     """Score in [0, 1] of the most frequent answer (self-consistency, Wang et al. 2022, arXiv 2203.11171).
 
-    None is a sample without an answer: it does not vote, and where nobody votes the score is 0. Tie rule: a
-    tie for the first place is broken uniformly at random, and the score is the expectation of that, so 2
-    right votes against 2 wrong ones score 0.5; the result depends neither on the order of samples nor on a
-    seed.
+    None is a sample without an answer: it does not vote, and without any vote the score is 0. A tie for the first
+    place scores the expectation of a random choice: 2 correct votes against 2 for another answer score 0.5.
 
-    `gold` is the right answer, or a list, tuple or set of all the spellings that count as right.
+    `gold` is the correct answer, or a list, tuple or set of all spellings that count as correct.
     """
     votes = Counter(answer for answer in answers if answer is not None)
     if not votes:
         return 0.0
-    right = set(gold) if isinstance(gold, list | tuple | set | frozenset) else {gold}
+    correct = set(gold) if isinstance(gold, list | tuple | set | frozenset) else {gold}
     top = max(votes.values())
     winners = [answer for answer, count in votes.items() if count == top]
-    return sum(answer in right for answer in winners) / len(winners)
+    return sum(answer in correct for answer in winners) / len(winners)

@@ -1,7 +1,8 @@
-"""How much one answer an item can tell: the drop that n items find, and the items that a margin needs.
+"""How much samples can tell: detectable differences, and the items that a margin needs.
 
-Normal approximations of the exact tests of paired_binary, whose true power tests/eval/test_paired_binary.py sums over all
-outcomes. `change_rate` is the share of items that are right at one checkpoint alone; `confidence` is one-sided.
+Normal approximations. For one answer an item (detectable_drop, items_for_margin; the exact tests are in paired_binary)
+`change_rate` is the share of items that are correct at one checkpoint alone and `confidence` is one-sided;
+tests/eval/statistics/test_paired_binary.py sums their true power over all outcomes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,36 @@ import math
 from statistics import NormalDist
 
 from scipy import optimize
+
+from dipo_eval.statistics.means import normal_quantile
+
+
+def minimum_detectable_effect(
+    n: int,
+    *,
+    k: int = 1,
+    item_variance: float = 1 / 9,
+    sample_variance: float = 1 / 6,
+    confidence: float = 0.95,
+    power: float = 0.8,
+) -> float:
+    """Smallest true paired difference that n items with k samples each find with the given power.
+
+    (z_{alpha/2} + z_{beta}) * sqrt((omega^2 + 2 sigma^2 / k) / n): Miller 2024, arXiv 2411.00640, section on power
+    analysis. `item_variance` is omega^2, the variance over items of the true difference; `sample_variance` is sigma^2,
+    the mean of p(1-p) of either checkpoint. The defaults suit unrelated checkpoints; estimate both from samples of the
+    same run where possible. `confidence` is two-sided.
+
+    Raises ValueError for n or k below 1, negative variances, or a power outside (0, 1).
+    """
+    if n < 1 or k < 1:
+        raise ValueError(f"minimum_detectable_effect: n={n} items and k={k} samples must be at least 1")
+    if item_variance < 0 or sample_variance < 0:
+        raise ValueError("minimum_detectable_effect: variances must not be negative")
+    if not 0 < power < 1:
+        raise ValueError(f"minimum_detectable_effect: power={power} must lie in (0, 1)")
+    z = normal_quantile(confidence) + NormalDist().inv_cdf(power)
+    return z * math.sqrt((item_variance + 2 * sample_variance / k) / n)
 
 
 def detectable_drop(n: int, change_rate: float, confidence: float, power: float) -> float:
