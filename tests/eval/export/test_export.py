@@ -34,7 +34,7 @@ SCHEMAS = Path(__file__).parents[1] / "every_eval_ever"
 
 @pytest.fixture(scope="module")
 def results(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two suites of a tiny model, two samples an item; gsm8k's are packed, and some of its answers made right."""
+    """Two suites of a tiny model, two samples an item; gsm8k's are packed, and some of its answers made correct."""
     folder = tmp_path_factory.mktemp("export")
     rows = [{"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(4)]
     (folder / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -126,9 +126,9 @@ def test_no_reader_waits_or_fills_the_memory_and_the_next_evaluation_is_stored(
         load_complete(folder)
     assert len(str(caught.value).splitlines()) == 1
     assert read_result(folder) is None
-    said: list[str] = []
-    assert list(iter_results(tmp_path, verify=True, left_out=said.append)) == []
-    assert len(said) == 1
+    logged: list[str] = []
+    assert list(iter_results(tmp_path, verify=True, left_out=logged.append)) == []
+    assert len(logged) == 1
     if name == "results.json":
         assert fingerprint(folder) == ""
         assert suite_of(folder / "samples.jsonl", None) is None

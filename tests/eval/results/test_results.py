@@ -146,9 +146,9 @@ def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> N
         texts = {"list": "[]", "bare": '{"schema": 1}', "deep": "[" * 200_000}
         results.write_text(texts[harm])
     assert read_result(folder) is None
-    said: list[str] = []
-    assert list(iter_results(tmp_path, verify=True, left_out=said.append)) == []
-    assert [str(folder) in line and "\n" not in line for line in said] == [True] * (harm != "drop_results")
+    logged: list[str] = []
+    assert list(iter_results(tmp_path, verify=True, left_out=logged.append)) == []
+    assert [str(folder) in line and "\n" not in line for line in logged] == [True] * (harm != "drop_results")
 
 
 def test_a_failing_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def four_samples(item_id: str, statuses: str, extracted: list[str | None], kind:
 def test_metrics_of_several_samples_an_item() -> None:
     rows = [
         *four_samples("a", "1100", ["18", "18.0", "7", "8"], "x"),  # two votes for 18, spelled two ways
-        *four_samples("b", "1000", ["5", "6", "6", None], "y"),  # 6 wins and is wrong
+        *four_samples("b", "1000", ["5", "6", "6", None], "y"),  # 6 wins and is incorrect
         *four_samples("c", "0000", [None, None, None, None], "y"),
     ]
     metrics = metrics_from_samples(rows)
@@ -290,7 +290,7 @@ def test_metrics_of_several_samples_an_item() -> None:
 
 
 def test_no_interval_has_width_zero() -> None:
-    """All wrong in 30 items with 8 samples: the interval must not claim certainty."""
+    """All incorrect in 30 items with 8 samples: the interval must not claim certainty."""
     rows = [row for i in range(30) for row in four_samples(str(i), "0000", [None] * 4, "x")]
     accuracy = metrics_from_samples(rows)["accuracy"]
     assert (accuracy["low"], accuracy["interval"]) == (0.0, "wilson 95%")

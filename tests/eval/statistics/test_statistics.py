@@ -320,7 +320,7 @@ def test_minimum_detectable_effect_has_the_stated_power() -> None:
 
 
 def test_minimum_detectable_effect_has_the_stated_power_with_samples() -> None:
-    """Right or wrong, four samples an item: differences of the items of variance 0.01, noise p (1 - p) of 0.21."""
+    """Binary scores, four samples an item: differences of the items of variance 0.01, noise p (1 - p) of 0.21."""
     n, k, p = 500, 4, 0.3
     noise = p * (1 - p) - 0.01 / 4  # each side moves by half a difference of standard deviation 0.1
     effect = minimum_detectable_effect(n, k=k, item_variance=0.01, sample_variance=noise)
