@@ -319,8 +319,8 @@ def test_paired_scores_pair_by_item() -> None:
 def test_the_graders_hash_is_the_same_in_every_process():
     """Two of its files have one name; a set's order must not decide which comes first."""
     code = (
-        "from dipo_eval import provenance as p; from dipo_eval.suites.arithmetic_control import SUITE;"
-        " print(p._grader_hash(SUITE))"
+        "from dipo_eval.runner.provenance import suite_hash; from dipo_eval.suites.arithmetic_control import SUITE;"
+        " print(suite_hash(SUITE, []))"
     )
     hashes = {
         subprocess.run(
