@@ -24,10 +24,8 @@ def percent_interval(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}%"
 
 
-def p_value(p: float | None) -> str:
-    """p = 0.04, p < 0.001; an en dash for None or NaN."""
-    if p is None or math.isnan(p):
-        return DASH
+def p_value(p: float) -> str:
+    """p = 0.04, p < 0.001."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

@@ -128,13 +128,10 @@ def application(shown: Shown, host: str) -> Starlette:
         return PlainTextResponse(shown.page[0], headers={"Cache-Control": "no-store"})
 
     names = ["*"] if host in ("0.0.0.0", "::") else [host, "localhost", "127.0.0.1", "[::1]"]
-    return Starlette(
-        routes=[Route("/", page), Route("/version", version)],
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=names),
-            Middleware(GZipMiddleware, compresslevel=3),
-        ],
-    )
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(GZipMiddleware, compresslevel=3),
+    ]  # fmt: skip
+    return Starlette(routes=[Route("/", page), Route("/version", version)], middleware=middleware)
 
 
 def serve(source: Source, host: str, port: int, log: Log) -> None:

@@ -58,7 +58,7 @@ def test_json_script_is_one_element(text: str) -> None:
             raise AssertionError(data)
 
     parser = Parser()
-    parser.feed(str(json_script([text], element_id='a"b')))
+    parser.feed(str(json_script([text], "id", 'a"b')))
     parser.close()
     assert seen[0] == "script"
     assert json.loads("".join(seen[1:])) == [text]

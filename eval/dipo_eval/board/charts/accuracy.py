@@ -46,4 +46,4 @@ def _series(run: str, colour: str, results: Sequence[Result], steps: Sequence[in
     by_step: dict[int, Metric] = {r.step: r.accuracy for r in results if r.step is not None and r.accuracy}
     found = [by_step.get(step) for step in steps]
     values, low, high = ([getattr(m, end, None) for m in found] for end in ("value", "low", "high"))
-    return Series(run, values, colour, low, high, dots=True, bridge=True)
+    return Series(run, values, colour, low, high, sparse=True)

@@ -19,6 +19,7 @@ from dipo_eval.board.embed import json_script
 
 WIDTH, HEIGHT = 384, 222
 LEFT, RIGHT, TOP, BOTTOM = 46, WIDTH - 12, 24, HEIGHT - 34  # of the area that holds the curves
+X_LABEL = "training step"
 LOG_FROM_RATIO = 30
 """With `may_be_log` the axis is logarithmic where the largest value is this many times the smallest."""
 
@@ -36,8 +37,7 @@ class Series:
     low: Values | None = None
     high: Values | None = None
     dashed: bool = False
-    dots: bool = False
-    bridge: bool = False  # draw across missing values
+    sparse: bool = False  # draw dots, and lines across missing values
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ class Chart:
     series: list[Series]
     fmt: Format = numbers.plain
     note: str = ""
-    x_label: str = "training step"
     stacked: bool = False
     from_zero: bool = False
     may_be_log: bool = False
@@ -62,24 +61,16 @@ def render(chart: Chart) -> Markup:
     """The chart as a <figure>; all strings escaped."""
     x, y = Scale(min(chart.xs), max(chart.xs), LEFT + 6, RIGHT - 6), _y_scale(chart)
     curves = _stack(chart, x, y) if chart.stacked else _lines(chart, x, y)
-    return Markup(
-        '<figure class="chart"><figcaption><h4>{title}</h4>{note}</figcaption>{legend}'
-        '<div class="plot" tabindex="0" role="group" aria-label="{title}: arrow keys read the values">'
-        '<svg viewBox="0 0 {w} {h}" role="img" aria-label="{summary}">{body}'
-        '<line class="cursor off" y1="{top}" y2="{bottom}"/></svg>'
-        '<div class="tip" hidden></div></div>{data}</figure>'
-    ).format(
-        title=chart.title,
-        note=svg.element('<p class="note">{}</p>', chart.note) if chart.note else "",
-        legend=_legend(chart),
-        w=WIDTH,
-        h=HEIGHT,
-        summary=summary(chart),
-        body=Markup("").join([*_axes(chart, x, y), *curves]),
-        top=TOP,
-        bottom=BOTTOM,
-        data=_data(chart, x),
-    )
+    note = svg.element('<p class="note">{}</p>', chart.note) if chart.note else ""
+    return svg.element(
+        '<figure class="chart"><figcaption><h4>{}</h4>{}</figcaption>{}'
+        '<div class="plot" tabindex="0" role="group" aria-label="{}: arrow keys read the values">'
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}'
+        '<line class="cursor off" y1="{}" y2="{}"/></svg>'
+        '<div class="tip" hidden></div></div>{}</figure>',
+        chart.title, note, _legend(chart), chart.title, WIDTH, HEIGHT, summary(chart),
+        Markup("").join([*_axes(chart, x, y), *curves]), TOP, BOTTOM, _data(chart, x),
+    )  # fmt: skip
 
 
 def summary(chart: Chart) -> str:
@@ -90,7 +81,7 @@ def summary(chart: Chart) -> str:
         if present:
             (x0, first), (x1, last) = present[0], present[-1]
             tail = "" if len(present) == 1 else f", {chart.fmt(last)} at {x1:g}"
-            parts.append(f"{series.name}: {chart.fmt(first)} at {chart.x_label} {x0:g}{tail}")
+            parts.append(f"{series.name}: {chart.fmt(first)} at {X_LABEL} {x0:g}{tail}")
     return f"{chart.title}. " + "; ".join(parts)
 
 
@@ -121,7 +112,7 @@ def _axes(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
     return [
         *parts,
         svg.line("axis", LEFT, RIGHT, BOTTOM, BOTTOM),
-        svg.text("label end", RIGHT, HEIGHT - 5, chart.x_label),
+        svg.text("label end", RIGHT, HEIGHT - 5, X_LABEL),
         svg.text("label", 2, 11, unit),
     ]
 
@@ -140,7 +131,7 @@ def _lines(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
             bands.append(_band(chart, series, x, y))
         dashed = " dashed" if series.dashed else ""
         lines.append(svg.path(f"line {series.colour}{dashed}", svg.line_path(points)))
-        if series.dots:
+        if series.sparse:
             lines += [svg.dot(f"dot {series.colour}", point, "3.2") for point in points if point is not None]
     return bands + lines
 
@@ -153,12 +144,10 @@ def _band(chart: Chart, series: Series, x: Scale, y: Scale) -> Markup:
     upper = _points(chart, series, [high for _, high in known], x, y)
     band = svg.path(f"band {series.colour}", svg.area_path(upper, lower))
     pairs = [(a, b) for a, b in zip(upper, lower, strict=True) if a is not None and b is not None]
-    if len(pairs) > 1:
-        return band
-    # The band of a single point has no width.
-    return band + Markup("").join(
-        svg.line(f"whisker {series.colour}", a[0], b[0], a[1], b[1]) for a, b in pairs
-    )
+    if len(pairs) == 1:  # the band of a single point has no width
+        (a, b) = pairs[0]
+        band += svg.line(f"whisker {series.colour}", a[0], b[0], a[1], b[1])
+    return band
 
 
 def _stack(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
@@ -182,7 +171,7 @@ def _columns(chart: Chart) -> list[tuple[float | None, ...]]:
 
 def _points(chart: Chart, series: Series, values: Values, x: Scale, y: Scale) -> Sequence[Point | None]:
     points = [None if v is None else (x(at), y(v)) for at, v in zip(chart.xs, values, strict=True)]
-    return [point for point in points if point is not None] if series.bridge else points
+    return [point for point in points if point is not None] if series.sparse else points
 
 
 def _legend(chart: Chart) -> Markup:
@@ -197,17 +186,15 @@ def _legend(chart: Chart) -> Markup:
 
 
 def _data(chart: Chart, x: Scale) -> Markup:
-    return json_script(
-        {
-            "x": [f"{value:g}" for value in chart.xs],
-            "px": [round(x(value), 1) for value in chart.xs],
-            "label": chart.x_label,
-            "names": [series.name for series in chart.series],
-            "colours": [series.colour for series in chart.series],
-            "rows": [[_cell(chart, series, i) for series in chart.series] for i in range(len(chart.xs))],
-        },
-        css_class="chart-data",
-    )
+    data = {
+        "x": [f"{value:g}" for value in chart.xs],
+        "px": [round(x(value), 1) for value in chart.xs],
+        "label": X_LABEL,
+        "names": [series.name for series in chart.series],
+        "colours": [series.colour for series in chart.series],
+        "rows": [[_cell(chart, series, i) for series in chart.series] for i in range(len(chart.xs))],
+    }
+    return json_script(data, "class", "chart-data")
 
 
 def _cell(chart: Chart, series: Series, i: int) -> str:

@@ -81,14 +81,9 @@ class Result:
 
     def highest(self, prefix: str) -> Metric | None:
         """The metric `prefix`@k of the largest k, such as pass@8; None where there is none."""
-        found = {k: metric for name, metric in self.metrics.items() if (k := _k_of(name, prefix))}
-        return found[max(found)] if found else None
-
-
-def _k_of(name: str, prefix: str) -> int | None:
-    """8 of pass@8; None for another metric or an invalid k."""
-    head, _, k = name.partition("@")
-    return int(k) if head == prefix and k.isascii() and k.isdecimal() and len(k) <= 9 else None
+        found = {name.partition("@")[2]: name for name in self.metrics if name.startswith(f"{prefix}@")}
+        ks = [k for k in found if k.isascii() and k.isdecimal() and len(k) <= 9 and int(k)]
+        return self.metrics[found[max(ks, key=int)]] if ks else None
 
 
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -97,7 +92,7 @@ Cache = dict[Path, tuple[Signature, Result, list[str]]]
 
 
 def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Result], list[str]]:
-    """Every result under `results_dir`, in `sort_key` order, and the problems, one line each with the file's path.
+    """Every result under `results_dir`, by suite, run and step, and the problems, one line each.
 
     A folder that does not exist holds no results. `cache` is read and filled.
     """
@@ -118,7 +113,8 @@ def load_results(results_dir: Path, cache: Cache | None = None) -> tuple[list[Re
         _, result, found = known[path.parent]
         results.append(result)
         problems += [f"{where}: {problem}" for problem in found]
-    results.sort(key=sort_key)
+    # Checkpoints without a step come first.
+    results.sort(key=lambda one: (one.suite, one.run, -1.0 if one.step is None else one.step, one.checkpoint))
     return results, problems
 
 
@@ -163,11 +159,6 @@ def _sample_problems(samples: Samples, result: Result) -> Iterator[str]:
         recomputed = sum(scores.values()) / len(scores)
         if abs(recomputed - stated.value) > 5e-4:
             yield f"it states an accuracy of {stated.value:.2%}, its stored samples give {recomputed:.2%}"
-
-
-def sort_key(result: Result) -> tuple[str, str, float, str]:
-    """Suite, then run, then step (checkpoints without one first), then checkpoint."""
-    return (result.suite, result.run, -1.0 if result.step is None else result.step, result.checkpoint)
 
 
 def parse_result(data: Any, folder: Path) -> Result:

@@ -31,9 +31,10 @@ class Official:
     metrics: dict[str, OfficialMetric]
     disagreements: dict[SampleKey, list[tuple[str, str]]]
 
-    def compared(self) -> dict[str, OfficialMetric]:
-        """The metrics over all samples that have a counterpart of ours."""
-        return {name: m for name, m in self.metrics.items() if m.ours is not None and "/" not in name}
+    def scores(self) -> dict[str, OfficialMetric]:
+        """By short name: the metrics over all samples that have a counterpart of ours, else all."""
+        ours = {name: m for name, m in self.metrics.items() if m.ours is not None and "/" not in name}
+        return {f"{self.harness} {name.rpartition(',')[2]}": m for name, m in (ours or self.metrics).items()}
 
 
 def read_official(folder: Path, samples_sha256: str) -> tuple[list[Official], list[str]]:

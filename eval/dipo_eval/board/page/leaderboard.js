@@ -55,12 +55,8 @@ function notComparable(now, before) {
 function setupBaseline() {
   const { pairs, baselines } = comparisons;
   const select = byId("baseline");
-  baselines.forEach((base, i) => {
-    const option = el("option", "", `${base.run}/${base.checkpoint}`);
-    option.value = i;
-    option.selected = base.chosen;
-    select.append(option);
-  });
+  baselines.forEach((base, i) => select.append(
+    Object.assign(el("option", "", `${base.run}/${base.checkpoint}`), { value: i, selected: base.chosen })));
   // Each pair is stored in one direction.
   function pair(now, before) {
     if (pairs[`${now},${before}`]) return pairs[`${now},${before}`];
@@ -91,14 +87,10 @@ function pValue(scaled) {
 
 function fillDifference(cell, own, found, why) {
   cell.dataset.v = found ? found[0] : "";
-  if (why && !own) {
-    cell.replaceChildren(el("span", "none", "not comparable"), el("span", "sub reason", visible(why)));
-    return;
-  }
-  if (own || !found) {
-    cell.replaceChildren(el("span", "none", own ? "baseline" : "no common items"));
-    return;
-  }
+  const none = (text, ...more) => cell.replaceChildren(el("span", "none", text), ...more);
+  if (own) return none("baseline");
+  if (why) return none("not comparable", el("span", "sub reason", visible(why)));
+  if (!found) return none("no common items");
   const [mean, low, high, p] = found;
   const verdict = low > 0 ? "better" : high < 0 ? "worse" : "not settled";
   const pill = el("span", `verdict ${verdict.replace(" ", "-")}`, verdict);

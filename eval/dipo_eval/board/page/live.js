@@ -49,10 +49,7 @@ function restoreState() {
   state.choices.forEach(([id, text]) => choose(id, text));
   if (state.sort) sortBy(state.sort);
   if (state.all) byId("board-more")?.click();
-  if (state.text) {
-    byId("s-text").value = state.text;
-    byId("s-text").dispatchEvent(new Event("input"));
-  }
+  if (state.text) Object.assign(byId("s-text"), { value: state.text }).dispatchEvent(new Event("input"));
   while (samples().length < state.shown && !byId("s-more").hidden) byId("s-more").click();
   samples().forEach((node) => { node.open = state.open.includes(sampleName(node)); });
   const sections = [...document.querySelectorAll("main details:not(.sample)")];
@@ -67,7 +64,6 @@ function restoreState() {
 }
 
 async function watch() {
-  const known = document.documentElement.dataset.version;
   for (;;) {
     await new Promise((done) => setTimeout(done, LIVE_MS));
     try {
@@ -75,14 +71,13 @@ async function watch() {
       const version = await answer.text();
       if (!answer.ok) throw new Error(answer.statusText);
       byId("live").textContent = "";
-      if (version === known) continue;
-      saveState();
-      location.reload();
-      return;
+      if (version !== document.documentElement.dataset.version) break;
     } catch {
       byId("live").textContent = "The server does not answer: this is its last state.";
     }
   }
+  saveState();
+  location.reload();
 }
 
 history.scrollRestoration = "manual";

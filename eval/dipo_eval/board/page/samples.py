@@ -5,9 +5,8 @@ from __future__ import annotations
 import bisect
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 from dipo_eval.board.data.load import Result
 from dipo_eval.board.data.stored import SampleKey, rows_at, whole
@@ -24,8 +23,7 @@ _ALWAYS = ("sample", "status", "prompt", "gold", "response")
 _STATUS_RANK = {"undecided": 1, "wrong": 2, "correct": 3}
 
 
-@dataclass(frozen=True)
-class Embedded:
+class Embedded(NamedTuple):
     """`data` goes to samples.js; `text_limit` is the length in characters at which strings were cut."""
 
     data: dict[str, Any]
@@ -60,12 +58,10 @@ def choose_samples(
 
 def item_letters(result: Result, items: Sequence[str]) -> str:
     """A letter for each of `items`: C solved (correct), I not, U undecided (no sample decided), - not asked."""
+    letters = {item: "C" if is_solved(score) else "I" for item, score in result.item_scores.items()}
     decided = {item for (item, _), status in result.statuses.items() if status != "undecided"}
-    scores = result.item_scores
-    return "".join(
-        "-" if item not in scores else "U" if item not in decided else "C" if is_solved(scores[item]) else "I"
-        for item in items
-    )
+    letters |= dict.fromkeys(letters.keys() - decided, "U")
+    return "".join(letters.get(item, "-") for item in items)
 
 
 def cut(text: str, limit: int) -> tuple[str, int]:
@@ -144,13 +140,11 @@ def _lengths(results: Sequence[Result], kept: Mapping[int, list[SampleKey]]) -> 
     for i, result in enumerate(results):
         sizes: dict[SampleKey, int] = {}
         for key, raw in _kept_rows(result, kept[i]):
-            size = sum(_bytes(as_text(raw.get(name))) for name in ("response", "reason", "extracted"))
-            for name in ("prompt", "gold"):
-                text = as_text(raw.get(name))
-                if hash(text) not in seen:
-                    seen.add(hash(text))
-                    size += _bytes(text)
-            sizes[key] = size
+            own = [as_text(raw.get(name)) for name in ("response", "reason", "extracted")]
+            shared = {hash(text): text for name in ("prompt", "gold") for text in [as_text(raw.get(name))]}
+            own += [text for code, text in shared.items() if code not in seen]
+            seen.update(shared)
+            sizes[key] = sum(map(_bytes, own))
         table.append([sizes[key] for key in kept[i] if key in sizes])
     return table
 

@@ -117,12 +117,8 @@ def run_comparisons(table: Sequence[Row]) -> list[RunComparison]:
 
 
 def official_scores(result: Result) -> list[tuple[str, OfficialMetric]]:
-    """(short name, score) of other harnesses: of their metrics that have a counterpart of ours, else all."""
-    return [
-        (f"{one.harness} {name.rpartition(',')[2]}", metric)
-        for one in result.official
-        for name, metric in (one.compared() or one.metrics).items()
-    ]
+    """(short name, score) of other harnesses."""
+    return [pair for one in result.official for pair in one.scores().items()]
 
 
 @dataclass(frozen=True)
