@@ -142,9 +142,7 @@ def _check_target(option: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise UserError(f"{option} {path}: is a folder; name a file")
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
     if there != path and not there.is_dir():
         raise UserError(f"{option} {path}: {there} is a file; name another folder")
     if not os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -79,16 +80,16 @@ def figures(gate: SuiteGate) -> list[str]:
 
 def to_junit(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
     """One test case a suite: regression is a failure, not judged an error, inconclusive skipped with the reason."""
-    counts = {verdict: sum(gate.verdict == verdict for gate in suites) for verdict in EXIT_CODES}
+    kinds = {"regression": "failure", "infrastructure": "error", "inconclusive": "skipped"}
+    counts = Counter(kinds.get(gate.verdict) for gate in suites)
     root = ElementTree.Element(
         "testsuite",
         name=f"dipo gate: {candidate} against {baseline}",
         tests=str(len(suites)),
-        failures=str(counts["regression"]),
-        errors=str(counts["infrastructure"]),
-        skipped=str(counts["inconclusive"]),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
     )
-    kinds = {"regression": "failure", "infrastructure": "error", "inconclusive": "skipped"}
     for gate in suites:
         case = ElementTree.SubElement(root, "testcase", classname="dipo.gate", name=gate.suite)
         if gate.verdict in kinds:

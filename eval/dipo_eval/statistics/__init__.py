@@ -7,7 +7,6 @@ problem are not independent. Every interval is two-sided unless its name says ot
 from dipo_eval.statistics.means import (
     carrying_degrees,
     carrying_items,
-    clustered_interval,
     clustered_mean,
     clustered_proportion,
     wilson,
@@ -29,7 +28,6 @@ __all__ = [
     "PairedDifference",
     "carrying_degrees",
     "carrying_items",
-    "clustered_interval",
     "clustered_mean",
     "clustered_proportion",
     "drop_p_value",

@@ -58,22 +58,6 @@ def clustered_mean(values: ArrayLike, clusters: Clusters) -> tuple[float, float]
     return mean, error
 
 
-def clustered_interval(
-    values: ArrayLike, clusters: Clusters, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Interval (low, high) of clustered_mean: Student's t with (clusters - 1) degrees of freedom.
-
-    Cameron and Miller 2015, section VI.D. With 30 problems the normal quantile would cover 94%. Not clipped to [0, 1].
-
-    Raises ValueError as clustered_mean does, and for a single cluster.
-    """
-    mean, error, n_clusters = clustered_parts(finite_vector(values, "clustered_interval"), clusters)
-    if n_clusters < 2:
-        raise ValueError("clustered_interval: one cluster has no interval; evaluate at least 2 problems")
-    half = float(t_quantile(confidence, n_clusters - 1)) * error
-    return mean - half, mean + half
-
-
 def clustered_proportion(
     values: ArrayLike, clusters: Clusters, confidence: float = 0.95
 ) -> tuple[float, float]:
@@ -87,7 +71,7 @@ def clustered_proportion(
     at most those of carrying_degrees: where few of G problems are ever solved, these few alone tell how far problems
     differ. The plain t interval covers 90% at 30 problems of which most are never solved (table: docs/evaluation.md).
 
-    Raises ValueError as clustered_interval does, for scores outside [0, 1], and where the standard error is 0.
+    Raises ValueError as clustered_mean does, for scores outside [0, 1], and where the standard error is 0 or NaN.
     """
     x = finite_vector(values, "clustered_proportion")
     mean, error, n_clusters = clustered_parts(x, clusters)
