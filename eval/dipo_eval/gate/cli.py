@@ -63,7 +63,7 @@ def gate_command(
     """Fail only where a checkpoint is significantly worse than a baseline.
 
     Both are compared on the same items, paired. Exit status: 0 pass (not worse by more than the margin), 1 regression
-    (worse, and not by luck), 3 inconclusive (these samples cannot tell; the table says how many would), 2 not judged
+    (worse, and not by luck), 3 inconclusive (these samples do not decide; the table gives how many would), 2 not judged
     (missing or incomparable results). A lower accuracy alone never fails. Example:
 
         dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02

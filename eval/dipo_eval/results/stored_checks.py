@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 SCHEMA = 1
 STATUSES = ("correct", "wrong", "undecided")
-MOST = 10**15
+MAX_COUNT = 10**15
 """Upper limit of counts, steps and sample numbers."""
 
 LONGEST_NAME = 200
@@ -34,8 +34,8 @@ class StoredMetric(BaseModel):
     low: FiniteFloat
     high: FiniteFloat
     stderr: FiniteFloat | None = None
-    n: int = Field(ge=0, le=MOST)
-    k: int = Field(ge=1, le=MOST)
+    n: int = Field(ge=0, le=MAX_COUNT)
+    k: int = Field(ge=1, le=MAX_COUNT)
     interval: str | None = None
 
 
@@ -62,10 +62,10 @@ class StoredCounts(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    correct: int = Field(ge=0, le=MOST)
-    wrong: int = Field(ge=0, le=MOST)
-    undecided: int = Field(ge=0, le=MOST)
-    truncated: int = Field(ge=0, le=MOST)
+    correct: int = Field(ge=0, le=MAX_COUNT)
+    wrong: int = Field(ge=0, le=MAX_COUNT)
+    undecided: int = Field(ge=0, le=MAX_COUNT)
+    truncated: int = Field(ge=0, le=MAX_COUNT)
 
 
 class StoredResult(BaseModel):
@@ -77,12 +77,12 @@ class StoredResult(BaseModel):
     run: str
     checkpoint: str
     suite: str
-    step: int | None = Field(None, ge=0, le=MOST)
+    step: int | None = Field(None, ge=0, le=MAX_COUNT)
     model: StoredModel
     settings: dict[str, Any]
     hashes: StoredHashes
-    n_items: int = Field(ge=1, le=MOST)
-    n_samples_per_item: int = Field(ge=1, le=MOST)
+    n_items: int = Field(ge=1, le=MAX_COUNT)
+    n_samples_per_item: int = Field(ge=1, le=MAX_COUNT)
     metrics: dict[Annotated[str, Field(max_length=LONGEST_NAME)], StoredMetric]
     counts: StoredCounts
     versions: dict[str, str]
@@ -129,7 +129,7 @@ def parse_row(line: bytes, *, graded: bool = True) -> Row:
     if not isinstance(row["item_id"], str) or not row["item_id"]:
         raise ValueError(f"item_id {shown(row['item_id'])}: must be a non-empty string")
     sample, status = row.get("sample"), row.get("status")
-    if (sample is not None or graded) and (type(sample) is not int or not 0 <= sample <= MOST):
+    if (sample is not None or graded) and (type(sample) is not int or not 0 <= sample <= MAX_COUNT):
         raise ValueError(f"sample {shown(sample)}: must be a whole number, 0 or more")
     if (status is not None or graded) and (not isinstance(status, str) or status not in STATUSES):
         raise ValueError(f"status {shown(status)}: must be one of {', '.join(STATUSES)}")

@@ -28,7 +28,7 @@ RESOLUTION = 2.0**-16
 """Lower bounds are multiples of this (a six-hundredth of a point), rounded down: the result does not depend on the
 path of the search."""
 _STEP = 0.15  # of the nuisance's grid, in standard deviations of the number of changed items
-_LEAST, _MOST = 64, 400  # points of that grid
+_MIN_POINTS, _MAX_POINTS = 64, 400  # points of that grid
 _BETWEEN = 1.005  # the true maximum over the largest on the grid, at most: measured by test_paired_binary.py
 _REACH = 5.0  # standard deviations of the number of gained items that are summed over: all but 1e-6
 
@@ -107,7 +107,7 @@ def largest_probability(region: Array, n: int, difference: float, step: float = 
 
 def nuisance_grid(n: int, difference: float, step: float = _STEP) -> Array:
     """Rates of items that change without moving the difference, half each way: dense where few or nearly all change."""
-    count = min(max(_LEAST, math.pi / 2 * math.sqrt(n / 2) / _STEP), _MOST)
+    count = min(max(_MIN_POINTS, math.pi / 2 * math.sqrt(n / 2) / _STEP), _MAX_POINTS)
     count = math.ceil(count * _STEP / step)
     sines: Array = np.sin(np.linspace(0, math.pi / 2, count + 1)) ** 2
     return (1 - abs(difference)) / 2 * sines
@@ -128,9 +128,9 @@ def probabilities(region: Array, n: int, difference: float, balanced: Array) -> 
     ways = special.gammaln(n + 1) - special.gammaln(gains + 1) - special.gammaln(n - gains + 1)
     rate = gained[row]
     weight = np.exp(ways + special.xlogy(gains, rate) + special.xlog1py(n - gains, -rate))
-    most, rest = region[gains], n - gains
+    limit, rest = region[gains], n - gains
     share = np.clip(lost[row] / np.maximum(1 - rate, 1e-300), 0, 1)
-    inside = np.where(most < 0, 0.0, special.bdtr(np.clip(most, 0, rest), rest, share))
+    inside = np.where(limit < 0, 0.0, special.bdtr(np.clip(limit, 0, rest), rest, share))
     sums = np.bincount(row, weights=weight * inside, minlength=balanced.size)
     return sums.astype(np.float64)
 

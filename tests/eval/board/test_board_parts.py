@@ -177,8 +177,8 @@ def test_long_run_is_thinned_but_its_totals_are_not(run_dir: Path) -> None:
 
 def test_fire_sentence() -> None:
     row = {"dipo/groups_hard": 200, "dipo/groups_easy": 112, "dipo/fired_hard": 25, "dipo/fired_easy": 16}
-    said = fire_sentence(RunLog("r", [{"step": 1, **row}]))
-    assert said == "DiPO acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy."
+    sentence = fire_sentence(RunLog("r", [{"step": 1, **row}]))
+    assert sentence == "DiPO acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy."
     nothing = fire_sentence(RunLog("r", [{"step": 1, "dipo/groups_hard": 0}]))
     assert nothing == "No group was all-correct or all-incorrect, so DiPO had nothing to act on."
     assert fire_sentence(RunLog("r", [{"step": 1}])) is None

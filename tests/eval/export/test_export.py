@@ -99,7 +99,7 @@ def test_lm_eval_files_hold_the_numbers(results: Path, lm_eval_files: list[Path]
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed here")
 def test_lm_eval_reads_its_files(lm_eval_files: list[Path]) -> None:
-    """Its own table, its own file names, and every key of its own result type that we write; in a process apart."""
+    """Its own table, its own file names, and every key of its own result type that we write; in a separate process."""
     script = """if True:
         import json, sys
         from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written to disk: whole or not there, recomputable, and safe against names and texts of others."""
+"""What is written to disk: complete or absent, recomputable, and safe against hostile names and strings."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_packed_samples_are_the_same_result(tmp_path: Path, again: bool) -> None
         assert read_result(folder) == plain
 
 
-@pytest.mark.parametrize("harm", ["cut", "cut_one", "noise", "other"])
-def test_packed_samples_that_are_not_whole_are_no_result(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "cut_one", "noise", "other"])
+def test_incomplete_packed_samples_are_no_result(tmp_path: Path, damage: str) -> None:
     folder = suite_folder(tmp_path, "r", "c", "gsm8k")
     rows = [make_row(str(i), response=os.urandom(50).hex()) for i in range(200)]
     write_suite(folder, rows, make_result(rows), compress=True)
@@ -105,11 +105,11 @@ def test_packed_samples_that_are_not_whole_are_no_result(tmp_path: Path, harm: s
     data = path.read_bytes()
     path.write_bytes(
         {"cut": data[:-2000], "cut_one": data[:-1], "noise": b"noise", "other": zstandard.compress(b"{}\n")}[
-            harm
+            damage
         ]
     )
     assert read_result(folder) is None
-    if harm != "other":
+    if damage != "other":
         with pytest.raises(UserError, match=r"samples\.jsonl\.zst"):
             read_samples(folder)
 
@@ -124,34 +124,36 @@ def test_any_response_stays_on_its_line(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "damage",
     ["truncate", "edit", "drop_samples", "drop_results", "half_json", "schema", "list", "bare", "deep"],
 )
-def test_a_result_that_is_not_whole_is_no_result(tmp_path: Path, harm: str) -> None:
+def test_an_incomplete_result_is_no_result(tmp_path: Path, damage: str) -> None:
     folder = write_example(tmp_path)
     samples, results = folder / "samples.jsonl", folder / "results.json"
-    if harm == "truncate":
+    if damage == "truncate":
         samples.write_bytes(samples.read_bytes()[:-20])
-    elif harm == "edit":
+    elif damage == "edit":
         samples.write_text(samples.read_text().replace("wrong", "correct"))
-    elif harm == "drop_samples":
+    elif damage == "drop_samples":
         samples.unlink()
-    elif harm == "drop_results":
+    elif damage == "drop_results":
         results.unlink()
-    elif harm == "half_json":
+    elif damage == "half_json":
         results.write_bytes(results.read_bytes()[:-30])
-    elif harm == "schema":
+    elif damage == "schema":
         results.write_text(results.read_text().replace('"schema": 1', '"schema": 2'))
     else:
         texts = {"list": "[]", "bare": '{"schema": 1}', "deep": "[" * 200_000}
-        results.write_text(texts[harm])
+        results.write_text(texts[damage])
     assert read_result(folder) is None
     logged: list[str] = []
     assert list(iter_results(tmp_path, verify=True, left_out=logged.append)) == []
-    assert [str(folder) in line and "\n" not in line for line in logged] == [True] * (harm != "drop_results")
+    assert [str(folder) in line and "\n" not in line for line in logged] == [True] * (
+        damage != "drop_results"
+    )
 
 
-def test_a_failing_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path) -> None:
+def test_a_failing_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "f"
     write_atomic(path, b"old")
     with pytest.raises(TypeError):
@@ -298,7 +300,7 @@ def test_no_interval_has_width_zero() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [make_row("a"), make_row("a", 1), make_row("b")]])
-def test_metrics_of_samples_that_are_not_whole_are_refused(rows: list[dict[str, Any]]) -> None:
+def test_metrics_of_incomplete_samples_are_refused(rows: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match="samples"):
         metrics_from_samples(rows)
 

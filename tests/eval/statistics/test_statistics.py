@@ -258,9 +258,9 @@ def test_paired_difference_without_variation_still_has_a_width() -> None:
     same = paired_difference([1, 0, 1, 1], [1, 0, 1, 1])
     share = 1 - 0.025**0.25
     assert (same.mean, same.low, same.high, same.p_value) == pytest.approx((0, -share, share, 1))
-    apart = paired_difference([1] * 8, [0] * 8)
-    assert (apart.mean, apart.high, apart.p_value) == pytest.approx((1, 1, 2**-7))
-    assert apart.low < 1
+    extreme = paired_difference([1] * 8, [0] * 8)
+    assert (extreme.mean, extreme.high, extreme.p_value) == pytest.approx((1, 1, 2**-7))
+    assert extreme.low < 1
 
 
 @pytest.mark.parametrize(("a", "b"), [([1], [0]), ([1, 0], [1]), ([1, math.inf], [0, 0])])

@@ -1,4 +1,4 @@
-"""SVG elements and path data. Coordinates are pixels: whole ones as they are, others with one digit."""
+"""SVG elements and path data. Coordinates are pixels: integers as they are, others with one digit."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def training_charts(run: RunLog) -> list[Chart]:
 
 
 def health_charts(run: RunLog) -> list[Chart]:
-    """What one looks at when something is wrong."""
+    """Curves for finding the cause of a problem."""
     if not run.rows:
         return []
     curves = Curves(run)

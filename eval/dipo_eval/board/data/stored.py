@@ -12,7 +12,7 @@ from typing import Any
 
 from dipo_eval.files.bounded_file import MAX_LINE
 from dipo_eval.results.store import open_samples, sample_lines, samples_file
-from dipo_eval.results.stored_checks import MOST, parse_row
+from dipo_eval.results.stored_checks import MAX_COUNT, parse_row
 
 LARGEST = 1e100
 """Numbers above this cannot be drawn: their sums and squares would be infinite."""
@@ -37,7 +37,7 @@ class Samples:
 
 
 def scan(folder: Path, names: dict[SampleKey, SampleKey]) -> Samples:
-    """The samples of a folder. `names` shares equal keys between checkpoints: they take most of the memory."""
+    """The samples of a folder. `names` shares equal keys between checkpoints: they dominate the memory."""
     found, digest, offset = Samples(), hashlib.sha256(), 0
     try:
         path = samples_file(folder)
@@ -94,7 +94,7 @@ def number(value: Any) -> float | None:
     return float(value)
 
 
-def whole(value: Any, least: int = -MOST) -> int | None:
-    """`value` as an int between `least` and MOST, else None."""
+def whole(value: Any, least: int = -MAX_COUNT) -> int | None:
+    """`value` as an int between `least` and MAX_COUNT, else None."""
     as_float = number(value)
-    return None if as_float is None or not least <= int(as_float) <= MOST else int(as_float)
+    return None if as_float is None or not least <= int(as_float) <= MAX_COUNT else int(as_float)

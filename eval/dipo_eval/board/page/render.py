@@ -35,7 +35,7 @@ from dipo_eval.secrets.masking import mask_values
 HERE = Path(__file__).parent
 SCRIPTS = ("base.js", "charts.js", "leaderboard.js", "samples.js")
 SHOWN_ROWS = 100
-"""Rows of the leaderboard that are drawn before the reader asks for all: 500 take a second to lay out."""
+"""Rows of the leaderboard that are drawn until the reader clicks for all: 500 take a second to lay out."""
 
 
 def write_board(
@@ -62,7 +62,7 @@ def write_page(
     """Render `data` into `out`, making its folder; return `out`."""
     page = render_page(data, runs, title, max_samples)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # "replace": a lone surrogate in a name has no UTF-8 form, and must not cost the whole page.
+    # "replace": a lone surrogate in a name has no UTF-8 form, and must not fail the page.
     write_atomic(out, page.encode("utf-8", errors="replace"))
     return out
 
@@ -76,7 +76,7 @@ def render_page(
 ) -> str:
     """The page as HTML. All strings are escaped by jinja2 or embedded as inert JSON.
 
-    With `version` the page asks its own server whether that has changed; without it can reach nothing at all.
+    With `version` the page polls its own server for a newer one; without, it can reach no network.
     """
     runs = [replace(run, recipe=mask_values(run.recipe)) for run in runs]  # the page is made to be passed on
     style, script, live = (

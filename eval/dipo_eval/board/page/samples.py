@@ -119,7 +119,7 @@ def _item_ranks(members: Sequence[Result], baseline: tuple[str, str] | None) -> 
 
 
 def _fit(lengths: Sequence[Sequence[int]], cap: int, budget: int) -> tuple[int, int]:
-    """The mildest (text limit, samples of each result) that fits: shorter texts first, then fewer samples."""
+    """The largest (string limit, samples of each result) that fits: shorter strings first, then fewer samples."""
     for limit in TEXT_LIMITS:
         if _total(lengths, limit, cap) <= budget:
             return limit, cap

@@ -123,7 +123,7 @@ def official_scores(result: Result) -> list[tuple[str, OfficialMetric]]:
 
 @dataclass(frozen=True)
 class BoardData:
-    """Results, what is wrong with their files, and their comparison with a baseline."""
+    """Results, problems of their files, and their comparison with a baseline."""
 
     results: list[Result]
     problems: list[str]
