@@ -15,15 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.export.source import (
-    Evaluated,
-    Identity,
-    Row,
-    SuiteSamples,
-    to_json,
-    to_lines,
-    write_text,
-)
+from dipo_eval.export.source import Evaluated, Identity, Row, SuiteSamples, to_json, to_lines, write_text
 
 SCHEMA_VERSION = "0.3.0"
 _INVALID = re.compile(r'[<>:"/\\|?*\x00-\x1f]')

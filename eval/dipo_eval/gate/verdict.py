@@ -22,13 +22,7 @@ from typing import Literal
 import numpy as np
 
 from dipo_eval.results.comparable import Difference
-from dipo_eval.statistics import (
-    drop_p_value,
-    holm,
-    lower_bound,
-    minimum_detectable_effect,
-    paired_difference,
-)
+from dipo_eval.statistics import drop_p_value, holm, lower_bound, minimum_detectable_effect, paired_difference
 from dipo_eval.statistics.power import detectable_drop, items_for_margin
 
 GateVerdict = Literal["pass", "regression", "inconclusive", "infrastructure"]

@@ -20,7 +20,7 @@ from dipo_eval.board.data.load import Result, load_results
 from dipo_eval.board.page.render import write_board
 from dipo_eval.board.page.samples import as_text, choose_samples, cut, embed_samples, item_letters
 from dipo_eval.board.page.settings import collect_settings
-from dipo_eval.board.table.comparison import choose_baseline, difference, differences_among, flips
+from dipo_eval.board.table.comparison import all_pairs, choose_baseline, difference, flips
 from dipo_eval.board.table.export import cell, to_csv, to_markdown
 from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
 from dipo_eval.runner.metrics import metrics_from_samples
@@ -65,7 +65,7 @@ def test_differences_of_all_pairs_are_paired_differences() -> None:
     patterns += [patterns[0], "c" * 30, "w" * 30, "c"]
     results = [single(f"c{i}", pattern) for i, pattern in enumerate(patterns)]
     results.append(result("other", {(f"other{n}", n % 2): "correct" for n in range(9)}))
-    found = differences_among(results)
+    found = all_pairs(results)
     for i, j in itertools.permutations(range(len(results)), 2):
         ours, theirs = results[i].item_scores, results[j].item_scores
         items = [item for item in ours if item in theirs]

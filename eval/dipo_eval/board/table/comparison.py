@@ -59,10 +59,10 @@ def difference(candidate: Result, baseline: Result) -> Difference | None:
 
     Each item is one cluster: its samples are averaged first.
     """
-    return differences_among([candidate, baseline]).get((0, 1))
+    return all_pairs([candidate, baseline]).get((0, 1))
 
 
-def differences_among(results: Sequence[Result]) -> dict[tuple[int, int], Difference]:
+def all_pairs(results: Sequence[Result]) -> dict[tuple[int, int], Difference]:
     """`difference` of every ordered pair of results that has one, over arrays: fast enough for 2,450 pairs a suite."""
     items = {item: i for i, item in enumerate(dict.fromkeys(item for r in results for item in r.item_scores))}
     scores = np.full((len(results), len(items)), np.nan)

@@ -11,9 +11,9 @@ from dipo_eval.board.data.official import OfficialMetric
 from dipo_eval.board.data.runlog import RunLog
 from dipo_eval.board.table.comparison import (
     Difference,
+    all_pairs,
     choose_baseline,
     difference,
-    differences_among,
     not_comparable,
 )
 from dipo_eval.errors import UserError
@@ -70,7 +70,7 @@ def all_differences(results: Sequence[Result], baseline: tuple[str, str] | None)
     for suite in dict.fromkeys(result.suite for result in results):
         members = [i for i, result in enumerate(results) if result.suite == suite]
         if len(members) * (len(members) - 1) <= MAX_PAIRS - len(found):
-            among = differences_among([results[i] for i in members])
+            among = all_pairs([results[i] for i in members])
             found |= {(members[a], members[b]): shift for (a, b), shift in among.items()}
         else:
             bases = [j for j in members if results[j].model_key == baseline]
