@@ -282,9 +282,8 @@ def test_halves_of_characters_are_read():
 _NO_MODEL_TEXT = {
     "dipo_eval/board/table/export.py": "names and numbers of a table",
     "dipo_eval/subject/checkpoints.py": "names of folders",
-    "dipo_eval/export/every_eval_ever.py": "names of models",
+    "dipo_eval/export/every_eval_ever.py": "names of models, our own intervals",
     "dipo_eval/export/lm_eval.py": "names of models",
-    "dipo_eval/export/source.py": "our own intervals",
     "dipo_eval/results/store.py": "names of models",
     "dipo_eval/watch/marker.py": "names of folders",
     "dipo_eval/secrets/file.py": "names of variables",
