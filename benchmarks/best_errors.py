@@ -10,11 +10,11 @@ accuracy of the checkpoint is that half of the items choose than of the one that
 from __future__ import annotations
 
 import argparse
-import os
-import platform
+import itertools
 
 import numpy as np
 from numpy.typing import NDArray
+from tables import header, machine, row
 
 from dipo_eval.statistics import wilson
 from dipo_eval.watch.best import choosing_items
@@ -35,15 +35,15 @@ def accuracies(rng: np.random.Generator, kind: str, checkpoints: int) -> Array:
 
 
 def scores(rng: np.random.Generator, shifts: Array, n: int, halves: list[Array], repeats: int) -> Array:
-    """Right answers of each checkpoint on each half, [repeats, checkpoints, 2].
+    """Correct answers of each checkpoint on each half, [repeats, checkpoints, 2].
 
-    In half of the cases a checkpoint keeps the answer of the model that all come from, else it draws anew: answers of two
-    checkpoints agree more often than by chance.
+    In half of the cases a checkpoint keeps the answer of their common model, else it draws anew: two checkpoints agree
+    more often than by chance.
     """
     found = np.empty((repeats, shifts.size, len(halves)))
     for h, half in enumerate(halves):
         size = half.size
-        shared = rng.binomial(size, 0.5, repeats)  # items that the model they all come from solves
+        shared = rng.binomial(size, 0.5, repeats)  # items that the common model solves
         keep = 0.5
         own = 0.5 + shifts[None, :] / (1 - keep)
         right = rng.binomial(shared[:, None], keep + (1 - keep) * own, (repeats, shifts.size))
@@ -84,24 +84,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=20_000)
     repeats = parser.parse_args().repeats
-    print("| checkpoints | n | highest of all: bias, coverage | BEST.json: bias, coverage | lost |")
-    print("|---|---|---|---|---|")
+    header("checkpoints", "n", "highest of all: bias, coverage", "BEST.json: bias, coverage", "lost")
     worst_bias, least = 0.0, 100.0
-    for kind in KINDS:
-        for checkpoints in CHECKPOINTS:
-            for n in ITEMS:
-                bias, cover, best_bias, best_cover, lost = figures(
-                    kind, n, checkpoints, repeats, n + checkpoints
-                )
-                worst_bias, least = max(worst_bias, abs(best_bias)), min(least, best_cover)
-                print(
-                    f"| {checkpoints} {kind} | {n:,} | {bias:+.1f}, {cover:.1f} | {best_bias:+.2f}, {best_cover:.1f} "
-                    f"| {lost:.1f} |"
-                )
+    for kind, checkpoints, n in itertools.product(KINDS, CHECKPOINTS, ITEMS):
+        bias, cover, best_bias, best_cover, lost = figures(kind, n, checkpoints, repeats, n + checkpoints)
+        worst_bias, least = max(worst_bias, abs(best_bias)), min(least, best_cover)
+        best = f"{best_bias:+.2f}, {best_cover:.1f}"
+        row([f"{checkpoints} {kind}", f"{n:,}", f"{bias:+.1f}, {cover:.1f}", best, f"{lost:.1f}"])
     print(f"largest bias of BEST.json {worst_bias:.2f} points, least coverage {least:.1f}%")
-    print(
-        f"{repeats} repeats; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    )
+    print(f"{repeats} repeats; {machine()}")
 
 
 if __name__ == "__main__":

@@ -23,11 +23,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tables import header, machine, row
+
 from dipo_eval.results.store import write_suite
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 
 BROWSER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "board" / "browser.py"
-SUITES = (
+SUITES = [
     "gsm8k",
     "math500",
     "aime24",
@@ -38,7 +40,7 @@ SUITES = (
     "humaneval+",
     "mbpp+",
     "bfcl",
-)
+]
 TEXT = (
     "Let n be the number of apples that remain after both trades , so we first add \\frac{3}{4} of the total to "
     "what was left and then subtract 17 . Since each box holds 24 of them , we get 24 \\cdot 5 = 120 . Wait ,"
@@ -51,7 +53,7 @@ SORT = (
 
 
 def write_results(root: Path, checkpoints: int, suites: int, items: int) -> None:
-    """RUN/CHECKPOINT/SUITE folders; an item is right where its ease and some luck are below the checkpoint's skill."""
+    """RUN/CHECKPOINT/SUITE folders; an item is correct where its ease and some luck are below the checkpoint's skill."""
     rng = random.Random(0)
     text = " ".join(rng.choice(TEXT.split()) for _ in range(20_000))
     for s in range(suites):
@@ -61,8 +63,8 @@ def write_results(root: Path, checkpoints: int, suites: int, items: int) -> None
         for c in range(checkpoints):
             skill = 0.3 + 0.3 * (c / checkpoints) ** 0.5
             rows = [
-                _row(suite, i, prompts[i], _slice(text, rng, 6.2, 0.8), skill - ease[i], rng)
-                for i in range(items)
+                _row(suite, i, prompt, _slice(text, rng, 6.2, 0.8), skill - ease[i], rng)
+                for i, prompt in enumerate(prompts)
             ]
             write_suite(root / "run" / f"global_step{20 * c}" / suite, rows, _result(suite, 20 * c, rows))
 
@@ -76,28 +78,22 @@ def _slice(text: str, rng: random.Random, mean: float, sigma: float) -> str:
 
 def _row(suite: str, i: int, prompt: str, response: str, lead: float, rng: random.Random) -> dict[str, Any]:
     status = "undecided" if rng.random() < 0.002 else "correct" if lead + rng.gauss(0, 0.1) > 0 else "wrong"
-    gold, said = str(i), str(i if status == "correct" else i + 1)
+    gold, answer = str(i), str(i if status == "correct" else i + 1)
     return {
         "item_id": f"{suite}-test-{i:05d}", "sample": 0, "prompt": prompt, "prompt_sha256": f"{i:064x}",
-        "response": f"{response}\n\n\\boxed{{{said}}}", "gold": gold, "status": status,
-        "reason": "equal integers" if status == "correct" else f"{said} is not {gold}", "extracted": said,
+        "response": f"{response}\n\n\\boxed{{{answer}}}", "gold": gold, "status": status,
+        "reason": "equal integers" if status == "correct" else f"{answer} is not {gold}", "extracted": answer,
         "prompt_tokens": len(prompt) // 4, "response_tokens": len(response) // 4, "truncated": len(response) == 6_000,
         "finish_reason": "stop",
     }  # fmt: skip
 
 
 def _result(suite: str, step: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    settings = {
-        "engine": "vllm",
-        "temperature": 0.0,
-        "top_p": 1.0,
-        "max_new_tokens": 2048,
-        "seed": 0,
-        "dtype": "bfloat16",
-    }
     return {
         "run": "run", "checkpoint": f"global_step{step}", "step": step, "suite": suite,
-        "model": {"path": f"ckpt/global_step{step}_hf", "weights_hash": f"{step:064x}"}, "settings": settings,
+        "model": {"path": f"ckpt/global_step{step}_hf", "weights_hash": f"{step:064x}"},
+        "settings": {"engine": "vllm", "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 2048, "seed": 0,
+                     "dtype": "bfloat16"},
         "n_items": len(rows), "n_samples_per_item": 1, "metrics": metrics_from_samples(rows),
         "counts": counts_from_samples(rows), "hashes": {"suite_hash": "0" * 64, "items_sha256": "1" * 64},
         "versions": {"dipo_eval": "0.1.0"}, "seconds": {"generate": 60.0 + step, "grade": 2.0},
@@ -120,41 +116,34 @@ def build(results: Path, page: Path) -> tuple[float, float, int]:
 def open_and_sort(page: Path, repeat: int) -> dict[str, list[float]]:
     """Milliseconds of each opening and each click."""
     browser = runpy.run_path(str(BROWSER))["Browser"](Path(tempfile.mkdtemp(prefix="board-chromium-")))
-    times: dict[str, list[float]] = {
-        "open, desktop": [],
-        "open, phone": [],
-        "sort": [],
-        "sort, all rows shown": [],
-    }
+    times: dict[str, list[float]] = {}
     try:
         for width, name in ((1280, "open, desktop"), (390, "open, phone")):
-            for _ in range(repeat):
-                browser.open(page, width=width)
-                # Not the frame after load alone: the browser's own clock of the first frame with content too.
-                drawn = browser.js(f"{FRAME}", wait=True)
-                load = browser.js("performance.getEntriesByType('navigation')[0].loadEventEnd")
-                paint = browser.js(
-                    "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0"
-                )
-                times[name].append(max(load, paint) if drawn else 0.0)
-        for column in [0, 1, 2, 3] * repeat:
-            times["sort"].append(browser.js(SORT.replace("COLUMN", str(column)), wait=True))
-        browser.js("document.getElementById('board-more').click()")
-        for column in [0, 1, 2, 3] * repeat:
-            times["sort, all rows shown"].append(browser.js(SORT.replace("COLUMN", str(column)), wait=True))
+            times[name] = [_open(browser, page, width) for _ in range(repeat)]
+        for name in ("sort", "sort, all rows shown"):
+            clicks = [SORT.replace("COLUMN", str(column)) for column in [0, 1, 2, 3] * repeat]
+            times[name] = [browser.js(click, wait=True) for click in clicks]
+            browser.js("document.getElementById('board-more').click()")
     finally:
         browser.close()
     return times
+
+
+def _open(browser: Any, page: Path, width: int) -> float:
+    """Not the frame after load alone: the browser's own clock of the first frame with content too."""
+    browser.open(page, width=width)
+    browser.js(FRAME, wait=True)
+    load = browser.js("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    paint = browser.js("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0")
+    return max(load, paint)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoints", type=int, default=50)
-    parser.add_argument("--suites", type=int, default=10)
-    parser.add_argument("--items", type=int, default=1319)
-    parser.add_argument("--repeat", type=int, default=5)
+    for name, default in (("checkpoints", 50), ("suites", 10), ("items", 1319), ("repeat", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument(
         "--keep", type=Path, help="Folder to make the results in, or that has them, and to leave there."
     )
@@ -170,14 +159,14 @@ def main() -> None:
         seconds, busy, memory = build(results, page)
         times = open_and_sort(page, args.repeat)
         size = page.stat().st_size
-    print(f"| {args.checkpoints} checkpoints x {args.suites} suites x {args.items:,} samples | |\n|---|---|")
-    print(f"| samples on disk | {held / 1e9:.2f} GB |")
-    print(f"| page | {size / 1e6:.1f} MB |")
-    print(f"| `dipo board` | {seconds:.1f} s ({busy:.1f} s of processor time), {memory / 1e9:.2f} GB |")
+    header(f"{args.checkpoints} checkpoints x {args.suites} suites x {args.items:,} samples", "")
+    row(["samples on disk", f"{held / 1e9:.2f} GB"])
+    row(["page", f"{size / 1e6:.1f} MB"])
+    row(["`dipo board`", f"{seconds:.1f} s ({busy:.1f} s of processor time), {memory / 1e9:.2f} GB"])
     for name, each in times.items():
-        print(
-            f"| {name}, ms: median (worst) of {len(each)} | {statistics.median(each):.0f} ({max(each):.0f}) |"
-        )
+        figures = f"{statistics.median(each):.0f} ({max(each):.0f})"
+        row([f"{name}, ms: median (worst) of {len(each)}", figures])
+    print(machine())
     print(json.dumps(times), file=sys.stderr)
 
 

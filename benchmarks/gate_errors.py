@@ -4,22 +4,22 @@ Run: python benchmarks/gate_errors.py [--items 164,500] [--margins 0.01,0.02] [-
 
 For every number of items and margin: the largest probability, over the share of items that change, of a pass where the
 candidate is worse by exactly the margin and of "regression" where it is as good; what a pass needs where nothing changes;
-and the power with 5% of the items changed by chance. `--control` adds Student's t, which the gate used before.
+and the power with 5% of the items changed by chance. `--control` adds Student's t.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
-import os
-import platform
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from tables import header, machine, row
 
 from dipo_eval.statistics.paired_binary import (
     RESOLUTION,
@@ -124,10 +124,6 @@ def _numbers(part: str) -> range:
     return range(int(first), int(last or first) + 1, int(stride or 1))
 
 
-def machine() -> str:
-    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -143,26 +139,24 @@ def main() -> None:
     arguments = parser.parse_args()
     items = [n for part in arguments.items.split(",") for n in _numbers(part)]
     rows = []
-    print(
-        "| n | margin | false pass | false alarm | passes, no difference | regression at twice the margin |"
+    header(
+        "n", "margin", "false pass", "false alarm", "passes, no difference", "regression at twice the margin"
     )
-    print("|---|---|---|---|---|---|")
-    for n in items:
-        for margin in (float(m) for m in arguments.margins.split(",")):
-            row = figures(n, margin, arguments.step)
-            shown = [f"{100 * row[key]:.2f}" for key in ("false_pass", "false_alarm")]
-            if arguments.control:
-                row["t_false_pass"], row["t_false_alarm"] = control(n, margin)
-                shown[0] += f" (t: {100 * row['t_false_pass']:.1f})"
-                shown[1] += f" (t: {100 * row['t_false_alarm']:.1f})"
-            powers = [f"{100 * row[key]:.1f}" for key in ("power_pass", "power_regression")]
-            rows.append(row)
-            if not arguments.quiet:
-                print(f"| {n:,} | {margin:.0%} | {' | '.join([*shown, *powers])} |", flush=True)
+    for n, margin in itertools.product(items, map(float, arguments.margins.split(","))):
+        found = figures(n, margin, arguments.step)
+        errors = [f"{100 * found[key]:.2f}" for key in ("false_pass", "false_alarm")]
+        if arguments.control:
+            found["t_false_pass"], found["t_false_alarm"] = control(n, margin)
+            errors[0] += f" (t: {100 * found['t_false_pass']:.1f})"
+            errors[1] += f" (t: {100 * found['t_false_alarm']:.1f})"
+        powers = [f"{100 * found[key]:.1f}" for key in ("power_pass", "power_regression")]
+        rows.append(found)
+        if not arguments.quiet:
+            row([f"{n:,}", f"{margin:.0%}", *errors, *powers])
     for key in ("false_pass", "false_alarm"):
-        worst = max(rows, key=lambda row: row[key])
+        worst = max(rows, key=lambda one: one[key])
         print(f"largest {key}: {100 * worst[key]:.3f}% at n = {worst['n']}, margin {worst['margin']:.0%}")
-    print(f"{len(rows)} cases, all monotone: {all(row['monotone'] for row in rows)}; {machine()}")
+    print(f"{len(rows)} cases, all monotone: {all(one['monotone'] for one in rows)}; {machine()}")
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -5,31 +5,25 @@ Run: python benchmarks/skewed_errors.py [--repeats 20000] [--all]
 A share of the items loses much (0.5 or 0.9 of its chance to be solved), the others gain so little that the mean
 difference is 0. How often does the one-sided test at 5% find a gain? The same holds for a drop, with signs changed, and
 for a pass at a margin. "Few" are cases in which 8 such items or fewer are expected among the n; "some" those with more.
-"Unsaid": the alarms of the present interval beside which the gate does not print that few items carry the difference.
+"Unreported": the alarms of the gate's interval without its warning that few items carry the difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import os
-import platform
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from tables import header, machine, row
 
 from dipo_eval.gate.verdict import few_carry
 from dipo_eval.statistics import Moments, carrying_degrees, carrying_items, paired_interval
 
 Array = NDArray[np.float64]
-DIFFICULTIES = (
-    (1.0, 1.0),
-    (0.3, 0.3),
-    (0.1, 0.1),
-    (0.05, 0.05),
-    (0.05, 0.95),
-)  # Beta(a, b) of an item's chance
+# Beta(a, b) of an item's chance.
+DIFFICULTIES = ((1.0, 1.0), (0.3, 0.3), (0.1, 0.1), (0.05, 0.05), (0.05, 0.95))
 ITEMS = (30, 164, 500)
 SAMPLES = (4, 8, 32)
 SHARES = (0.01, 0.02, 0.05, 0.1)
@@ -50,7 +44,7 @@ def change_shares(difficulty: tuple[float, float], share: float, loss: float, k:
 
 
 def alarms(shares: Array, k: int, n: int, repeats: int, seed: int) -> tuple[float, float, float]:
-    """Percent of evaluations with a lower 95% bound above 0: (Student's t as it was, the interval as it is, unsaid)."""
+    """Percent of evaluations with a lower 95% bound above 0: (Student's t, the gate's interval, unreported)."""
     values = np.arange(-k, k + 1) / k
     counts = np.random.default_rng(seed).multinomial(n, shares, repeats).astype(float)
     mean = counts @ values / n
@@ -61,8 +55,8 @@ def alarms(shares: Array, k: int, n: int, repeats: int, seed: int) -> tuple[floa
     degrees, places = np.unique(carrying_degrees(squares, fourths, n)[some], return_inverse=True)
     error = np.sqrt(squares[some] / (n * (n - 1)))
     plain = mean[some] > stats.t.ppf(0.95, degrees)[places] * error
-    unsaid = (low > 0) & ~few_carry(carrying_items(squares, fourths), n)
-    return 100 * float(plain.sum()) / repeats, 100 * float((low > 0).mean()), 100 * float(unsaid.mean())
+    unreported = (low > 0) & ~few_carry(carrying_items(squares, fourths), n)
+    return 100 * float(plain.sum()) / repeats, 100 * float((low > 0).mean()), 100 * float(unreported.mean())
 
 
 def main() -> None:
@@ -70,10 +64,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20_000)
     parser.add_argument("--all", action="store_true", help="print every case")
     arguments = parser.parse_args()
-    print(
-        "| n | samples | items that lose | cases | Student's t: largest, mean | now: largest, mean | unsaid: largest |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    header(
+        "n", "samples", "items that lose", "cases", "Student's t: largest, mean", "gate: largest, mean",
+        "unreported: largest",
+    )  # fmt: skip
     for n, k in itertools.product(ITEMS, SAMPLES):
         found: dict[str, list[tuple[float, ...]]] = {"few": [], "some": []}
         for difficulty, share, loss in itertools.product(DIFFICULTIES, SHARES, LOSSES):
@@ -85,12 +79,10 @@ def main() -> None:
                 print(n, k, difficulty, share, loss, f"{n * losing:.1f} expected: {shown}")
         for name, rates in found.items():
             if rates:
-                most, mean = np.array(rates).max(axis=0), np.array(rates).mean(axis=0)
-                figures = f"{most[0]:.1f}, {mean[0]:.1f} | {most[1]:.1f}, {mean[1]:.1f} | {most[2]:.1f}"
-                print(f"| {n} | {k} | {name} | {len(rates)} | {figures} |", flush=True)
-    print(
-        f"{arguments.repeats} repeats a case; {platform.machine()}, {os.cpu_count()} cores, {platform.python_version()}"
-    )
+                largest, mean = np.array(rates).max(axis=0), np.array(rates).mean(axis=0)
+                both = [f"{largest[i]:.1f}, {mean[i]:.1f}" for i in (0, 1)]
+                row([n, k, name, len(rates), *both, f"{largest[2]:.1f}"])
+    print(f"{arguments.repeats} repeats a case; {machine()}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole results by hand, in the form that `dipo eval` writes, and the same ones harmed: for the tests that read them."""
+"""Complete results in the form that `dipo eval` writes, and damaged ones, for the tests that read them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import dipo_openrlhf.rewards.function_call as function_call_reward
 import dipo_openrlhf.rewards.math as math_reward
 from dipo_eval import linear
 from dipo_eval.board.embed import safe_json
-from dipo_eval.board.samples import cut
+from dipo_eval.board.page.samples import cut
 from dipo_eval.grading import grade_calls, grade_math
 from dipo_eval.grading.calls.grade import calls_of
 from dipo_eval.grading.calls.messages import native_calls, step_calls
@@ -280,11 +280,10 @@ def test_halves_of_characters_are_read():
 
 # Modules that use Python's own expressions and never see what a model wrote.
 _NO_MODEL_TEXT = {
-    "dipo_eval/board/export.py": "names and numbers of a table",
+    "dipo_eval/board/table/export.py": "names and numbers of a table",
     "dipo_eval/subject/checkpoints.py": "names of folders",
-    "dipo_eval/export/every_eval_ever.py": "names of models",
+    "dipo_eval/export/every_eval_ever.py": "names of models, our own intervals",
     "dipo_eval/export/lm_eval.py": "names of models",
-    "dipo_eval/export/source.py": "our own intervals",
     "dipo_eval/results/store.py": "names of models",
     "dipo_eval/subject/marker.py": "names of folders",
     "dipo_eval/secrets/file.py": "names of variables",

@@ -7,45 +7,36 @@ from typing import Annotated
 
 import typer
 
-from dipo_eval.board.export import to_csv, to_markdown
-from dipo_eval.board.page import read_board, write_page
-from dipo_eval.board.runlog import read_run_log
-from dipo_eval.board.samples import MAX_SAMPLES
+from dipo_eval.board.data.runlog import read_run_log
+from dipo_eval.board.page.render import write_page
+from dipo_eval.board.page.samples import MAX_SAMPLES
+from dipo_eval.board.table.export import to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import read_board
 from dipo_eval.errors import UserError
 
 
 def board_command(
-    results: Annotated[
-        Path, typer.Option("--results", help="Folder with RUN/CHECKPOINT/SUITE/results.json.")
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder with RUN/CHECKPOINT/SUITE/results.json.")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file to write.")] = None,
     run_dir: Annotated[
         list[Path] | None,
-        typer.Option("--run-dir", help="A training run's folder (metrics.jsonl, recipe.yaml). Repeatable."),
+        typer.Option(help="A training run's folder (metrics.jsonl, recipe.yaml). Repeatable."),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="The page's heading.")] = "DiPO board",
+    title: Annotated[str, typer.Option(help="The page's heading.")] = "DiPO board",
     baseline: Annotated[
-        str | None,
-        typer.Option(
-            "--baseline", help="CHECKPOINT or RUN/CHECKPOINT to compare with; default: the earliest."
-        ),
+        str | None, typer.Option(help="CHECKPOINT or RUN/CHECKPOINT to compare with; default: the earliest.")
     ] = None,
     max_samples: Annotated[
-        int,
-        typer.Option("--max-samples", min=0, help="Most samples in the page, for each checkpoint and suite."),
+        int, typer.Option(min=0, help="Most samples in the page, for each checkpoint and suite.")
     ] = MAX_SAMPLES,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write the table as Markdown.")
-    ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the table as CSV.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table as Markdown.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Serve the page; it refreshes itself when a result changes.")
+        bool, typer.Option("--serve", help="Serve the page; it reloads when a result changes.")
     ] = False,
-    host: Annotated[
-        str, typer.Option("--host", help="With --serve: the address to listen on.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="With --serve: the address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="With --serve: the port; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="With --serve: the port; 0 takes a free one.")
     ] = 8765,
 ) -> None:
     """Write the leaderboard of a results folder as one HTML file that needs no network, or serve it.

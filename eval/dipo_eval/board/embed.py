@@ -1,4 +1,4 @@
-"""Data inside the page: JSON that no browser can mistake for markup, whatever a model wrote into it."""
+"""Data inside the page: JSON that no browser can take for markup, whatever a model wrote into it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ def safe_json(data: Any) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-def json_script(data: Any, *, element_id: str | None = None, css_class: str | None = None) -> Markup:
-    """A data block with `data`; board.js reads it with JSON.parse and shows it through textContent only."""
-    attributes = Markup(' id="{}"').format(element_id) if element_id else Markup("")
-    attributes += Markup(' class="{}"').format(css_class) if css_class else Markup("")
+def json_script(data: Any, attribute: str, value: str) -> Markup:
+    """A data block found by its `attribute` (id or class); the scripts show its data through textContent only."""
     # Markup() is right here: safe_json leaves no character that HTML would act on.
-    return Markup('<script type="application/json"{}>{}</script>').format(attributes, Markup(safe_json(data)))
+    element = Markup('<script type="application/json" {}="{}">{}</script>')
+    return element.format(attribute, value, Markup(safe_json(data)))
 
 
 def csp_hash(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: few digits, the unit said, the same everywhere on the page."""
+"""Numbers for people: few digits, with their unit, in one form everywhere on the page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def percent(share: float | None, digits: int = 1) -> str:
     return DASH if share is None else _signed(f"{100 * share:.{digits}f}%")
 
 
-def points(difference: float, digits: int = 1) -> str:
+def points(difference: float) -> str:
     """A difference of two shares in percentage points, always signed: 0.034 -> +3.4."""
-    text = f"{100 * difference:+.{digits}f}"
-    return "0." + "0" * digits if float(text) == 0 else _signed(text)
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if float(text) == 0 else _signed(text)
 
 
 def percent_interval(low: float | None, high: float | None) -> str:
@@ -24,15 +24,8 @@ def percent_interval(low: float | None, high: float | None) -> str:
     return DASH if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}%"
 
 
-def points_interval(low: float, high: float) -> str:
-    """(0.011, 0.057) -> +1.1 to +5.7."""
-    return f"{points(low)} to {points(high)}"
-
-
-def p_value(p: float | None) -> str:
-    """p = 0.04, p < 0.001; an en dash for None or NaN."""
-    if p is None or math.isnan(p):
-        return DASH
+def p_value(p: float) -> str:
+    """p = 0.04, p < 0.001."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

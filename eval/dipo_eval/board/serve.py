@@ -1,11 +1,12 @@
 """`dipo board --serve`: the page over HTTP, made again when a result changes.
 
-The folder is looked at every two seconds by name, time and size of its files, which works on network file systems too,
-where no notice of a change arrives. A page is shown only once it is whole; one that cannot be made leaves the last.
+Every two seconds names, times and sizes of the files are compared, which works on network file systems too, where no
+notification arrives. A page that cannot be made leaves the last one in place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import threading
@@ -23,17 +24,20 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dipo_eval.board.load import Cache, signature
-from dipo_eval.board.page import BoardData, read_board, render_page
-from dipo_eval.board.runlog import RunLog, read_run_log
-from dipo_eval.board.samples import MAX_SAMPLES
+from dipo_eval.board.data.load import Cache, signature
+from dipo_eval.board.data.runlog import RunLog, read_run_log
+from dipo_eval.board.page.render import render_page
+from dipo_eval.board.page.samples import MAX_SAMPLES
+from dipo_eval.board.table.leaderboard import BoardData, read_board
 from dipo_eval.errors import UserError
 
 POLL_S = 2.0
 LOG_EVERY_S = 20.0
 """A training log grows with every step; the page follows it less often than it follows results."""
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+Versions = tuple[str, str]
+"""Hashes that change with the results, and with the training logs."""
 
 
 @dataclass(frozen=True)
@@ -55,31 +59,21 @@ class Shown:
     cache: Cache = field(default_factory=dict)
 
 
-def results_version(source: Source) -> str:
-    """A hash of the names, times and sizes of all result files: another one means that a result has changed."""
-    digest = hashlib.sha256()
+def versions(source: Source) -> Versions:
+    """Hashes of the names, times and sizes of all files. What disappears meanwhile is seen by the next call."""
+    results, logs = hashlib.sha256(), hashlib.sha256()
     for path in sorted(source.results.glob("*/*/*/results.json")):
-        try:
-            digest.update(repr((str(path.parent), signature(path.parent))).encode(errors="replace"))
-        except OSError:
-            continue  # withdrawn just now: the next look sees what came of it
-    return digest.hexdigest()
-
-
-def logs_version(source: Source) -> str:
-    """The same for the training logs."""
-    digest = hashlib.sha256()
+        with contextlib.suppress(OSError):
+            results.update(repr((str(path.parent), signature(path.parent))).encode(errors="replace"))
     for path in (folder / name for folder in source.run_dirs for name in ("metrics.jsonl", "recipe.yaml")):
-        try:
-            about = path.stat()
-        except OSError:
-            continue
-        digest.update(repr((str(path), about.st_mtime_ns, about.st_size)).encode(errors="replace"))
-    return digest.hexdigest()
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            logs.update(repr((str(path), stat.st_mtime_ns, stat.st_size)).encode(errors="replace"))
+    return results.hexdigest(), logs.hexdigest()
 
 
 def make_page(source: Source, version: str, cache: Cache) -> bytes:
-    """The served page. A folder without results yet, or without the named baseline, gives a page that says so."""
+    """The served page. Without results yet, or without the named baseline, the page says so."""
     problems: list[str] = []
     runs: list[RunLog] = []
     for folder in source.run_dirs:
@@ -96,31 +90,31 @@ def make_page(source: Source, version: str, cache: Cache) -> bytes:
     return page.encode("utf-8", errors="replace")
 
 
-def refresh(source: Source, shown: Shown, seen: tuple[str, str]) -> None:
-    """Make the page of what is there now and show it; `seen` are the versions of results and logs."""
+def refresh(source: Source, shown: Shown, seen: Versions) -> None:
+    """Make the page of what is there now and show it; `seen` are the versions of the files."""
     version = hashlib.sha256("".join(seen).encode()).hexdigest()[:16]
     shown.page = (version, make_page(source, version, shown.cache))
 
 
-def follow(source: Source, shown: Shown, seen: tuple[str, str], ended: threading.Event, say: Say) -> None:
-    """Look at the folder until `ended`; any failure is one line, and the last page stays."""
+def follow(source: Source, shown: Shown, seen: Versions, ended: threading.Event, log: Log) -> None:
+    """Refresh the page until `ended`; any failure is one line, and the last page stays."""
     made = time.monotonic()
     while not ended.wait(POLL_S):
         try:
-            now = (results_version(source), logs_version(source))
+            now = versions(source)
             if now[0] == seen[0] and (now[1] == seen[1] or time.monotonic() - made < LOG_EVERY_S):
                 continue
             seen = now
             refresh(source, shown, now)
             made = time.monotonic()
         except Exception as error:  # a page that cannot be made must not end the server
-            say(f"board: not refreshed ({type(error).__name__}: {error})".splitlines()[0])
+            log(f"board: not refreshed ({type(error).__name__}: {error})".splitlines()[0])
 
 
 def application(shown: Shown, host: str) -> Starlette:
     """`/` is the page, `/version` its version. Only requests by the server's own names are answered.
 
-    Otherwise a page of another site could have its name point here, and read the samples.
+    Otherwise another site's page could point its name here and read the samples (DNS rebinding).
     """
 
     def page(request: Request) -> Response:
@@ -133,53 +127,42 @@ def application(shown: Shown, host: str) -> Starlette:
     def version(request: Request) -> Response:
         return PlainTextResponse(shown.page[0], headers={"Cache-Control": "no-store"})
 
-    everywhere = host in ("0.0.0.0", "::")
-    names = ["*"] if everywhere else [host, "localhost", "127.0.0.1", "[::1]"]
-    return Starlette(
-        routes=[Route("/", page), Route("/version", version)],
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=names),
-            Middleware(GZipMiddleware, compresslevel=3),
-        ],
-    )
+    names = ["*"] if host in ("0.0.0.0", "::") else [host, "localhost", "127.0.0.1", "[::1]"]
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=names), Middleware(GZipMiddleware, compresslevel=3),
+    ]  # fmt: skip
+    return Starlette(routes=[Route("/", page), Route("/version", version)], middleware=middleware)
 
 
-def serve(source: Source, host: str, port: int, say: Say) -> None:
-    """Serve until Ctrl-C or SIGTERM. Raises UserError where the port cannot be had."""
+def serve(source: Source, host: str, port: int, log: Log) -> None:
+    """Serve until Ctrl-C or SIGTERM. Raises UserError where the port is not available."""
     listener = _listen(host, port)
     shown, ended = Shown(), threading.Event()
     try:
-        seen = (results_version(source), logs_version(source))
+        seen = versions(source)
         refresh(source, shown, seen)
-        threading.Thread(target=follow, args=(source, shown, seen, ended, say), daemon=True).start()
+        threading.Thread(target=follow, args=(source, shown, seen, ended, log), daemon=True).start()
         name = f"[{host}]" if ":" in host else host
-        say(f"board: http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+        log(f"board: http://{name}:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
         config = uvicorn.Config(
-            application(shown, host),
-            log_level="error",
-            access_log=False,
-            lifespan="off",
+            application(shown, host), log_level="error", access_log=False, lifespan="off",
             timeout_graceful_shutdown=1,
-        )
+        )  # fmt: skip
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
         pass
     finally:
         ended.set()
         listener.close()
-    say("board: ended")
+    log("board: ended")
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
-        listener.bind((host, port))
-        listener.listen()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
-        listener.close()
         raise UserError(
             f"--port {port}: {host} cannot be listened on ({error}): choose another port"
         ) from None
-    return listener

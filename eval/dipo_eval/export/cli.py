@@ -1,4 +1,4 @@
-"""`dipo export`: results in other people's formats."""
+"""`dipo export`: results in other tools' formats."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ def export_command(
         typer.Option("--format", help="lm-eval, every-eval-ever, hub, model-index, by commas. Default: all."),
     ] = None,
     model_id: Annotated[
-        str | None,
-        typer.Option(
-            help="The model's name on the hub, ORG/NAME, for one checkpoint. Default: RUN/CHECKPOINT."
-        ),
+        str | None, typer.Option(help="The model's name on the hub, ORG/NAME. Default: RUN/CHECKPOINT.")
     ] = None,
     source_url: Annotated[
         str | None, typer.Option(help="Where these results are published, for the formats that name it.")
@@ -35,7 +32,7 @@ def export_command(
 
         dipo export results --format lm-eval,model-index --out export
 
-    The files lie in OUT/FORMAT/RUN/CHECKPOINT. What a format cannot say is left out.
+    The files lie in OUT/FORMAT/RUN/CHECKPOINT. What a format has no field for is left out.
     """
     from dipo_eval.export import FORMATS, Identity, find_evaluated
 
@@ -54,7 +51,5 @@ def export_command(
             folder = out / name / evaluated.run / evaluated.checkpoint
             count = len(FORMATS[name](evaluated, identity, folder))
             typer.echo(
-                f"{name}: {count} files in {folder}"
-                if count
-                else f"{name}: nothing it can say of {folder.name}"
+                f"{name}: {f'{count} files in {folder}' if count else f'holds nothing of {folder.name}'}"
             )

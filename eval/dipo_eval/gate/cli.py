@@ -31,7 +31,7 @@ _COLOURS: dict[GateVerdict, str] = {
 
 
 class _Console(Console):
-    """A reader that has seen enough (`| head -1`) ends the printing, and changes neither the reports nor the status."""
+    """A closed pipe (`| head -1`) ends the printing, and changes neither the reports nor the status."""
 
     def on_broken_pipe(self) -> None:
         with contextlib.suppress(SystemExit):
@@ -39,41 +39,31 @@ class _Console(Console):
 
 
 def gate_command(
-    results: Annotated[
-        Path, typer.Option("--results", help="Folder with RUN/CHECKPOINT/SUITE/results.json.")
-    ],
-    candidate: Annotated[str, typer.Option("--candidate", help="CHECKPOINT or RUN/CHECKPOINT to judge.")],
-    baseline: Annotated[
-        str, typer.Option("--baseline", help="CHECKPOINT or RUN/CHECKPOINT to compare with.")
-    ],
+    results: Annotated[Path, typer.Option(help="Folder with RUN/CHECKPOINT/SUITE/results.json.")],
+    candidate: Annotated[str, typer.Option(help="CHECKPOINT or RUN/CHECKPOINT to judge.")],
+    baseline: Annotated[str, typer.Option(help="CHECKPOINT or RUN/CHECKPOINT to compare with.")],
     baseline_results: Annotated[
-        Path | None,
-        typer.Option("--baseline-results", help="Folder of the baseline's results, where it is another."),
+        Path | None, typer.Option(help="Folder of the baseline's results, where it is another.")
     ] = None,
     margin: Annotated[
         str | None,
         typer.Option(
-            "--margin",
             metavar="SHARE",
             help="Largest drop that passes; 0.01 is one point. Default: 0.01, or the config's.",
         ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config", help="YAML with margin, confidence, max_undecided, may_differ and suites.NAME.margin."
-        ),
+        typer.Option(help="YAML with margin, confidence, max_undecided, may_differ and suites.NAME.margin."),
     ] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", help="Also write JUnit XML.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Also append Markdown, e.g. to a CI summary.")
-    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also append Markdown, e.g. to a CI summary.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write JSON.")] = None,
 ) -> None:
-    """Fail only where a checkpoint is really worse than a baseline.
+    """Fail only where a checkpoint is significantly worse than a baseline.
 
     Both are compared on the same items, paired. Exit status: 0 pass (not worse by more than the margin), 1 regression
-    (worse, and not by luck), 3 inconclusive (these samples cannot tell; the table says how many would), 2 not judged
+    (worse, and not by luck), 3 inconclusive (these samples do not decide; the table gives how many would), 2 not judged
     (missing or incomparable results). A lower accuracy alone never fails. Example:
 
         dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02
@@ -91,7 +81,7 @@ def gate_command(
     compared, notes = compare_checkpoints(ours, theirs, limits)
     suites = decide(compared, limits.confidence)
     verdict = overall(suites)
-    # Before anything is printed, so that what is printed is what the status says.
+    # First, so that what is printed agrees with the exit status.
     _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
     _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
     _write(markdown, gate_report.to_markdown(ours.name, theirs.name, suites), mode="a")
@@ -118,23 +108,9 @@ def _print(
     console = _Console()
     if not console.is_terminal:
         console = _Console(width=160)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=Text(f"{candidate} against {baseline}"),
-        title_justify="left",
-    )
-    for name in (
-        "suite",
-        "verdict",
-        "candidate",
-        "baseline",
-        "difference",
-        "margin",
-        "p (Holm)",
-        "n x k",
-        "why",
-    ):
+    title = Text(f"{candidate} against {baseline}")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for name in gate_report.COLUMNS:
         table.add_column(name, overflow="fold")
     for gate in suites:
         table.add_row(
@@ -144,7 +120,7 @@ def _print(
             Text("see below" if gate.verdict == "infrastructure" else gate.reason),
         )
     console.print(table)
-    # Whole lines: a path that a table has folded can be neither searched for nor copied.
+    # On lines of their own: a path that a table has folded can be neither searched for nor copied.
     for gate in suites:
         if gate.verdict == "infrastructure":
             _line(console, f"not judged: {gate.suite}: {gate.reason}")
@@ -161,14 +137,12 @@ def _line(console: Console, text: str) -> None:
 
 
 def _check_target(option: str, path: Path | None) -> None:
-    """Raises UserError for a report that could not be written, before anything is judged. Missing folders are made."""
+    """Raises UserError for a report that cannot be written, before anything is judged. Missing folders will be made."""
     if path is None:
         return
     if path.is_dir():
         raise UserError(f"{option} {path}: is a folder; name a file")
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
     if there != path and not there.is_dir():
         raise UserError(f"{option} {path}: {there} is a file; name another folder")
     if not os.access(there, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -176,7 +150,7 @@ def _check_target(option: str, path: Path | None) -> None:
 
 
 def _write(path: Path | None, text: str, mode: Literal["w", "a"] = "w") -> None:
-    """Raises UserError where the report cannot be written: a gate without its report has not done what it was told."""
+    """Raises UserError where the report cannot be written: a gate without its report has failed."""
     if path is None:
         return
     try:

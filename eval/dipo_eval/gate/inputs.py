@@ -45,18 +45,17 @@ class CheckpointRef:
 def find_checkpoint(results: Path, name: str, option: str = "--results") -> CheckpointRef:
     """RUN/CHECKPOINT, or CHECKPOINT where only one run has it. Raises UserError naming what there is.
 
-    Folders count, whatever is in them: a result that cannot be read is then named, not overlooked.
-    `option` is what gave `results`, for messages.
+    Folders count whatever is in them, so that an unreadable result is reported. `option` is the one that gave `results`.
     """
     if not results.is_dir():
         kind = "is a file; name the folder of the results" if results.exists() else "no such folder"
         raise UserError(f"{results}: {kind}; `dipo eval ... --results FOLDER` writes one")
     known = [path.parts[-2:] for path in sorted(results.glob("*/*/")) if not path.parent.name.startswith(".")]
     found = [pair for pair in known if name in ("/".join(pair), pair[1])]
-    right = [pair for pair in found if not _is_suite(results.joinpath(*pair))]
-    if len(right) == 1:
-        return CheckpointRef(results, *right[0])
-    if not right:
+    usable = [pair for pair in found if not _is_suite(results.joinpath(*pair))]
+    if len(usable) == 1:
+        return CheckpointRef(results, *usable[0])
+    if not usable:
         _refuse_other_level(results, option)
     listed = ", ".join("/".join(pair) for pair in (found or known)[:8]) or "none"
     if found:
@@ -77,7 +76,7 @@ def _refuse_other_level(results: Path, option: str) -> None:
         if any(_is_suite(path.parent) for path in results.glob("*/" * depth + RESULTS)):
             above = results / "/".join([".."] * (_DEPTH - depth))
             use = Path(os.path.normpath(above))
-            if not use.exists() or not use.samefile(above):  # the way leads over a link
+            if not use.exists() or not use.samefile(above):  # through a symbolic link
                 use = above.resolve()
             raise UserError(f"{results}: is {kinds[depth]} folder: use {option} {use}")
     for path in results.glob("*/" * (_DEPTH + 1) + RESULTS):
@@ -90,8 +89,8 @@ def compare_checkpoints(
 ) -> tuple[list[SuiteGate], list[str]]:
     """One SuiteGate a suite, not yet corrected for their number, and notes for the reader, a line each.
 
-    A suite that cannot be judged is one of them. Raises UserError where the two are one, where there is nothing to
-    compare, and for a configuration that names what neither has.
+    Raises UserError where both are the same result, where there is nothing to compare, and for a configuration that
+    names what neither has.
     """
     if candidate.folder.resolve() == baseline.folder.resolve():
         raise UserError(
@@ -114,7 +113,7 @@ def compare_checkpoints(
 
 
 def _same_weights(ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> bool:
-    """Whether both say so; a server's weights are unknown."""
+    """Whether both state the same hash; a server's weights are unknown."""
     if ours is None or theirs is None or "weights" in ours["model"]:
         return False
     return bool(ours["model"]["weights_hash"] == theirs["model"]["weights_hash"])
@@ -133,7 +132,7 @@ def _compare(suite: str, candidate: CheckpointRef, baseline: CheckpointRef, conf
         try:
             result, rows = load_complete(ref.folder / suite)
         except UserError as error:
-            return infrastructure(suite, f"the {who} {ref.name} has no whole result: {error}", margin)
+            return infrastructure(suite, f"the {who} {ref.name} has no complete result: {error}", margin)
         undecided = sum(row["status"] == "undecided" for row in rows) / len(rows)
         if undecided > config.max_undecided:
             reason = f"the grader left {undecided:.1%} of the {who}'s samples undecided: grade them again"

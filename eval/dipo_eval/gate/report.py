@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,13 +13,16 @@ from xml.etree import ElementTree
 from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, overall
 from dipo_eval.printable import shows
 
+COLUMNS = (
+    "suite", "verdict", "candidate", "baseline", "difference", "margin", "p (Holm)", "n x k", "why",
+)  # fmt: skip
 WORDS: dict[GateVerdict, str] = {
     "pass": "PASS",
     "regression": "REGRESSION",
     "inconclusive": "INCONCLUSIVE",
     "infrastructure": "NOT JUDGED",
 }
-"""A verdict as people read it; in JSON it is the verdict itself."""
+"""A verdict as people read it; JSON has the verdict itself."""
 
 
 def to_json(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
@@ -43,19 +47,18 @@ def to_markdown(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> s
         "",
         f"`{_code(candidate)}` against `{_code(baseline)}`",
         "",
-        "| suite | verdict | candidate | baseline | difference (interval) | margin | p (Holm) | n x k | why |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS).replace('difference', 'difference (interval)')} |",
+        "|---" * len(COLUMNS) + "|",
     ]
     for gate in suites:
-        lines.append(
-            "| " + " | ".join([f"`{_code(gate.suite)}`", WORDS[gate.verdict], *_figures(gate)]) + " |"
-        )
+        cells = [f"`{_code(gate.suite)}`", WORDS[gate.verdict], *figures(gate), _escaped(gate.reason)]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [f"- `{_code(gate.suite)}`: {_escaped(words)}" for gate in suites if (words := differing(gate))]
     return "\n".join([*lines, ""])
 
 
 def differing(gate: SuiteGate) -> str:
-    """What was not alike and yet compared, with both values; empty where all was alike."""
+    """What differed and was allowed to, with both values; empty where nothing did."""
     return "; ".join(one.words("for the candidate", "for the baseline") for one in gate.differing)
 
 
@@ -77,16 +80,16 @@ def figures(gate: SuiteGate) -> list[str]:
 
 def to_junit(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
     """One test case a suite: regression is a failure, not judged an error, inconclusive skipped with the reason."""
-    counts = {verdict: sum(gate.verdict == verdict for gate in suites) for verdict in EXIT_CODES}
+    kinds = {"regression": "failure", "infrastructure": "error", "inconclusive": "skipped"}
+    counts = Counter(kinds.get(gate.verdict) for gate in suites)
     root = ElementTree.Element(
         "testsuite",
         name=f"dipo gate: {candidate} against {baseline}",
         tests=str(len(suites)),
-        failures=str(counts["regression"]),
-        errors=str(counts["infrastructure"]),
-        skipped=str(counts["inconclusive"]),
+        failures=str(counts["failure"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
     )
-    kinds = {"regression": "failure", "infrastructure": "error", "inconclusive": "skipped"}
     for gate in suites:
         case = ElementTree.SubElement(root, "testcase", classname="dipo.gate", name=gate.suite)
         if gate.verdict in kinds:
@@ -97,16 +100,12 @@ def to_junit(candidate: str, baseline: str, suites: Sequence[SuiteGate]) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _figures(gate: SuiteGate) -> list[str]:
-    return [*figures(gate), _escaped(gate.reason)]
-
-
 def _escaped(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def _xml(text: str) -> str:
-    """Without what XML 1.0 cannot hold at all: control characters and lone surrogates are spelled out."""
+    """Control characters and lone surrogates, which XML 1.0 cannot hold, are spelled out."""
     return "".join(char if char in "\t\n" or shows(char) else f"\\u{ord(char):04x}" for char in text)
 
 

@@ -1,9 +1,9 @@
-"""The regression gate: did a candidate get worse than a baseline, and could these samples have told?
+"""The regression gate: is a candidate worse than a baseline, and can these samples show it?
 
 A suite passes when the candidate is not worse than the baseline by more than the margin (non-inferiority: the lower
-bound of the paired difference lies above -margin). It is a regression when the drop is real (one-sided p-value, Holm's
-correction over the suites, below 1 - confidence) and not shown to be within the margin. Otherwise the samples do not
-decide: inconclusive. A lower point estimate alone never fails a gate.
+bound of the paired difference lies above -margin). It is a regression when the drop is significant (one-sided p-value,
+Holm's correction over the suites, below 1 - confidence) and not shown to be within the margin. Otherwise the samples do
+not decide: inconclusive. A lower point estimate alone never fails a gate.
 
 With one sample an item on both sides bound and p-value are exact (statistics.paired_binary); with several they are
 those of paired, clustered differences (Miller 2024, arXiv 2411.00640). Non-inferiority by the lower confidence bound:
@@ -22,14 +22,8 @@ from typing import Literal
 import numpy as np
 
 from dipo_eval.results.comparable import Difference
-from dipo_eval.statistics import (
-    drop_p_value,
-    holm,
-    lower_bound,
-    minimum_detectable_effect,
-    paired_difference,
-)
-from dipo_eval.statistics.paired_binary_power import detectable_drop, items_for_margin
+from dipo_eval.statistics import drop_p_value, holm, lower_bound, minimum_detectable_effect, paired_difference
+from dipo_eval.statistics.power import detectable_drop, items_for_margin
 
 GateVerdict = Literal["pass", "regression", "inconclusive", "infrastructure"]
 EXIT_CODES: dict[GateVerdict, int] = {"pass": 0, "regression": 1, "infrastructure": 2, "inconclusive": 3}
@@ -47,10 +41,10 @@ class SuiteGate:
 
     low, high: one-sided bounds at `confidence` each, so that together they hold 2 * confidence - 1.
     p_drop: one-sided p-value against "not worse"; p_adjusted: after Holm. detectable: the smallest true drop that
-    these samples find with 80% power. items_needed, samples_needed: items at this number of samples, or samples
-    of each of these items, that would show non-inferiority with 80% power were there no difference; None where
-    it is shown, or where no number of samples is enough. carrying: how many items carry the difference, where items have
-    several samples. differing: settings that were allowed to differ, and versions of packages that do.
+    these samples find with 80% power. items_needed, samples_needed: items at this number of samples, or samples of each
+    of these items, that would show non-inferiority with 80% power were there no difference; None where it is shown or no
+    number is enough. carrying: how many items carry the difference, where items have several samples. differing:
+    settings that were allowed to differ, and versions of packages that do.
     """
 
     suite: str
@@ -87,41 +81,26 @@ def compare_suite(
     """
     _check(candidate, baseline, margin, confidence)
     items = list(candidate)
-    a = np.array([np.mean(candidate[item]) for item in items])  # [n]
-    b = np.array([np.mean(baseline[item]) for item in items])
-    gate = SuiteGate(
-        suite,
-        "inconclusive",
-        "",
-        margin,
-        n_items=len(items),
-        samples=(_samples(candidate), _samples(baseline)),
-        candidate=float(a.mean()),
-        baseline=float(b.mean()),
-        mean=float((a - b).mean()),
-    )
-    if all(
-        len(scores) == 1 and scores[0] in (0, 1) for of in (candidate, baseline) for scores in of.values()
-    ):
+    a, b = (np.array([np.mean(of[item]) for item in items]) for of in (candidate, baseline))  # [n]
+    ours, theirs, mean = (float(of.mean()) for of in (a, b, a - b))
+    samples = (_samples(candidate), _samples(baseline))
+    gate = SuiteGate(suite, "inconclusive", "", margin, len(items), samples, ours, theirs, mean)
+    every = [scores for of in (candidate, baseline) for scores in of.values()]
+    if all(len(scores) == 1 and scores[0] in (0, 1) for scores in every):
         return _exact(gate, int(np.sum(a < b)), int(np.sum(a > b)), confidence)
-    return _clustered(gate, a, b, _within(items, candidate, baseline), confidence)
+    sampling = [_sampling_variance(candidate[item]) + _sampling_variance(baseline[item]) for item in items]
+    return _clustered(gate, a, b, float(np.mean(sampling)), confidence)
 
 
 def _exact(gate: SuiteGate, lost: int, gained: int, confidence: float) -> SuiteGate:
-    """The figures where every item has one sample, right or wrong."""
+    """The figures where every item has one sample, correct or not."""
     n, rate = gate.n_items, (lost + gained) / gate.n_items
-    low, high = lower_bound(lost, gained, n, confidence), -lower_bound(gained, lost, n, confidence)
-    shown = low > -gate.margin
-    p_drop = drop_p_value(lost, gained, n)
+    low, p_drop = lower_bound(lost, gained, n, confidence), drop_p_value(lost, gained, n)
+    needed = None if low > -gate.margin else items_for_margin(gate.margin, rate, confidence, POWER)
     return replace(
-        gate,
-        low=low,
-        high=high,
-        p_drop=p_drop,
-        p_adjusted=p_drop,
-        detectable=detectable_drop(n, rate, confidence, POWER),
-        items_needed=None if shown else items_for_margin(gate.margin, rate, confidence, POWER),
-    )
+        gate, low=low, high=-lower_bound(gained, lost, n, confidence), p_drop=p_drop, p_adjusted=p_drop,
+        detectable=detectable_drop(n, rate, confidence, POWER), items_needed=needed,
+    )  # fmt: skip
 
 
 def _clustered(
@@ -133,17 +112,13 @@ def _clustered(
     p_drop = found.p_value / 2 if found.mean < 0 else 1 - found.p_value / 2
     total = float(np.var(a - b, ddof=1))
     within = min(sampling, total)
-    gate = replace(
-        gate,
-        low=found.low,
-        high=found.high,
-        p_drop=p_drop,
-        p_adjusted=p_drop,
-        detectable=minimum_detectable_effect(
-            n, item_variance=total, sample_variance=0.0, confidence=2 * confidence - 1, power=POWER
-        ),
-        carrying=found.carrying,
+    detectable = minimum_detectable_effect(
+        n, item_variance=total, sample_variance=0.0, confidence=2 * confidence - 1, power=POWER
     )
+    gate = replace(
+        gate, low=found.low, high=found.high, p_drop=p_drop, p_adjusted=p_drop, detectable=detectable,
+        carrying=found.carrying,
+    )  # fmt: skip
     if found.low > -gate.margin:
         return gate
     z = NormalDist().inv_cdf(confidence) + NormalDist().inv_cdf(POWER)
@@ -159,17 +134,15 @@ def _clustered(
 def decide(suites: Sequence[SuiteGate], confidence: float = 0.95) -> list[SuiteGate]:
     """The same suites with their verdicts, the p-values corrected for their number (Holm)."""
     compared = [gate for gate in suites if gate.verdict != "infrastructure"]
-    adjusted = dict(
-        zip((g.suite for g in compared), holm([g.p_drop for g in compared]), strict=True) if compared else ()
-    )
+    adjusted = iter(holm([gate.p_drop for gate in compared]))
     return [
-        gate if gate.verdict == "infrastructure" else _judge(gate, adjusted[gate.suite], 1 - confidence)
+        gate if gate.verdict == "infrastructure" else _judge(gate, next(adjusted), 1 - confidence)
         for gate in suites
     ]
 
 
 def few_carry(carrying: np.ndarray, n: int) -> np.ndarray:
-    """Whether so few of n items carry a difference (statistics.carrying_items) that its stated error is not sure."""
+    """Whether so few of n items carry a difference (statistics.carrying_items) that its stated error is uncertain."""
     return np.asarray(carrying < max(12, n / 4))
 
 
@@ -180,21 +153,19 @@ def overall(suites: Sequence[SuiteGate]) -> GateVerdict:
 
 
 def _judge(gate: SuiteGate, p_adjusted: float, alpha: float) -> SuiteGate:
-    gate = replace(gate, p_adjusted=p_adjusted)
-    limit = _limit(gate)
+    verdict: GateVerdict
     if gate.low > -gate.margin:
         drop = "; a real drop, but within the margin" if p_adjusted < alpha else ""
-        reason = f"not worse by more than {gate.margin:.1%}{drop}{limit}"
-        return replace(gate, verdict="pass", reason=reason)
-    if p_adjusted < alpha:
-        return replace(
-            gate, verdict="regression", reason=f"worse by {-gate.mean:.1%}, and not by luck{limit}"
-        )
-    return replace(gate, verdict="inconclusive", reason=_what_would_decide(gate))
+        verdict, reason = "pass", f"not worse by more than {gate.margin:.1%}{drop}{_limit(gate)}"
+    elif p_adjusted < alpha:
+        verdict, reason = "regression", f"worse by {-gate.mean:.1%}, and not by luck{_limit(gate)}"
+    else:
+        verdict, reason = "inconclusive", _what_would_decide(gate)
+    return replace(gate, verdict=verdict, reason=reason, p_adjusted=p_adjusted)
 
 
 def _limit(gate: SuiteGate) -> str:
-    """What no interval can promise where few items carry a difference: the largest simulated error (docs/gate.md)."""
+    """A warning where few items carry the difference: the largest simulated error (docs/gate.md)."""
     if math.isnan(gate.carrying) or not few_carry(np.array(gate.carrying), gate.n_items):
         return ""
     error = next(error for items, error in SKEWED_ERRORS if gate.n_items < items)
@@ -212,14 +183,8 @@ def _what_would_decide(gate: SuiteGate) -> str:
     return f"{luck}; to show a margin of {gate.margin:.1%}: {more}"
 
 
-def _within(items: Sequence[str], candidate: Scores, baseline: Scores) -> float:
-    """The variance of an item's difference from sampling, estimated from its samples; 0 for one each."""
-    return float(
-        np.mean([_sampling_variance(candidate[item]) + _sampling_variance(baseline[item]) for item in items])
-    )
-
-
 def _sampling_variance(scores: Sequence[float]) -> float:
+    """The variance of an item's mean from sampling, estimated from its samples; 0 for a single one."""
     return float(np.var(scores, ddof=1)) / len(scores) if len(scores) > 1 else 0.0
 
 

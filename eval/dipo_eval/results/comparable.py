@@ -1,12 +1,10 @@
 """Whether two results measure the same thing: the one rule of the gate, the board, and the choice of the best.
 
-Two results are comparable where all that results.json has under `settings` and `hashes` is alike, but for what a
-paired comparison over the same items allows to differ: the seed of sampling, the number of samples, and the limit, which
-together with the data decide the items (`items_sha256` says whether these are the same). What only one of the two
-states is a difference too: a version that did not write it down cannot say what it was. Fields that a later version adds
-are compared without being named here.
+Two results are comparable where all of `settings` and `hashes` in results.json is equal, but for what a paired comparison
+over the same items allows to differ: seed, number of samples, and limit (`items_sha256` shows whether the items are the
+same). What only one of the two states is a difference too. Fields that a later version adds are compared as well.
 
-Versions of packages are not required to agree, since a baseline outlives them; version_differences lists them.
+Versions of packages need not agree, since a baseline outlives them; version_differences lists them.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ REQUIRED = {
     "items_sha256": "were given other items (limit, seed or data): evaluate them alike",
     "suite_hash": "were graded by other versions of the grader: run `dipo eval` on both again",
 }
-"""Hashes that no configuration may let differ, and what it means where they do."""
+"""Hashes that must always agree, and what it means where they do not."""
 
 SETTINGS = frozenset(
     {
@@ -33,7 +31,7 @@ SETTINGS = frozenset(
         "chat_template_hash", "end_tokens", "tokenizer_hash",
     }
 )  # fmt: skip
-"""The settings that this version writes: what a gate's YAML may name although neither result has it yet."""
+"""The settings that this version writes: a gate's YAML may name them although neither result has them yet."""
 
 _OF_THE_RESPONSES = frozenset({"samples_sha256"})
 _LONGEST = 200  # characters of a value that are shown
@@ -52,7 +50,7 @@ class Difference:
 
     @property
     def unstated(self) -> bool:
-        """Whether one side does not say it at all."""
+        """Whether one side does not state it."""
         return self.ours is None or self.theirs is None
 
     def words(self, ours: str = "here", theirs: str = "there") -> str:
@@ -61,7 +59,7 @@ class Difference:
 
 
 def made_with(result: Mapping[str, Any]) -> Made:
-    """What decides whether a results.json can be compared; `settings` and `hashes` that are no objects count as empty."""
+    """What decides whether a results.json can be compared; `settings` or `hashes` that are no objects count as empty."""
     settings, hashes = (_table(result.get(name)) for name in ("settings", "hashes"))
     found = {name: value for name, value in settings.items() if name not in FREE}
     found |= {name: value for name, value in hashes.items() if name not in _OF_THE_RESPONSES}
@@ -69,7 +67,7 @@ def made_with(result: Mapping[str, Any]) -> Made:
 
 
 def differences(ours: Made, theirs: Made) -> list[Difference]:
-    """All that differs: the items first, then the grader, then the settings by name; nothing where both are alike."""
+    """All that differs: the items first, then the grader, then the settings by name."""
     if ours == theirs:
         return []
     return sorted(_differing(dict(ours), dict(theirs)), key=_rank)
@@ -77,10 +75,8 @@ def differences(ours: Made, theirs: Made) -> list[Difference]:
 
 def version_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Difference]:
     """Packages of two results.json whose versions differ."""
-    mine, other = (
-        {name: _json(value) for name, value in _table(result.get("versions")).items()}
-        for result in (ours, theirs)
-    )
+    tables = (_table(result.get("versions")) for result in (ours, theirs))
+    mine, other = ({name: _json(value) for name, value in table.items()} for table in tables)
     return sorted(_differing(mine, other), key=_rank)
 
 
@@ -93,27 +89,24 @@ def refusal(
 ) -> str:
     """Why two results cannot be compared, in one line with what to do; empty where they can.
 
-    `unless` names another way out where it is settings that differ.
+    `unless` names another remedy where settings differ.
     """
     for one in found:
         if one.name in REQUIRED and not one.unstated:
             return f"they {REQUIRED[one.name]}"
     allowed = set(may_differ) - REQUIRED.keys()
-    told = [one for one in found if one.name not in allowed]
-    if not told:
+    refused = [one for one in found if one.name not in allowed]
+    if not refused:
         return ""
-    advice = (
-        "evaluate both again with this version"
-        if any(one.unstated for one in told)
-        else "evaluate them alike"
-    )
-    return f"{', '.join(one.words(*sides) for one in told)}: {advice}{unless}"
+    unstated = any(one.unstated for one in refused)
+    advice = "evaluate both again with this version" if unstated else "evaluate them alike"
+    return f"{', '.join(one.words(*sides) for one in refused)}: {advice}{unless}"
 
 
 def check_may_differ(name: str, known: Collection[str] = ()) -> None:
-    """Raises UserError for a name that nothing may let differ; and for one that is no setting.
+    """Raises UserError for a name that must always agree, and for one that is no setting.
 
-    `known` are the names that stored results have, beside the settings of this version; nothing known refuses nothing.
+    `known`: the names in stored results, beside the settings of this version; without any, every name passes.
     """
     if name in REQUIRED:
         raise UserError("other items or another grader cannot be compared; take it out")

@@ -1,8 +1,8 @@
-"""Numbers of a training step that are none: metrics.jsonl holds null for them, and beside it which they were.
+"""Values of a training step that are not finite: metrics.jsonl holds null for them, and beside it what they were.
 
-JSON knows neither NaN nor infinity, so a row says `"policy_loss": null` and `"not_finite": {"policy_loss": "nan"}`.
-Many figures are null or NaN because there is nothing to measure (a threshold that was not found), so that only losses,
-gradients and divergences are told; a loss or gradient that is null was not a number, also in logs without `not_finite`.
+JSON has neither NaN nor infinity, so a row holds `"policy_loss": null` and `"not_finite": {"policy_loss": "nan"}`.
+Many values are null or NaN because there is nothing to measure (no threshold was found): only losses, gradients and
+divergences are reported. A loss or gradient that is null was not a number, also in logs without `not_finite`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ KEY = "not_finite"
 _NEVER_NULL = ("loss", "grad_norm")
 _OF_AN_UPDATE = (*_NEVER_NULL, "kl")
 _WORDS = {"nan": "NaN", "inf": "infinite", "-inf": "minus infinity"}
-_SHOWN = 3  # steps and figures that a sentence names
+_SHOWN = 3  # steps and values that a sentence names
 
 
 def kind(value: object) -> str | None:
-    """nan, inf or -inf of a float that is none; None of everything else."""
+    """nan, inf or -inf for such a float; None for everything else."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else None
 
 
 def not_finite(row: Mapping[str, Any]) -> dict[str, str]:
-    """Losses, gradients and divergences of one step that were not a number -> what they were, in a word."""
-    said = row.get(KEY)
-    known = said if isinstance(said, dict) else {}
+    """Losses, gradients and divergences of one step that were not finite -> what they were, in a word."""
+    stated = row.get(KEY)
+    known = stated if isinstance(stated, dict) else {}
     found: dict[str, str] = {}
     for name, value in row.items():
         what = known.get(name) or kind(value)
@@ -43,7 +43,7 @@ def _names(name: str, parts: tuple[str, ...]) -> bool:
 
 
 def sentence(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """In one line which of a run's losses were not a number, and at which steps; None where all were."""
+    """One line naming a run's losses that were not a number, with their steps; None where all were finite."""
     steps: dict[str, list[str]] = {}
     for row in rows:
         for name, word in not_finite(row).items():
@@ -54,7 +54,7 @@ def sentence(rows: Sequence[Mapping[str, Any]]) -> str | None:
         f"{name[:60]} at step {', '.join(at[:_SHOWN])}{f' and {len(at) - _SHOWN} more' if len(at) > _SHOWN else ''}"
         for name, at in list(steps.items())[:_SHOWN]
     ]
-    rest = f" and {len(steps) - _SHOWN} more figures" if len(steps) > _SHOWN else ""
+    rest = f" and {len(steps) - _SHOWN} more values" if len(steps) > _SHOWN else ""
     return (
         f"not a number: {'; '.join(parts)}{rest}: the model may be broken from the first of these steps on, so go back "
         "to a checkpoint before it"

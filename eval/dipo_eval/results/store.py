@@ -4,32 +4,28 @@
                                         /results.json    metrics, settings, hashes; written last
 
 A folder counts only with a results.json whose samples_sha256 is that of the samples beside it (unpacked), so a
-killed evaluation leaves nothing that anybody takes for a result. All writes go to a temporary file that is
-synced and renamed. All that is read is checked (stored_checks.py) and within limits (bounded_file.py).
+killed evaluation leaves no result. All writes go to a temporary file that is synced and renamed. All that is read is
+checked (stored_checks.py) and limited in size (bounded_file.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
 
+from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
-
 from dipo_eval.files.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
 from dipo_eval.files.bounded_file import lines as lines_of
-from dipo_eval.errors import UserError
-from dipo_eval.secrets.masking import mask_values
 from dipo_eval.results.stored_checks import SCHEMA, check_complete, check_result, parse_json, parse_row
+from dipo_eval.secrets.masking import mask_values
 
 SAMPLES = "samples.jsonl"
 PACKED = "samples.jsonl.zst"
@@ -63,30 +59,28 @@ def write_suite(
 ) -> dict[str, Any]:
     """Write the samples, then results.json with `schema` and the samples' hash filled in; return it.
 
-    With `compress` the samples are packed with zstd. An older
-    result in the folder is withdrawn first: between the two renames there is no result, not a
-    mixed one. Raises ValueError for a NaN or infinite number, OSError as the file system does.
+    With `compress` the samples are packed with zstd. An older result in the folder is removed first: between the two
+    renames there is no result, not a mixed one. Raises ValueError for a NaN or infinite number, and OSError.
     """
-    # ASCII-only JSON: no line separator and no lone surrogate of a response can break the one-row-a-line
-    # form.
+    # ASCII-only JSON: no line separator or lone surrogate of a response can break a row.
     samples = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
     hashes = {**result.get("hashes", {}), "samples_sha256": hashlib.sha256(samples).hexdigest()}
-    whole = {"schema": SCHEMA, **result, "hashes": hashes}
-    encoded = (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode("ascii")
+    complete = {"schema": SCHEMA, **result, "hashes": hashes}
+    encoded = (json.dumps(complete, indent=2, allow_nan=False) + "\n").encode("ascii")
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         (folder / RESULTS).unlink()
-    packed = (
-        zstandard.ZstdCompressor(level=10, write_checksum=True).compress(samples) if compress else samples
-    )
-    write_atomic(folder / (PACKED if compress else SAMPLES), packed)
-    (folder / (SAMPLES if compress else PACKED)).unlink(missing_ok=True)
+    name, other = (PACKED, SAMPLES) if compress else (SAMPLES, PACKED)
+    if compress:
+        samples = zstandard.ZstdCompressor(level=10, write_checksum=True).compress(samples)
+    write_atomic(folder / name, samples)
+    (folder / other).unlink(missing_ok=True)
     write_atomic(folder / RESULTS, encoded)
-    return whole
+    return complete
 
 
 def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
-    """results.json of a folder as load_result gives it, or None where there is no whole result."""
+    """results.json of a folder as load_result gives it, or None where there is no complete result."""
     try:
         return load_result(folder, verify=verify)
     except UserError:
@@ -94,7 +88,7 @@ def read_result(folder: Path, *, verify: bool = True) -> dict[str, Any] | None:
 
 
 def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
-    """results.json of a folder, checked. Raises UserError naming the file and what keeps it from being a whole result.
+    """results.json of a folder, checked. Raises UserError naming the file and what is wrong with it.
 
     With `verify` the samples are hashed and compared; without, only their presence is checked (for listings).
     """
@@ -105,7 +99,7 @@ def load_result(folder: Path, *, verify: bool = True) -> dict[str, Any]:
             result[part] = mask_values(result[part])
         samples = samples_file(folder)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+        raise _unreadable(path, error) from None
     except ValueError as error:
         raise UserError(f"{path}: {error}; {_AGAIN}") from None
     if samples is None:
@@ -124,11 +118,15 @@ def samples_sha256(path: Path) -> str:
                 digest.update(piece)
         return digest.hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); {_AGAIN}")
 
 
 def samples_file(folder: Path) -> Path | None:
-    """The samples of a folder, plain or packed; None where there are none. Raises OSError for a folder that is closed."""
+    """The samples of a folder, plain or packed; None where there are none. Raises OSError for an unreadable folder."""
     return next((path for name in (SAMPLES, PACKED) if (path := folder / name).exists()), None)
 
 
@@ -136,7 +134,7 @@ def samples_file(folder: Path) -> Path | None:
 def open_samples(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a samples file, to be read forwards, unpacked where its name ends in .zst.
 
-    Raises OSError, also while they are read: for a damaged file, and for one that is none or too large.
+    Raises OSError, also while reading: for a file that is damaged, too large or not a regular one.
     """
     with open_regular(path, MAX_SAMPLES) as raw:
         yield unpacked(raw) if path.suffix == ".zst" else raw
@@ -148,17 +146,14 @@ def sample_lines(samples: BinaryIO) -> Iterator[bytes]:
 
 
 def read_samples(folder: Path) -> list[dict[str, Any]]:
-    """Rows of a folder's samples, checked, at least one. Raises UserError naming the file and the line that is wrong."""
-    path = None
+    """Rows of a folder's samples, checked, at least one. Raises UserError naming the file and the first bad line."""
+    path = folder / SAMPLES
     try:
-        path = samples_file(folder)
-        if path is None:
-            raise FileNotFoundError(errno.ENOENT, "no such file")
+        path = samples_file(folder) or path
         with open_samples(path) as samples:
             return _rows(path, sample_lines(samples))
     except OSError as error:
-        where = path or folder / SAMPLES
-        raise UserError(f"{where}: cannot be read ({error.strerror or error}); {_AGAIN}") from None
+        raise _unreadable(path, error) from None
 
 
 def _rows(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
@@ -193,14 +188,14 @@ def load_complete(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def iter_results(
     results_dir: Path, *, verify: bool = False, left_out: Callable[[str], None] = lambda line: None
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(folder, results.json) of every whole result under `results_dir`, sorted by path.
+    """(folder, results.json) of every complete result under `results_dir`, sorted by path.
 
-    `left_out` is told in one line of each results.json that is none.
+    `left_out` is called with one line for each invalid results.json.
     """
     for path in sorted(results_dir.glob(f"*/*/*/{RESULTS}")):
         try:
             result = load_result(path.parent, verify=verify)
         except UserError as error:
             left_out(str(error))
-            continue
-        yield path.parent, result
+        else:
+            yield path.parent, result

@@ -1,7 +1,7 @@
 """What a results.json and a row of samples.jsonl must be: the one place where stored files are checked.
 
-Gate, board, export, grading and evaluation all read through it (results.py); what breaks a rule is a ValueError whose
-message is one line, and nothing that the files hold can raise anything else.
+Gate, board, export and evaluation all read through it (store.py). Whatever the files hold, an invalid one raises a
+ValueError whose message is one line, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 SCHEMA = 1
 STATUSES = ("correct", "wrong", "undecided")
-MOST = 10**15
-"""Counts, steps and sample numbers above this are no measurements."""
+MAX_COUNT = 10**15
+"""Upper limit of counts, steps and sample numbers."""
 
 LONGEST_NAME = 200
 """Characters of a metric's name."""
@@ -25,64 +25,58 @@ LONGEST_NAME = 200
 Row = dict[str, Any]
 
 
-class StoredMetric(BaseModel):
-    """One number of `metrics`."""
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, protected_namespaces=())
 
-    model_config = ConfigDict(strict=True)
+
+class StoredMetric(_Stored):
+    """One number of `metrics`."""
 
     value: FiniteFloat
     low: FiniteFloat
     high: FiniteFloat
     stderr: FiniteFloat | None = None
-    n: int = Field(ge=0, le=MOST)
-    k: int = Field(ge=1, le=MOST)
+    n: int = Field(ge=0, le=MAX_COUNT)
+    k: int = Field(ge=1, le=MAX_COUNT)
     interval: str | None = None
 
 
-class StoredModel(BaseModel):
+class StoredModel(_Stored):
     """`model` of a results.json."""
-
-    model_config = ConfigDict(strict=True)
 
     weights_hash: str
 
 
-class StoredHashes(BaseModel):
-    """`hashes` of a results.json; others may stand beside these."""
-
-    model_config = ConfigDict(strict=True)
+class StoredHashes(_Stored):
+    """`hashes` of a results.json; there may be others."""
 
     items_sha256: str
     suite_hash: str
     samples_sha256: str
 
 
-class StoredCounts(BaseModel):
+class StoredCounts(_Stored):
     """`counts` of a results.json: samples."""
 
-    model_config = ConfigDict(strict=True)
-
-    correct: int = Field(ge=0, le=MOST)
-    wrong: int = Field(ge=0, le=MOST)
-    undecided: int = Field(ge=0, le=MOST)
-    truncated: int = Field(ge=0, le=MOST)
+    correct: int = Field(ge=0, le=MAX_COUNT)
+    wrong: int = Field(ge=0, le=MAX_COUNT)
+    undecided: int = Field(ge=0, le=MAX_COUNT)
+    truncated: int = Field(ge=0, le=MAX_COUNT)
 
 
-class StoredResult(BaseModel):
-    """The fields of a results.json on which something relies; others may stand beside them."""
-
-    model_config = ConfigDict(strict=True, protected_namespaces=())
+class StoredResult(_Stored):
+    """The required fields of a results.json; there may be others."""
 
     schema_: Literal[1] = Field(alias="schema")
     run: str
     checkpoint: str
     suite: str
-    step: int | None = Field(None, ge=0, le=MOST)
+    step: int | None = Field(None, ge=0, le=MAX_COUNT)
     model: StoredModel
     settings: dict[str, Any]
     hashes: StoredHashes
-    n_items: int = Field(ge=1, le=MOST)
-    n_samples_per_item: int = Field(ge=1, le=MOST)
+    n_items: int = Field(ge=1, le=MAX_COUNT)
+    n_samples_per_item: int = Field(ge=1, le=MAX_COUNT)
     metrics: dict[Annotated[str, Field(max_length=LONGEST_NAME)], StoredMetric]
     counts: StoredCounts
     versions: dict[str, str]
@@ -97,13 +91,13 @@ class StoredResult(BaseModel):
         return metrics
 
 
-# Fields of a row that need not be there, and what they are where they are.
+# Optional fields of a row, and their types.
 _OPTIONAL: dict[str, tuple[type, ...]] = {
     "response": (str,), "reason": (str,), "finish_reason": (str,), "prompt_hash": (str,),
     "extracted": (str, type(None)), "truncated": (bool,), "prompt_tokens": (int, type(None)),
     "response_tokens": (int, type(None)),
 }  # fmt: skip
-_WORDS = {str: "a text", bool: "true or false", int: "a whole number", type(None): "null"}
+_WORDS = {str: "a string", bool: "true or false", int: "a whole number", type(None): "null"}
 
 
 def parse_json(data: bytes) -> Any:
@@ -127,9 +121,9 @@ def parse_row(line: bytes, *, graded: bool = True) -> Row:
         if name not in row and (graded or name == "item_id"):
             raise ValueError(f"has no field {name!r}")
     if not isinstance(row["item_id"], str) or not row["item_id"]:
-        raise ValueError(f"item_id {shown(row['item_id'])}: must be a text that is not empty")
+        raise ValueError(f"item_id {shown(row['item_id'])}: must be a non-empty string")
     sample, status = row.get("sample"), row.get("status")
-    if (sample is not None or graded) and (type(sample) is not int or not 0 <= sample <= MOST):
+    if (sample is not None or graded) and (type(sample) is not int or not 0 <= sample <= MAX_COUNT):
         raise ValueError(f"sample {shown(sample)}: must be a whole number, 0 or more")
     if (status is not None or graded) and (not isinstance(status, str) or status not in STATUSES):
         raise ValueError(f"status {shown(status)}: must be one of {', '.join(STATUSES)}")
@@ -142,7 +136,7 @@ def parse_row(line: bytes, *, graded: bool = True) -> Row:
 
 
 def check_result(data: Any) -> dict[str, Any]:
-    """`data` itself, a parsed results.json of this schema. Raises ValueError naming the first field that is wrong."""
+    """`data` itself, a parsed results.json of this schema. Raises ValueError naming the first invalid field."""
     if not isinstance(data, dict):
         raise ValueError(f"is a {type(data).__name__}, not a JSON object")
     if data.get("schema") != SCHEMA or isinstance(data.get("schema"), bool):
@@ -171,7 +165,7 @@ def check_complete(result: Mapping[str, Any], rows: Sequence[Row]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value for a message: on one line, nothing hidden in it, cut after 60 characters."""
+    """A value for a message: on one line, escaped, at most 60 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer too long to be written out, or nested too deeply

@@ -11,7 +11,6 @@ from dipo_eval.engines.base import Sampling
 from dipo_eval.engines.prompts import ModelRenderer, Renderer, ServerRenderer
 from dipo_eval.errors import UserError
 from dipo_eval.results.claim import claimed, fingerprint
-from dipo_eval.results.index import rebuild_index
 from dipo_eval.results.store import suite_folder
 from dipo_eval.runner.generation_cache import GenerationCache
 from dipo_eval.runner.options import Options, check_options
@@ -90,23 +89,9 @@ def evaluate(
             subjects = [subject_of(checkpoint, names, options) for checkpoint in checkpoints]
         for subject in subjects:
             refuse_other_settings(subject, names, options)
-        try:
-            for subject in subjects:
-                current = current_subject(subject, names, options)
-                results += _evaluate_checkpoint(current, loaded, options, report)
-        finally:
-            _index(results, options)
+        for subject in subjects:
+            results += _evaluate_checkpoint(current_subject(subject, names, options), loaded, options, report)
     return results
-
-
-def _index(results: Sequence[SuiteResult], options: Options) -> None:
-    """The index of all results, where there are new ones; it is derived, so that failing to write it costs no result."""
-    if all(result.origin == "found" for result in results):
-        return
-    try:
-        rebuild_index(options.results_dir, lambda line: options.log(f"left out of the index: {line}"))
-    except OSError as error:
-        options.log(f"{options.results_dir}: the index could not be written ({error.strerror or error})")
 
 
 def _evaluate_checkpoint(

@@ -4,11 +4,9 @@ Values are per-sample scores in [0, 1]; `clusters` names the problem a sample be
 problem are not independent. Every interval is two-sided unless its name says otherwise.
 """
 
-from dipo_eval.statistics.decisions import holm, minimum_detectable_effect
 from dipo_eval.statistics.means import (
     carrying_degrees,
     carrying_items,
-    clustered_interval,
     clustered_mean,
     clustered_proportion,
     wilson,
@@ -16,19 +14,20 @@ from dipo_eval.statistics.means import (
 from dipo_eval.statistics.paired import (
     Moments,
     PairedDifference,
+    holm,
     mcnemar,
     paired_difference,
     paired_interval,
 )
 from dipo_eval.statistics.paired_binary import drop_p_value, lower_bound
-from dipo_eval.statistics.samples import majority_at_k, pass_at_k
+from dipo_eval.statistics.power import minimum_detectable_effect
+from dipo_eval.statistics.scores import majority_at_k, pass_at_k
 
 __all__ = [
     "Moments",
     "PairedDifference",
     "carrying_degrees",
     "carrying_items",
-    "clustered_interval",
     "clustered_mean",
     "clustered_proportion",
     "drop_p_value",

@@ -1,7 +1,8 @@
-"""Two checkpoints on the same problems: the mean difference, and the exact McNemar test."""
+"""Two checkpoints on the same problems: the mean difference, McNemar's exact test, and Holm's correction."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,18 +17,15 @@ from dipo_eval.statistics.means import (
     cluster_index,
     clustered_parts,
     finite_vector,
+    t_quantile,
 )
-from dipo_eval.statistics.quantiles import t_quantiles
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of a - b over the same items, its confidence interval, and the p-value against no difference.
-
-    `carrying`: how many items carry it (carrying_items).
-    """
+    """Mean of a - b over the same items, interval, p-value against 0, and how many items carry it (carrying_items)."""
 
     mean: float
     low: float
@@ -38,10 +36,7 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the items' differences, one entry a comparison: mean, sums of powers of the distance from it, and their number.
-
-    Squares of 0 mean that all items have the same difference.
-    """
+    """Of the items' differences, one entry a comparison: mean, sums of powers of the distance from it, count."""
 
     mean: Array
     squares: Array
@@ -70,7 +65,7 @@ def paired_difference(
     mean, _, n_clusters = clustered_parts(change, groups)
     if n_clusters < 2:
         raise ValueError("paired_difference: one problem has no interval; evaluate at least 2 problems")
-    # What a problem adds to the mean, times the number of problems: its own difference where all have as many samples.
+    # A problem's part of the mean, times the number of problems: its own difference where all have as many samples.
     shares = np.bincount(cluster_index(groups), weights=change - mean) * n_clusters / x.size  # [clusters]
     squares, cubes, fourths = (np.array([float((shares**power).sum())]) for power in (2, 3, 4))
     moments = Moments(np.array([mean]), squares, cubes, fourths, np.array([float(n_clusters)]))
@@ -88,9 +83,9 @@ def paired_interval(moments: Moments, confidence: float = 0.95) -> tuple[Array, 
     other way, t errs on one side (table: docs/gate.md).
 
     Where every item shows the same difference that interval would have width zero, which no finite sample supports.
-    Then at most a share q of items behaves otherwise, q = 1 - (alpha/2)^(1/n) (Clopper and Pearson 1934 at zero
-    events), which for scores in [0, 1] moves the mean by at most 2q, or q where the difference is 0; the interval is
-    widened by that, and the p-value is 1 if the mean is 0 and else that of a sign test over the items.
+    Then at most a share q = 1 - (alpha/2)^(1/n) of items differs (Clopper and Pearson 1934 at zero events), which for
+    scores in [0, 1] moves the mean by at most 2q, or q where the difference is 0: the interval is widened by that, and
+    the p-value is 1 if the mean is 0 and else that of a sign test over the items.
     """
     mean, n = moments.mean, moments.n
     same = moments.squares <= 1e-24 * n * (n - 1)
@@ -98,7 +93,7 @@ def paired_interval(moments: Moments, confidence: float = 0.95) -> tuple[Array, 
     error = np.sqrt(squares / (n * (n - 1)))
     degrees = np.where(same, 1.0, carrying_degrees(squares, moments.fourths, n))
     values, places = np.unique(degrees, return_inverse=True)  # few are different numbers, and scipy is slow
-    quantile = t_quantiles(confidence, values)[places]
+    quantile = t_quantile(confidence, values)[places]
     bend = np.where(same, 0.0, moments.cubes / squares**1.5)  # skewness / sqrt(n)
     low = mean - np.maximum(quantile, _unbent(quantile, bend)) * error
     high = mean - np.minimum(-quantile, _unbent(-quantile, bend)) * error
@@ -125,11 +120,10 @@ def _unbent(value: Array, bend: Array) -> Array:
 
 
 def mcnemar(a: Sequence[bool | int], b: Sequence[bool | int]) -> float:
-    """Exact two-sided p-value that two checkpoints, one sample an item, are right equally often.
+    """Exact two-sided p-value that two checkpoints, one sample an item, are correct equally often.
 
     Binomial test of 1/2 on the discordant items: McNemar 1947; exact form as in Dietterich 1998, "Approximate
-    Statistical Tests for Comparing Supervised Classification Learning Algorithms". No discordant item gives
-    1.
+    Statistical Tests for Comparing Supervised Classification Learning Algorithms". No discordant item gives 1.
 
     Raises ValueError for lengths that differ or values other than 0 and 1.
     """
@@ -137,8 +131,19 @@ def mcnemar(a: Sequence[bool | int], b: Sequence[bool | int]) -> float:
         raise ValueError(f"mcnemar: {len(a)} values against {len(b)}; give the same items in the same order")
     if any(value not in (0, 1) for value in (*a, *b)):
         raise ValueError("mcnemar: values must be 0 or 1; for several samples an item use paired_difference")
-    only_a = sum(1 for x, y in zip(a, b, strict=True) if x and not y)
-    only_b = sum(1 for x, y in zip(a, b, strict=True) if y and not x)
-    if only_a + only_b == 0:
-        return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+    only_a, discordant = sum(x > y for x, y in zip(a, b, strict=True)), sum(map(operator.ne, a, b))
+    return float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given: rejecting those below alpha bounds the family-wise error by it.
+
+    Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure". Raises ValueError outside [0, 1].
+    """
+    if any(not 0 <= p <= 1 for p in p_values):
+        raise ValueError(f"holm: p-values must lie in [0, 1], got {list(p_values)}")
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(p.size, 0, -1) * p[order]))
+    return [float(one) for one in adjusted]

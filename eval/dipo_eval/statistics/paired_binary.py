@@ -1,7 +1,7 @@
-"""Exact comparison of two checkpoints with one answer an item each, right or wrong: paired binary data.
+"""Exact comparison of two checkpoints with one binary answer an item each: paired binary data.
 
-Of n items the candidate lost some (the baseline is right, the candidate wrong) and gained some; the difference is
-(gained - lost) / n. How many items change at all is a nuisance parameter: every error below is the largest over it,
+Of n items the candidate lost some (only the baseline is correct) and gained some (only the candidate is); the difference
+is (gained - lost) / n. How many items change at all is a nuisance parameter: every error below is the largest over it,
 summed over all outcomes (an exact unconditional test), so that nothing rests on a normal approximation.
 
 The lower bound is Buehler's 1957 for the order of the outcomes by Tango's 1998 score bound ("Equivalence test and
@@ -25,11 +25,11 @@ from scipy import optimize, special
 Array = NDArray[np.float64]
 
 RESOLUTION = 2.0**-16
-"""Lower bounds are multiples of this (a six-hundredth of a point), rounded down: the search ends in the same place
-whatever its path."""
+"""Lower bounds are multiples of this (a six-hundredth of a point), rounded down: the result does not depend on the
+path of the search."""
 _STEP = 0.15  # of the nuisance's grid, in standard deviations of the number of changed items
-_LEAST, _MOST = 64, 400  # points of that grid
-_BETWEEN = 1.005  # the true maximum over the largest on the grid, at most: measured by tests/eval/test_paired_binary.py
+_MIN_POINTS, _MAX_POINTS = 64, 400  # points of that grid
+_BETWEEN = 1.005  # the true maximum over the largest on the grid, at most: measured by test_paired_binary.py
 _REACH = 5.0  # standard deviations of the number of gained items that are summed over: all but 1e-6
 
 
@@ -46,16 +46,15 @@ def lower_bound(lost: int, gained: int, n: int, confidence: float) -> float:
     start = score_bound(lost, gained, n, quantile)
     if start <= RESOLUTION - 1:
         return -1.0
-    as_good = score_region(
-        n, start, quantile
-    )  # every outcome that speaks for the candidate as much as this one
+    # Every outcome at least as favourable to the candidate as this one.
+    as_good = score_region(n, start, quantile)
     gains = np.arange(n + 1)
     as_good = np.maximum(as_good, np.where(gains >= gained, np.minimum(lost, n - gains), -1))
 
     def excess(difference: float, step: float = _STEP) -> float:
         return largest_probability(as_good, n, difference, step) - (1 - confidence)
 
-    return _last_below(excess, _root(partial(excess, step=4 * _STEP), start, 0.5 / n))
+    return _last_below(excess, _root(partial(excess, step=4 * _STEP)))
 
 
 def drop_p_value(lost: int, gained: int, n: int) -> float:
@@ -108,7 +107,7 @@ def largest_probability(region: Array, n: int, difference: float, step: float = 
 
 def nuisance_grid(n: int, difference: float, step: float = _STEP) -> Array:
     """Rates of items that change without moving the difference, half each way: dense where few or nearly all change."""
-    count = min(max(_LEAST, math.pi / 2 * math.sqrt(n / 2) / _STEP), _MOST)
+    count = min(max(_MIN_POINTS, math.pi / 2 * math.sqrt(n / 2) / _STEP), _MAX_POINTS)
     count = math.ceil(count * _STEP / step)
     sines: Array = np.sin(np.linspace(0, math.pi / 2, count + 1)) ** 2
     return (1 - abs(difference)) / 2 * sines
@@ -129,9 +128,9 @@ def probabilities(region: Array, n: int, difference: float, balanced: Array) -> 
     ways = special.gammaln(n + 1) - special.gammaln(gains + 1) - special.gammaln(n - gains + 1)
     rate = gained[row]
     weight = np.exp(ways + special.xlogy(gains, rate) + special.xlog1py(n - gains, -rate))
-    most, rest = region[gains], n - gains
+    limit, rest = region[gains], n - gains
     share = np.clip(lost[row] / np.maximum(1 - rate, 1e-300), 0, 1)
-    inside = np.where(most < 0, 0.0, special.bdtr(np.clip(most, 0, rest), rest, share))
+    inside = np.where(limit < 0, 0.0, special.bdtr(np.clip(limit, 0, rest), rest, share))
     sums = np.bincount(row, weights=weight * inside, minlength=balanced.size)
     return sums.astype(np.float64)
 
@@ -156,21 +155,14 @@ def _region(n: int, excess: Callable[[Array, Array], Array]) -> Array:
     return low
 
 
-def _root(excess: Callable[[float], float], start: float, step: float) -> float:
-    """Where `excess`, which grows, crosses 0, or the end of [-1, 1] that it does not reach it before."""
+def _root(excess: Callable[[float], float]) -> float:
+    """Where `excess`, which grows, crosses 0, or the end of [-1, 1] nearest to that."""
     least, most = RESOLUTION - 1, 1 - RESOLUTION
-    low = high = min(max(start, least), most)
-    if excess(start) > 0:
-        while excess(low) > 0:
-            if low == least:
-                return least
-            low, high, step = max(low - step, least), low, 2 * step
-    else:
-        while excess(high) <= 0:
-            if high == most:
-                return most
-            low, high, step = high, min(high + step, most), 2 * step
-    return float(optimize.brentq(excess, low, high, xtol=RESOLUTION / 4, rtol=1e-10))
+    if excess(least) > 0:
+        return least
+    if excess(most) <= 0:
+        return most
+    return float(optimize.brentq(excess, least, most, xtol=RESOLUTION / 4, rtol=1e-10))
 
 
 def _last_below(excess: Callable[[float], float], near: float) -> float:

@@ -59,19 +59,19 @@ def write_result(
 def make_row(item: int, status: str, response: str = "", sample: int = 0) -> dict[str, Any]:
     """One row of samples.jsonl about an addition."""
     a, b = 17 + item, 3 * item + 5
-    said = a + b if status == "correct" else a + b + 10
+    answer = a + b if status == "correct" else a + b + 10
     return {
         "item_id": f"add-{item:04d}",
         "sample": sample,
         "prompt": f"What is {a} + {b}? Put the answer in \\boxed{{}}.",
         "response": response
-        or f"First add the tens, then the ones: {a} + {b} = {said}.\n\n\\boxed{{{said}}}",
+        or f"First add the tens, then the ones: {a} + {b} = {answer}.\n\n\\boxed{{{answer}}}",
         "gold": str(a + b),
         "status": status,
-        "reason": {"correct": "equal integers", "wrong": f"{said} is not {a + b}"}.get(
+        "reason": {"correct": "equal integers", "wrong": f"{answer} is not {a + b}"}.get(
             status, "two answers given"
         ),
-        "extracted": None if status == "undecided" else str(said),
+        "extracted": None if status == "undecided" else str(answer),
         "prompt_tokens": 24,
         "response_tokens": 40 + item % 30,
         "truncated": item % 41 == 40,

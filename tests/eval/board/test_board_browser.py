@@ -135,7 +135,7 @@ def test_flips_show_both_responses(opened: Any) -> None:
     choose(opened, "s-other", option_value(opened, "s-other", "dapo/step_0"))
     choose(opened, "s-status", "gained")
     text = opened.js("document.getElementById('s-count').textContent")
-    n_items = int(text.split(" from wrong to right")[0].rsplit(" ", 1)[-1])
+    n_items = int(text.split(" from incorrect to correct")[0].rsplit(" ", 1)[-1])
     assert n_items > 0
     assert text.startswith(f"{n_items} sample")
     opened.js("document.querySelector('#s-list .sample').open = true")

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import zstandard
 
-from dipo_eval.board.comparison import choose_baseline, difference, differences_among, flips
-from dipo_eval.board.eval_charts import accuracy_charts
-from dipo_eval.board.export import cell, to_csv, to_markdown
-from dipo_eval.board.facts import collect_facts
-from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
-from dipo_eval.board.load import Result, load_results
-from dipo_eval.board.page import write_board
-from dipo_eval.board.samples import as_text, choose_samples, cut, embed_samples, item_letters
+from dipo_eval.board.charts.accuracy import accuracy_charts
+from dipo_eval.board.data.load import Result, load_results
+from dipo_eval.board.page.render import write_board
+from dipo_eval.board.page.samples import as_text, choose_samples, cut, embed_samples, item_letters
+from dipo_eval.board.page.settings import collect_settings
+from dipo_eval.board.table.comparison import all_pairs, choose_baseline, difference, flips
+from dipo_eval.board.table.export import cell, to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
 from dipo_eval.runner.metrics import metrics_from_samples
 from dipo_eval.statistics import paired_difference
 
@@ -58,19 +58,22 @@ def test_difference_is_over_common_items_only() -> None:
     assert difference(single("a", "c"), single("b", "c")) is None
 
 
-def test_differences_of_all_pairs_are_those_of_each_pair() -> None:
+def test_differences_of_all_pairs_are_paired_differences() -> None:
     rng = random.Random(5)
     patterns = ["".join(rng.choice("cwu") for _ in range(rng.randint(20, 40))) for _ in range(6)]
     # An equal pair, a pair that differs by the same everywhere, one with a single item, one with other items.
     patterns += [patterns[0], "c" * 30, "w" * 30, "c"]
     results = [single(f"c{i}", pattern) for i, pattern in enumerate(patterns)]
     results.append(result("other", {(f"other{n}", n % 2): "correct" for n in range(9)}))
-    found = differences_among(results)
+    found = all_pairs(results)
     for i, j in itertools.permutations(range(len(results)), 2):
-        one = difference(results[i], results[j])
-        assert ((i, j) in found) == (one is not None)
-        if one is not None:
-            assert astuple(found[i, j]) == pytest.approx(astuple(one), abs=1e-12)
+        ours, theirs = results[i].item_scores, results[j].item_scores
+        items = [item for item in ours if item in theirs]
+        assert ((i, j) in found) == (len(items) >= 2)
+        if len(items) >= 2:
+            one = paired_difference([ours[item] for item in items], [theirs[item] for item in items])
+            expected = (one.mean, one.low, one.high, one.p_value, len(items))
+            assert astuple(found[i, j]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_samples_of_an_item_are_averaged_first() -> None:
@@ -97,10 +100,10 @@ def test_default_baseline_is_the_start() -> None:
 def test_flips_come_first_then_undecided_wrong_correct() -> None:
     base, last = single("a", "ccwcuw", step=0), single("b", "cwwcwc", step=1)
     kept = choose_samples([base, last], ("run", "a"), cap=4)
-    # i1 was lost, i5 gained, i4 undecided at the start, i2 wrong at both, i0 and i3 correct at both.
+    # i1 was lost, i5 gained, i4 undecided at the start, i2 incorrect at both, i0 and i3 correct at both.
     assert [item for item, _ in kept[1]] == ["i1", "i5", "i4", "i2"]
     assert kept[0] == kept[1]
-    assert item_letters(base, [f"i{n}" for n in (0, 1, 2, 3, 4, 5, 9)]) == "RRWRUW-"
+    assert item_letters(base, [f"i{n}" for n in (0, 1, 2, 3, 4, 5, 9)]) == "CCICUI-"
 
 
 def test_checkpoint_with_other_items_still_shows_its_own() -> None:
@@ -146,15 +149,15 @@ def test_packed_samples_are_read(tmp_path: Path, result_writer: Writer, row_make
     assert "its samples could not be read" in load_results(tmp_path)[1][0]
 
 
-def test_headlines_take_the_last_checkpoint_and_duels_compare_runs(results_dir: Path) -> None:
+def test_headlines_take_the_last_checkpoint_and_runs_are_compared(results_dir: Path) -> None:
     results, _ = load_results(results_dir)
     baseline = choose_baseline(results)
     assert baseline == ("dapo", "step_0")
     table = rows(results, baseline, all_differences(results, baseline))
-    cards = headlines(table, baseline)
-    assert {(card.run, card.checkpoint) for card in cards} == {("dapo", "step_80"), ("dipo", "step_80")}
-    fights = run_comparisons(table)
-    assert [(d.suite, d.ours, d.theirs) for d in fights] == [
+    cards = headlines(table)
+    assert {card.result.model_key for card in cards} == {("dapo", "step_80"), ("dipo", "step_80")}
+    compared = run_comparisons(table)
+    assert [(d.suite, d.ours, d.theirs) for d in compared] == [
         (suite, "dipo/step_80", "dapo/step_80") for suite in ("arithmetic-control", "gsm8k")
     ]
     (gsm8k,) = [chart for chart in accuracy_charts(results) if chart.title == "gsm8k"]
@@ -162,7 +165,7 @@ def test_headlines_take_the_last_checkpoint_and_duels_compare_runs(results_dir: 
     assert [series.name for series in gsm8k.series] == ["dapo", "dipo"]
 
 
-def test_run_that_is_only_the_baseline_is_a_line_and_no_rival(
+def test_a_run_that_is_only_the_baseline_is_a_line_and_not_compared(
     tmp_path: Path, result_writer: Writer, row_maker: RowMaker
 ) -> None:
     right = [row_maker(i, "correct") for i in range(4)]
@@ -188,12 +191,12 @@ def test_chats_read_as_their_messages() -> None:
     assert json.loads(as_text({"gold": ["Zürich"]})) == {"gold": ["Zürich"]}
 
 
-def test_facts_alike_are_said_once(results_dir: Path) -> None:
+def test_settings_in_common_are_shown_once(results_dir: Path) -> None:
     results, _ = load_results(results_dir)
-    facts = collect_facts(results)
-    assert facts.common["settings: temperature"] == "0.6"
-    assert [own["model: path"] for own in facts.own[:2]] == ["/models/dapo/step_0", "/models/dapo/step_40"]
-    assert all("settings: temperature" not in own for own in facts.own)
+    settings = collect_settings(results)
+    assert settings.common["settings: temperature"] == "0.6"
+    assert [own["model: path"] for own in settings.own[:2]] == ["/models/dapo/step_0", "/models/dapo/step_40"]
+    assert all("settings: temperature" not in own for own in settings.own)
 
 
 def test_csv_and_markdown_agree_with_the_table(results_dir: Path) -> None:

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dipo_eval.board import read_run_log, write_board
-from dipo_eval.board.comparison import apart, choose_baseline, difference, flips
-from dipo_eval.board.export import to_csv, to_markdown
-from dipo_eval.board.leaderboard import all_differences, headlines, rows, run_comparisons
-from dipo_eval.board.load import load_results
+from dipo_eval.board.data.load import load_results
+from dipo_eval.board.table.comparison import choose_baseline, difference, flips, not_comparable
+from dipo_eval.board.table.export import to_csv, to_markdown
+from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
 
 _STORED = runpy.run_path(str(Path(__file__).parents[1] / "stored_results.py"))
 store, rows_of, lines, put, result_of = (
@@ -46,12 +46,12 @@ def test_no_verdict_across_other_settings_items_or_graders(tmp_path: Path, kind:
     results, problems = load_results(tmp_path)
     assert problems == []
     new, old = results[1], results[0]
-    assert words in apart(new, old)
+    assert words in not_comparable(new, old)
     assert difference(new, old) is None
     assert flips(new, old) == {}
     baseline = choose_baseline(results)
     table = rows(results, baseline, all_differences(results, baseline))
-    assert [card.difference for card in headlines(table, baseline)] == [None]
+    assert [card.difference for card in headlines(table)] == [None]
     page = write_board(tmp_path, tmp_path / "b.html").read_text()
     for text in (
         re.sub("<(style|script).*?</(style|script)>", "", page, flags=re.S),
@@ -66,7 +66,7 @@ def test_no_verdict_across_other_settings_items_or_graders(tmp_path: Path, kind:
     assert comparisons is not None
     held = json.loads(comparisons.group(1))
     assert (held["pairs"], held["made"]) == ({}, [0, 1])
-    assert words in held["apart"]["1,0"]
+    assert words in held["not_comparable"]["1,0"]
 
 
 def test_seed_samples_and_limit_may_differ(tmp_path: Path) -> None:
@@ -78,19 +78,19 @@ def test_seed_samples_and_limit_may_differ(tmp_path: Path) -> None:
     assert found.verdict == "better"
 
 
-def test_runs_that_are_apart_are_duels_without_a_winner(tmp_path: Path) -> None:
+def test_runs_that_are_not_comparable_have_no_difference(tmp_path: Path) -> None:
     for run, checkpoint, more in (("a", "s9", {}), ("b", "s9", {"settings": {"dtype": "bfloat16"}})):
         folder = tmp_path / run / checkpoint / "gsm8k"
         put(folder, lines(AFTER), result_of(AFTER, run, checkpoint, "gsm8k", step=9, **more))
     put(tmp_path / "a" / "s0" / "gsm8k", lines(BEFORE), result_of(BEFORE, "a", "s0", "gsm8k", step=0))
     results, _ = load_results(tmp_path)
     baseline = choose_baseline(results)
-    (duel,) = run_comparisons(rows(results, baseline, all_differences(results, baseline)))
-    assert (duel.difference, duel.apart) == (
+    (found,) = run_comparisons(rows(results, baseline, all_differences(results, baseline)))
+    assert (found.difference, found.not_comparable) == (
         None, 'dtype is "bfloat16" here and "float32" there: evaluate them alike'
     )  # fmt: skip
     page = write_board(tmp_path, tmp_path / "b.html").read_text()
-    assert "Not all points were made alike" in page
+    assert "Not all points are comparable" in page
 
 
 NAMES = [

@@ -12,14 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.board import RunLog, numbers, read_run_log
-from dipo_eval.board.charts import Chart, Series, render, summary
-from dipo_eval.board.curves import trailing_rate
+from dipo_eval.board.charts.chart import Chart, Series, render, summary
+from dipo_eval.board.charts.scales import Scale, log_ticks, rounded_range, ticks
+from dipo_eval.board.charts.svg import area_path, line_path
+from dipo_eval.board.charts.training import health_charts, trailing_rate, training_charts
+from dipo_eval.board.data.runlog import bucket_means, buckets
 from dipo_eval.board.embed import json_script, safe_json
-from dipo_eval.board.health_charts import health_charts
-from dipo_eval.board.runlog import bucket_means, buckets
-from dipo_eval.board.scales import Scale, area_path, line_path, log_ticks, rounded_range, ticks
-from dipo_eval.board.training_charts import training_charts
-from dipo_eval.board.words import feasible_sentence, fire_sentence, lookup, method, run_sentence, short_name
+from dipo_eval.board.page.sentences import (
+    feasible_sentence,
+    fire_sentence,
+    lookup,
+    method,
+    run_sentence,
+    short_name,
+)
 from dipo_eval.files.step_log import drop_superseded
 
 finite = st.floats(-1e9, 1e9)
@@ -53,7 +59,7 @@ def test_json_script_is_one_element(text: str) -> None:
             raise AssertionError(data)
 
     parser = Parser()
-    parser.feed(str(json_script([text], element_id='a"b')))
+    parser.feed(str(json_script([text], "id", 'a"b')))
     parser.close()
     assert seen[0] == "script"
     assert json.loads("".join(seen[1:])) == [text]
@@ -172,10 +178,10 @@ def test_long_run_is_thinned_but_its_totals_are_not(run_dir: Path) -> None:
 
 def test_fire_sentence() -> None:
     row = {"dipo/groups_hard": 200, "dipo/groups_easy": 112, "dipo/fired_hard": 25, "dipo/fired_easy": 16}
-    said = fire_sentence(RunLog("r", [{"step": 1, **row}]))
-    assert said == "DiPO acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy."
+    sentence = fire_sentence(RunLog("r", [{"step": 1, **row}]))
+    assert sentence == "DiPO acted on 41 of 312 extreme groups (13%): 25 of 200 hard, 16 of 112 easy."
     nothing = fire_sentence(RunLog("r", [{"step": 1, "dipo/groups_hard": 0}]))
-    assert nothing == "No group was all right or all wrong, so DiPO had nothing to act on."
+    assert nothing == "No group was all-correct or all-incorrect, so DiPO had nothing to act on."
     assert fire_sentence(RunLog("r", [{"step": 1}])) is None
 
 
@@ -187,7 +193,7 @@ def test_reasons_without_a_threshold_are_put_in_words() -> None:
     ]
     assert feasible_sentence(RunLog("r", rows)) == (
         "A threshold was found on 1 of 2 steps. On the others, most often: "
-        "no threshold separated right from wrong with enough confidence."
+        "no threshold separated correct from incorrect with enough confidence."
     )
 
 

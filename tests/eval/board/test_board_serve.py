@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from dipo_eval.board import write_board
-from dipo_eval.board.serve import Shown, Source, follow, logs_version, refresh, results_version, serve
+from dipo_eval.board.serve import Shown, Source, follow, refresh, serve, versions
 from dipo_eval.errors import UserError
 
 _helpers = runpy.run_path(str(Path(__file__).with_name("browser.py")))
@@ -145,7 +145,7 @@ def test_graders_that_disagree_are_found(
         "add-0000"
     ]
     assert browser.js("document.getElementById('s-count').textContent").endswith(
-        "Another harness scores 1 sample otherwise than we do."
+        "Another harness scores 1 sample differently."
     )
     cells = browser.js("[...document.querySelectorAll('#board .official')].map((e) => e.textContent)")
     assert cells == ["\u2013", "25.0% lm-eval strict-match, 1 differ"]
@@ -237,8 +237,8 @@ def test_failure_to_make_a_page_leaves_the_last_one(
     row_maker: Callable[..., dict[str, Any]],
     monkeypatch: Any,
 ) -> None:
-    source, shown, said = Source(tmp_path), Shown(), []
-    seen = (results_version(source), logs_version(source))
+    source, shown, logged = Source(tmp_path), Shown(), []
+    seen = versions(source)
     refresh(source, shown, seen)
     assert b"nothing to show yet: no results under" in shown.page[1]
     before = shown.page
@@ -251,13 +251,13 @@ def test_failure_to_make_a_page_leaves_the_last_one(
     ended = threading.Event()
     monkeypatch.setattr("dipo_eval.board.serve.POLL_S", 0.01)
     monkeypatch.setattr("dipo_eval.board.serve.make_page", broken)
-    follow(source, shown, seen, ended, said.append)
-    assert said == ["board: not refreshed (MemoryError: none left)"]
+    follow(source, shown, seen, ended, logged.append)
+    assert logged == ["board: not refreshed (MemoryError: none left)"]
     assert shown.page == before
 
 
 def test_only_changed_results_are_read_again(results_dir: Path, monkeypatch: Any) -> None:
-    from dipo_eval.board import load
+    from dipo_eval.board.data import load
 
     cache: load.Cache = {}
     first, _ = load.load_results(results_dir, cache)

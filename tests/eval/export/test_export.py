@@ -34,7 +34,7 @@ SCHEMAS = Path(__file__).parents[1] / "every_eval_ever"
 
 @pytest.fixture(scope="module")
 def results(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two suites of a tiny model, two samples an item; gsm8k's are packed, and some of its answers made right."""
+    """Two suites of a tiny model, two samples an item; gsm8k's are packed, and some of its answers made correct."""
     folder = tmp_path_factory.mktemp("export")
     rows = [{"id": f"q{i}", "question": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(4)]
     (folder / "gsm8k_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -99,7 +99,7 @@ def test_lm_eval_files_hold_the_numbers(results: Path, lm_eval_files: list[Path]
 
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed here")
 def test_lm_eval_reads_its_files(lm_eval_files: list[Path]) -> None:
-    """Its own table, its own file names, and every key of its own result type that we write; in a process apart."""
+    """Its own table, its own file names, and every key of its own result type that we write; in a separate process."""
     script = """if True:
         import json, sys
         from pathlib import Path
@@ -239,7 +239,7 @@ def test_the_command_writes_all_formats(results: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(results), "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["every-eval-ever", "lm-eval", "model-index"]
-    assert "hub: nothing it can say of" in done.output
+    assert "hub: holds nothing of" in done.output
     assert (out / "model-index" / "run" / "global_step2" / "README.md").is_file()
     assert not list(out.rglob("*.tmp"))
 
@@ -248,7 +248,7 @@ def test_the_command_writes_all_formats(results: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--format", "csv"], "--format 'csv': choose from lm-eval"),
-        (["--run", "none"], "no whole results of none/\\*; there is: run/global_step2"),
+        (["--run", "none"], "no complete results of none/\\*; there is: run/global_step2"),
     ],
 )
 def test_wrong_options_are_explained(results: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -262,5 +262,5 @@ def test_samples_that_do_not_fit_their_hash_are_not_exported(results: Path, tmp_
     copy = tmp_path / folder.relative_to(results)
     write_suite(copy, read_samples(folder), result)
     (copy / "samples.jsonl").write_bytes(b"")
-    with pytest.raises(UserError, match="no whole results"):
+    with pytest.raises(UserError, match="no complete results"):
         find_evaluated(tmp_path, None, None)

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipo_eval.board import read_run_log, write_board
-from dipo_eval.board.load import load_results
-from dipo_eval.board.official import read_official
-from dipo_eval.board.stored import rows_at, scan
+from dipo_eval.board.data.load import load_results
+from dipo_eval.board.data.official import read_official
+from dipo_eval.board.data.stored import rows_at, scan
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import lines, open_regular, read_limited, unpacked
 from dipo_eval.files.lease import tail
@@ -95,40 +95,40 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "no size": lambda path: path.symlink_to("/proc/self/pagemap"),
 }  # fmt: skip
 NAMES = ("results.json", "samples.jsonl", "samples.jsonl.zst")
-HARMS: dict[str, tuple[str, Callable[[Path], None]]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], None]]] = {
     **{f"{name} {kind}": (name, make) for kind, make in KINDS.items() for name in NAMES},
     **{f"zst {make.__name__}": ("samples.jsonl.zst", make) for make in (_bomb, _bomb_of_lines, _wide_window)},
 }  # fmt: skip
 
 
-def harmed(results: Path, checkpoint: str, harm: str, suite: str = "gsm8k") -> Path:
-    name, make = HARMS[harm]
+def damaged(results: Path, checkpoint: str, damage: str, suite: str = "gsm8k") -> Path:
+    name, make = DAMAGES[damage]
     folder = Path(store(results, checkpoint, ROWS, suite))
     (folder / name.removesuffix(".zst")).unlink()
     make(folder / name)
     return folder
 
 
-@pytest.mark.parametrize("harm", HARMS)
-def test_the_gate_judges_no_such_result_and_names_it(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_gate_judges_no_such_result_and_names_it(tmp_path: Path, damage: str) -> None:
     store(tmp_path, "old", ROWS)
-    harmed(tmp_path, "new", harm)
-    not_judged(tmp_path, f"run/new/gsm8k/{HARMS[harm][0]}: ")
+    damaged(tmp_path, "new", damage)
+    not_judged(tmp_path, f"run/new/gsm8k/{DAMAGES[damage][0]}: ")
 
 
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_no_reader_waits_or_fills_the_memory_and_the_next_evaluation_is_stored(
-    tmp_path: Path, harm: str
+    tmp_path: Path, damage: str
 ) -> None:
-    folder = harmed(tmp_path, "new", harm)
-    name, _ = HARMS[harm]
+    folder = damaged(tmp_path, "new", damage)
+    name, _ = DAMAGES[damage]
     with pytest.raises(UserError, match=rf"/{name}:") as caught:
         load_complete(folder)
     assert len(str(caught.value).splitlines()) == 1
     assert read_result(folder) is None
-    said: list[str] = []
-    assert list(iter_results(tmp_path, verify=True, left_out=said.append)) == []
-    assert len(said) == 1
+    logged: list[str] = []
+    assert list(iter_results(tmp_path, verify=True, left_out=logged.append)) == []
+    assert len(logged) == 1
     if name == "results.json":
         assert fingerprint(folder) == ""
         assert suite_of(folder / "samples.jsonl", None) is None
@@ -139,7 +139,7 @@ def test_no_reader_waits_or_fills_the_memory_and_the_next_evaluation_is_stored(
             read_stored(find_samples(folder))
         assert list(rows_at(folder, {("i00", 0): 5 << 20})) == []
         assert scan(folder, {}).error or scan(folder, {}).broken
-    if "folder" not in harm:
+    if "folder" not in damage:
         write_suite(folder, ROWS, result_of(ROWS, "run", "new", "gsm8k"))
         assert len(load_complete(folder)[1]) == len(ROWS)
 
@@ -147,14 +147,14 @@ def test_no_reader_waits_or_fills_the_memory_and_the_next_evaluation_is_stored(
 def test_the_board_leaves_them_out_with_a_line_each_and_shows_the_others(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, "good", ROWS)
-    for number, harm in enumerate(HARMS):
-        harmed(results, f"bad{number}", harm)
+    for number, damage in enumerate(DAMAGES):
+        damaged(results, f"bad{number}", damage)
     found, problems = load_results(results)
-    unread = {f"bad{i}" for i, harm in enumerate(HARMS) if HARMS[harm][0] == "results.json"}
+    unread = {f"bad{i}" for i, damage in enumerate(DAMAGES) if DAMAGES[damage][0] == "results.json"}
     assert "good" in {one.checkpoint for one in found}
     assert unread.isdisjoint(one.checkpoint for one in found)
-    for number, harm in enumerate(HARMS):
-        assert [line for line in problems if line.startswith(f"run/bad{number}/")], (harm, problems)
+    for number, damage in enumerate(DAMAGES):
+        assert [line for line in problems if line.startswith(f"run/bad{number}/")], (damage, problems)
     runs = []
     for kind, make in KINDS.items():
         (tmp_path / kind).mkdir()

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipo_eval.board.runlog import read_run_log
+from dipo_eval.board.data.runlog import read_run_log
 from dipo_eval.errors import UserError
 from dipo_eval.files.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_value, read_yaml
 from dipo_eval.gate.config import read_config

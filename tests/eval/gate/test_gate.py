@@ -28,13 +28,13 @@ def scores(*columns: list[float]) -> dict[str, list[float]]:
 
 
 def flipped(n: int, lost: int, gained: int) -> tuple[dict, dict]:
-    """(candidate, baseline): of n items half right, `lost` turned wrong and `gained` turned right."""
+    """(candidate, baseline): of n items half are correct, `lost` become incorrect and `gained` correct."""
     before = [float(i % 2) for i in range(n)]
     after = list(before)
-    right, wrong = [i for i in range(n) if before[i]], [i for i in range(n) if not before[i]]
-    for i in right[:lost]:
+    solved, unsolved = [i for i in range(n) if before[i]], [i for i in range(n) if not before[i]]
+    for i in solved[:lost]:
         after[i] = 0.0
-    for i in wrong[:gained]:
+    for i in unsolved[:gained]:
         after[i] = 1.0
     return scores(after), scores(before)
 
@@ -72,7 +72,7 @@ def test_a_verdict_follows_from_the_interval_shown():
 
 
 def test_where_few_items_carry_a_difference_the_limit_is_printed():
-    """Eight samples of 164 items, all right on both sides but for four: the interval cannot know of others."""
+    """Eight samples of 164 items, all correct on both sides but for four: the interval cannot know of others."""
     before = {f"i{i}": [1.0] * 8 for i in range(164)}
     after = before | {f"i{i}": [0.0] * 6 + [1.0] * 2 for i in range(4)}
     gate = judged(after, before, margin=0.1)
@@ -276,7 +276,7 @@ def test_a_half_written_result_is_no_result(tmp_path):
         file.write("{}\n")
     result = gate(tmp_path)
     assert result.exit_code == 2
-    assert "no whole result" in " ".join(result.output.split())
+    assert "no complete result" in " ".join(result.output.split())
 
 
 def test_mistakes_are_one_line(tmp_path):

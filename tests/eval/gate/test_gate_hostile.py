@@ -111,10 +111,10 @@ BAD_SAMPLES: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("harm", BAD_SAMPLES)
+@pytest.mark.parametrize("damage", BAD_SAMPLES)
 @pytest.mark.parametrize("checkpoint", ["new", "old"])
-def test_bad_samples_are_not_judged_and_named_by_row(results: Path, harm: str, checkpoint: str) -> None:
-    samples, words = BAD_SAMPLES[harm]
+def test_bad_samples_are_not_judged_and_named_by_row(results: Path, damage: str, checkpoint: str) -> None:
+    samples, words = BAD_SAMPLES[damage]
     put(results / "run" / checkpoint / "gsm8k", samples, result_of(ROWS, "run", checkpoint, "gsm8k"))
     status, output = gate(results, "--margin", "0.9")
     assert status == 2, output
@@ -156,9 +156,9 @@ BAD_RESULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("harm", BAD_RESULTS)
-def test_a_bad_result_is_not_judged_and_named(results: Path, harm: str) -> None:
-    put(results / "run" / "new" / "gsm8k", lines(ROWS), BAD_RESULTS[harm])
+@pytest.mark.parametrize("damage", BAD_RESULTS)
+def test_a_bad_result_is_not_judged_and_named(results: Path, damage: str) -> None:
+    put(results / "run" / "new" / "gsm8k", lines(ROWS), BAD_RESULTS[damage])
     not_judged(results, "run/new/gsm8k/")
 
 
@@ -183,11 +183,11 @@ def _latin(folder: Path) -> None:
 
 
 def _folder_as(name: str) -> Callable[[Path], None]:
-    def harm(folder: Path) -> None:
+    def damage(folder: Path) -> None:
         (folder / name).unlink()
         (folder / name).mkdir()
 
-    return harm
+    return damage
 
 
 def _cut_zst(folder: Path) -> None:
@@ -205,16 +205,16 @@ def _other_samples(folder: Path) -> None:
         file.write(lines([row("late")]))
 
 
-HARMS: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], None]] = {
     "deep result": _deep_result, "5,000 digits": _digits, "not UTF-8": _latin,
     "results.json is a folder": _folder_as("results.json"), "samples are a folder": _folder_as("samples.jsonl"),
     "cut zst": _cut_zst, "no samples": _no_samples, "other samples": _other_samples,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("harm", HARMS)
-def test_files_that_are_none_are_not_judged(results: Path, harm: str) -> None:
-    HARMS[harm](results / "run" / "new" / "gsm8k")
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_files_that_are_none_are_not_judged(results: Path, damage: str) -> None:
+    DAMAGES[damage](results / "run" / "new" / "gsm8k")
     not_judged(results, "run/new/gsm8k/")
 
 

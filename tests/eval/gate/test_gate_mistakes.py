@@ -1,4 +1,4 @@
-"""What a user of `dipo gate` gets wrong: one line that says what, where and what to do, and doing it works."""
+"""Mistakes of a user of `dipo gate`: one line names what, where and what to do, and doing that works."""
 
 from __future__ import annotations
 
@@ -78,22 +78,22 @@ def test_a_folder_of_another_level_is_told_and_the_advice_works(
     error = CliRunner().invoke(app, command).exception
     assert isinstance(error, UserError)
     assert str(error).startswith(f"{given}: ")
-    told = str(error).rsplit(maxsplit=1)[-1]
+    advised = str(error).rsplit(maxsplit=1)[-1]
     assert str(error).endswith(": use --results r")
-    assert gate("--margin", "0.05", results=told)[0] == 0
+    assert gate("--margin", "0.05", results=advised)[0] == 0
 
 
 def test_the_folder_above_is_told_from_inside(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("r/run")
-    told = refused(results=".").rsplit(maxsplit=1)[-1]
-    assert told == ".."
-    assert gate("--margin", "0.05", results=told)[0] == 0
+    advised = refused(results=".").rsplit(maxsplit=1)[-1]
+    assert advised == ".."
+    assert gate("--margin", "0.05", results=advised)[0] == 0
 
 
 def test_the_folder_above_is_told_over_a_link(results: Path) -> None:
     Path("link").symlink_to("r/run")
-    told = refused(results="link").rsplit(maxsplit=1)[-1]
-    assert Path(told).samefile("r")
+    advised = refused(results="link").rsplit(maxsplit=1)[-1]
+    assert Path(advised).samefile("r")
 
 
 def test_the_baseline_s_folder_is_told_by_its_own_option(results: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_baseline_s_folder_is_told_by_its_own_option(results: Path) -> None:
     )
 
 
-def test_no_suite_on_either_side_is_told(results: Path) -> None:
+def test_no_suite_on_either_side_is_reported(results: Path) -> None:
     for checkpoint in ("new", "old"):
         shutil.rmtree(results / "run" / checkpoint / "trains")
     words = refused()
@@ -174,7 +174,7 @@ def test_a_result_is_not_compared_with_itself(results: Path) -> None:
     assert "the same result" in refused("--baseline-results", "link", baseline="new")
 
 
-def test_the_same_weights_in_another_folder_are_allowed_and_told(results: Path) -> None:
+def test_the_same_weights_in_another_folder_are_allowed_and_noted(results: Path) -> None:
     same = {"path": "m", "weights_hash": "w-old"}
     store(results, "new", model=same)
     status, words = gate("--margin", "0.05")

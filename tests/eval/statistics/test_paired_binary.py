@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-import runpy
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ from dipo_eval.statistics.paired_binary import (
     score_bound,
     score_region,
 )
-from dipo_eval.statistics.paired_binary_power import detectable_drop, items_for_margin
+from dipo_eval.statistics.power import detectable_drop, items_for_margin
 
-_SCRIPT = Path(__file__).parents[3] / "benchmarks" / "gate_errors.py"
-gate_errors = SimpleNamespace(**runpy.run_path(str(_SCRIPT)))
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
+gate_errors = importlib.import_module("gate_errors")
 Z90, Z95 = stats.norm.ppf(0.95), stats.norm.ppf(0.975)
 
 

@@ -1,0 +1,1 @@
+"""The HTML page: template, style, scripts and the data embedded in it."""

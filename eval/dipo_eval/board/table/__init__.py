@@ -1,0 +1,1 @@
+"""Checkpoints compared: paired differences, the leaderboard, and the same as Markdown and CSV."""
