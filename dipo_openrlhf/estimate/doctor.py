@@ -18,7 +18,6 @@ from dipo_eval.grading.code.grade import sandbox_here
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import overrides as version
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
-from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
 from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record import rollout_replay
@@ -113,11 +112,6 @@ def _changes(console: Console) -> None:
     table = Table(title=f"Changed at run time on CPU alone ({used})", title_justify="left")
     for column in ("module", "change", "why"):
         table.add_column(column, overflow="fold")
-    table.add_row(
-        flash_attn_stand_in.TARGET,
-        "a stand-in for flash_attn during this one import",
-        "flash-attn needs CUDA; called only with packing and ring attention, both refused on CPU",
-    )
     for change in cpu.CHANGES:
         table.add_row(change.module, change.what, change.why)
     console.print(table)

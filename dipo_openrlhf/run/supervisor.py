@@ -21,9 +21,9 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.watch.marker import training_ended, training_started
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
-from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
+from dipo_openrlhf.openrlhf_patch.driver import PROGRAM
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
-from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.openrlhf_args import portable

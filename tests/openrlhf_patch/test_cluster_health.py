@@ -11,7 +11,7 @@ from deaths import told_death
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group
 
-from dipo_openrlhf.openrlhf_patch.health.cluster import NodeWatch, View, watch_cluster
+from dipo_openrlhf.openrlhf_patch.health import NodeWatch, View, watch_cluster
 
 NODES = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
-from dipo_openrlhf.openrlhf_patch.health import divergence
+from dipo_openrlhf.openrlhf_patch import divergence
+from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
 from dipo_openrlhf.record import checkpoints
@@ -56,7 +56,7 @@ os.environ.update(cpu.environment(1))
 cpu.install()
 import deepspeed, json, torch
 from openrlhf.utils.deepspeed.deepspeed_utils import get_train_ds_config
-from dipo_openrlhf.openrlhf_patch.health.divergence import lost_updates
+from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
 deepspeed.init_distributed("gloo")
 class Model(torch.nn.Module):
@@ -150,7 +150,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_written_down(tmp_path: Pa
     assert trainer(tmp_path, FINE).ppo_train(4) == FINE
     with pytest.raises(UserError) as caught:
         trainer(tmp_path, {**FINE, "policy_loss": math.nan}).ppo_train(4)
-    line = one_line(caught.value)
+    line = explain(caught.value)
     assert line.startswith(
         "step 5: policy_loss not finite: training has diverged, and ends before this step is saved"
     )

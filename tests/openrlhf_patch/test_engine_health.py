@@ -11,8 +11,8 @@ import ray
 from deaths import told_death
 from ray.exceptions import ActorUnavailableError
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.health.engine import dead_engine, watch_engines
+from dipo_openrlhf.openrlhf_patch.health import dead_engine, watch_engines
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 
 
 @ray.remote(num_cpus=0, max_concurrency=2)

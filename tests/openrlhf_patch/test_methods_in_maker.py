@@ -12,8 +12,8 @@ import torch
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.algorithm.method import Rollout
 from dipo_openrlhf.algorithm.reference import clipped_loss
-from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
-from dipo_openrlhf.openrlhf_patch.groups import to_token_groups
+from dipo_openrlhf.openrlhf_patch.actor import ScoredActions
+from dipo_openrlhf.openrlhf_patch.experiences import to_token_groups
 
 sys.path.insert(0, str(Path(__file__).parent))
 

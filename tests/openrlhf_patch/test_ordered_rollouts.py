@@ -11,10 +11,10 @@ import ray
 import torch
 from vllm import SamplingParams
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
-from dipo_openrlhf.openrlhf_patch.rollouts.ordered import OrderedGenerator
-from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
+from dipo_openrlhf.openrlhf_patch.actor import rng_state
+from dipo_openrlhf.openrlhf_patch.engine import seed_of
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
+from dipo_openrlhf.openrlhf_patch.rollouts import OrderedGenerator
 
 GROUP = 2
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import ray
 from deaths import told_death
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.health.ray import own_node, watch_ray
+from dipo_openrlhf.openrlhf_patch.health import own_node, watch_ray
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.record.events import read_events
 
 

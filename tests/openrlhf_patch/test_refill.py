@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import ray
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.rollouts.refill import RefillGenerator, is_extreme
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, is_extreme
 
 GROUP = 4
 

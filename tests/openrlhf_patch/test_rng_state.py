@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from dipo_openrlhf.openrlhf_patch.rng_state import rng_state, set_rng_state
+from dipo_openrlhf.openrlhf_patch.actor import rng_state, set_rng_state
 
 
 def drawn() -> tuple[list[float], list[float], list[float]]:

@@ -18,7 +18,7 @@ from test_experience_maker import GROUP, batch, by_row, maker, separated
 
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, check_log_probs
-from dipo_openrlhf.openrlhf_patch.rollouts.log_probs import doubtful_share, rollout_log_probs
+from dipo_openrlhf.openrlhf_patch.experiences import doubtful_share, rollout_log_probs
 
 
 def moved(experiences: list[Experience]) -> list[Experience]:

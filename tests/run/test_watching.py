@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dipo_eval.watch.marker import training_ended
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.recipe.schema import Recipe, build_recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record.events import write_event

@@ -1,9 +1,8 @@
 """Let OpenRLHF's models import without flash-attn, which needs CUDA.
 
-`openrlhf/models/ring_attn_utils.py:3` imports five functions of flash-attn at the top, and every model imports
-that module; the functions are called only with packed samples or ring attention, both refused on CPU. The
-stand-in exists in `sys.modules` for this one import and is removed afterwards, since transformers and vLLM probe
-for flash-attn to choose their kernels.
+openrlhf.models.ring_attn_utils imports five functions of flash-attn at the top, and every model imports that module; the
+functions are called only with packed samples or ring attention, both refused on CPU. The stand-in is in `sys.modules` for
+this one import and is removed afterwards, since transformers and vLLM probe for flash-attn to choose their kernels.
 """
 
 from __future__ import annotations
@@ -22,24 +21,22 @@ _NAMES = {
     "flash_attn.utils": (),
     "flash_attn.utils.distributed": ("all_gather",),
 }
-
-
-def _refuse(name: str) -> Callable[..., NoReturn]:
-    def refuse(*args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError(
-            f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
-        )
-
-    return refuse
+FUNCTIONS = tuple(name for functions in _NAMES.values() for name in functions)
 
 
 def _stand_ins() -> dict[str, ModuleType]:
+    def refused(name: str) -> Callable[..., NoReturn]:
+        def refuse(*args: object, **kwargs: object) -> NoReturn:
+            raise RuntimeError(
+                f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
+            )
+
+        return refuse
+
     modules = {}
     for module_name, functions in _NAMES.items():
-        module = ModuleType(module_name)
-        for function in functions:
-            setattr(module, function, _refuse(f"{module_name}.{function}"))
-        modules[module_name] = module
+        modules[module_name] = ModuleType(module_name)
+        vars(modules[module_name]).update({name: refused(f"{module_name}.{name}") for name in functions})
     return modules
 
 
