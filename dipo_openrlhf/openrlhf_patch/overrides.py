@@ -130,7 +130,9 @@ _TABLE: dict[str, dict[str, str]] = {
         "batch_vllm_engine_call(engines, method_name, args, rank_0_only, kwargs)": "called to wake or pause engines",
     },
     "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__.": {
-        "__init__(self, args, bundle_indices, num_gpus, kwargs)": "seeded engines on CPU run without chunked prefill",
+        "__init__(self, args, bundle_indices, agent_func_path, remote_rm_url, mm_pad_token_ids, kwargs)": (
+            "seeded engines on CPU run without chunked prefill"
+        ),
         "generate(self, prompt_token_ids, sampling_params, multi_modal_data)": (
             "every turn gets its own seed; a token without a log-probability ends the run"
         ),

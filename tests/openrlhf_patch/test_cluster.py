@@ -40,7 +40,7 @@ def test_workers_get_settings_and_no_key(monkeypatch):
 
 
 def test_variables_of_the_job_are_not_set_twice(monkeypatch):
-    """Ray refuses to merge two values of one variable (ray/_private/utils.py, _merge_runtime_env)."""
+    """Ray refuses to merge two values of one variable (ray/runtime_env/runtime_env.py, _merge_runtime_env)."""
     job = {"runtime_env": {"env_vars": {SECRETS_FILE: "/keys", "OMP_NUM_THREADS": "4"}}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
     monkeypatch.setenv(SECRETS_FILE, "/keys")

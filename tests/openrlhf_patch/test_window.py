@@ -121,7 +121,7 @@ def test_what_is_logged_describes_what_was_sampled():
 
 
 def test_the_logged_figures_survive_as_tensors():
-    """OpenRLHF concatenates info["reward"] over experiences (ppo_trainer.py:408): lists would break it."""
+    """Lists would break openrlhf/trainer/ppo_trainer.py, BasePPOTrainer._compute_rollout_stats, which concatenates."""
     filled = fill_windows(experiences(8), torch.ones(8, dtype=torch.bool), 12, 2)
     assert torch.cat([part.info["reward"] for part in filled]).shape == (12,)
     assert torch.cat([part.response_length for part in filled]).shape == (12,)
@@ -129,7 +129,7 @@ def test_the_logged_figures_survive_as_tensors():
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_filled_window_goes_through_dynamic_batching(ranks):
-    """train.dynamic_batch_enable deals the rows out again (ppo_trainer.py:228): none is lost, ranks get equally many."""
+    """train.dynamic_batch_enable redistributes the rows: none is lost, and ranks get equal numbers."""
     made = experiences(24)
     kept = torch.arange(24) < 13
     filled = fill_windows(made, kept, train_batch_size=16, ranks=ranks)
