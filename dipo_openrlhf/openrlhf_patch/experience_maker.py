@@ -51,6 +51,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         metrics: of the last batch.
         rollouts: the last batch, for the rollout log.
         dump_to: (run's folder, step) where the next batch is to be dumped, or None.
+        entropies: [B, A] of each experience of the next batch, where the method needs them.
         off_policy: whether the actor is updated after a batch was generated, so that perplexities are computed from the
             rollout's log-probabilities; the asynchronous trainer sets it.
     """
@@ -80,7 +81,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         self.dump_to: tuple[Path, int] | None = None
         self.off_policy = False
         self._kept_B = torch.zeros(0, dtype=torch.bool)
-        self._entropies: list[torch.Tensor] = []  # [B, A] of each experience, where the method needs them
+        self.entropies: list[torch.Tensor] = []
 
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
         """As OpenRLHF's, with the same number of micro-batches for every rank: under ZeRO-3 another number would hang."""
@@ -114,7 +115,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         results = super()._flatten_results(refs, duplicate_factor)
         if not results or not isinstance(results[0], ScoredActions):
             return results
-        self._entropies = [result.entropy for result in results]
+        self.entropies = [result.entropy for result in results]
         return [result.log_probs for result in results]
 
     @torch.no_grad()
@@ -132,7 +133,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             )
         # Before super(): length penalties change rewards in place, never scores.
         scores_B = [experience.scores.clone() for experience in experiences]
-        entropies, self._entropies = self._entropies, []
+        entropies, self.entropies = self.entropies, []
 
         experiences = super().compute_advantages_and_returns(experiences)
 

@@ -128,9 +128,9 @@ class DiPOTraining:
         client_states[CLIENT_STATE_KEY] = self.training_state()
         super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
         if global_step % self.args.ckpt.save_steps == 0:
-            self._complete(global_step)
+            self.complete_checkpoint(global_step)
 
-    def _complete(self, global_step: int) -> None:
+    def complete_checkpoint(self, global_step: int) -> None:
         """All ranks have returned, so both folders are written: check them and the weights, mark, prune.
 
         Raises UserError for weights that are not finite, before anything is marked or pruned.

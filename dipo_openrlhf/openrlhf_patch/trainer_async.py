@@ -170,13 +170,13 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, async_batches.NumberedUpdate
         """Of the generator, the queue and the samples' age."""
         return {**self.queue_reader.metadata.metrics, **self.queue_reader.metrics, **self._staleness}
 
-    def _complete(self, global_step: int) -> None:
+    def complete_checkpoint(self, global_step: int) -> None:
         """The carried-over samples are a part of the checkpoint, so they are written before its marker."""
         reference = self.queue_reader.metadata.carried_over
         if not self.args.ckpt.disable_ds:
             samples = ray.get(reference) if reference is not None else None
             async_batches.save_carried_over(self.ckpt_path, global_step, samples)
-        super()._complete(global_step)
+        super().complete_checkpoint(global_step)
 
 
 class DiPOTrainerAsync(TrainerBase):

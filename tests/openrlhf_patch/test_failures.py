@@ -1,4 +1,4 @@
-"""What a user reads when a run dies."""
+"""What a user reads when a run fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RayLikeError(Exception):
         RayLikeError(RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)")),
     ],
 )
-def test_a_full_disk_is_called_that(error):
+def test_a_full_disk_is_recognised(error):
     assert explain(error).startswith("the disk is full")
 
 

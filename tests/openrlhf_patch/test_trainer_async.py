@@ -1,5 +1,5 @@
-"""The asynchronous trainer's parts. OpenRLHF's loops, Ray's store and the data loader are real; what an engine or a
-training rank would answer is given."""
+"""The asynchronous trainer's parts. OpenRLHF's loops, Ray's store and the data loader are real; the answers of
+engines and training ranks are given."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ CASES = [
 def test_a_resume_at_any_step_trains_every_prompt_exactly_once(
     tmp_path, prompts, batch, over, episodes, refill
 ):
-    """With all that is in the queue at the kill lost: what a checkpoint says is of the batches up to its own."""
+    """What is in the queue at the kill is lost: a checkpoint describes the batches up to its own."""
     options = {"batch": batch, "over": over, "episodes": episodes, "refill": refill}
     whole = batches(generator_actor(tmp_path, prompts, **options))
     expected = Counter({str(number): GROUP * episodes for number in range(prompts)})
@@ -236,7 +236,7 @@ def test_batch_metadata_is_of_batches_alone_and_openrlhf_never_sees_it():
 
 
 def test_the_number_of_the_weights_changes_under_the_lock():
-    """A generator that gets the lock next must not read the number of weights that are gone, or to come."""
+    """A generator that gets the lock next must not read the number of old or future weights."""
     calls: list[Any] = []
     actor = object.__new__(DiPOTrainingActor)
     vars(actor).update(

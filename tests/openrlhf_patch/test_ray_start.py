@@ -93,12 +93,12 @@ def test_a_cluster_with_too_few_gpus_is_refused(quick, tmp_path, monkeypatch):
         ray_start.wait_for_gpus(Ray([2], 2), 4, tmp_path)
 
 
-def test_gpus_that_others_use_are_named(quick, tmp_path):
+def test_gpus_in_use_by_others_are_logged(quick, tmp_path):
     ray_start.wait_for_gpus(Ray([8], 0), 4, tmp_path)
     assert stages(tmp_path) == ["waiting for 4 free GPUs: others use all but 0 of 8"]
 
 
-def test_a_second_signal_does_not_cut_the_clean_up_short():
+def test_a_second_signal_does_not_interrupt_the_clean_up():
     kept = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         driver.ignore_further_signals()
