@@ -1,0 +1,1 @@
+"""Stored results: written, read within bounds, checked and compared."""
