@@ -25,7 +25,7 @@ from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.openrlhf_patch import overrides, ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
-from dipo_openrlhf.openrlhf_patch.health import NodeWatch, watch_cluster, watch_ray
+from dipo_openrlhf.openrlhf_patch.health import NodeWatch, dead_ray, watch_for_death
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
 from dipo_openrlhf.record.events import write_event
@@ -131,7 +131,10 @@ def main(path: str) -> int:
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
     nodes = NodeWatch(plan.gpus)
-    stopping = watch_cluster(run_dir, nodes) if plan.cluster else watch_ray(run_dir)
+    if plan.cluster:
+        stopping = watch_for_death("cluster-health", nodes, run_dir)
+    else:
+        stopping = watch_for_death("ray-health", dead_ray, run_dir, poll=2.0)
     # SIGINT too: a shell starts what it runs in the background, such as a job's script, with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -16,7 +16,6 @@ from typing import Any
 
 from dipo_openrlhf.record.events import write_event
 
-RAY_POLL_SECONDS = 2.0
 POLL_SECONDS = 5.0
 VITAL = ("raylet", "gcs_server")  # a run goes on without the log monitor or the dashboard
 
@@ -25,10 +24,10 @@ def watch_for_death(
     name: str,
     find_cause: Callable[[], str | None],
     run_dir: Path,
-    poll: float,
+    poll: float = POLL_SECONDS,
     exit_now: Callable[[int], None] = os._exit,
 ) -> threading.Event:
-    """Call `find_cause` every `poll` seconds, until the returned event is set.
+    """Call `find_cause` (dead_ray, dead_engine or a NodeWatch) every `poll` seconds, until the returned event is set.
 
     A cause is written as the run's failure, which may be restarted, and the process ends at once: Ray reports its death
     to those that wait for it, and `dipo train` ends what is left. Set the event before a normal shutdown.
@@ -53,24 +52,20 @@ def own_node() -> Any:
     return worker.global_worker.node if worker is not None else None
 
 
-def watch_ray(
-    run_dir: Path,
-    node: Callable[[], Any] = own_node,
-    exit_now: Callable[[int], None] = os._exit,
-    poll: float = RAY_POLL_SECONDS,
-) -> threading.Event:
-    """Watch the vital processes of the Ray that this process has started."""
-
-    def find_cause() -> str | None:
-        found = node()
-        dead = [] if found is None else [str(name) for name, _ in found.dead_processes() if name in VITAL]
-        return f"Ray's {' and '.join(dead)} ended unexpectedly (killed, or out of memory)" if dead else None
-
-    return watch_for_death("ray-health", find_cause, run_dir, poll, exit_now)
+def dead_ray(node: Callable[[], Any] = own_node) -> str | None:
+    """Which vital process of the Ray that this process has started is dead."""
+    found = node()
+    dead = [] if found is None else [str(name) for name, _ in found.dead_processes() if name in VITAL]
+    return f"Ray's {' and '.join(dead)} ended unexpectedly (killed, or out of memory)" if dead else None
 
 
-def dead_engine(engines: Sequence[Any], patience: float = POLL_SECONDS) -> int | None:
-    """Index of the first rollout engine that Ray reports dead, else None. One that is merely slow to answer is not."""
+def dead_engine(engines: Sequence[Any], patience: float = 5.0) -> str | None:
+    """Which rollout engine Ray reports dead; one that is merely slow to answer is not. Called in the trainer's process.
+
+    An engine that dies while it generates is an error at once. One that dies while weights are sent to it, or before it
+    has joined the actor's group, is not: openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.broadcast_to_vllm waits for
+    it for ever, and others wait for the actor.
+    """
     import ray
     from ray.exceptions import ActorDiedError
 
@@ -82,34 +77,10 @@ def dead_engine(engines: Sequence[Any], patience: float = POLL_SECONDS) -> int |
         try:
             ray.get(reference)
         except ActorDiedError:
-            return requests[reference]
+            return f"rollout engine {requests[reference]} died (killed, out of memory, or its node is gone)"
         except Exception:  # the engine's own error, or Ray is reconnecting: it may live
             continue
     return None
-
-
-def watch_engines(
-    run_dir: Path,
-    engines: Sequence[Any],
-    exit_now: Callable[[int], None] = os._exit,
-    poll: float = POLL_SECONDS,
-) -> threading.Event:
-    """Watch the rollout engines, in the trainer's process.
-
-    An engine that dies while it generates is an error at once. One that dies while weights are sent to it, or before it
-    has joined the actor's group, is not: openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.broadcast_to_vllm waits for
-    it for ever, and others wait for the actor.
-    """
-
-    def find_cause() -> str | None:
-        dead = dead_engine(engines)
-        return (
-            None
-            if dead is None
-            else f"rollout engine {dead} died (killed, out of memory, or its node is gone)"
-        )
-
-    return watch_for_death("engine-health", find_cause, run_dir, poll, exit_now)
 
 
 @dataclass(frozen=True)
@@ -177,13 +148,3 @@ class NodeWatch:
             f"the Ray cluster has lost {names} (cut off, or without power): {now.gpus} GPUs are left, and the run "
             f"needs {self.gpus}"
         )
-
-
-def watch_cluster(
-    run_dir: Path,
-    nodes: NodeWatch,
-    exit_now: Callable[[int], None] = os._exit,
-    poll: float = POLL_SECONDS,
-) -> threading.Event:
-    """Watch the nodes of a cluster that this process joins."""
-    return watch_for_death("cluster-health", nodes, run_dir, poll, exit_now)

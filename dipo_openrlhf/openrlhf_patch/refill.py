@@ -110,13 +110,21 @@ def in_order(groups: dict[int, list[Experience]]) -> list[list[Experience]]:
     return [groups[place] for place in sorted(groups)]
 
 
-def rollout_generator(dipo_config: DipoConfig, **parts: Any) -> OrderedGenerator:
-    """The generator of the recipe's method; `parts` are those of OrderedGenerator."""
+def rollout_generator(
+    plain: Any,
+    dipo_config: DipoConfig,
+    seed: int | None,
+    ordered: Any = OrderedGenerator,
+    refill: Any = RefillGenerator,
+) -> Any:
+    """The recipe's generator, of class `ordered` or `refill`, with the parts of OpenRLHF's own (`plain`)."""
+    names = ("strategy", "prompts_dataloader", "eval_dataloader", "tokenizer", "vllm_engines")
+    parts = {name: getattr(plain, name) for name in names}
     if refills(dipo_config):
-        return RefillGenerator(
-            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
+        return refill(
+            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, seed=seed, **parts
         )
-    return OrderedGenerator(**parts)
+    return ordered(seed=seed, **parts)
 
 
 def _scores(group: list[Experience]) -> list[float]:

@@ -23,7 +23,7 @@ from dipo_openrlhf.algorithm.perplexity import NotFiniteError
 from dipo_openrlhf.openrlhf_patch import divergence, trackers
 from dipo_openrlhf.openrlhf_patch.actor import rng_state
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
-from dipo_openrlhf.openrlhf_patch.health import watch_engines
+from dipo_openrlhf.openrlhf_patch.health import dead_engine, watch_for_death
 from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, rollout_generator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.record import checkpoints, run_log
@@ -54,7 +54,8 @@ class DiPOTraining:
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
-        self.engine_watch = watch_engines(self.run_dir, base.vllm_engines or [])
+        engines = base.vllm_engines or []
+        self.engine_watch = watch_for_death("engine-health", lambda: dead_engine(engines), self.run_dir)
         self.experience_maker = DiPOExperienceMaker(
             base.actor_model_group,
             base.critic_model_group,
@@ -193,15 +194,8 @@ class DiPOTrainer(DiPOTraining, Base):
         set_seed(strategy.args.train.seed)
         super().__init__(pretrain, strategy, *args, **generate_kwargs)
         self.set_up(dipo_config, settings)
-        self.samples_generator = rollout_generator(
-            dipo_config,
-            seed=self.args.train.seed if settings.seeded_rollouts else None,
-            strategy=self.strategy,
-            prompts_dataloader=self.prompts_dataloader,
-            eval_dataloader=self.eval_dataloader,
-            tokenizer=self.tokenizer,
-            vllm_engines=self.vllm_engines,
-        )
+        seed = self.args.train.seed if settings.seeded_rollouts else None
+        self.samples_generator = rollout_generator(self.samples_generator, dipo_config, seed)
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; the number of steps is logged first (an upper bound where prompts are refilled)."""

@@ -23,11 +23,13 @@ from dipo_openrlhf.openrlhf_patch.async_batches import (
     CARRIED_OVER,
     BatchMetadata,
     CarriedOverSamples,
+    LabelledGenerator,
+    LabelledRefill,
     QueueReader,
     QueueWriter,
 )
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
-from dipo_openrlhf.openrlhf_patch.refill import refills
+from dipo_openrlhf.openrlhf_patch.refill import rollout_generator
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import CLIENT_STATE_KEY, DiPOTraining
 from dipo_openrlhf.record.events import write_event
@@ -57,21 +59,10 @@ class DiPOGenerator(GeneratorBase):
         super().__init__(
             pretrain, strategy, *args, rollout_queue=QueueWriter(rollout_queue, self.pack), **kwargs
         )
-        plain = self.samples_generator
-        parts = {
-            "strategy": plain.strategy,
-            "prompts_dataloader": plain.prompts_dataloader,
-            "eval_dataloader": plain.eval_dataloader,
-            "tokenizer": plain.tokenizer,
-            "vllm_engines": plain.vllm_engines,
-            "seed": self.args.train.seed if settings.seeded_rollouts else None,
-        }
-        if refills(dipo_config):
-            self.samples_generator = async_batches.LabelledRefill(
-                keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
-            )
-        else:
-            self.samples_generator = async_batches.LabelledGenerator(**parts)
+        seed = self.args.train.seed if settings.seeded_rollouts else None
+        self.samples_generator = rollout_generator(
+            self.samples_generator, dipo_config, seed, ordered=LabelledGenerator, refill=LabelledRefill
+        )
         self.samples_generator.vllm_lock = self.vllm_lock
         self._resumed_step = 0
 

@@ -217,7 +217,7 @@ def test_where_no_checkpoint_is_complete_the_advice_is_to_start_again(tmp_path: 
 @pytest.mark.parametrize(
     ("global_step", "says"),
     [
-        (0, "look at the weights of actor.model_name_or_path"),
+        (0, "check the weights of actor.model_name_or_path"),
         (4, "training has diverged; step 4 is complete"),
     ],
 )

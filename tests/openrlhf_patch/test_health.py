@@ -18,10 +18,9 @@ from dipo_openrlhf.openrlhf_patch.health import (
     NodeWatch,
     View,
     dead_engine,
+    dead_ray,
     own_node,
-    watch_cluster,
-    watch_engines,
-    watch_ray,
+    watch_for_death,
 )
 from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.record.events import read_events
@@ -76,7 +75,7 @@ def test_a_node_that_dies_while_the_run_is_placed_ends_the_driver(tmp_path: Path
         group = placement_group([{"GPU": 1}] * 2, strategy="SPREAD")
         ray.get(group.ready(), timeout=60)
         exits: list[int] = []
-        stopping = watch_cluster(tmp_path, NodeWatch(gpus=2), exit_now=exits.append, poll=0.2)
+        stopping = watch_for_death("node", NodeWatch(gpus=2), tmp_path, 0.2, exits.append)
         time.sleep(1)
         assert exits == []
         cluster.remove_node(second, allow_graceful=False)
@@ -113,7 +112,8 @@ def test_a_dead_engine_ends_the_trainer_with_the_cause(tmp_path: Path) -> None:
             ray.get(unavailable_engine.get_num_unfinished_requests.remote())
         assert dead_engine([healthy, slow, unavailable_engine, dying], patience=2.0) is None
         exits: list[int] = []
-        stopping = watch_engines(tmp_path, [healthy, dying], exit_now=exits.append, poll=0.2)
+        find = lambda: dead_engine([healthy, dying])  # noqa: E731
+        stopping = watch_for_death("engine", find, tmp_path, 0.2, exits.append)
         time.sleep(1.0)
         assert exits == []
         dying.die.remote()
@@ -127,7 +127,7 @@ def test_a_dead_engine_ends_the_trainer_with_the_cause(tmp_path: Path) -> None:
 def test_a_raylet_that_is_killed_ends_the_driver_with_the_cause(tmp_path: Path) -> None:
     start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     exits: list[int] = []
-    stopping = watch_ray(tmp_path, exit_now=exits.append, poll=0.1)
+    stopping = watch_for_death("ray", dead_ray, tmp_path, 0.1, exits.append)
     try:
         time.sleep(0.5)
         assert exits == []
@@ -142,10 +142,10 @@ def test_a_raylet_that_is_killed_ends_the_driver_with_the_cause(tmp_path: Path) 
 
 def test_a_normal_end_is_no_failure(tmp_path: Path) -> None:
     exits: list[int] = []
-    stopping = watch_ray(tmp_path, node=lambda: None, exit_now=exits.append, poll=0.05)
+    stopping = watch_for_death("ray", lambda: dead_ray(node=lambda: None), tmp_path, 0.05, exits.append)
     time.sleep(0.2)
     stopping.set()
-    (thread,) = [each for each in threading.enumerate() if each.name == "ray-health"]
+    (thread,) = [each for each in threading.enumerate() if each.name == "ray"]
     thread.join(5)
     assert not thread.is_alive()
     assert exits == []

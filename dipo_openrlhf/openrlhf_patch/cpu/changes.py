@@ -55,19 +55,12 @@ class CpuDevice(str):
 
 
 def _neutral_cuda(torch: Any) -> None:
-    # Three functions, not one: torch._dynamo keys its rules by the function object.
-    def set_device(device: object) -> None:
-        return None
+    def no_op() -> Callable[..., None]:
+        return lambda device=None: None
 
-    def synchronize(device: object = None) -> None:
-        return None
-
-    def current_stream(device: object = None) -> None:
-        return None
-
-    torch.cuda.set_device = set_device
-    torch.cuda.synchronize = synchronize
-    torch.cuda.current_stream = current_stream
+    # One function object each: torch._dynamo keys its rules by them.
+    for name in ("set_device", "synchronize", "current_stream"):
+        setattr(torch.cuda, name, no_op())
     torch.cuda.current_device = CpuDevice
 
 
@@ -92,8 +85,9 @@ def _plain_adam(module: Any) -> None:
     module.get_train_ds_config = get_train_ds_config
 
 
-def _no_shm_comm(module: Any) -> None:
-    module.__compatible_ops__["deepspeed_shm_comm"] = False
+def _put(**values: Any) -> Callable[[Any], None]:
+    """A change that sets attributes of the module."""
+    return lambda module: vars(module).update(values)
 
 
 def _gloo_group(module: Any) -> None:
@@ -106,14 +100,6 @@ def _cpu_update_weight(module: Any) -> None:
     from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
 
     module.WorkerWrap.update_weight = gloo_sync.update_weight
-
-
-def _no_onednn(module: Any) -> None:
-    module._supports_onednn = False
-
-
-def _no_sgl_kernel(module: Any) -> None:
-    module.check_cpu_sgl_kernel = lambda n, k, dtype: False
 
 
 def _fp32_dtype(module: Any) -> None:
@@ -165,7 +151,7 @@ CHANGES = (
         ("__compatible_ops__",),
         "the shared-memory communication op is marked incompatible",
         "another C++ build of a minute; gloo does its work",
-        _no_shm_comm,
+        lambda module: module.__compatible_ops__.update(deepspeed_shm_comm=False),
     ),
     Change(
         "openrlhf.utils.distributed_util",
@@ -186,14 +172,14 @@ CHANGES = (
         ("_supports_onednn",),
         "oneDNN matrix products off",
         "they pack the weights once, so an updated weight would silently not be used",
-        _no_onednn,
+        _put(_supports_onednn=False),
     ),
     Change(
         "vllm.model_executor.layers.utils",
         ("check_cpu_sgl_kernel(n, k, dtype)",),
         "SGL matrix products off",
         "the same: packed weights cannot be updated in place",
-        _no_sgl_kernel,
+        _put(check_cpu_sgl_kernel=lambda n, k, dtype: False),
     ),
     Change(
         "openrlhf.utils.utils",
@@ -203,11 +189,6 @@ CHANGES = (
         _fp32_dtype,
     ),
 )
-
-
-def enabled() -> bool:
-    """Whether this process is part of a CPU run."""
-    return os.environ.get(ENABLED) == "1"
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -224,7 +205,7 @@ def environment(threads: int) -> dict[str, str]:
 
 def install() -> None:
     """Register all changes in this process; each is applied when its module is imported. Idempotent."""
-    if not enabled() or getattr(install, "done", False):
+    if os.environ.get(ENABLED) != "1" or getattr(install, "done", False):
         return
     install.done = True  # type: ignore[attr-defined]
     import wrapt
