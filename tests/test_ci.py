@@ -106,7 +106,7 @@ def test_canary_lists_a_method_whose_code_alone_has_changed(release: Path) -> No
     assert CANARY["moved"](release) == []
 
 
-def test_baseline_is_whole_and_says_what_its_samples_say() -> None:
+def test_baseline_is_complete_and_agrees_with_its_samples() -> None:
     found = list(iter_results(CI / "baselines", verify=True))
     assert [str(folder.relative_to(CI / "baselines")) for folder, _ in found] == [
         "quickstart/global_step0/arithmetic-control"
@@ -172,7 +172,7 @@ def gate(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
         (0, 137, 1, 2),
     ],
 )
-def test_gate_script_passes_the_status_on_where_the_report_bears_it_out(
+def test_gate_script_returns_the_status_where_the_report_confirms_it(
     tmp_path: Path, eval_status: int, gate_status: int, judged: int, status: int
 ) -> None:
     dipo = fake_dipo(tmp_path, eval_status, gate_status, judged)
@@ -205,7 +205,7 @@ def test_gate_script_passes_the_status_on_where_the_report_bears_it_out(
         (["a", "--dipo", "no-such-command"], "no-such-command: no such command"),
     ],
 )
-def test_gate_script_says_mistakes_in_one_line(arguments: list[str], message: str) -> None:
+def test_gate_script_reports_usage_errors_in_one_line(arguments: list[str], message: str) -> None:
     done = gate(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -219,7 +219,7 @@ def test_gate_script_has_help() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_are_sound(path: Path) -> None:
+def test_workflows_are_valid(path: Path) -> None:
     """Parses; each step runs or uses something; what it runs exists; no input is pasted into a command."""
     workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
