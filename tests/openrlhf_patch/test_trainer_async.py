@@ -28,6 +28,7 @@ from dipo_openrlhf.openrlhf_patch.async_batches import (
     QueueWriter,
     save_carried_over,
 )
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOGenerator, DiPOTrainerAsync, DiPOTrainingActor
 
@@ -36,7 +37,7 @@ GROUP = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2)
+    start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     yield
     ray.shutdown()
 
