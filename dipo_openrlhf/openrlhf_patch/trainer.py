@@ -181,6 +181,8 @@ class DiPOTrainer(DiPOTraining, Base):
         settings: the run's folder, rotation and identity.
     """
 
+    samples_generator: Any
+
     def __init__(
         self,
         pretrain: str,
