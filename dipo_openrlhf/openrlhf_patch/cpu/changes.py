@@ -8,6 +8,7 @@ concerned is imported, in the driver, in every Ray worker (Ray's `worker_process
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,30 +65,31 @@ def _neutral_cuda(torch: Any) -> None:
     torch.cuda.current_device = CpuDevice
 
 
-def _cpu_device_mesh(module: Any) -> None:
-    original = module.init_device_mesh
-
-    def init_device_mesh(device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return original("cpu", *args, **kwargs)
-
-    module.init_device_mesh = init_device_mesh
-
-
-def _plain_adam(module: Any) -> None:
-    original = module.get_train_ds_config
-
-    def get_train_ds_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        config: dict[str, Any] = original(*args, **kwargs)
-        if "optimizer" in config:
-            config["optimizer"]["params"]["torch_adam"] = True
-        return config
-
-    module.get_train_ds_config = get_train_ds_config
-
-
 def _put(**values: Any) -> Callable[[Any], None]:
     """A change that sets attributes of the module."""
     return lambda module: vars(module).update(values)
+
+
+def _wrap(name: str, wrapper: Callable[..., Any]) -> Callable[[Any], None]:
+    """A change that replaces a function of the module: `wrapper` gets the original, then the arguments."""
+    return lambda module: setattr(module, name, functools.partial(wrapper, getattr(module, name)))
+
+
+def _cpu_device_mesh(original: Callable[..., Any], device_type: str, *args: Any, **kwargs: Any) -> Any:
+    return original("cpu", *args, **kwargs)
+
+
+def _plain_adam(original: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    config: dict[str, Any] = original(*args, **kwargs)
+    if "optimizer" in config:
+        config["optimizer"]["params"]["torch_adam"] = True
+    return config
+
+
+def _fp32_dtype(original: Callable[..., Any], param_dtype: str) -> Any:
+    import torch
+
+    return torch.float32 if param_dtype == "fp32" else original(param_dtype)
 
 
 def _gloo_group(module: Any) -> None:
@@ -100,17 +102,6 @@ def _cpu_update_weight(module: Any) -> None:
     from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
 
     module.WorkerWrap.update_weight = gloo_sync.update_weight
-
-
-def _fp32_dtype(module: Any) -> None:
-    import torch
-
-    original = module.convert_to_torch_dtype
-
-    def convert_to_torch_dtype(param_dtype: str) -> torch.dtype:
-        return torch.float32 if param_dtype == "fp32" else original(param_dtype)
-
-    module.convert_to_torch_dtype = convert_to_torch_dtype
 
 
 CHANGES = (
@@ -137,14 +128,14 @@ CHANGES = (
         ("init_device_mesh",),
         "init_device_mesh('cpu', ...)",
         "DeepspeedStrategy.setup_distributed names 'cuda'",
-        _cpu_device_mesh,
+        _wrap("init_device_mesh", _cpu_device_mesh),
     ),
     Change(
         "openrlhf.utils.deepspeed.deepspeed",
         ("get_train_ds_config",),
         "get_train_ds_config adds torch_adam: true",
         "fused Adam is a C++ build of minutes, and a killed build leaves a lock that hangs the next run",
-        _plain_adam,
+        _wrap("get_train_ds_config", _plain_adam),
     ),
     Change(
         "deepspeed.ops",
@@ -186,7 +177,7 @@ CHANGES = (
         ("convert_to_torch_dtype(param_dtype)",),
         "ds.param_dtype accepts fp32",
         "float32 is faster than bfloat16 on most CPUs (measured: 54 s a step against 70 for SmolLM2-135M)",
-        _fp32_dtype,
+        _wrap("convert_to_torch_dtype", _fp32_dtype),
     ),
 )
 

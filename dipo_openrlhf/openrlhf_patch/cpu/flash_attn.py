@@ -40,26 +40,9 @@ def _stand_ins() -> dict[str, ModuleType]:
     return modules
 
 
-class _Loader(importlib.abc.Loader):
-    """Runs the wrapped loader with the stand-in present."""
-
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        modules = _stand_ins()
-        sys.modules.update(modules)
-        try:
-            self.loader.exec_module(module)
-        finally:
-            for name in modules:
-                sys.modules.pop(name, None)
-
-
 class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TARGET alone, with a loader that runs it with the stand-in present."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -67,7 +50,18 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                modules = _stand_ins()
+                sys.modules.update(modules)
+                try:
+                    run(module)
+                finally:
+                    for name in modules:
+                        sys.modules.pop(name, None)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
