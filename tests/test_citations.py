@@ -46,11 +46,12 @@ DOCUMENT = re.compile(NOT_INSIDE + r"(?P<path>(?:[\w.-]+/)*[\w-]+\.md)\b(?:, \"(
 NUMBERED = re.compile(r"\[S\d+\]")
 
 # Placeholders for files of users, and files that a command writes; no citations.
-PLACEHOLDER = re.compile(r"path/to/.*|\.\.\..*|(.*/)?(NAME|my_\w+|token)\.py|(.*/)?gate\.md")
+PLACEHOLDER = re.compile(r"path/to/.*|\.\.\..*|(.*/)?(NAME|X|X_worker|my_\w+|token|batch)\.py|(.*/)?gate\.md")
 # Cited files of repositories that are not installed here.
 ELSEWHERE = {
     "evalplus/codegen.py": "evalplus",
     "evaluation/eval/ocwcourses_eval_utils.py": "DeepSeek-Math",
+    "ocwcourses_eval_utils.py": "DeepSeek-Math",
     "provider/base.py": "evalplus",
     "rlla_4k_raw/rlla.py": "ToolRL",
     "tools/hf_community_evals.py": "every_eval_ever",
