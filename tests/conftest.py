@@ -9,7 +9,7 @@ from hypothesis import settings
 from dipo_eval.engines.cpu_env import set_process_env
 
 set_process_env()
-# The tests write small files under the benchmarks' names; what is refused without this is in tests/eval/suites/test_data_checks.py.
+# The tests write small files under the benchmarks' names; tests/eval/suites/test_data_checks.py is without this.
 os.environ["DIPO_ACCEPT_DATA"] = "all"
 # No test waits for the hub to be found unreachable; tests/eval/suites/test_hub.py does.
 os.environ["HF_HUB_OFFLINE"] = "1"
