@@ -5,8 +5,9 @@
     python benchmarks/evaluation_bfcl.py evaluate CATEGORY,CATEGORY    what has been generated
 
 Both in the folder BFCL_PROJECT_ROOT, with the server at LOCAL_SERVER_PORT. The code is bfcl-eval's: its scheduler of
-100 threads, its prompts, its handler for any model with a chat template (quick_testing_oss.py). A stand-in for its
-table of models spares it the import of a dozen API clients.
+100 threads, its prompts, its handler for any model with a chat template
+(bfcl_eval/model_handler/local_inference/quick_testing_oss.py, QuickTestingOSSHandler). A stand-in for its table of models
+avoids the import of a dozen API clients.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def math_verify(response: str, gold: str) -> bool:
 
 
 def openrlhf(response: str, gold: str) -> bool:
-    """OpenRLHF 0.11.2's openrlhf/utils/math_utils.py, as its own example reward uses it."""
+    """OpenRLHF 0.11.2's openrlhf/utils/math_utils.py, grade_answer as its own example reward calls it."""
     from openrlhf.utils.math_utils import extract_boxed_answer, grade_answer
 
     answer = extract_boxed_answer(response)

@@ -57,12 +57,12 @@ while [ $# -gt 0 ]; do
         ;;
     esac
 done
-[ -n "$checkpoint" ] || fail "no checkpoint named; ci/gate.sh --help says more"
+[ -n "$checkpoint" ] || fail "no checkpoint named; see ci/gate.sh --help"
 command -v "$dipo" >/dev/null || fail "$dipo: no such command; run make setup, or name it with --dipo"
 [[ $baseline == ?*/?* && $baseline != candidate/* ]] || fail "--baseline $baseline: name it RUN/CHECKPOINT, RUN not candidate"
 [ -d "$baseline_results" ] || fail "$baseline_results: no such folder; --baseline-results names the baseline's"
 
-mkdir -p "$out" || fail "$out: cannot be made"
+mkdir -p "$out" || fail "$out: cannot be created"
 results=$out/results
 rm -f "$out"/gate.xml "$out"/gate.md "$out"/gate.json
 "$dipo" eval "$checkpoint" --suites "$suites" --results "$results" --run candidate "${eval_args[@]}" || exit 2
@@ -74,7 +74,7 @@ if [ -d "$checkpoint" ]; then
 fi
 [ -n "$candidate" ] && [ -d "$results/candidate/$candidate" ] ||
     fail "$checkpoint: no result called $candidate in $results/candidate: name one model, not a training run's folder"
-# Beside the candidate's, for the board too; a copy, so that today's grader can grade its responses again.
+# A copy beside the candidate, for the board, whose responses the current grader can grade again.
 [ -d "$baseline_results/$baseline" ] || fail "$baseline_results/$baseline: no such folder; --baseline names it as RUN/CHECKPOINT"
 rm -rf "${results:?}/$baseline" && mkdir -p "$results/${baseline%/*}" &&
     cp -R "$baseline_results/$baseline" "$results/${baseline%/*}/" || fail "$results: the baseline could not be copied"
@@ -83,7 +83,7 @@ python=$(dirname "$(command -v "$dipo")")/python
 "$dipo" gate --results "$results" --candidate "candidate/$candidate" --baseline "$baseline" \
     --config "$config" --junit "$out/gate.xml" --markdown "$out/gate.md" --json "$out/gate.json"
 status=$?
-# 1 and 3 are verdicts only where the report says so: a killed or broken command has judged nothing.
+# 1 and 3 are verdicts only where the report has them too: a killed or broken command has judged nothing.
 case $status in
 0 | 2) ;;
 1 | 3) grep -q "\"exit_code\": $status\\b" "$out/gate.json" 2>/dev/null || status=2 ;;

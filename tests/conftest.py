@@ -9,9 +9,9 @@ from hypothesis import settings
 from dipo_eval.engines.device import set_process_env
 
 set_process_env()
-# The tests write small files under the benchmarks' names; what is refused without this is in eval/test_data_checks.py.
+# The tests write small files under the benchmarks' names; tests/eval/suites/test_data_checks.py is without this.
 os.environ["DIPO_ACCEPT_DATA"] = "all"
-# No test waits for the hub to be found unreachable; tests/eval/test_hub.py asks for it.
+# No test waits for the hub to be found unreachable; tests/eval/suites/test_hub.py does.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A busy machine is no failure: no example has a time limit of its own.
 settings.register_profile("dipo", deadline=None)

@@ -15,6 +15,7 @@ import yaml
 
 from dipo_eval.results.store import iter_results, read_result, read_samples, write_suite
 from dipo_eval.runner.metrics import metrics_from_samples
+from dipo_openrlhf.openrlhf_patch.cpu.changes import CHANGES
 from dipo_openrlhf.openrlhf_patch.overrides import OPENRLHF_VERSION, OVERRIDES
 
 CI = Path(__file__).parents[1] / "ci"
@@ -24,12 +25,10 @@ WORKFLOWS = sorted((CI / "github").glob("*.yml"))
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A copy of the installed OpenRLHF's files that hold overrides."""
+    """A copy of the installed OpenRLHF's sources."""
     root, version = CANARY["installed"]()
     assert version == OPENRLHF_VERSION
-    for name in {override.path.partition(":")[0].replace(".", "/") + ".py" for override in OVERRIDES}:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / name, tmp_path / name)
+    shutil.copytree(root / "openrlhf", tmp_path / "openrlhf", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
 
@@ -39,11 +38,39 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_canary_finds_all_seams_of_the_pinned_release(release: Path) -> None:
+def test_canary_finds_everything_in_the_pinned_release(release: Path) -> None:
+    """In this environment also what is replaced in torch, DeepSpeed and vLLM."""
     root, _ = CANARY["installed"]()
+    cpu = [override for change in CHANGES for override in change.overrides]
+    assert len(CANARY["expected"](root)) == len(OVERRIDES) + len(cpu)
     assert CANARY["moved"](root) == []
+    of_openrlhf = [override for override in cpu if override.path.startswith("openrlhf.")]
+    assert 0 < len(of_openrlhf) < len(cpu)
+    assert len(CANARY["expected"](release)) == len(OVERRIDES) + len(of_openrlhf)
     assert CANARY["moved"](release) == []
     assert CANARY["changed"](release, root) == []
+
+
+def test_canary_names_what_moved_of_the_cpu_changes(release: Path) -> None:
+    """A module, a class, an imported function and a parameter that are gone."""
+    (release / "openrlhf/utils/distributed_util.py").unlink()
+    rewrite(release / "openrlhf/trainer/ray/vllm_worker_wrap.py", "class WorkerWrap", "class Worker")
+    strategy = release / "openrlhf/utils/deepspeed/deepspeed.py"
+    rewrite(strategy, "from torch.distributed.device_mesh import init_device_mesh\n", "")
+    rewrite(
+        release / "openrlhf/utils/utils.py",
+        "def convert_to_torch_dtype(param_dtype",
+        "def convert_to_torch_dtype(name",
+    )
+    moved = CANARY["moved"](release)
+    assert len(moved) == 4
+    for expected in (
+        "openrlhf/utils/distributed_util.py: the file is gone (openrlhf.utils.distributed_util:stateless_init",
+        "openrlhf/trainer/ray/vllm_worker_wrap.py: the class WorkerWrap is gone",
+        "openrlhf/utils/deepspeed/deepspeed.py: init_device_mesh is gone",
+        "convert_to_torch_dtype takes ('name',), expected ('param_dtype',)",
+    ):
+        assert sum(expected in line for line in moved) == 1, expected
 
 
 def test_canary_names_file_line_and_symbol_of_what_moved(release: Path) -> None:
@@ -57,12 +84,12 @@ def test_canary_names_file_line_and_symbol_of_what_moved(release: Path) -> None:
     )
     (release / "openrlhf/trainer/ppo_utils/samples_generator.py").unlink()
     moved = CANARY["moved"](release)
-    assert len(moved) == 6
+    assert len(moved) == 9
     (gone,) = [line for line in moved if "BasePPOTrainer has no method" in line]
     assert re.match(r"openrlhf/trainer/ppo_trainer\.py:\d+: .*restore_best_checkpoint_state", gone)
     (other,) = [line for line in moved if "takes ('self', 'samples')" in line]
     assert re.match(r"openrlhf/trainer/ppo_utils/experience_maker\.py:\d+: .*split_rollout_samples", other)
-    assert sum("samples_generator.py: the file is gone" in line for line in moved) == 4
+    assert sum("samples_generator.py: the file is gone" in line for line in moved) == 7
 
 
 def test_canary_lists_a_method_whose_code_alone_has_changed(release: Path) -> None:
@@ -79,7 +106,7 @@ def test_canary_lists_a_method_whose_code_alone_has_changed(release: Path) -> No
     assert CANARY["moved"](release) == []
 
 
-def test_baseline_is_whole_and_says_what_its_samples_say() -> None:
+def test_baseline_is_complete_and_agrees_with_its_samples() -> None:
     found = list(iter_results(CI / "baselines", verify=True))
     assert [str(folder.relative_to(CI / "baselines")) for folder, _ in found] == [
         "quickstart/global_step0/arithmetic-control"
@@ -145,7 +172,7 @@ def gate(*arguments: object, **variables: str) -> subprocess.CompletedProcess[st
         (0, 137, 1, 2),
     ],
 )
-def test_gate_script_passes_the_status_on_where_the_report_bears_it_out(
+def test_gate_script_returns_the_status_where_the_report_confirms_it(
     tmp_path: Path, eval_status: int, gate_status: int, judged: int, status: int
 ) -> None:
     dipo = fake_dipo(tmp_path, eval_status, gate_status, judged)
@@ -178,7 +205,7 @@ def test_gate_script_passes_the_status_on_where_the_report_bears_it_out(
         (["a", "--dipo", "no-such-command"], "no-such-command: no such command"),
     ],
 )
-def test_gate_script_says_mistakes_in_one_line(arguments: list[str], message: str) -> None:
+def test_gate_script_reports_usage_errors_in_one_line(arguments: list[str], message: str) -> None:
     done = gate(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
@@ -192,7 +219,7 @@ def test_gate_script_has_help() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_are_sound(path: Path) -> None:
+def test_workflows_are_valid(path: Path) -> None:
     """Parses; each step runs or uses something; what it runs exists; no input is pasted into a command."""
     workflow: dict[Any, Any] = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}

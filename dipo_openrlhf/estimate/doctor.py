@@ -17,7 +17,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading.code.grade import sandbox_here
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch import overrides
-from dipo_openrlhf.openrlhf_patch.cpu import changes, flash_attn
+from dipo_openrlhf.openrlhf_patch.cpu import changes
 from dipo_openrlhf.recipe.defaults import on_cpu
 from dipo_openrlhf.recipe.yaml_lines import Setting
 from dipo_openrlhf.record import rollout_replay
@@ -104,11 +104,6 @@ def _overrides(console: Console) -> None:
 def _changes(console: Console) -> None:
     used = "applied here" if on_cpu("auto") else "not applied here: this machine has a GPU"
     table = _table(f"Changed at run time on CPU alone ({used})", "module", "change", "why")
-    table.add_row(
-        flash_attn.TARGET,
-        "a stand-in for flash_attn during this one import",
-        "flash-attn needs CUDA; called only with packing and ring attention, both refused on CPU",
-    )
     for change in changes.CHANGES:
         table.add_row(change.module, change.what, change.why)
     console.print(table)

@@ -1,44 +1,39 @@
-"""An actor whose checkpoints hold its random number generators too, and which tells of updates that were lost.
+"""OpenRLHF's policy actor with three additions: exact resume, detection of lost updates, and token entropies.
 
-The order in which the replay buffer is trained (ppo_actor.py:153) and dropout come from them, so that without them a
-resumed run takes other optimizer windows than an undisturbed one. One file a rank, in DeepSpeed's own folder of the
-step, so that it is whole before the completion marker is written and goes where the folder goes.
+The order in which the replay buffer is trained (openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.ppo_train) and dropout
+depend on random number generators, so a checkpoint holds them too: one file a rank, in DeepSpeed's folder of the step.
 """
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from dipo_openrlhf.openrlhf_patch.health.divergence import lost_updates
-from dipo_openrlhf.openrlhf_patch.rng_state import rng_state, set_rng_state
+from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
 
 Base: Any = PolicyModelActor.__ray_actor_class__
 
 
-def rng_file(folder: Path, rank: int) -> Path:
-    """Where a rank's generators are kept in the step's folder."""
-    return folder / f"rng_rank{rank}.pt"
-
-
 class DiPOPolicyActor(Base):
-    """PolicyModelActor that saves and restores its generators, and looks at its weights after a step."""
+    """PolicyModelActor that saves and restores its generators, and checks its weights after a step."""
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """See openrlhf/trainer/ray/ppo_actor.py:480: a resume loads the step that `latest` names."""
+        """OpenRLHF's, whose resume loads the step that `latest` names."""
         super().init_model_from_pretrained(*args, **kwargs)
         options, folder = self.strategy.args, self._state_folder()
         if not options.ckpt.load_enable or not (folder / "latest").is_file():
             return
-        saved = rng_file(folder / (folder / "latest").read_text(encoding="utf-8").strip(), self._rank)
+        saved = self._rng_file((folder / "latest").read_text(encoding="utf-8").strip())
         if saved.is_file():  # not in a checkpoint of an earlier version
             set_rng_state(torch.load(saved, weights_only=True))
 
     def fit(self, kl_ctl: float = 0) -> dict[str, Any]:
-        """See openrlhf/trainer/ray/ppo_actor.py, PolicyModelActor.fit: its status, and what was lost on any rank."""
+        """OpenRLHF's status, and the updates lost on any rank (divergence.py)."""
         engine = self.actor.model
         skipped = engine.skipped_steps
         status: dict[str, Any] = super().fit(kl_ctl)
@@ -46,10 +41,79 @@ class DiPOPolicyActor(Base):
         return {**status, **{name: count for name, count in lost.items() if count}}
 
     def save_checkpoint(self, tag: str, *args: Any, **kwargs: Any) -> None:
-        """See openrlhf/trainer/ray/ppo_actor.py:655."""
         super().save_checkpoint(tag, *args, **kwargs)
         if not self.disable_ds_ckpt:
-            torch.save(rng_state(), rng_file(self._state_folder() / tag, self._rank))
+            torch.save(rng_state(), self._rng_file(tag))
 
     def _state_folder(self) -> Path:
         return Path(self.strategy.args.ckpt.path) / "_actor"
+
+    def _rng_file(self, tag: str) -> Path:
+        return self._state_folder() / tag / f"rng_rank{self._rank}.pt"
+
+
+class ScoredActions(NamedTuple):
+    """What the training policy says of sampled tokens: log_probs[B, A] and entropy[B, A] in nats, on CPU."""
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+
+
+class EntropyPolicyActor(DiPOPolicyActor):
+    """An actor whose `forward` returns ScoredActions, from the one forward pass that it makes anyway.
+
+    Used only for methods that need it: a token's entropy is a softmax over the whole vocabulary.
+    """
+
+    def forward(
+        self,
+        sequences: torch.Tensor,
+        action_mask: torch.Tensor,
+        attention_mask: torch.Tensor,
+        packed_seq_lens: Any = None,
+        mm_train_inputs_list: Any = None,
+    ) -> ScoredActions:
+        """As OpenRLHF's. Raises RuntimeError for a model that takes images."""
+        if getattr(self.actor, "is_vlm", False):
+            raise RuntimeError(
+                "token entropies of a model with images are not supported: use another dipo.method"
+            )
+        device = torch.cuda.current_device()
+        self.actor.eval()
+        with torch.no_grad():
+            log_probs, output = self.actor(
+                sequences.to(device),
+                action_mask.to(device),
+                attention_mask.to(device),
+                ring_attn_group=self.strategy.ring_attn_group,
+                return_output=True,
+                return_entropy=True,
+            )
+        self.actor.train()
+        entropy = output.entropy[:, -action_mask.shape[1] :]
+        return ScoredActions(log_probs.to("cpu"), entropy.float().to("cpu"))
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of this process's generators (Python, numpy, torch): plain values and tensors, for torch.save."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restore every generator from `state`; CUDA's only where the number of devices is the same."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))  # a file may have made lists of the tuples
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    cuda = state.get("cuda", [])
+    if cuda and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([each.cpu() for each in cuda])

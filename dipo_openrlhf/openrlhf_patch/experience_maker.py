@@ -1,7 +1,7 @@
-"""Where a method enters OpenRLHF: the one overridden step between rollouts and the update.
+"""Where a method enters OpenRLHF: the step between rollouts and the update.
 
-OpenRLHF's order is kept: its own shaping, group normalisation and return come first (`super()`), then DiPO's
-reallocated advantages are added, or a baseline's token advantages take their place.
+OpenRLHF's reward shaping, group normalisation and return come first (`super()`); then DiPO's reallocated advantages are
+added, or a baseline's token advantages replace them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ from dipo_openrlhf.algorithm import (
     sequence_log_ppl,
 )
 from dipo_openrlhf.algorithm.method import Baseline, Rollout
-from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
-from dipo_openrlhf.openrlhf_patch.experience_dump import dump_experiences
-from dipo_openrlhf.openrlhf_patch.groups import row_slices, to_groups, to_token_groups
-from dipo_openrlhf.openrlhf_patch.rollouts.log_probs import doubtful_share, rollout_log_probs
-from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means
+from dipo_openrlhf.openrlhf_patch.actor import ScoredActions
+from dipo_openrlhf.openrlhf_patch.experiences import (
+    doubtful_share,
+    dump_experiences,
+    rollout_log_probs,
+    to_groups,
+    to_token_groups,
+    with_rows,
+)
+from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means, split_evenly
 from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 from dipo_openrlhf.record.run_log import Rollouts
 from dipo_openrlhf.rewards.verifier_health import verifier_rates
@@ -44,11 +49,12 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
     Attributes:
         queue: perplexity queue, part of the training state.
         progress: share of training done, in [0, 1]; the trainer sets it before every step.
-        metrics: what the last batch logged (algorithm.md section 6).
+        metrics: of the last batch.
         rollouts: the last batch, for the rollout log.
-        dump_to: (run's folder, step) where the next batch is to be written whole, or None.
-        off_policy: whether the actor has moved since a batch was generated, so that perplexities are those of the
-            rollout (log_probs.py); the asynchronous trainer sets it.
+        dump_to: (run's folder, step) where the next batch is to be dumped, or None.
+        entropies: [B, A] of each experience of the next batch, where the method needs them.
+        off_policy: whether the actor is updated after a batch was generated, so that perplexities are computed from the
+            rollout's log-probabilities; the asynchronous trainer sets it.
     """
 
     def __init__(
@@ -76,33 +82,20 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         self.dump_to: tuple[Path, int] | None = None
         self.off_policy = False
         self._kept_B = torch.zeros(0, dtype=torch.bool)
-        self._entropies: list[torch.Tensor] = []  # [B, A] of each experience, where the method needs them
+        self.entropies: list[torch.Tensor] = []
 
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
-        """As OpenRLHF's, but every rank gets as many micro-batches: under ZeRO-3 another number would hang."""
+        """As OpenRLHF's, with the same number of micro-batches for every rank: under ZeRO-3 another number would hang."""
         ranks = self._ranks()
         micro = self.args.rollout.micro_batch_size
         if self.args.train.dynamic_batch_enable or len(rollout_samples) % (micro * ranks) == 0:
             return super().split_rollout_samples(rollout_samples)
-        if len(rollout_samples) < ranks:
-            raise RuntimeError(
-                f"a batch of {len(rollout_samples)} samples for {ranks} actor ranks: the prompts ran out; "
-                "use a number of prompts that is a multiple of rollout.batch_size"
-            )
         for row, sample in enumerate(rollout_samples):
             sample.index = [row]
-        count = min(
-            -(-len(rollout_samples) // (micro * ranks)) * ranks, len(rollout_samples) // ranks * ranks
-        )
-        bounds = [round(part * len(rollout_samples) / count) for part in range(count + 1)]
-        pad = self.tokenizer.pad_token_id
-        return [
-            Experience.concat_experiences(rollout_samples[start:end], pad)
-            for start, end in itertools.pairwise(bounds)
-        ]
+        return split_evenly(rollout_samples, micro, ranks, self.tokenizer.pad_token_id)
 
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
-        """Experiences whose rows fill whole optimizer windows (windows.py)."""
+        """Experiences whose rows fill complete optimizer windows (windows.py)."""
         experiences = super().make_experience_batch(rollout_samples)
         if self.dump_to is not None:
             dump_experiences(*self.dump_to, experiences)
@@ -119,11 +112,11 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         return filled
 
     def _flatten_results(self, refs: Any, duplicate_factor: int) -> list[Any]:
-        """Takes the entropies out of what the actor's forward returned (entropy_actor.py)."""
+        """Splits the entropies from the output of EntropyPolicyActor.forward."""
         results = super()._flatten_results(refs, duplicate_factor)
         if not results or not isinstance(results[0], ScoredActions):
             return results
-        self._entropies = [result.entropy for result in results]
+        self.entropies = [result.entropy for result in results]
         return [result.log_probs for result in results]
 
     @torch.no_grad()
@@ -139,9 +132,9 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             raise RuntimeError(
                 "a sample has no score: the reward function of reward.remote_url returned none"
             )
-        # Before super(): length penalties change rewards in place, never scores (openrlhf.md, trap 1).
+        # Before super(): length penalties change rewards in place, never scores.
         scores_B = [experience.scores.clone() for experience in experiences]
-        entropies, self._entropies = self._entropies, []
+        entropies, self.entropies = self.entropies, []
 
         experiences = super().compute_advantages_and_returns(experiences)
 
@@ -158,7 +151,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         return experiences
 
     def _check_verifier(self, experiences: list[Experience]) -> None:
-        """Log how often the grader could not decide. Raises UserError where that is too often to train on."""
+        """Log the grader's share of undecided samples. Raises UserError where it is too high to train on."""
         names = {name for e in experiences for name in e.info if name.startswith("verifier/")}
         logs = {
             name: torch.cat(
@@ -176,7 +169,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         return int(self.args.rollout.n_samples_per_prompt)
 
     def _ranks(self) -> int:
-        """Data-parallel ranks of the actor, as experience_maker.py:58 counts them."""
+        """Data-parallel ranks of the actor, as RemoteExperienceMaker.split_rollout_samples counts them."""
         per_sample = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
         return max(1, self.args.actor.num_nodes * self.args.actor.num_gpus_per_node // per_sample)
 
@@ -218,7 +211,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         return result
 
     def _add(self, experiences: list[Experience], order_B: torch.Tensor, result: ReallocationResult) -> None:
-        """Put DiPO's stream, or exact zeros, in the place of zero-variance groups' base stream; leave all else.
+        """Replace the base stream of zero-variance groups by DiPO's stream, or exact zeros; keep all else.
 
         Zeros are needed even where DiPO does not act: a group of equal rewards that floats cannot represent, such
         as 0.7, gets |A| = 0.92 from OpenRLHF, because its mean differs from its members by one rounding step.
@@ -226,7 +219,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         added_B = result.advantages_r.reshape(-1)[order_B]
         zero_B = result.zero_variance.repeat_interleave(self._group_size)[order_B]
         check_disjoint((~zero_B).float(), added_B)  # a base stream is non-zero at most where rewards differ
-        for experience, rows in _with_rows(experiences):
+        for experience, rows in with_rows(experiences):
             advantages_BA, mask_BA = experience.advantages, experience.action_mask
             zero = zero_B[rows].to(advantages_BA.device)
             extra = added_B[rows].to(advantages_BA.device, advantages_BA.dtype)
@@ -240,7 +233,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         result: ReallocationResult,
         entropies: Sequence[torch.Tensor],
     ) -> None:
-        """A baseline's advantages: OpenRLHF's own with exact zeros, or the method's in their place."""
+        """A baseline's advantages: OpenRLHF's own with exact zeros, or the method's instead."""
         if method.is_openrlhfs:
             self._add(experiences, order_B, result)
             if method.reduction == "constant":
@@ -261,7 +254,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             )
         )
         advantages_BA = advantages_PGA.reshape(-1, advantages_PGA.shape[-1])[order_B]
-        for experience, rows in _with_rows(experiences):
+        for experience, rows in with_rows(experiences):
             before = experience.advantages
             width = before.shape[1]
             experience.advantages = advantages_BA[rows, :width].to(before.device, before.dtype)
@@ -279,8 +272,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             experience.advantages = experience.advantages * (tokens / (samples * limit))
 
     def _kept_groups(self, result: ReallocationResult) -> torch.Tensor:
-        """[P] bool: groups that are trained on. All, but with keep_and_refill: those with variance, and of those acted
-        on as many as train.batch_size has room for, chosen anew every step and alike after a resume.
+        """[P] bool: groups that are trained on. With keep_and_refill: those with variance, and of those that DiPO acts on
+        as many as train.batch_size has room for, a new choice every step and the same after a resume; else all.
         """
         if not self.dipo_config.keep_and_refill:
             return torch.ones_like(result.fired)
@@ -288,8 +281,3 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         slots_P = choose(result.fired, room, seed=self.queue.pushes)
         self.metrics["dipo/fired_without_room"] = float(result.fired.sum() - slots_P.sum())
         return ~result.zero_variance | slots_P
-
-
-def _with_rows(experiences: list[Experience]) -> list[tuple[Experience, slice]]:
-    sizes = [len(experience.index) for experience in experiences]
-    return list(zip(experiences, row_slices(sizes), strict=True))

@@ -1,4 +1,4 @@
-"""One line for a user from an exception that came through Ray."""
+"""What a user reads of an exception that came through Ray, and whether the run may be restarted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
 
-# What a full disk looks like from torch, safetensors, Ray and the system.
+# Messages of torch, safetensors, Ray and the system on a full disk.
 _DISK_FULL = re.compile(
     r"No space left on device|ENOSPC|PytorchStreamWriter failed|inline_container.*unexpected pos|File too large"
     r"|Disk quota exceeded|file write failed",
@@ -23,7 +23,7 @@ _DEAD_ACTOR = re.compile(
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The innermost exception: Ray wraps the worker's in RayTaskError.cause. A UserError has no cause but itself."""
+    """The innermost exception: Ray wraps the worker's in RayTaskError.cause. A UserError is its own cause."""
     seen: set[int] = set()
     while id(error) not in seen and type(error).__name__ != UserError.__name__:
         seen.add(id(error))
@@ -35,14 +35,14 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def may_restart(error: BaseException) -> bool:
-    """Whether the same run could get through the next time: no mistake of the user's, no full disk or memory."""
+    """Whether the same run could succeed the next time: no user error, no full disk or memory."""
     text = str(error)
     user = isinstance(error, SystemExit) or type(root_cause(error)).__name__ == UserError.__name__
     return not (user or _DISK_FULL.search(text) or _OUT_OF_MEMORY.search(text))
 
 
-def one_line(error: BaseException) -> str:
-    """What went wrong, without a traceback (which is in the run's train.log)."""
+def explain(error: BaseException) -> str:
+    """The cause in one line and, where known, what to do; the traceback is in the run's train.log."""
     text = str(error)
     if _DISK_FULL.search(text):
         return "the disk is full: a checkpoint could not be written; free space (ckpt.path, ckpt.max_num), then resume"
@@ -53,6 +53,6 @@ def one_line(error: BaseException) -> str:
     cause = root_cause(error)
     message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
     name = type(cause).__name__
-    if name == UserError.__name__:  # by name: Ray makes a class of its own from it
+    if name == UserError.__name__:  # by name: Ray derives a class from it
         return mask_text(message)[:500]
     return mask_text(f"{name}: {message}")[:500] if message else name

@@ -1,10 +1,16 @@
-"""Refuse to run on an OpenRLHF whose overrides were not checked."""
+"""Every method and function of OpenRLHF that this project overrides or calls, and the check of the installed release.
+
+tests/openrlhf_patch/test_overrides.py compares OVERRIDES with our classes; ci/canary.py compares it with the sources of a
+new release, so this module imports neither OpenRLHF nor torch.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from dipo_eval.errors import UserError
 
@@ -13,202 +19,151 @@ OPENRLHF_VERSION = "0.11.2"
 
 @dataclass(frozen=True)
 class Override:
-    """One method of OpenRLHF that this project overrides or calls, with the parameters it relies on."""
+    """One method or function that this project replaces or calls.
+
+    path: "module:Class.method" or "module:name". parameters: the names it is expected to take; None: not compared.
+    """
 
     path: str
-    parameters: tuple[str, ...]
+    parameters: tuple[str, ...] | None
     why: str
 
+    @classmethod
+    def parse(cls, owner: str, signature: str, why: str) -> Override:
+        """`owner`: "module:" or "module:Class."; `signature`: "name(parameter, ...)", or "name" alone."""
+        name, has_parameters, rest = signature.partition("(")
+        names = tuple(part.strip() for part in rest.removesuffix(")").split(",") if part.strip())
+        return cls(owner + name, names if has_parameters else None, why)
 
-_TRAINER = "openrlhf.trainer.ppo_trainer:BasePPOTrainer"
-_GENERATOR = "openrlhf.trainer.ppo_utils.samples_generator:SamplesGenerator"
-_ENGINE = "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__"
-_MAKER = "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker"
-_ASYNC = "openrlhf.trainer.ppo_trainer_async"
 
-OVERRIDES = (
-    Override(
-        f"{_MAKER}.compute_advantages_and_returns",
-        ("self", "experiences"),
-        "DiPO's advantages are added here: the last place where a prompt's group is still known",
-    ),
-    Override(
-        f"{_MAKER}.make_experience_batch",
-        ("self", "rollout_samples"),
-        "rows that train nothing are dropped, and a batch is padded to whole optimizer windows",
-    ),
-    Override(
-        f"{_MAKER}.split_rollout_samples",
-        ("self", "rollout_samples"),
-        "a batch of odd size gives every rank as many micro-batches",
-    ),
-    Override(
-        f"{_MAKER}._flatten_results",
-        ("self", "refs", "duplicate_factor"),
-        "token entropies are taken out of what the actor's forward returned",
-    ),
-    Override(
-        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.forward",
-        ("self", "sequences", "action_mask", "attention_mask", "packed_seq_lens", "mm_train_inputs_list"),
-        "returns token entropies too, for rl_zvp and entropy_advantage alone",
-    ),
-    Override(
-        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.init_model_from_pretrained",
-        ("self", "strategy", "pretrain", "max_steps", "vllm_engines"),
-        "a resume restores the actor's random number generators",
-    ),
-    Override(
-        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.fit",
-        ("self", "kl_ctl"),
-        "skipped updates and weights that are not finite are told",
-    ),
-    Override(
-        "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.save_checkpoint",
-        ("self", "tag", "client_states", "metric_value", "metric_key"),
-        "a checkpoint holds the actor's random number generators",
-    ),
-    Override(
-        f"{_ENGINE}.generate_responses",
-        ("self", "prompt", "label", "sampling_params", "max_length", "hf_tokenizer", "num_samples", "images"),
-        "every sample gets a seed of its own",
-    ),
-    Override(
-        f"{_ENGINE}.generate",
-        ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
-        "every turn gets a seed of its own",
-    ),
-    Override(
-        f"{_GENERATOR}.generate_samples",
-        ("self", "generate_kwargs"),
-        "replaces all-correct and all-incorrect groups with a cap, for dapo and dipo.keep_and_refill alone",
-    ),
-    Override(
-        f"{_GENERATOR}._generate_vllm",
-        ("self", "dataloader_iter", "num_prompts", "dynamic_filtering", "generate_kwargs"),
-        "rollouts come in the order of the data",
-    ),
-    Override(
-        f"{_GENERATOR}._dispatch_prompts_to_vllm",
-        ("self", "prompts", "labels", "images", "generate_kwargs"),
-        "called for further prompts",
-    ),
-    Override(
-        f"{_MAKER}.__init__",
-        (
-            "self",
-            "actor_model_group",
-            "critic_model_group",
-            "reward_model_group",
-            "initial_model_group",
-            "kl_controller",
-            "strategy",
-            "tokenizer",
-            "kwargs",
+_TABLE: dict[str, dict[str, str]] = {
+    "openrlhf.trainer.ppo_trainer:BasePPOTrainer.": {
+        "restore_best_checkpoint_state(self, checkpoint_states)": "the perplexity queue is restored",
+        "train_step(self, rollout_samples, global_step)": "DiPO's metrics join the step's",
+        "ppo_train(self, global_steps)": "a diverged update ends the run before it is broadcast or saved",
+        "broadcast_to_vllm(self)": "the engines' weights are numbered while TrainingActor's holds the lock",
+        "save_logs_and_checkpoints(self, global_step, logs_dict, client_states)": (
+            "the queue is saved, the completion marker written, old checkpoints pruned after the save"
         ),
-        "the experience maker is rebuilt as DiPO's with the same arguments",
-    ),
-    Override(
-        f"{_TRAINER}.restore_best_checkpoint_state",
-        ("self", "checkpoint_states"),
-        "the perplexity queue is restored from the checkpoint",
-    ),
-    Override(
-        f"{_TRAINER}.save_logs_and_checkpoints",
-        ("self", "global_step", "logs_dict", "client_states"),
-        "the queue is saved, the completion marker written, old checkpoints pruned after the save",
-    ),
-    Override(
-        f"{_TRAINER}.train_step",
-        ("self", "rollout_samples", "global_step"),
-        "DiPO's metrics join the step's",
-    ),
-    Override(
-        f"{_TRAINER}.broadcast_to_vllm",
-        ("self",),
-        "the engines' weights are numbered under the lock that TrainingActor's own takes",
-    ),
-    Override(
-        f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.__init__",
-        (
-            "self",
-            "pretrain",
-            "strategy",
-            "actor_model_group",
-            "critic_model_group",
-            "reward_model_group",
-            "reference_model_group",
-            "vllm_engines",
-            "generate_kwargs",
+    },
+    "openrlhf.trainer.ppo_trainer:PPOTrainer.__ray_actor_class__.": {
+        "__init__(self, pretrain, strategy, actor_model_group, critic_model_group, reward_model_group, "
+        "reference_model_group, vllm_engines, generate_kwargs)": "experience maker and generator are replaced by ours",
+        "fit(self, global_step)": "the number of steps is logged first",
+    },
+    "openrlhf.trainer.ppo_trainer_async:PPOTrainerAsync.__ray_actor_class__.": {
+        "__init__(self, pretrain, strategy, actor_model_group, critic_model_group, reward_model_group, "
+        "reference_model_group, vllm_engines, generate_kwargs)": (
+            "starts VLLMLock, GenerateSamplesActor and TrainingActor, which are replaced by ours before"
         ),
-        "starts VLLMLock, GenerateSamplesActor and TrainingActor: ours are put in their place before",
-    ),
-    Override(
-        f"{_ASYNC}:PPOTrainerAsync.__ray_actor_class__.fit",
-        ("self",),
-        "the generator is told from which step it resumes",
-    ),
-    Override(
-        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.__init__",
-        (
-            "self",
-            "pretrain",
-            "strategy",
-            "vllm_engines",
-            "vllm_lock",
-            "rollout_queue",
-            "rollout_slots",
-            "generate_kwargs",
+        "fit(self)": "the generator gets the step from which it resumes",
+    },
+    "openrlhf.trainer.ppo_trainer_async:GenerateSamplesActor.__ray_actor_class__.": {
+        "__init__(self, pretrain, strategy, vllm_engines, vllm_lock, rollout_queue, rollout_slots, generate_kwargs)": (
+            "its samples generator is replaced by ours"
         ),
-        "its samples generator is rebuilt as ours",
-    ),
-    Override(
-        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.fit",
-        ("self", "episode", "total_consumed_prompts"),
-        "what it puts into the queue gets the facts that a checkpoint and the log need",
-    ),
-    Override(
-        f"{_ASYNC}:GenerateSamplesActor.__ray_actor_class__.load_state_dict",
-        ("self", "state_dict"),
-        "samples left over at the checkpoint are restored with the data loader",
-    ),
-    Override(
-        f"{_ASYNC}:TrainingActor.__ray_actor_class__.__init__",
-        (
-            "self",
-            "pretrain",
-            "strategy",
-            "actor_model_group",
-            "critic_model_group",
-            "reward_model_group",
-            "reference_model_group",
-            "vllm_engines",
-            "vllm_lock",
-            "rollout_queue",
-            "rollout_slots",
+        "fit(self, episode, total_consumed_prompts)": "queue entries get the metadata of checkpoint and log",
+        "load_state_dict(self, state_dict)": "carried-over samples are restored with the data loader",
+    },
+    "openrlhf.trainer.ppo_trainer_async:TrainingActor.__ray_actor_class__.": {
+        "__init__(self, pretrain, strategy, actor_model_group, critic_model_group, reward_model_group, "
+        "reference_model_group, vllm_engines, vllm_lock, rollout_queue, rollout_slots)": (
+            "the experience maker is replaced by ours"
         ),
-        "DiPO's parts are put in their place",
-    ),
-    Override(
-        f"{_ASYNC}:TrainingActor.__ray_actor_class__.fit",
-        ("self", "global_step"),
-        "what was put into the queue is taken out again",
-    ),
-    Override(
-        f"{_ASYNC}:TrainingActor.__ray_actor_class__.broadcast_to_vllm",
-        ("self",),
-        "holds the lock while BasePPOTrainer's, which numbers the weights, runs",
-    ),
-    Override(
-        f"{_GENERATOR}._process_response_into_experience",
-        ("self", "response", "generate_kwargs"),
-        "a sample gets the number of the weights it was generated with",
-    ),
-    Override(
-        "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__.generate",
-        ("self", "prompt_token_ids", "sampling_params", "multi_modal_data"),
-        "a token without a log-probability ends the run instead of counting as certain",
-    ),
+        "fit(self, global_step)": "the metadata is removed from the queue's entries",
+        "broadcast_to_vllm(self)": "holds the lock while BasePPOTrainer's, which numbers the weights, runs",
+    },
+    "openrlhf.trainer.ppo_trainer_async:VLLMLock.__ray_actor_class__.": {
+        "__init__(self)": "the lock also keeps the number of the engines' weights",
+    },
+    "openrlhf.trainer.ppo_utils.experience_maker:RemoteExperienceMaker.": {
+        "__init__(self, actor_model_group, critic_model_group, reward_model_group, initial_model_group, "
+        "kl_controller, strategy, tokenizer, kwargs)": "ours is built with the same arguments",
+        "make_experience_batch(self, rollout_samples)": (
+            "rows that train nothing are dropped, and a batch is padded to full optimizer windows"
+        ),
+        "split_rollout_samples(self, rollout_samples)": (
+            "a batch of odd size gives every rank the same number of micro-batches"
+        ),
+        "_flatten_results(self, refs, duplicate_factor)": "token entropies are split from the actor's output",
+        "compute_advantages_and_returns(self, experiences)": (
+            "the method's advantages are added here: the last place where a prompt's group is still known"
+        ),
+    },
+    "openrlhf.trainer.ppo_utils.samples_generator:": {
+        "_collect_prompt_batch(dataloader_iter, num_prompts)": "called for the next prompts",
+    },
+    "openrlhf.trainer.ppo_utils.samples_generator:SamplesGenerator.": {
+        "__init__(self, strategy, prompts_dataloader, eval_dataloader, tokenizer, vllm_engines)": (
+            "ours is built with the same arguments"
+        ),
+        "generate_samples(self, generate_kwargs)": (
+            "all-correct and all-incorrect groups are replaced, for dapo and dipo.keep_and_refill alone"
+        ),
+        "generate_eval_samples(self, generate_kwargs)": "an evaluation has seeds of its own",
+        "_generate_vllm(self, dataloader_iter, num_prompts, dynamic_filtering, generate_kwargs)": (
+            "rollouts come in the order of the data"
+        ),
+        "_dispatch_prompts_to_vllm(self, prompts, labels, images, generate_kwargs)": "called for further prompts",
+        "_process_response_into_experience(self, response, generate_kwargs)": (
+            "a sample gets the number of the weights it was generated with"
+        ),
+    },
+    "openrlhf.trainer.ppo_utils.experience:": {
+        "make_experience_batch(items, packing_samples)": "called to rebuild a batch",
+        "remove_padding_in_sequences(items)": "called to rebuild a batch",
+        "split_experience_batch(experience)": "called to rebuild a batch",
+    },
+    "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.": {
+        "init_model_from_pretrained(self, strategy, pretrain, max_steps, vllm_engines)": (
+            "a resume restores the actor's random number generators"
+        ),
+        "fit(self, kl_ctl)": "skipped updates and non-finite weights are reported",
+        "forward(self, sequences, action_mask, attention_mask, packed_seq_lens, mm_train_inputs_list)": (
+            "returns token entropies too, for methods that need them alone"
+        ),
+        "save_checkpoint(self, tag, client_states, metric_value, metric_key)": (
+            "a checkpoint holds the actor's random number generators"
+        ),
+    },
+    "openrlhf.trainer.ray.vllm_engine:": {
+        "batch_vllm_engine_call(engines, method_name, args, rank_0_only, kwargs)": "called to wake or pause engines",
+    },
+    "openrlhf.trainer.ray.vllm_engine:RolloutRayActor.__ray_actor_class__.": {
+        "__init__(self, args, bundle_indices, agent_func_path, remote_rm_url, mm_pad_token_ids, kwargs)": (
+            "seeded engines on CPU run without chunked prefill"
+        ),
+        "generate(self, prompt_token_ids, sampling_params, multi_modal_data)": (
+            "every turn gets its own seed; a token without a log-probability ends the run"
+        ),
+        "generate_responses(self, prompt, label, sampling_params, max_length, hf_tokenizer, num_samples, images)": (
+            "every sample gets its own seed"
+        ),
+        "get_num_unfinished_requests(self)": "called to see whether an engine is alive",
+    },
+}  # fmt: skip
+
+OVERRIDES = tuple(
+    Override.parse(owner, signature, why)
+    for owner, methods in _TABLE.items()
+    for signature, why in methods.items()
 )
+
+
+class ActorFactory:
+    """Stands in OpenRLHF's module for one of its Ray actor classes: starts ours, with further named arguments."""
+
+    def __init__(self, actor_class: Any, **extra: Any) -> None:
+        """`actor_class`: what `ray.remote` returned."""
+        self.actor_class = actor_class
+        self.extra = extra
+
+    def options(self, **options: Any) -> ActorFactory:
+        return ActorFactory(self.actor_class.options(**options), **self.extra)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """`extra` replaces OpenRLHF's arguments of the same names."""
+        return self.actor_class.remote(*args, **{**kwargs, **self.extra})
 
 
 def installed_version() -> str:
@@ -232,14 +187,9 @@ def check_version() -> None:
 
 
 def check_overrides() -> None:
-    """Raise UserError when an overridden method has another signature. Imports OpenRLHF (seconds)."""
-    import importlib
-
+    """Raise UserError when an overridden method is gone or has another signature. Imports OpenRLHF (seconds)."""
     for override in OVERRIDES:
-        module, _, qualified = override.path.partition(":")
-        target: object = importlib.import_module(module)
-        for name in qualified.split("."):
-            target = getattr(target, name, None)
+        target = resolve(override.path)
         if not callable(target):
             raise UserError(
                 f"OpenRLHF has no {override.path} any more ({override.why}): install {OPENRLHF_VERSION}"
@@ -250,3 +200,12 @@ def check_overrides() -> None:
             raise UserError(
                 f"OpenRLHF's {override.path} takes {found}, expected {override.parameters}: install {OPENRLHF_VERSION}"
             )
+
+
+def resolve(path: str) -> object:
+    """The object at "module:Class.method", or None."""
+    module, _, qualified = path.partition(":")
+    target: object = importlib.import_module(module)
+    for name in qualified.split("."):
+        target = getattr(target, name, None)
+    return target

@@ -1,9 +1,13 @@
-"""What a run is, apart from OpenRLHF's arguments: handed to the trainer and written beside the run."""
+"""What a run is, apart from OpenRLHF's arguments: written by `dipo train`, read by the driver and the trainer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
+from dipo_eval.files.atomic import write_atomic
 from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 
 
@@ -13,16 +17,36 @@ class TrainerSettings:
 
     run_dir: str
     recipe_hash: str
-    keep_checkpoints: int = 3  # whole checkpoints kept on disk; 0 keeps all
+    keep_checkpoints: int = 3  # complete checkpoints kept on disk; 0 keeps all
     keep_exports: int | None = None  # Hugging Face exports kept; None: as keep_checkpoints, 0: all
     wait_for_evaluation: int = 0  # seconds to wait after a save until a watcher has evaluated it; 0: never
-    ckpt_path: str = ""  # where a driver says that it has ended; empty: nowhere
+    ckpt_path: str = ""  # where the driver writes that it has ended; empty: nowhere
     wait_every: int = 1  # of every so many saves one is evaluated
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
-    dump_experiences: bool = False  # experiences/step_N.pt: whole training batches, token by token
+    dump_experiences: bool = False  # experiences/step_N.pt: complete training batches, token by token
     max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE
     seeded_rollouts: bool = False  # every prompt's samples come from a seed of their own
     wandb: bool = False
     tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     data_sha256: str = ""  # of the prompts file (prompts_hash); empty where the prompts are no local files
+
+
+@dataclass(frozen=True)
+class LaunchPlan:
+    """What the driver needs; written to RUN_DIR/launch.json. `settings`: of a TrainerSettings."""
+
+    argv: list[str]
+    dipo: dict[str, Any]
+    settings: dict[str, Any]
+    cpu: bool
+    gpus: int  # simulated GPUs of a CPU run: one for each actor rank and engine
+    environment: dict[str, str] = field(default_factory=dict)
+    cluster: bool = False  # join the running Ray cluster; else start a Ray of the run's own
+
+    def write(self, path: Path) -> None:
+        write_atomic(path, (json.dumps(asdict(self), indent=2) + "\n").encode(), private=True)
+
+    @classmethod
+    def read(cls, path: Path) -> LaunchPlan:
+        return cls(**json.loads(path.read_text(encoding="utf-8")))

@@ -1,8 +1,8 @@
-"""wandb and TensorBoard, in the place of OpenRLHF's loggers (openrlhf/utils/logging_utils.py:58).
+"""wandb and TensorBoard, in place of OpenRLHF's loggers.
 
-Those log to wandb only when the key is an argument, which is then printed and uploaded as config, and put evaluations
-on an axis that nothing logs. Here the key is read by wandb itself from WANDB_API_KEY or its own login, WANDB_MODE=offline
-works, and a tracker that fails never ends a training: metrics.jsonl has everything.
+openrlhf/utils/logging_utils.py, WandbLogger needs the key as an argument, which is then printed and uploaded as config,
+and puts evaluations on an axis that nothing logs. Here wandb reads the key from WANDB_API_KEY or its own login,
+WANDB_MODE=offline works, and a tracker that fails never ends a training: metrics.jsonl has everything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dipo_eval.secrets.masking import mask_values
 logger = logging.getLogger(__name__)
 
 WandbSwitch = Literal["auto", "on", "off"]
-_ID_FILE = "wandb_id"  # in the run's folder: a resumed training goes on in the same wandb run
+_ID_FILE = "wandb_id"  # in the run's folder: a resumed training continues the same wandb run
 
 
 def wants_wandb(switch: WandbSwitch) -> bool:
@@ -31,11 +31,11 @@ def wants_wandb(switch: WandbSwitch) -> bool:
     return switch == "on"
 
 
-def numbers_and_words(logs: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """What can be plotted and what can only be read; samples and missing values are in neither."""
+def split_values(logs: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
+    """(numbers, strings); samples and missing values are in neither."""
     numbers = {key: float(v) for key, v in logs.items() if isinstance(v, bool | int | float)}
-    words = {key: v for key, v in logs.items() if isinstance(v, str) and v}
-    return numbers, words
+    strings = {key: v for key, v in logs.items() if isinstance(v, str) and v}
+    return numbers, strings
 
 
 class WandbTracker:
@@ -62,7 +62,7 @@ class WandbTracker:
             self.run.define_metric(f"{section}/*", step_metric=f"{section}/global_step")
 
     def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
-        """Numbers and words under train/, and the step's sample as a table of one row."""
+        """Values under train/, and the step's sample as a table of one row."""
         import wandb
 
         sample = logs_dict.get("generated_samples")
@@ -72,12 +72,12 @@ class WandbTracker:
         self._log("train", global_step, logs_dict, extra)
 
     def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
-        """Numbers and words under eval/, on the axis eval/global_step."""
+        """Values under eval/, on the axis eval/global_step."""
         self._log("eval", global_step, logs_dict, {})
 
     def _log(self, section: str, global_step: int, logs: dict[str, Any], extra: dict[str, Any]) -> None:
-        numbers, words = numbers_and_words(logs)
-        row = {f"{section}/{key}": value for key, value in {**numbers, **words}.items()}
+        numbers, strings = split_values(logs)
+        row = {f"{section}/{key}": value for key, value in {**numbers, **strings}.items()}
         self.run.log({**row, **extra, f"{section}/global_step": global_step})
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class WandbTracker:
 
 
 class TensorboardTracker:
-    """OpenRLHF's TensorboardLogger interface: scalars under train/ and eval/, words as text."""
+    """OpenRLHF's TensorboardLogger interface: scalars and strings under train/ and eval/."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -94,7 +94,7 @@ class TensorboardTracker:
         self.writer = SummaryWriter(log_dir=str(folder))
 
     def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
-        """See the class. The sample is indented, which Markdown shows as it stands."""
+        """See the class. The sample is indented, which Markdown shows verbatim."""
         self._log("train", global_step, logs_dict)
         sample = logs_dict.get("generated_samples")
         if sample:
@@ -107,11 +107,11 @@ class TensorboardTracker:
         self._log("eval", global_step, logs_dict)
 
     def _log(self, section: str, global_step: int, logs: dict[str, Any]) -> None:
-        numbers, words = numbers_and_words(logs)
+        numbers, strings = split_values(logs)
         for key, value in numbers.items():
             self.writer.add_scalar(f"{section}/{key}", value, global_step)
-        for key, word in words.items():
-            self.writer.add_text(f"{section}/{key}", word, global_step)
+        for key, string in strings.items():
+            self.writer.add_text(f"{section}/{key}", string, global_step)
         self.writer.flush()  # a killed run keeps what it logged
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
     """A tracker, or None with a warning in the log where wandb cannot start."""
     try:
         return WandbTracker(run_dir, args)
-    except Exception as error:  # a service's failure is no reason to end a training
+    except Exception as error:  # a service's failure must not end a training
         logger.warning("wandb could not start (%s): training goes on", one_line(error))
         return None
 
@@ -136,6 +136,6 @@ def _run_id(run_dir: Path) -> str:
 
 
 def _recipe_values(run_dir: Path) -> dict[str, Any]:
-    """The recipe as it was used; masked for runs of versions that refused fewer keys (no_secrets.py)."""
+    """The recipe as it was used; masked, since earlier versions refused fewer keys (recipe/no_secrets.py)."""
     path = run_dir / "recipe.yaml"
     return dict(mask_values(read_yaml(path))) if path.exists() else {}

@@ -1,17 +1,18 @@
-"""Make a rollout batch fill whole optimizer windows: drop rows that train nothing, pad, keep the denominator exact.
+"""Make a rollout batch fill complete optimizer windows: drop rows that train nothing, pad, keep the denominator exact.
 
 DeepSpeed takes an optimizer step after every `train.batch_size` samples. A batch that is no multiple of it leaves
-gradients behind that no step applies, or that leak into the next batch's first step. That happens where groups
-are dropped (keep_and_refill), where sampling could not fill a batch (dapo), and at the end of the prompts.
+gradients that no step applies, or that leak into the next batch's first step. That happens where groups are dropped
+(keep_and_refill), where sampling could not fill a batch (dapo), and at the end of the prompts.
 
-A padding row is a copy of a real one with a single action token and advantages of 0, so it moves nothing; but the
-token-mean loss divides by all action tokens of the window, padding included. The clipped loss is positively
-homogeneous in the advantage, so multiplying the advantages by (real + padding) / real tokens gives the very loss
-without padding, where the batch is one window.
+A padding row is a copy of a real one with a single action token and advantages of 0, so it has no gradient; but the
+token-mean loss divides by all action tokens of the window, padding included. The clipped loss is positively homogeneous
+in the advantage, so multiplying the advantages by (real + padding) / real tokens gives exactly the loss without padding,
+where the batch is one window.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ from openrlhf.trainer.ppo_utils.experience import (
 
 
 def choose(wanted_P: torch.Tensor, room: int, seed: int) -> torch.Tensor:
-    """[P] bool: the wanted ones, or a random choice of `room` of them where there are more."""
+    """[P] bool: the wanted groups, or a random choice of `room` of them where there are more."""
     places = wanted_P.nonzero().squeeze(1)
     if len(places) > room:
         generator = torch.Generator().manual_seed(seed)
@@ -34,6 +35,21 @@ def choose(wanted_P: torch.Tensor, room: int, seed: int) -> torch.Tensor:
     chosen_P = torch.zeros_like(wanted_P)
     chosen_P[places] = True
     return chosen_P
+
+
+def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) -> list[Experience]:
+    """Micro-batches of about `micro` samples, the same number for every rank. `pad`: token id.
+
+    Raises RuntimeError for fewer samples than ranks.
+    """
+    if len(samples) < ranks:
+        raise RuntimeError(
+            f"a batch of {len(samples)} samples for {ranks} actor ranks: the prompts ran out; "
+            "use a number of prompts that is a multiple of rollout.batch_size"
+        )
+    count = min(-(-len(samples) // (micro * ranks)) * ranks, len(samples) // ranks * ranks)
+    bounds = [round(part * len(samples) / count) for part in range(count + 1)]
+    return [Experience.concat_experiences(samples[a:b], pad) for a, b in itertools.pairwise(bounds)]
 
 
 def window_rows(rows: int, train_batch_size: int) -> int:
@@ -44,7 +60,7 @@ def window_rows(rows: int, train_batch_size: int) -> int:
 def fill_windows(
     experiences: Sequence[Experience], kept_B: torch.Tensor, train_batch_size: int, ranks: int
 ) -> list[Experience]:
-    """The kept rows and padding as `ranks` experiences of equal size, long and short rows dealt out evenly.
+    """The kept rows and padding as `ranks` experiences of equal size, long and short rows distributed evenly.
 
     kept_B: bool, in the order in which the experiences hold their rows. Raises RuntimeError without any row.
     """
@@ -77,7 +93,7 @@ def _joined(items: list[Experience]) -> Experience:
 
 
 def _stacked(values: Any) -> torch.Tensor:
-    """OpenRLHF joins 0-dim tensors to a list; its logging wants a tensor (ppo_trainer.py:408)."""
+    """OpenRLHF joins 0-dim tensors to a list; BasePPOTrainer._compute_rollout_stats concatenates tensors."""
     return values if isinstance(values, torch.Tensor) else torch.stack([torch.as_tensor(v) for v in values])
 
 
@@ -96,9 +112,8 @@ def sample_means(experiences: Sequence[Experience]) -> dict[str, float]:
         means[name] = means[f"rollout/{key}"] = values.mean().item()
     if all(experience.rollout_log_probs is not None for experience in experiences):
         gaps = [(e.rollout_log_probs - e.action_log_probs)[e.action_mask.bool()] for e in experiences]
-        means["vllm_kl"] = (
-            torch.cat(gaps).float().mean().item()
-        )  # openrlhf/models/loss.py:198, token by token
+        # As openrlhf/models/loss.py, PolicyLoss.forward, token by token.
+        means["vllm_kl"] = torch.cat(gaps).float().mean().item()
     rewards = torch.cat([experience.info["reward"].reshape(-1).float() for experience in experiences])
     means |= {
         "total_length": torch.cat([e.total_length.reshape(-1).float() for e in experiences]).mean().item(),

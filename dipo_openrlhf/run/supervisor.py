@@ -15,8 +15,8 @@ from pathlib import Path
 from dipo_eval.errors import UserError
 from dipo_eval.files.processes import start_session
 from dipo_eval.subject.marker import training_ended, training_started
-from dipo_openrlhf.openrlhf_patch.driver import LaunchPlan
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
+from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints

@@ -25,7 +25,7 @@ P, G, A, ALPHA = 6, 4, 9, 0.1
 
 @pytest.fixture(scope="module")
 def policy_loss() -> Any:
-    """openrlhf/models/loss.py, imported by its place and not through openrlhf.models, which needs flash_attn.
+    """openrlhf/models/loss.py imported by its path and not through openrlhf.models, which needs flash_attn.
 
     Its `.utils` is the real one; deepspeed, which that imports and the losses never use, costs 15 seconds to
     import and is left out while it loads.

@@ -15,7 +15,7 @@ from stack import EVALUATE, Dipo, write_recipe
 
 from dipo_openrlhf.quickstart.pretrain import PretrainSettings, pretrained_model
 
-WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
+WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # not a real key
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's own model, made anew.
+    """The quickstart's own model, pretrained again.
 
     Less pretraining would be quicker, but a model that is right once in forty answers can, on another machine's
     arithmetic, give four steps of all-incorrect groups: no gradient, and nothing to test.
@@ -39,7 +39,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Four steps of the real stack, checkpoints after 2 and 4 evaluated beside it, with every tracker on."""
+    """Four steps of the real stack, checkpoints after 2 and 4 evaluated meanwhile, with every tracker on."""
     recipe, run_dir = write_recipe(tmp_path_factory.mktemp("trained"), small_model)
     command = Dipo(
         ["train", str(recipe), "--logger.tensorboard_dir", str(run_dir / "tensorboard"), *EVALUATE],

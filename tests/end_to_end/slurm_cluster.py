@@ -104,7 +104,7 @@ class Slurm:
         return found
 
     def lose(self, node: str) -> None:
-        """A node without power: its cable says nothing more, and nothing of it lives."""
+        """A node without power: no network, no process."""
         self._link("down")
         for process in self.processes(node):
             with contextlib.suppress(psutil.Error):
@@ -123,7 +123,7 @@ class Slurm:
         )
 
     def job(self, number: str) -> dict[str, str]:
-        """What `scontrol show job` says."""
+        """Output of `scontrol show job`."""
         words = self.run("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 

@@ -1,4 +1,4 @@
-"""Run the `dipo` command as a user would, and know every process that it leaves behind."""
+"""Run the `dipo` command as a user would, and find every process that it leaves behind."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def write_recipe(
 
 
 def rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
-    """Groups by step; of a step written twice the later ones count."""
+    """Groups by step; of a step logged twice the later ones count."""
     found: dict[int, dict[int, dict[str, Any]]] = {}
     for line in (run_dir / "rollouts.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -141,7 +141,7 @@ def rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
 def check_equal_rollouts(
     one: dict[int, list[dict[str, Any]]], other: dict[int, list[dict[str, Any]]]
 ) -> None:
-    """Fails unless two runs saw the same prompts in the same order, sampled responses that are as right, and likely."""
+    """Fails unless two runs saw the same prompts in order, and sampled responses of equal correctness and likelihood."""
     assert sorted(one) == sorted(other)
     for step in one:
         for group, twin in zip(one[step], other[step], strict=True):
@@ -151,7 +151,7 @@ def check_equal_rollouts(
 
 
 def check_equal_steps(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    """Fails unless two runs had the same thresholds and queues, and losses that differ by bf16's noise alone."""
+    """Fails unless two runs had the same thresholds and queues, and losses that differ only by bf16's noise."""
     assert [row["step"] for row in one] == [row["step"] for row in other]
     for row, twin in zip(one, other, strict=True):
         assert row["dipo/queue_size"] == twin["dipo/queue_size"]

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, dipo_advantages, sequence_log_ppl
 from dipo_openrlhf.algorithm.reference import score_tokens
-from dipo_openrlhf.openrlhf_patch.rollouts import carried_over
+from dipo_openrlhf.openrlhf_patch.async_batches import CarriedOverSamples
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import read_events
 from dipo_openrlhf.record.run_log import read_metrics
@@ -49,7 +49,7 @@ def log_ppl_of(parts: list[dict[str, Any]], name: str) -> torch.Tensor:
     return result.reshape(-1, GROUP)
 
 
-def test_it_trains_every_prompt_and_says_so(run_dir):
+def test_it_trains_every_prompt_and_logs_it(run_dir):
     rows = read_metrics(run_dir)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     prompts = [group["prompt"] for step in rollouts(run_dir).values() for group in step]
@@ -61,15 +61,15 @@ def test_it_trains_every_prompt_and_says_so(run_dir):
 
 
 def test_samples_are_one_update_old_at_most(run_dir):
-    """async_queue_size is 1: a batch is begun once the one before it is taken. The first has the initial weights, those
-    that are trained; each later one is sampled while the one before it trains."""
+    """async_queue_size is 1: a batch is started when the previous one is taken. The first one has the initial weights;
+    each later one is sampled while the previous one trains."""
     rows = read_metrics(run_dir)
     found = [row["async/staleness_max"] for row in rows]
     assert found[0] == 0
     assert set(found) <= {0, 1}
     assert 1 in found
     for row in rows:
-        assert row["async/staleness_mean"] == row["async/staleness_max"]  # no sample of a batch is left over
+        assert row["async/staleness_mean"] == row["async/staleness_max"]  # no sample is carried over
         assert row["async/carried_over_samples"] == 0
         assert row["async/queue_seconds"] >= 0
         assert row["async/wait_seconds"] >= 0
@@ -78,7 +78,7 @@ def test_samples_are_one_update_old_at_most(run_dir):
 
 
 def test_perplexities_are_those_of_the_weights_that_sampled(run_dir):
-    """The log's are the engine's. Where a batch is stale, the actor's own are others: it has moved."""
+    """The log has the engine's. Where a batch is stale, the actor's own differ: it has been updated."""
     logged = rollouts(run_dir)
     for row in read_metrics(run_dir):
         step = row["step"]
@@ -120,13 +120,13 @@ def client_state(run_dir: Path, step: int) -> dict[str, Any]:
     return torch.load(path, weights_only=False)
 
 
-def test_a_checkpoint_says_where_its_own_batches_end(run_dir):
-    """Not where the generator is, which has the next batch in the queue or in the making."""
+def test_a_checkpoint_has_the_position_of_its_own_batches(run_dir):
+    """Not that of the generator, which has sampled further batches."""
     for step in (2, 4):
         state = client_state(run_dir, step)
         assert state["total_consumed_prompts"] == step * BATCH
         assert state["data_loader_state_dict"]["_num_yielded"] == step * BATCH
-        assert carried_over.load(run_dir / "ckpt", step) is None
+        assert CarriedOverSamples.load(run_dir / "ckpt", step) is None
 
 
 def _killed_and_resumed(folder: Path, model: Path, steps: int, *arguments: str) -> Path:
@@ -145,7 +145,7 @@ def _killed_and_resumed(folder: Path, model: Path, steps: int, *arguments: str) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("over", [8, 20])
-def test_a_killed_run_goes_on_with_every_prompt_trained_once(small_model, tmp_path, over):
+def test_a_killed_run_resumes_with_every_prompt_trained_once(small_model, tmp_path, over):
     steps = 14
     run_dir = _killed_and_resumed(
         tmp_path, small_model, steps, "--rollout.vllm_generate_batch_size", str(over)
@@ -164,7 +164,7 @@ def test_a_killed_run_goes_on_with_every_prompt_trained_once(small_model, tmp_pa
         return
     # 20 prompts sampled at a time, 8 trained: 12, 4, then 4 + 20 - 8 = 16, 8, 0 are left.
     assert left[:5] == [96, 32, 128, 64, 0]
-    assert max(row["async/staleness_max"] for row in rows) > 1  # what is left over waits for its turn
+    assert max(row["async/staleness_max"] for row in rows) > 1  # carried-over samples are trained later
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_with_every_prompt_trained_once(small_model, tmp_pa
         pytest.param(["--dipo.keep_and_refill", "true", "--train.batch_size", "96"], id="keep_and_refill"),
     ],
 )
-def test_refilled_batches_bring_their_metrics(small_model, tmp_path, arguments):
+def test_refilled_batches_have_metrics(small_model, tmp_path, arguments):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=4)
     status, output = run_dipo("train", str(recipe), *ASYNC, *arguments)
     assert status == 0, output
@@ -192,7 +192,7 @@ def test_refilled_batches_bring_their_metrics(small_model, tmp_path, arguments):
 
 
 @pytest.mark.slow
-def test_partial_rollouts_go_on_with_the_new_weights(small_model, tmp_path):
+def test_partial_rollouts_continue_with_the_new_weights(small_model, tmp_path):
     """A response that was begun before an update and ended after it: its first tokens have the log-probabilities of one
     checkpoint, its last ones those of the next, and no checkpoint has both. 24 prompts are sampled at a time, which
     takes longer than to train 8, so that updates come in the middle."""
@@ -233,7 +233,7 @@ def _spanning(parts: list[dict[str, Any]], models: list[torch.nn.Module], close:
 
 @pytest.mark.slow
 def test_a_generator_that_fails_ends_the_run_in_one_line(small_model, tmp_path):
-    """The training actor waits for a batch that never comes: the run must end all the same."""
+    """The training actor waits for a batch that never comes: the run must end nevertheless."""
     recipe, _ = write_recipe(tmp_path, small_model)
     (tmp_path / "reward.py").write_text(
         "def reward_func(queries, prompts, labels, **unused):\n    return None\n"

@@ -1,4 +1,4 @@
-"""A training that diverges leaves its last usable checkpoint and one line, and is not begun again and again."""
+"""A training that diverges leaves its last usable checkpoint and a one-line error, and is not restarted."""
 
 from __future__ import annotations
 

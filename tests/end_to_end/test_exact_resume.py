@@ -1,4 +1,4 @@
-"""A run of 20 steps, killed at step 11 and resumed, equals one that was left alone."""
+"""A run of 20 steps, killed at step 11 and resumed, equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ STEPS, KILLED_AT = 20, 11
 OPTIONS = ["--ckpt.save_steps", "1", "--train.batch_size", "32"]
 
 
-def test_killed_at_step_11_and_resumed_is_as_if_nothing_had_been(small_model, tmp_path):
-    recipe, undisturbed = write_recipe(tmp_path / "undisturbed", small_model, steps=STEPS, episodes=2, keep=2)
+def test_killed_at_step_11_and_resumed_equals_an_uninterrupted_run(small_model, tmp_path):
+    recipe, uninterrupted = write_recipe(
+        tmp_path / "uninterrupted", small_model, steps=STEPS, episodes=2, keep=2
+    )
     status, output = run_dipo("train", str(recipe), *OPTIONS)
     assert status == 0, output
 
@@ -32,8 +34,8 @@ def test_killed_at_step_11_and_resumed_is_as_if_nothing_had_been(small_model, tm
     status, output = run_dipo("train", str(recipe), "--resume", *OPTIONS)
     assert status == 0, output
 
-    check_equal_rollouts(rollouts(undisturbed), rollouts(run_dir))
-    steps, twins = read_metrics(undisturbed), read_metrics(run_dir)
+    check_equal_rollouts(rollouts(uninterrupted), rollouts(run_dir))
+    steps, twins = read_metrics(uninterrupted), read_metrics(run_dir)
     assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
     check_equal_steps(steps, twins)
     seen = [group["prompt"] for step in rollouts(run_dir).values() for group in step]

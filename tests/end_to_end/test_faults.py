@@ -152,7 +152,7 @@ def _kill_engine(command: Dipo) -> None:
 
 @pytest.mark.slow
 def test_an_engine_that_dies_while_it_starts_ends_the_run(small_model, tmp_path):
-    """The actor waits for it to join their group, and the driver for the actor; the trainer sees that it is dead."""
+    """The actor waits for it to join their group, and the driver for the actor; the trainer detects its death."""
     recipe, _ = write_recipe(tmp_path, small_model)
     command = Dipo(["train", str(recipe)]).start()
     assert command.process is not None

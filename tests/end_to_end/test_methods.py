@@ -11,7 +11,7 @@ from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
-IN_EVERY_RUN = "rl_zvp"  # needs the extended forward; the others differ from it on the driver alone
+IN_EVERY_RUN = "rl_zvp"  # needs the extended forward; the others differ only on the driver
 
 
 def method_parameters() -> list:
@@ -35,7 +35,7 @@ def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
 
 
 def _tokens_of_a_response_differ(parts: list[dict]) -> bool:
-    """Token entropies reached the advantages: within some response they are not all alike."""
+    """Token entropies reached the advantages: within some response they are not all equal."""
     return any(
         row[mask.bool()].unique().numel() > 1
         for part in parts
@@ -79,4 +79,4 @@ def test_two_ranks_and_two_engines_have_one_queue(small_model, tmp_path):
         assert row["dipo/trained_samples"] + row["dipo/padding_samples"] == 128
         assert abs(row["vllm_kl"]) < 1e-4
         parts = torch.load(run_dir / "experiences" / f"step_{row['step']}.pt", weights_only=True)
-        assert len(parts) % 2 == 0  # as many micro-batches on each rank
+        assert len(parts) % 2 == 0  # the same number of micro-batches on each rank

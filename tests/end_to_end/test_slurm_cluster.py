@@ -1,4 +1,4 @@
-"""`dipo submit --to slurm` on a real Slurm of two nodes: trains across both, outlives its time limit and a lost node."""
+"""`dipo submit --to slurm` on a real Slurm of two nodes: trains on both, survives its time limit and a lost node."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_requeued(slurm: Slurm, job: str, times: int) -> bool:
     return True
 
 
-def test_a_job_outlives_its_time_limit_and_a_lost_node(slurm, small_model, tmp_path):
+def test_a_job_survives_its_time_limit_and_a_lost_node(slurm, small_model, tmp_path):
     steps = 60
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=steps)
     job = submit(slurm, recipe)

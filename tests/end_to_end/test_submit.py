@@ -24,7 +24,7 @@ from dipo_openrlhf.record.run_log import read_metrics
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 ACTORS = ("DiPOPolicyActor", "SeededEngine", "DiPOTrainer")
-WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # of no account
+WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # not a real key
 LIMIT = 1200  # seconds for a few steps, start-up and evaluation, on two cores shared with others
 EVALUATE = [
     "--evaluate.suites", "[arithmetic-control]", "--evaluate.limit", "20", "--evaluate.engine", "hf",
@@ -129,7 +129,7 @@ def test_trains_across_both_nodes_checkpoints_and_evaluates(cluster, small_model
     assert {seen["DiPOPolicyActor"], seen["SeededEngine"]} == {HEAD, WORKER}
     status, output = command.finish(LIMIT)
     assert status == 0, output
-    # The log was followed to its end, and says what `dipo train` says on a terminal.
+    # The log was followed to its end, with the output of `dipo train` on a terminal.
     for words in ("loading the model and the rollout engine", "step    4", "trained:", "SUCCEEDED"):
         assert words in output
     rows = read_metrics(folder.run_dir)
@@ -177,7 +177,7 @@ def test_stop_leaves_nothing_behind(cluster, small_model, tmp_path):
     assert f"{job}: STOPPED" in output
 
 
-def test_a_cluster_that_is_too_small_is_said_in_one_line(cluster, small_model, tmp_path):
+def test_a_cluster_that_is_too_small_is_a_one_line_error(cluster, small_model, tmp_path):
     folder = Folder(tmp_path, small_model, steps=4)
     command = folder.submit("tiny.yaml", "--address", cluster.address, "--vllm.num_engines", "3")
     status, output = command.finish(LIMIT)

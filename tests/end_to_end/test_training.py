@@ -35,7 +35,7 @@ def test_trains_and_leaves_no_process(trained):
     rows = read_metrics(trained.run_dir)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert trained.left_over == []
-    # A lock of a DeepSpeed build would hang the next run for ever: nothing is built at all.
+    # A lock of a DeepSpeed build would hang the next run: nothing is built.
     assert not list(trained.run_dir.glob("torch_extensions/**/*"))
     for row in rows:
         assert row["rollout/num_samples"] == 64
@@ -44,7 +44,7 @@ def test_trains_and_leaves_no_process(trained):
     assert [row["dipo/queue_size"] for row in rows] == [64, 128, 128, 128]
 
 
-def test_checkpoints_are_whole_and_marked(trained):
+def test_checkpoints_are_complete_and_marked(trained):
     ckpt = trained.run_dir / "ckpt"
     found = checkpoints.complete_checkpoints(ckpt)
     assert [whole.step for whole in found] == [2, 4]
@@ -56,7 +56,7 @@ def test_checkpoints_are_whole_and_marked(trained):
     assert (ckpt / "_actor" / "latest").read_text() == "global_step4"
 
 
-def test_checkpoints_are_evaluated_beside_the_training(trained):
+def test_checkpoints_are_evaluated_during_the_training(trained):
     """By the watcher that `dipo train` starts; the starting model as step 0."""
     results, ckpt = trained.run_dir / "results" / "tiny", trained.run_dir / "ckpt"
     log = (trained.run_dir / "watch.log").read_text()
@@ -91,7 +91,7 @@ def _log_probs(folder: Path, text: str) -> torch.Tensor:
 
 
 def test_weights_really_reach_vllm(trained):
-    """vLLM's log-probabilities equal the actor's in every step, while the actor moves far from where it began.
+    """vLLM's log-probabilities equal the actor's in every step, while the actor moves far from its start.
 
     `vllm_kl` compares the two on the step's own rollouts. Without a sync, step 4's rollouts would come from the
     initial model, whose distance from the trained one is measured here on real text.
@@ -152,8 +152,8 @@ def test_a_changed_recipe_is_not_resumed(trained):
     assert "cannot resume with a changed recipe: dipo.alpha (0.1 -> 0.3)" in output
 
 
-def test_a_resumed_run_equals_an_undisturbed_one(trained, tmp_path):
-    """As if killed after step 2: the second half is that of the undisturbed run, response by response."""
+def test_a_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
+    """As if killed after step 2: the second half is that of the uninterrupted run, response by response."""
     recipe, run_dir = write_recipe(tmp_path, trained.model)
     shutil.copytree(trained.run_dir, run_dir)
     for left in (run_dir / "ckpt" / "_actor" / "global_step4", run_dir / "ckpt" / "global_step4_hf"):
@@ -167,9 +167,9 @@ def test_a_resumed_run_equals_an_undisturbed_one(trained, tmp_path):
     status, output = run_dipo("train", str(recipe), "--resume")
     assert status == 0, output
 
-    undisturbed, resumed = rollouts(trained.run_dir), rollouts(run_dir)
+    uninterrupted, resumed = rollouts(trained.run_dir), rollouts(run_dir)
     assert sorted(resumed) == [1, 2, 3, 4]
-    check_equal_rollouts(undisturbed, resumed)
+    check_equal_rollouts(uninterrupted, resumed)
     check_equal_steps(read_metrics(trained.run_dir), read_metrics(run_dir))
     seen = [group["prompt"] for step in resumed.values() for group in step]
     assert len(seen) == len(set(seen)) == 32

@@ -27,7 +27,7 @@ from dipo_openrlhf.record.processes import processes_of
 
 HEAD, WORKER = "127.0.0.2", "127.0.0.3"
 START_LIMIT = 240  # seconds for one `ray start`
-ATTEMPTS = 3  # a raylet gives its agent 15 s to come up, which a busy machine can miss
+ATTEMPTS = 3  # a raylet gives its agent 15 s to start, which a busy machine can miss
 _CPUS, _STORE = 8, 200 * 1024**2
 
 
@@ -66,7 +66,7 @@ def poll(condition: Callable[[], Any], limit: float, what: str) -> Any:
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    """Start both nodes, a pretended GPU each; end every process of them in any case."""
+    """Start both nodes, a simulated GPU each; end every process of them in any case."""
     mark = uuid.uuid4().hex
     # Ray's sockets lie in there, and a socket's path has at most 107 characters.
     temp = Path(tempfile.mkdtemp(prefix="dipo-ray-", dir="/tmp"))

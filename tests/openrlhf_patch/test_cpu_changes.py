@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.openrlhf_patch.overrides import resolve
 
 
-@pytest.mark.parametrize("module", sorted({change.module for change in cpu.CHANGES}))
-def test_every_changed_module_exists(module):
-    importlib.import_module(module)
+@pytest.mark.parametrize("change", cpu.CHANGES, ids=lambda change: change.what)
+def test_what_is_replaced_exists(change):
+    assert change.overrides
+    for override in change.overrides:
+        assert resolve(override.path) is not None, override.path
 
 
 def test_the_device_is_both_a_device_and_an_index():
@@ -26,9 +29,9 @@ def test_the_device_is_both_a_device_and_an_index():
 
 
 def test_cuda_calls_do_nothing():
-    """In a process of its own: vLLM puts a stream of its own in the place of ours once it is imported."""
+    """In a process of its own: vLLM replaces our current_stream once it is imported."""
     code = (
-        "from dipo_openrlhf.openrlhf_patch import cpu; cpu.install(); import torch; "
+        "from dipo_openrlhf.openrlhf_patch.cpu import changes; changes.install(); import torch; "
         "print(torch.cuda.set_device(0), torch.cuda.synchronize(), torch.cuda.current_stream())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -101,10 +104,10 @@ def test_weights_travel_over_gloo_between_processes():
             peer.kill()
 
 
-def test_an_unchanged_process_is_left_alone():
+def test_without_the_switch_nothing_is_changed():
     """Without DIPO_CPU=1 nothing is registered: on a GPU machine OpenRLHF runs as it is."""
     code = (
-        "from dipo_openrlhf.openrlhf_patch import cpu; cpu.install(); import torch, sys; "
+        "from dipo_openrlhf.openrlhf_patch.cpu import changes; changes.install(); import torch, sys; "
         "print(torch.cuda.current_device.__module__, len([f for f in sys.meta_path if 'dipo' in type(f).__module__]))"
     )
     run = subprocess.run(

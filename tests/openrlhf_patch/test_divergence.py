@@ -1,4 +1,4 @@
-"""What ends a run that has diverged, and what it leaves on disk. tests/end_to_end/test_divergence.py runs one."""
+"""The error of a run that has diverged, and what is left on disk. tests/end_to_end/test_divergence.py runs one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.openrlhf_patch.failures import may_restart, one_line
-from dipo_openrlhf.openrlhf_patch.health import divergence
+from dipo_openrlhf.openrlhf_patch import divergence
+from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
 from dipo_openrlhf.record import checkpoints
@@ -35,14 +35,14 @@ FINE = {"policy_loss": 0.1, "actor_grad_norm": 2.0, "dipo/threshold_ppl": math.n
         ({"critic_loss": torch.tensor(math.inf)}, ["critic_loss"]),
         ({"actor_grad_norm": math.inf, "policy_loss": math.nan}, ["policy_loss", "actor_grad_norm"]),
         ({divergence.SKIPPED: 1.0, divergence.WEIGHTS: 1.0}, [divergence.SKIPPED, divergence.WEIGHTS]),
-        ({"entropy_loss": math.nan, "user_loss": math.nan}, []),  # logged, and no part of the update
+        ({"entropy_loss": math.nan, "user_loss": math.nan}, []),  # logged only
     ],
 )
-def test_what_an_update_is_made_of_must_be_finite(more: dict[str, Any], names: list[str]) -> None:
+def test_losses_and_norms_must_be_finite(more: dict[str, Any], names: list[str]) -> None:
     assert divergence.not_finite({**FINE, **more}, "bf16") == names
 
 
-def test_fp16_skips_updates_to_find_its_loss_scale_and_may_not_lose_its_weights() -> None:
+def test_fp16_may_skip_updates_but_not_lose_weights() -> None:
     status = {**FINE, "policy_loss": math.inf, divergence.SKIPPED: 3.0}
     assert divergence.not_finite(status, "fp16") == []
     assert divergence.not_finite({**status, divergence.WEIGHTS: 1.0}, "fp16") == [divergence.WEIGHTS]
@@ -56,7 +56,7 @@ os.environ.update(cpu.environment(1))
 cpu.install()
 import deepspeed, json, torch
 from openrlhf.utils.deepspeed.deepspeed_utils import get_train_ds_config
-from dipo_openrlhf.openrlhf_patch.health.divergence import lost_updates
+from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
 deepspeed.init_distributed("gloo")
 class Model(torch.nn.Module):
@@ -91,7 +91,7 @@ print("found " + json.dumps(found))
 
 
 @pytest.mark.timeout(300)
-def test_updates_lost_in_deepspeed_are_seen_in_every_stage() -> None:
+def test_updates_lost_in_deepspeed_are_detected_in_every_stage() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     done = subprocess.run(
@@ -118,7 +118,7 @@ def save(ckpt: Path, step: int, value: float = 1.0) -> None:
 
 
 def trainer(folder: Path, ppo_train: dict[str, Any], **settings: Any) -> Any:
-    """A DiPOTrainer without its engines and actors; `ppo_train`: what OpenRLHF's update answers."""
+    """A DiPOTrainer without its engines and actors; `ppo_train`: what OpenRLHF's update returns."""
     made: Any = object.__new__(DiPOTrainer)
     vars(made).update(
         run_dir=folder,
@@ -144,13 +144,13 @@ def _no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.get", lambda references: references)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_written_down(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_logged(tmp_path: Path) -> None:
     save(tmp_path / "ckpt", 4)
     checkpoints.mark_complete(tmp_path / "ckpt", 4, {})
     assert trainer(tmp_path, FINE).ppo_train(4) == FINE
     with pytest.raises(UserError) as caught:
         trainer(tmp_path, {**FINE, "policy_loss": math.nan}).ppo_train(4)
-    line = one_line(caught.value)
+    line = explain(caught.value)
     assert line.startswith(
         "step 5: policy_loss not finite: training has diverged, and ends before this step is saved"
     )
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_written_down(tmp_path: Pa
     assert (row["step"], row["policy_loss"], row["dipo/queue_size"]) == (5, None, 64.0)
 
 
-def test_fp16_looks_for_a_loss_scale_with_steps_that_are_not_finite(tmp_path: Path) -> None:
+def test_fp16_finds_a_loss_scale_with_steps_that_are_not_finite(tmp_path: Path) -> None:
     status = {**FINE, "actor_grad_norm": -1.0}
     assert trainer(tmp_path, status, param_dtype="fp16").ppo_train(4) == status
 
@@ -170,21 +170,21 @@ def test_nothing_is_marked_or_pruned_for_weights_that_are_not_finite(tmp_path: P
     ckpt = tmp_path / "ckpt"
     made = trainer(tmp_path, FINE, keep_checkpoints=1)
     save(ckpt, 1)
-    made._complete(1)
+    made.complete_checkpoint(1)
     save(ckpt, 2)
-    made._complete(2)
+    made.complete_checkpoint(2)
     assert checkpoints.resumable_steps(ckpt) == [2]  # the first one was pruned
     save(ckpt, 3, math.nan)
     (ckpt / "global_step3_hf" / "COMPLETE.json").write_text('{"step": 3}')  # of an earlier save of the step
     with pytest.raises(
         UserError, match=r"step 3: its weights hold NaN.*\(w in model.safetensors\)"
     ) as caught:
-        made._complete(3)
+        made.complete_checkpoint(3)
     assert "step 2 is complete" in str(caught.value)
     assert not may_restart(caught.value)
     assert checkpoints.resumable_steps(ckpt) == [2]
     assert (ckpt / "_actor" / "latest").read_text() == "global_step2"
-    # What a resume does first: it goes on from the one that is whole, and the other one is gone.
+    # A resume starts from the complete checkpoint and deletes the other.
     assert checkpoints.point_latest_at_newest_complete(ckpt) == 2
     assert not (ckpt / "global_step3_hf").exists()
 
@@ -193,31 +193,31 @@ def test_an_export_without_weights_is_not_marked(tmp_path: Path) -> None:
     ckpt = tmp_path / "ckpt"
     made = trainer(tmp_path, FINE)
     save(ckpt, 1)
-    made._complete(1)
+    made.complete_checkpoint(1)
     marker = json.loads((ckpt / "global_step1_hf" / "COMPLETE.json").read_text())
     assert marker["weights_finite"] is True
     save(ckpt, 2)
     (ckpt / "global_step2_hf" / "model.safetensors").rename(ckpt / "global_step2_hf" / "training_args.bin")
     (ckpt / "global_step2_hf" / "COMPLETE.json").write_text('{"step": 2}')  # of an earlier save of the step
     with pytest.raises(UserError, match=r"no weights in training_args\.bin"):
-        made._complete(2)
+        made.complete_checkpoint(2)
     assert checkpoints.resumable_steps(ckpt) == [1]
     assert (ckpt / "_actor" / "latest").read_text() == "global_step1"
 
 
-def test_where_no_checkpoint_is_complete_the_advice_is_to_begin_anew(tmp_path: Path) -> None:
+def test_where_no_checkpoint_is_complete_the_advice_is_to_start_again(tmp_path: Path) -> None:
     save(tmp_path / "ckpt", 1, math.inf)
     with pytest.raises(
-        UserError, match=r"no checkpoint is complete: begin anew with a lower actor\.adam\.lr"
+        UserError, match=r"no checkpoint is complete: start again with a lower actor\.adam\.lr"
     ):
-        trainer(tmp_path, FINE)._complete(1)
+        trainer(tmp_path, FINE).complete_checkpoint(1)
     assert not (tmp_path / "ckpt" / "_actor" / "latest").exists()
 
 
 @pytest.mark.parametrize(
     ("global_step", "says"),
     [
-        (0, "look at the weights of actor.model_name_or_path"),
+        (0, "check the weights of actor.model_name_or_path"),
         (4, "training has diverged; step 4 is complete"),
     ],
 )

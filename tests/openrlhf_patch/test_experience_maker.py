@@ -78,7 +78,7 @@ def by_row(experiences: list[Experience], name: str) -> torch.Tensor:
 
 
 def separated(groups: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right answers mostly below log-perplexity 1, wrong ones mostly above; some extreme groups on the wrong side."""
+    """Correct answers mostly below log-perplexity 1, incorrect ones mostly above; some extreme groups reversed."""
     generator = torch.Generator().manual_seed(5)
     scores = (torch.rand(groups, GROUP, generator=generator) < 0.5).float()
     log_ppl = torch.where(scores == 1, 0.5, 1.5) + 0.1 * torch.randn(groups, GROUP, generator=generator)
@@ -92,7 +92,7 @@ def separated(groups: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_alpha_zero_is_plain_group_norm_bit_for_bit(seed, shuffle):
-    """Zero-variance groups apart, whose advantages are exact zeros."""
+    """Except zero-variance groups, whose advantages are exact zeros."""
     generator = torch.Generator().manual_seed(seed)
     scores = (torch.rand(16, GROUP, generator=generator) < 0.4).float()
     log_ppl = torch.rand(16, GROUP, generator=generator) + 0.1
@@ -111,8 +111,8 @@ def test_alpha_zero_is_plain_group_norm_bit_for_bit(seed, shuffle):
     assert torch.equal(dipo[zero_B], torch.zeros_like(dipo[zero_B]))
 
 
-def test_equal_rewards_that_floats_cannot_hold_get_exact_zeros():
-    """0.7 eight times: upstream gives |A| of about 0.9, see openrlhf.md."""
+def test_equal_rewards_that_floats_cannot_represent_get_exact_zeros():
+    """0.7 eight times: OpenRLHF gives |A| of about 0.9: the mean differs from its members by one rounding step."""
     scores = torch.ones(4, GROUP)
     log_ppl = torch.ones(4, GROUP)
     experiences = batch(scores, log_ppl)
@@ -128,14 +128,14 @@ def test_equal_rewards_that_floats_cannot_hold_get_exact_zeros():
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_acts_on_confident_wrong_and_unsure_right_groups(shuffle):
+def test_acts_on_confident_incorrect_and_unsure_correct_groups(shuffle):
     scores, log_ppl = separated()
     subject = maker(DipoConfig())
     advantages = by_row(
         subject.compute_advantages_and_returns(batch(scores, log_ppl, shuffle=shuffle)), "advantages"
     )
     per_response = advantages[:, 0].reshape(-1, GROUP)
-    # n = 8: the flipped response gets 7/8 / std, std = sqrt(1/8); alpha = 0.1 (algorithm.md section 4).
+    # n = 8: the flipped response gets 7/8 / std, std = sqrt(1/8); dipo.alpha = 0.1.
     flipped, other = 0.1 * 2.4748737, 0.1 * 0.3535534
     expected_hard = torch.tensor([-other] * 7 + [flipped])
     torch.testing.assert_close(per_response[0], expected_hard, atol=1e-6, rtol=0)
@@ -164,7 +164,7 @@ def test_baseline_methods_get_nothing_added_but_log_the_same():
 
 
 def test_overlong_penalty_hides_no_hard_group_and_makes_none_eligible():
-    """b comes from the score; a group whose shaped rewards differ has a gradient already and is left alone."""
+    """b comes from the score; a group whose shaped rewards differ has a gradient already and is skipped."""
     scores, log_ppl = separated()
     lengths = torch.full((scores.numel(),), 4)
     lengths[: GROUP // 2] = 12  # half of group 0 is overlong: shaped variance

@@ -1,11 +1,11 @@
-"""What a user reads when a run dies."""
+"""What a user reads when a run fails."""
 
 from __future__ import annotations
 
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.openrlhf_patch.failures import one_line
+from dipo_openrlhf.openrlhf_patch.failures import explain
 
 
 class RayLikeError(Exception):
@@ -26,37 +26,37 @@ class RayLikeError(Exception):
         RayLikeError(RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)")),
     ],
 )
-def test_a_full_disk_is_called_that(error):
-    assert one_line(error).startswith("the disk is full")
+def test_a_full_disk_is_recognised(error):
+    assert explain(error).startswith("the disk is full")
 
 
 def test_the_cause_is_shown_not_rays_wrapper():
-    assert one_line(RayLikeError(ValueError("prompt 3 is bad"))) == "ValueError: prompt 3 is bad"
+    assert explain(RayLikeError(ValueError("prompt 3 is bad"))) == "ValueError: prompt 3 is bad"
 
 
-def test_a_users_mistake_is_shown_as_it_is_worded():
+def test_a_user_error_is_shown_verbatim():
     cause = UserError("the verifier could not decide 30.0% of this step's samples")
-    assert one_line(RayLikeError(cause)) == str(cause)
+    assert explain(RayLikeError(cause)) == str(cause)
 
 
 def test_one_line_of_bounded_length():
-    line = one_line(RuntimeError("a\nb\n" + "x" * 10_000))
+    line = explain(RuntimeError("a\nb\n" + "x" * 10_000))
     assert "\n" not in line
     assert len(line) <= 500
 
 
-def test_an_error_without_words():
-    assert one_line(KeyError()) == "KeyError"
+def test_an_error_without_a_message():
+    assert explain(KeyError()) == "KeyError"
 
 
 def test_a_dead_actor_is_named():
-    """As ray 2.55 words it."""
+    """The message of ray 2.55."""
     text = (
         "The actor died unexpectedly before finishing this task.\n\tclass_name: DiPOPolicyActor\n\tactor_id: 86da91f9\n"
         "\tpid: 20686\n\tnamespace: 5f6027ed\n\tip: 10.0.0.2\nThe actor is dead because its worker process has died. "
         "Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with a connection error code 2."
     )
-    assert one_line(RuntimeError(text)) == (
+    assert explain(RuntimeError(text)) == (
         "DiPOPolicyActor (pid 20686 on 10.0.0.2) died: killed, out of memory or crashed"
     )
 
@@ -67,6 +67,6 @@ def test_an_actor_that_never_ran_was_not_killed():
         "\tpid: 1\n\tnamespace: 5f6027ed\n\tip: 10.0.0.2\nThe actor never ran - it was cancelled before it started "
         "running."
     )
-    assert one_line(RuntimeError(text)).endswith(
+    assert explain(RuntimeError(text)).endswith(
         "The actor never ran - it was cancelled before it started running."
     )

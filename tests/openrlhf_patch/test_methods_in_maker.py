@@ -1,4 +1,4 @@
-"""Every method of dipo.method inside OpenRLHF's experience maker: its own file's advantages, on the right tokens."""
+"""Every method of dipo.method inside OpenRLHF's experience maker: its own file's advantages, on the correct tokens."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.algorithm.method import Rollout
 from dipo_openrlhf.algorithm.reference import clipped_loss
-from dipo_openrlhf.openrlhf_patch.entropy_actor import ScoredActions
-from dipo_openrlhf.openrlhf_patch.groups import to_token_groups
+from dipo_openrlhf.openrlhf_patch.actor import ScoredActions
+from dipo_openrlhf.openrlhf_patch.experiences import to_token_groups
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,7 +28,7 @@ def entropies(experiences) -> list[torch.Tensor]:
     return [torch.rand(e.action_mask.shape, generator=generator) for e in experiences]
 
 
-def test_all_methods_of_the_issue_are_there():
+def test_all_methods_are_there():
     assert set(OWN) >= {"rl_zvp", "cde", "entropy_advantage"}
     assert set(OPENRLHFS) >= {"grpo", "dr_grpo", "dapo"}
 
@@ -41,7 +41,7 @@ def test_advantages_are_those_of_the_method_s_file(name, shuffle):
     given = entropies(experiences)
     subject = maker(DipoConfig(method=name))
     subject.progress = 0.6
-    subject._entropies = list(given)
+    subject.entropies = list(given)
     order = torch.tensor(list(itertools.chain.from_iterable(e.index for e in experiences)))
     method = methods.get(name)
     expected = method.advantages(
@@ -96,18 +96,18 @@ def test_dr_grpo_divides_by_samples_times_the_token_limit():
     torch.testing.assert_close(token_mean, constant, rtol=1e-5, atol=1e-7)
 
 
-def test_a_method_that_needs_entropies_says_so_when_there_are_none():
+def test_missing_entropies_are_an_error():
     with pytest.raises(RuntimeError, match="rl_zvp: the actor returned no token entropies"):
         maker(DipoConfig(method="rl_zvp")).compute_advantages_and_returns(batch(*separated()))
 
 
-def test_entropies_are_taken_out_of_what_the_actor_returned(monkeypatch):
+def test_entropies_are_split_from_the_actors_output(monkeypatch):
     subject = maker(DipoConfig(method="rl_zvp"))
     scored = [ScoredActions(torch.full((2, 3), float(i)), torch.full((2, 3), 10.0 + i)) for i in range(2)]
     parent = type(subject).__mro__[1]
     monkeypatch.setattr(parent, "_flatten_results", lambda self, refs, factor: refs)
     assert [float(x[0, 0]) for x in subject._flatten_results(scored, 1)] == [0.0, 1.0]
-    assert [float(x[0, 0]) for x in subject._entropies] == [10.0, 11.0]
+    assert [float(x[0, 0]) for x in subject.entropies] == [10.0, 11.0]
     plain = [torch.zeros(2, 3)]
     assert subject._flatten_results(plain, 1) is plain
 

@@ -1,4 +1,4 @@
-"""Refilling: full batches, the cap, prompts that run out. Ray is real; what the engine would answer is given."""
+"""Refilling: full batches, the cap, prompts that run out. Ray is real; the engine's answers are given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import ray
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.rollouts.refill import RefillGenerator, is_extreme
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
+from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, is_extreme
 
 GROUP = 4
 
@@ -22,7 +22,7 @@ def local_ray():
 
 
 class Answered(RefillGenerator):
-    """The engine's part replaced by given scores: the prompt names its kind (n: mixed, h: wrong, e: right)."""
+    """Given scores instead of an engine: the prompt names its kind (n: mixed, h: all incorrect, e: all correct)."""
 
     def _dispatch_prompts_to_vllm(self, prompts, labels, *, images=None, **generate_kwargs: Any) -> list[Any]:
         self.asked = [*getattr(self, "asked", []), *prompts]
@@ -81,7 +81,7 @@ def test_extreme_groups_are_replaced_and_kept():
     assert subject.metrics["refill/groups_missing"] == 0
 
 
-def test_dropped_where_they_are_not_to_be_kept():
+def test_extreme_groups_are_dropped_where_they_are_not_kept():
     subject = generator(["h1", "n1", "e1", "n2"], wanted=2, cap=1.0, keep=False)
     samples, *_ = subject.generate_samples(max_len=16)
     assert names(samples) == ["n1", "n2"] or sorted(names(samples)) == ["n1", "n2"]
@@ -97,7 +97,7 @@ def test_the_cap_ends_it_and_nothing_accepted_is_lost():
     assert subject.metrics["refill/groups_missing"] == 3
 
 
-def test_prompts_that_run_out_leave_a_smaller_batch_and_then_start_anew():
+def test_prompts_that_run_out_leave_a_smaller_batch_and_then_restart():
     subject = generator(["n1", "h1", "n2"], wanted=2, cap=5.0)
     first, _, consumed, exhausted = subject.generate_samples(max_len=16)
     assert (consumed, exhausted) == (3, False)
@@ -108,7 +108,7 @@ def test_prompts_that_run_out_leave_a_smaller_batch_and_then_start_anew():
     assert sorted(names(again)) == ["h1", "n1", "n2"]
 
 
-def test_a_last_batch_that_is_short_is_given_out():
+def test_a_short_last_batch_is_served():
     subject = generator(["n1", "n2", "n3"], wanted=2)
     subject.generate_samples(max_len=16)
     samples, _, consumed, exhausted = subject.generate_samples(max_len=16)
@@ -116,7 +116,7 @@ def test_a_last_batch_that_is_short_is_given_out():
     assert (consumed, exhausted) == (1, True)
 
 
-def test_every_prompt_is_asked_for_once():
+def test_every_prompt_is_sampled_once():
     prompts = [f"{'nhe'[i % 3]}{i}" for i in range(30)]
     subject = generator(prompts, wanted=5, cap=1.0)
     exhausted = False
@@ -128,4 +128,4 @@ def test_every_prompt_is_asked_for_once():
 def test_extreme_means_equal_scores_and_not_a_mean_in_a_range():
     assert is_extreme([0.5, 0.5])
     assert not is_extreme([0.0, 1.0])
-    assert not is_extreme([0.99, 1.0])  # OpenRLHF's filter would look at the mean alone
+    assert not is_extreme([0.99, 1.0])  # OpenRLHF's filter compares the mean

@@ -1,4 +1,4 @@
-"""Perplexities of the policy that sampled, and log-probabilities that are not there."""
+"""Perplexities of the policy that sampled, and missing log-probabilities."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from test_experience_maker import GROUP, batch, by_row, maker, separated
 
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, check_log_probs
-from dipo_openrlhf.openrlhf_patch.rollouts.log_probs import doubtful_share, rollout_log_probs
+from dipo_openrlhf.openrlhf_patch.experiences import doubtful_share, rollout_log_probs
 
 
 def moved(experiences: list[Experience]) -> list[Experience]:
-    """The actor is another by now: its log-probabilities say nothing of the rollout any more."""
+    """The actor has been updated: its log-probabilities are not those of the rollout."""
     for experience in experiences:
         experience.rollout_log_probs = experience.action_log_probs
         experience.action_log_probs = torch.full_like(experience.action_log_probs, -3.0)
@@ -65,7 +65,7 @@ def test_log_probabilities_that_were_not_recorded_end_the_run(rollout, actor, wo
         rollout_log_probs([good, sample(rollout, actor, [1, 1, 0])])
 
 
-def test_a_certain_token_is_no_missing_one():
+def test_a_certain_token_is_not_missing():
     certain = sample([0.0, 0.0, 0.0], [-1e-4, -1e-3, -9.0], [1, 1, 0])
     one = sample([0.0, -2.0, 0.0], [-4.0, -2.0, 0.0], [1, 1, 0])
     assert len(rollout_log_probs([certain, one])) == 2
@@ -80,23 +80,23 @@ def test_a_certain_token_is_no_missing_one():
         ([{5: 1.0}, {7: 1.0}], "no log-probability for token 6, number 1"),
     ],
 )
-def test_an_engine_that_leaves_one_out_ends_the_run(log_probs, words):
+def test_an_engine_that_omits_one_ends_the_run(log_probs, words):
     check_log_probs([5, 6], [{5: 1.0}, {6: 1.0, 7: 1.0}])
     check_log_probs([], [])
     with pytest.raises(RuntimeError, match=words):
         check_log_probs([5, 6], log_probs)
 
 
-@pytest.mark.parametrize("asked", [None, 1])
-def test_the_engine_checks_what_was_asked_for(monkeypatch, asked):
+@pytest.mark.parametrize("requested", [None, 1])
+def test_the_engine_checks_what_was_requested(monkeypatch, requested):
     output = SimpleNamespace(outputs=[SimpleNamespace(token_ids=[5], logprobs=None)])
 
     async def generate(self: Any, *args: Any) -> Any:
         return output
 
     monkeypatch.setattr(CheckedEngine.__bases__[0], "generate", generate)
-    call = object.__new__(CheckedEngine).generate([1], SimpleNamespace(logprobs=asked))
-    if asked is None:
+    call = object.__new__(CheckedEngine).generate([1], SimpleNamespace(logprobs=requested))
+    if requested is None:
         assert asyncio.run(call) is output
     else:
         with pytest.raises(RuntimeError, match="0 log-probabilities for 1 tokens"):

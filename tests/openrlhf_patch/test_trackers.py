@@ -1,4 +1,4 @@
-"""wandb offline and TensorBoard, for real; a key is in no file."""
+"""wandb offline and TensorBoard; the key is in no file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def offline_records(run_dir) -> list[wandb_internal_pb2.Record]:
 
 
 def parsed(content: bytes) -> list[wandb_internal_pb2.Record]:
-    """Whole records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
+    """Complete records of a .wandb file: LevelDB's log format behind a header of 7 bytes."""
     at, pending, records = 7, b"", []
     while at + 7 <= len(content):
         if BLOCK - at % BLOCK < 7:  # the end of a block is padding
@@ -59,7 +59,7 @@ def parsed(content: bytes) -> list[wandb_internal_pb2.Record]:
             break
         pending += content[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
+        if kind in (1, 4):  # a complete record, or the last part of one
             record = wandb_internal_pb2.Record()
             record.ParseFromString(pending)
             records.append(record)
@@ -81,7 +81,7 @@ def offline_run(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_wandb_offline_holds_every_figure_with_its_step(offline_run):
+def test_wandb_offline_has_every_value_with_its_step(offline_run):
     rows = [
         {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
         for record in offline_records(offline_run)
@@ -103,7 +103,7 @@ def test_the_key_is_in_no_file(offline_run):
         assert KEY.encode() not in path.read_bytes(), path
 
 
-def test_a_resumed_run_goes_on_in_the_same_wandb_run(tmp_path):
+def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     assert trackers._run_id(tmp_path) == trackers._run_id(tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_when_wandb_is_used(monkeypatch, switch, environment, expected):
     assert trackers.wants_wandb(switch) is expected
 
 
-def test_tensorboard_has_numbers_and_words(tmp_path):
+def test_tensorboard_has_numbers_and_strings(tmp_path):
     tracker = trackers.TensorboardTracker(tmp_path)
     tracker.log_train(1, LOGS)
     tracker.log_eval(1, {"accuracy": 0.5})

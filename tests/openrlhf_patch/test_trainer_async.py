@@ -1,5 +1,5 @@
-"""The asynchronous trainer's parts. OpenRLHF's loops, Ray's store and the data loader are real; what an engine or a
-training rank would answer is given."""
+"""The asynchronous trainer's parts. OpenRLHF's loops, Ray's store and the data loader are real; the answers of
+engines and training ranks are given."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.openrlhf_patch.rollouts import carried_over, staleness
-from dipo_openrlhf.openrlhf_patch.rollouts.queue_entries import KEY, BatchMetadata, QueueReader, QueueWriter
+from dipo_openrlhf.openrlhf_patch import async_batches
+from dipo_openrlhf.openrlhf_patch.async_batches import (
+    METADATA_KEY,
+    BatchMetadata,
+    CarriedOverSamples,
+    QueueReader,
+    QueueWriter,
+    save_carried_over,
+)
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOGenerator, DiPOTrainerAsync, DiPOTrainingActor
 
@@ -29,7 +37,7 @@ GROUP = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
-    ray.init(address="local", num_cpus=1, include_dashboard=False, object_store_memory=100 * 1024**2)
+    start_ray(num_cpus=1, object_store_memory=100 * 1024**2)
     yield
     ray.shutdown()
 
@@ -56,7 +64,7 @@ class Store:
 
 
 def answer(prompt: str, row: int) -> dict[str, Any]:
-    """Every third prompt is answered right alone; the others have a right and a wrong answer."""
+    """Every third prompt is answered correctly only; the others have a correct and an incorrect answer."""
     score = 1.0 if int(prompt) % 3 == 0 else float(row)
     return {
         "prompt": prompt,
@@ -79,7 +87,7 @@ def generator_actor(
     episodes: int = 1,
     refill: bool = False,
 ) -> Any:
-    """A DiPOGenerator without engines, its OpenRLHF parts as ppo_trainer_async.py:41 makes them."""
+    """A DiPOGenerator without engines, its OpenRLHF parts as GenerateSamplesActor.__init__ makes them."""
     args = SimpleNamespace(
         rollout=SimpleNamespace(
             batch_size=batch, n_samples_per_prompt=GROUP, vllm_generate_batch_size=over or batch
@@ -110,9 +118,9 @@ def generator_actor(
         "vllm_engines": [],
     }
     made = (
-        staleness.LabelledRefill(keep_extremes=True, refill_cap=1.0, **parts)
+        async_batches.LabelledRefill(keep_extremes=True, refill_cap=1.0, **parts)
         if refill
-        else staleness.LabelledGenerator(**parts)
+        else async_batches.LabelledGenerator(**parts)
     )
     made._dispatch_prompts_to_vllm = lambda prompts, labels, *, images=None, **kwargs: [
         ray.put([answer(prompt, row) for row in range(GROUP)]) for prompt in prompts
@@ -160,7 +168,7 @@ CASES = [
 def test_a_resume_at_any_step_trains_every_prompt_exactly_once(
     tmp_path, prompts, batch, over, episodes, refill
 ):
-    """With all that is in the queue at the kill lost: what a checkpoint says is of the batches up to its own."""
+    """What is in the queue at the kill is lost: a checkpoint describes the batches up to its own."""
     options = {"batch": batch, "over": over, "episodes": episodes, "refill": refill}
     whole = batches(generator_actor(tmp_path, prompts, **options))
     expected = Counter({str(number): GROUP * episodes for number in range(prompts)})
@@ -168,12 +176,12 @@ def test_a_resume_at_any_step_trains_every_prompt_exactly_once(
     left = 0
     for step in range(1, len(whole) + 1):
         states = whole[step - 1][1]
-        saved = states[KEY].carried_over
+        saved = states[METADATA_KEY].carried_over
         (tmp_path / "_actor" / f"global_step{step}").mkdir(parents=True)
-        carried_over.save(tmp_path, step, ray.get(saved) if saved is not None else None)
+        save_carried_over(tmp_path, step, ray.get(saved) if saved is not None else None)
         left += saved is not None
         resumed = generator_actor(tmp_path, prompts, **options)
-        resumed.resume_from(step, states[KEY].rng)
+        resumed.resume_from(step, states[METADATA_KEY].rng)
         resumed.load_state_dict(states["data_loader_state_dict"])
         again = batches(resumed, states["episode"])
         before = sum((Counter(names) for names, _ in whole[:step]), Counter())
@@ -182,34 +190,34 @@ def test_a_resume_at_any_step_trains_every_prompt_exactly_once(
     assert bool(left) is bool(over)
 
 
-def test_a_sample_left_over_keeps_its_label(tmp_path):
+def test_a_carried_over_sample_keeps_its_label(tmp_path):
     actor = generator_actor(tmp_path, 8, batch=4, over=8)
     whole = batches(actor)
     (_, states), _ = whole
-    assert states[KEY].metrics["async/carried_over_samples"] == 4 * GROUP
-    samples = carried_over.unpack(ray.get(states[KEY].carried_over))
+    assert states[METADATA_KEY].metrics["async/carried_over_samples"] == 4 * GROUP
+    samples = ray.get(states[METADATA_KEY].carried_over).unpack()
     assert len(samples) == 4 * GROUP
-    assert staleness.staleness(staleness.take_labels(samples), 9) == {
+    assert async_batches.staleness(async_batches.take_labels(samples), 9) == {
         "async/staleness_mean": 2.0,
         "async/staleness_max": 2.0,
     }
-    assert all(staleness.LABEL not in sample.info for sample in samples)
+    assert all(async_batches.LABEL not in sample.info for sample in samples)
 
 
-def test_what_is_left_over_is_read_without_trust(tmp_path):
+def test_carried_over_samples_are_read_as_plain_values(tmp_path):
     (tmp_path / "_actor" / "global_step3").mkdir(parents=True)
     sample = Experience(
         sequences=torch.ones(1, 3, dtype=torch.long), prompts=["a"], info={"reward": torch.ones(1)}
     )
-    carried_over.save(tmp_path, 3, carried_over.pack([sample], exhausted=True))
-    found = carried_over.load(tmp_path, 3)
+    save_carried_over(tmp_path, 3, CarriedOverSamples.pack([sample], exhausted=True))
+    found = CarriedOverSamples.load(tmp_path, 3)
     assert found is not None
     assert found.exhausted
-    (again,) = carried_over.unpack(found)
+    (again,) = found.unpack()
     assert torch.equal(again.sequences, sample.sequences)
     assert (again.prompts, again.info) == (["a"], {"reward": torch.ones(1)})
-    carried_over.save(tmp_path, 3, None)  # the step is saved anew, and nothing was left over this time
-    assert carried_over.load(tmp_path, 3) is None
+    save_carried_over(tmp_path, 3, None)  # the step is saved again, and nothing is carried over this time
+    assert CarriedOverSamples.load(tmp_path, 3) is None
 
 
 def test_batch_metadata_is_of_batches_alone_and_openrlhf_never_sees_it():
@@ -229,7 +237,7 @@ def test_batch_metadata_is_of_batches_alone_and_openrlhf_never_sees_it():
 
 
 def test_the_number_of_the_weights_changes_under_the_lock():
-    """A generator that gets the lock next must not read the number of weights that are gone, or to come."""
+    """A generator that gets the lock next must not read the number of old or future weights."""
     calls: list[Any] = []
     actor = object.__new__(DiPOTrainingActor)
     vars(actor).update(
@@ -252,7 +260,7 @@ def test_the_number_of_the_weights_changes_under_the_lock():
 
 def test_the_lock_is_openrlhf_s_with_a_number():
     async def use() -> list[int]:
-        lock = staleness.WeightsLock()
+        lock = async_batches.WeightsLock()
         await lock.acquire()
         numbers = [await lock.weights_step()]
         await lock.set_weights_step(3)
@@ -262,7 +270,9 @@ def test_the_lock_is_openrlhf_s_with_a_number():
     assert asyncio.run(use()) == [0, 3]
 
 
-@pytest.mark.parametrize("cls", [DiPOGenerator, DiPOTrainingActor, DiPOTrainerAsync, staleness.WeightsLock])
+@pytest.mark.parametrize(
+    "cls", [DiPOGenerator, DiPOTrainingActor, DiPOTrainerAsync, async_batches.WeightsLock]
+)
 def test_classes_travel_by_reference(cls):
     """By value they would carry the driver's OpenRLHF, with what is replaced there."""
     sent = ray.cloudpickle.dumps(cls)
@@ -270,8 +280,10 @@ def test_classes_travel_by_reference(cls):
     assert ray.cloudpickle.loads(sent) is cls
 
 
-@pytest.mark.parametrize("cls", [DiPOGenerator, DiPOTrainingActor, DiPOTrainerAsync, staleness.WeightsLock])
-def test_an_inherited_method_that_asks_for_its_own_class_is_ours(cls):
+@pytest.mark.parametrize(
+    "cls", [DiPOGenerator, DiPOTrainingActor, DiPOTrainerAsync, async_batches.WeightsLock]
+)
+def test_an_inherited_method_that_refers_to_its_own_class_is_ours(cls):
     """Ray copies all methods into a class of its own and pickles them. OpenRLHF's decorated classes cannot be found by
     name, so a method of theirs travels by value with a copy of its class, to which `self` does not belong."""
     for name, method in inspect.getmembers(cls, inspect.isfunction):
@@ -315,7 +327,7 @@ def test_a_method_s_generator_is_labelled_and_seeded(config, refilled, seeded, m
         rollout_queue=Store(),
         vllm_lock="lock",
     )
-    wanted = staleness.LabelledRefill if refilled else staleness.LabelledGenerator
+    wanted = async_batches.LabelledRefill if refilled else async_batches.LabelledGenerator
     assert type(actor.samples_generator) is wanted
     assert actor.samples_generator.seed == (5 if seeded else None)
     assert actor.samples_generator.vllm_lock == "lock"

@@ -173,7 +173,7 @@ def test_a_methods_file_decides_openrlhfs_arguments(tmp_path, method):
 
 
 def recipe_argv(recipe) -> list[str]:
-    """fp32 is added to the parser's choices at launch (cpu.py)."""
+    """fp32 is added to the parser's choices at launch (openrlhf_patch/driver.py)."""
     return ["bf16" if token == "fp32" else token for token in recipe.argv()]
 
 

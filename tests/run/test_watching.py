@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dipo_eval.subject.marker import training_ended
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.recipe.load import build_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting

@@ -1,1 +1,1 @@
-"""The run-time changes with which OpenRLHF's loop runs on CPU."""
+"""Run-time changes with which OpenRLHF's loop runs on CPU."""

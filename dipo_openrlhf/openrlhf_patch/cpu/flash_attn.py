@@ -1,9 +1,8 @@
 """Let OpenRLHF's models import without flash-attn, which needs CUDA.
 
-`openrlhf/models/ring_attn_utils.py:3` imports five functions of flash-attn at the top, and every model imports
-that module; the functions are called only with packed samples or ring attention, both refused on CPU. The
-stand-in exists in `sys.modules` for this one import and is removed afterwards, since transformers and vLLM probe
-for flash-attn to choose their kernels.
+openrlhf.models.ring_attn_utils imports five functions of flash-attn at the top, and every model imports that module; the
+functions are called only with packed samples or ring attention, both refused on CPU. The stand-in is in `sys.modules` for
+this one import and is removed afterwards, since transformers and vLLM probe for flash-attn to choose their kernels.
 """
 
 from __future__ import annotations
@@ -22,47 +21,28 @@ _NAMES = {
     "flash_attn.utils": (),
     "flash_attn.utils.distributed": ("all_gather",),
 }
-
-
-def _refuse(name: str) -> Callable[..., NoReturn]:
-    def refuse(*args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError(
-            f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
-        )
-
-    return refuse
+FUNCTIONS = tuple(name for functions in _NAMES.values() for name in functions)
 
 
 def _stand_ins() -> dict[str, ModuleType]:
+    def refused(name: str) -> Callable[..., NoReturn]:
+        def refuse(*args: object, **kwargs: object) -> NoReturn:
+            raise RuntimeError(
+                f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
+            )
+
+        return refuse
+
     modules = {}
     for module_name, functions in _NAMES.items():
-        module = ModuleType(module_name)
-        for function in functions:
-            setattr(module, function, _refuse(f"{module_name}.{function}"))
-        modules[module_name] = module
+        modules[module_name] = ModuleType(module_name)
+        vars(modules[module_name]).update({name: refused(f"{module_name}.{name}") for name in functions})
     return modules
 
 
-class _Loader(importlib.abc.Loader):
-    """Runs the wrapped loader with the stand-in present."""
-
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        modules = _stand_ins()
-        sys.modules.update(modules)
-        try:
-            self.loader.exec_module(module)
-        finally:
-            for name in modules:
-                sys.modules.pop(name, None)
-
-
 class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TARGET alone, with a loader that runs it with the stand-in present."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
@@ -70,7 +50,18 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            run = spec.loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                modules = _stand_ins()
+                sys.modules.update(modules)
+                try:
+                    run(module)
+                finally:
+                    for name in modules:
+                        sys.modules.pop(name, None)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-# A rank that never comes means that its process died: say so instead of waiting for ever.
+# A rank that does not join in this time has died.
 TIMEOUT = timedelta(minutes=10)
 
 
@@ -29,7 +29,7 @@ class GlooGroup:
 def init_gloo_group(
     master_address: str, master_port: int, rank: int, world_size: int, device: object
 ) -> GlooGroup:
-    """Stand-in for openrlhf/utils/distributed_util.py:13 stateless_init_process_group, same arguments."""
+    """In place of openrlhf/utils/distributed_util.py, stateless_init_process_group, with the same arguments."""
     store = dist.TCPStore(master_address, master_port, world_size, is_master=rank == 0, timeout=TIMEOUT)
     return GlooGroup(dist.ProcessGroupGloo(dist.PrefixStore("dipo_sync", store), rank, world_size, TIMEOUT))
 
@@ -37,7 +37,7 @@ def init_gloo_group(
 def update_weight(
     self: Any, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False
 ) -> None:
-    """Stand-in for openrlhf/trainer/ray/vllm_worker_wrap.py:32 WorkerWrap.update_weight on CPU.
+    """In place of openrlhf/trainer/ray/vllm_worker_wrap.py, WorkerWrap.update_weight.
 
     Raises TypeError when the training engine's dtype is not vLLM's.
     """

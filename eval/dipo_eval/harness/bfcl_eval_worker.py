@@ -53,7 +53,8 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
 def official_verdict(
     response: Any, item: dict[str, Any], category: str, model: str = "model"
 ) -> tuple[str, str]:
-    """("correct" or "wrong", bfcl-eval's reason) for a string or decoded calls, as its eval_runner.py decides.
+    """("correct" or "wrong", bfcl-eval's reason) for a string or decoded calls, as in
+    bfcl_eval/eval_checker/eval_runner.py.
 
     Where its checker raises, which ends an evaluation with it, the response is incorrect and the reason names the error.
     """

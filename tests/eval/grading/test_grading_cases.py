@@ -44,7 +44,7 @@ def test_recorded_verdicts_of_math_verify_are_its_own() -> None:
         assert given == case["math_verify"], case
 
 
-# lm-eval's, math-verify's and Qwen2.5-Math's known defects (design: evaluation.md): gold, response, ours,
+# lm-eval's, math-verify's and Qwen2.5-Math's known defects: gold, response, ours,
 # theirs.
 KNOWN_DEFECTS = [
     ("18", r"\boxed{18}. This took 2 steps.", "correct", "lm-eval gsm8k reads 2"),

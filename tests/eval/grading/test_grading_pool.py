@@ -18,7 +18,7 @@ import pytest
 
 from dipo_eval.grading import grade_math
 from dipo_eval.grading.pool import GradingPool, shared_pool
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 
 LIMIT_S = 1.0
 # The known hangs of symbolic graders, and forms that our own size checks do not see: these occupy a worker.

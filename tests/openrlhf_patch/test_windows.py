@@ -1,4 +1,4 @@
-"""Dropping rows and padding windows leaves the loss what it was: OpenRLHF's real PolicyLoss and batching."""
+"""Dropping rows and padding windows keeps the loss: OpenRLHF's real PolicyLoss and batching."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_padding_leaves_the_loss_of_the_kept_rows(seed, ranks):
     assert window_loss(alone).abs() > 1e-3
 
 
-def test_padding_rows_move_nothing_and_every_row_has_a_token():
+def test_padding_rows_have_no_gradient_and_every_row_has_a_token():
     filled = fill_windows(experiences(8), torch.tensor([True] * 3 + [False] * 5), 16, 2)
     masks = torch.cat([part.action_mask.sum(1) for part in filled])
     moved = torch.cat([(part.advantages != 0).any(1) for part in filled])
@@ -109,7 +109,7 @@ def test_window_rows_is_the_next_multiple():
     assert [window_rows(rows, 16) for rows in (0, 1, 16, 17, 32)] == [16, 16, 16, 32, 32]
 
 
-def test_what_is_logged_describes_what_was_sampled():
+def test_logged_means_are_of_all_samples():
     parts = experiences(12)
     means = sample_means(parts)
     rewards = torch.cat([part.info["reward"] for part in parts])
@@ -120,8 +120,8 @@ def test_what_is_logged_describes_what_was_sampled():
     )
 
 
-def test_the_logged_figures_survive_as_tensors():
-    """OpenRLHF concatenates info["reward"] over experiences (ppo_trainer.py:408): lists would break it."""
+def test_logged_values_stay_tensors():
+    """Lists would break openrlhf/trainer/ppo_trainer.py, BasePPOTrainer._compute_rollout_stats, which concatenates."""
     filled = fill_windows(experiences(8), torch.ones(8, dtype=torch.bool), 12, 2)
     assert torch.cat([part.info["reward"] for part in filled]).shape == (12,)
     assert torch.cat([part.response_length for part in filled]).shape == (12,)
@@ -129,7 +129,7 @@ def test_the_logged_figures_survive_as_tensors():
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_a_filled_window_goes_through_dynamic_batching(ranks):
-    """train.dynamic_batch_enable deals the rows out again (ppo_trainer.py:228): none is lost, ranks get equally many."""
+    """train.dynamic_batch_enable redistributes the rows: none is lost, and ranks get equal numbers."""
     made = experiences(24)
     kept = torch.arange(24) < 13
     filled = fill_windows(made, kept, train_batch_size=16, ranks=ranks)

@@ -1,4 +1,4 @@
-"""A process that takes up a saved state draws what the first one drew next."""
+"""A process that restores a saved random state draws what the first one drew next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from dipo_openrlhf.openrlhf_patch.rng_state import rng_state, set_rng_state
+from dipo_openrlhf.openrlhf_patch.actor import rng_state, set_rng_state
 
 
 def drawn() -> tuple[list[float], list[float], list[float]]:
@@ -18,8 +18,8 @@ def drawn() -> tuple[list[float], list[float], list[float]]:
     )
 
 
-def test_every_generator_goes_on_where_it_was(tmp_path):
-    np.random.standard_normal()  # leaves numpy with a second normal number in hand, a part of its state
+def test_every_generator_is_restored(tmp_path):
+    np.random.standard_normal()  # numpy caches a second normal number, a part of its state
     torch.save(rng_state(), tmp_path / "rng.pt")
     expected = drawn()
     random.seed(1)
@@ -30,8 +30,8 @@ def test_every_generator_goes_on_where_it_was(tmp_path):
     assert drawn() == expected
 
 
-def test_lists_in_the_place_of_tuples_are_taken():
-    """As a file format that knows no tuples would give them back."""
+def test_lists_are_accepted_for_tuples():
+    """As a file format without tuples returns them."""
     state = rng_state()
     expected = drawn()
     version, internal, gauss = state["python"]

@@ -1,8 +1,8 @@
 """Rollouts in the order of the data: what a step trains does not depend on which response was ready first.
 
-OpenRLHF collects groups as they are completed (samples_generator.py:195), so that micro-batches and optimizer windows
-differ from run to run. Together with a seed for every prompt (seeded_engine.py) a resumed run takes the very samples
-that an undisturbed one takes.
+openrlhf/trainer/ppo_utils/samples_generator.py, SamplesGenerator._generate_vllm collects groups as they are completed, so
+that micro-batches and optimizer windows differ from run to run. In the order of the data, and with a seed for every
+prompt (engine.py, SeededEngine), a resumed run takes the same samples as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
-from dipo_openrlhf.openrlhf_patch.rng_state import set_rng_state
-from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
+from dipo_openrlhf.openrlhf_patch.actor import set_rng_state
+from dipo_openrlhf.openrlhf_patch.engine import seed_of
 
 POLL_SECONDS = 10.0
 
 
-class _Seeding:
-    """An engine's handle that adds a seed to each request. `generate_responses.remote` is what OpenRLHF calls."""
+class _SeedingHandle:
+    """An engine's handle that adds a seed to each request. OpenRLHF calls `generate_responses.remote`."""
 
     def __init__(self, engine: Any, generator: OrderedGenerator) -> None:
         self.engine = engine
@@ -46,7 +46,7 @@ class OrderedGenerator(Base):
 
     Attributes:
         position: prompts of the training data sampled so far; part of the training state.
-        rng: the generators' state to go on from once the data are being read, of a resumed run; else None.
+        rng: of a resumed run, the random state to restore once the data are read; else None.
     """
 
     def __init__(self, *, seed: int | None = None, **parts: Any) -> None:
@@ -59,7 +59,7 @@ class OrderedGenerator(Base):
         self._dataloader_iter: Iterator[Any] | None = None
         self._sample_buffer: list[Experience] = []
         if seed is not None:
-            self.vllm_engines = [_Seeding(engine, self) for engine in parts["vllm_engines"] or []]
+            self.vllm_engines = [_SeedingHandle(engine, self) for engine in parts["vllm_engines"] or []]
 
     def next_seed(self) -> int:
         """The seed of the next prompt that is sent to an engine."""
@@ -76,13 +76,13 @@ class OrderedGenerator(Base):
         return int(per_episode * self.args.train.num_episodes)
 
     @property
-    def is_through(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether the pass over the data has ended and all of its samples have been served."""
         return self._dataloader_iter is None and not self._sample_buffer
 
     def open_data(self) -> None:
-        """Begin a pass over the data where none is under way. Drawing its order moves torch's generator on."""
-        if self.is_through:
+        """Begin a pass over the data unless one is in progress. Drawing its order advances torch's generator."""
+        if self.is_exhausted:
             self._dataloader_iter = iter(self.prompts_dataloader)
         if self.rng is not None:
             set_rng_state(self.rng)
@@ -90,7 +90,7 @@ class OrderedGenerator(Base):
 
     @torch.no_grad()
     def generate_eval_samples(self, **generate_kwargs: Any) -> list[Experience]:
-        """As OpenRLHF's; an evaluation's seeds are its own, alike every time."""
+        """As OpenRLHF's; an evaluation has its own seeds, the same every time."""
         self._evaluated = 0
         try:
             return super().generate_eval_samples(**generate_kwargs)
@@ -99,7 +99,6 @@ class OrderedGenerator(Base):
 
     @torch.no_grad()
     def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
-        """See openrlhf/trainer/ppo_utils/samples_generator.py:91."""
         self.open_data()
         return super().generate_samples(**generate_kwargs)
 
@@ -108,7 +107,7 @@ class OrderedGenerator(Base):
     ) -> tuple[list[Experience], int, bool]:
         """(samples by group in the order of the data, prompts consumed, whether the prompts have run out)."""
         if dynamic_filtering:
-            # OpenRLHF's own filter, which no method of ours uses; RefillGenerator keeps what this one loses.
+            # OpenRLHF's own filter, which no method of ours uses (refill.py).
             return super()._generate_vllm(dataloader_iter, num_prompts, dynamic_filtering, **generate_kwargs)
         prompts, labels, images, exhausted = _collect_prompt_batch(dataloader_iter, num_prompts)
         if not prompts:

@@ -1,11 +1,11 @@
-"""A training that has diverged ends at once, in one line, with its last usable checkpoint still there.
+"""A run that has diverged ends at once, with a one-line error and its last usable checkpoint intact.
 
-A gradient that is not finite leaves no trace in DeepSpeed 0.19.6's norm: it is replaced by -1 group by group
-(runtime/utils.py, mask_nan_or_inf_with_val_inplace) before the groups' norms are combined, or the norm of an earlier
-update is told again. In bf16 with ZeRO 1 and 2 the update is skipped (runtime/zero/stage_1_and_2.py, step), in bf16 with
-ZeRO 3 and in fp32 it is made, and the weights are gone. So every rank counts skipped updates and looks at its own weights
-after a step (`lost_updates`). Nor does a finite loss mean finite weights: too large a step makes them overflow, and the
-loss that shows it comes after the checkpoint.
+A non-finite gradient does not show in DeepSpeed 0.19.6's norm: it is replaced by -1 group by group
+(deepspeed/runtime/utils.py, mask_nan_or_inf_with_val_inplace) before the groups' norms are combined, or the norm of an
+earlier update is reported again. In bf16 with ZeRO 1 and 2 the update is skipped
+(deepspeed/runtime/zero/stage_1_and_2.py, DeepSpeedZeroOptimizer.step), in bf16 with ZeRO 3 and in fp32 it is applied, and
+the weights are lost. So every rank counts skipped updates and checks its own weights after a step (`lost_updates`). Nor
+does a finite loss mean finite weights: too large a step overflows them, and the loss shows it after the checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.subject.finite_weights import first_not_finite
 from dipo_openrlhf.record import checkpoints
 
-# What a step's update optimises and its norms, by OpenRLHF's names; others are logged alone, users' own among them.
+# A step's losses and gradient norms, by OpenRLHF's names. Other values are only logged.
 _LOSSES = ("policy_loss", "critic_loss", "ptx_loss", "aux_loss", "actor_grad_norm", "critic_grad_norm")
 SKIPPED, WEIGHTS = "actor_skipped_updates", "actor_weights_not_finite"
 
@@ -29,7 +29,7 @@ SKIPPED, WEIGHTS = "actor_skipped_updates", "actor_weights_not_finite"
 def lost_updates(engine: Any, skipped_before: int) -> dict[str, float]:
     """On one rank, after a step: how many updates DeepSpeed skipped, and 1 where a weight of this rank is not finite.
 
-    With ZeRO 3 a rank looks at its own partition of each weight (`ds_tensor`), else at the whole weight.
+    With ZeRO 3 a rank checks its own partition of each weight (`ds_tensor`), else the whole weight.
     """
     weights = [
         getattr(parameter, "ds_tensor", parameter).detach() for parameter in engine.module.parameters()
@@ -40,7 +40,7 @@ def lost_updates(engine: Any, skipped_before: int) -> dict[str, float]:
 
 
 def not_finite(status: Mapping[str, Any], param_dtype: str) -> list[str]:
-    """What of a step's update is NaN or infinite, by name. In fp16 DeepSpeed finds its loss scale by skipping updates,
+    """Names of what is NaN or infinite in a step's update. In fp16 DeepSpeed finds its loss scale by skipping updates,
     and itself ends a run that finds none.
     """
     if param_dtype == "fp16":
@@ -56,18 +56,18 @@ def check_step(status: Mapping[str, Any], step: int, param_dtype: str, ckpt_path
         words = {SKIPPED: "gradients (updates were skipped)", WEIGHTS: "weights"}
         raise UserError(
             f"step {step}: {', '.join(words.get(name, name) for name in names)} not finite: training has diverged, and "
-            f"ends before this step is saved; {_way_on(ckpt_path)}"
+            f"ends before this step is saved; {_next_step(ckpt_path)}"
         )
 
 
 def lost_forward(step: int, ckpt_path: Path) -> UserError:
-    """What a run ends with where the model's log-probabilities are not finite before a step's update."""
+    """The error where the model's log-probabilities are not finite before a step's update."""
     what = f"step {step}: log-probabilities of the samples are not finite"
     if step == 1:
         return UserError(
-            f"{what}: look at the weights of actor.model_name_or_path, and whether ds.param_dtype suits them"
+            f"{what}: check the weights of actor.model_name_or_path, and whether ds.param_dtype suits them"
         )
-    return UserError(f"{what}: training has diverged; {_way_on(ckpt_path)}")
+    return UserError(f"{what}: training has diverged; {_next_step(ckpt_path)}")
 
 
 def check_weights(ckpt_path: Path, step: int) -> None:
@@ -85,16 +85,16 @@ def check_weights(ckpt_path: Path, step: int) -> None:
     checkpoints.withdraw(ckpt_path, step)
     raise UserError(
         f"step {step}: its weights hold NaN, infinite or overflowing numbers ({where}): training has diverged; the "
-        f"step is not marked complete and nothing is deleted; {_way_on(ckpt_path)}"
+        f"step is not marked complete and nothing is deleted; {_next_step(ckpt_path)}"
     )
 
 
-def _way_on(ckpt_path: Path) -> str:
+def _next_step(ckpt_path: Path) -> str:
     steps = checkpoints.resumable_steps(ckpt_path)
     if not steps:
-        return "no checkpoint is complete: begin anew with a lower actor.adam.lr or actor.max_norm"
+        return "no checkpoint is complete: start again with a lower actor.adam.lr or actor.max_norm"
     export = ckpt_path / f"{checkpoints.tag_of(steps[-1])}_hf"
     return (
-        f"step {steps[-1]} is complete: --resume may end in the same way, a new run with a lower actor.adam.lr can begin "
-        f"with actor.model_name_or_path {export}"
+        f"step {steps[-1]} is complete: --resume may end in the same way, a new run with a lower actor.adam.lr can start "
+        f"from actor.model_name_or_path {export}"
     )

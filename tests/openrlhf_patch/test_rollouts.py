@@ -1,4 +1,4 @@
-"""Rollouts in the order of the data and seeds by place. Ray is real; what the engine would answer is given."""
+"""Rollouts in the order of the data and seeds by position. Ray is real; the engine's answers are given."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import ray
 import torch
 from vllm import SamplingParams
 
-from dipo_openrlhf.openrlhf_patch.cpu.local_ray import start_ray
-from dipo_openrlhf.openrlhf_patch.rng_state import rng_state
-from dipo_openrlhf.openrlhf_patch.rollouts.ordered import OrderedGenerator
-from dipo_openrlhf.openrlhf_patch.seeded_engine import seed_of
+from dipo_openrlhf.openrlhf_patch.actor import rng_state
+from dipo_openrlhf.openrlhf_patch.engine import seed_of
+from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
+from dipo_openrlhf.openrlhf_patch.rollouts import OrderedGenerator
 
 GROUP = 2
 
@@ -28,7 +28,7 @@ def local_ray():
 
 @ray.remote(max_concurrency=16, num_cpus=0)
 class LateEngine:
-    """Answers the earlier requests of a batch later, and says which seed each came with."""
+    """Answers the earlier requests of a batch later, and returns the seed of each."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -84,7 +84,7 @@ def in_data_order(count: int) -> list[Any]:
     return [(None, [f"p{place}"], [""], [None]) for place in range(count)]
 
 
-def test_groups_come_in_the_order_of_the_data_with_seeds_by_place():
+def test_groups_come_in_the_order_of_the_data_with_seeds_by_position():
     subject = generator(in_data_order(6))
     samples, _, consumed, exhausted = subject.generate_samples(max_new_tokens=4)
     assert [sample.prompts[0] for sample in samples] == ["p0", "p0", "p1", "p1", "p2", "p2", "p3", "p3"]
@@ -101,7 +101,7 @@ def test_without_a_seed_none_is_sent():
     assert {sample.info["seed"].item() for sample in samples} == {0.0}
 
 
-def test_an_evaluation_moves_no_seed_of_the_training():
+def test_an_evaluation_changes_no_seed_of_the_training():
     subject = generator(in_data_order(4))
     first = [s.info["seed"].item() for s in subject.generate_eval_samples(max_new_tokens=4)]
     again = [s.info["seed"].item() for s in subject.generate_eval_samples(max_new_tokens=4)]
@@ -110,25 +110,25 @@ def test_an_evaluation_moves_no_seed_of_the_training():
     assert subject.position == 0
 
 
-def test_a_resumed_run_draws_the_next_pass_as_an_undisturbed_one():
-    """Opening the data of a resumed run draws an order too, which must not move the generator on."""
+def test_a_resumed_run_draws_the_next_pass_as_an_uninterrupted_one():
+    """Opening the data of a resumed run draws an order too, which must not advance the generator."""
     torch.manual_seed(3)
-    undisturbed = generator(Shuffled([f"p{place}" for place in range(4)]))
-    undisturbed.generate_samples(max_new_tokens=4)
+    uninterrupted = generator(Shuffled([f"p{place}" for place in range(4)]))
+    uninterrupted.generate_samples(max_new_tokens=4)
     saved = rng_state()
-    _, _, _, exhausted = undisturbed.generate_samples(max_new_tokens=4)
+    _, _, _, exhausted = uninterrupted.generate_samples(max_new_tokens=4)
     assert exhausted
-    expected = [s.prompts[0] for s in undisturbed.generate_samples(max_new_tokens=4)[0]]
+    expected = [s.prompts[0] for s in uninterrupted.generate_samples(max_new_tokens=4)[0]]
 
     torch.manual_seed(99)
     resumed = generator(Shuffled([f"p{place}" for place in range(4)]))
     resumed.rng = saved
     resumed.open_data()
-    resumed._dataloader_iter = None  # the pass that was under way is through
+    resumed._dataloader_iter = None  # the pass in progress ends
     assert [s.prompts[0] for s in resumed.generate_samples(max_new_tokens=4)[0]] == expected
 
 
-def test_seeds_are_apart():
+def test_seeds_differ():
     seeds = {seed_of(params, sample) for params in range(100) for sample in range(100)}
     assert len(seeds) == 10_000
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -1,10 +1,10 @@
 """Sampling that replaces all-correct and all-incorrect groups by further prompts, with a cap.
 
-Two uses: DAPO's dynamic sampling (arXiv 2503.14476, section 3.2), which drops such groups, and DiPO's
-keep_and_refill, which keeps them for the perplexity queue and the reallocation. OpenRLHF's own filter
-(samples_generator.py:183) drops by the mean of the scores, samples without limit, and serves what is left over in
-a later step with an older policy; here a step's samples are that step's, and none that was accepted is lost when
-the prompts run out: the last batch is merely smaller.
+Two uses: DAPO's dynamic sampling (arXiv 2503.14476, section 3.2), which drops such groups, and DiPO's keep_and_refill,
+which keeps them for the perplexity queue and the reallocation. OpenRLHF's own filter
+(openrlhf/trainer/ppo_utils/samples_generator.py, SamplesGenerator._generate_vllm) drops by the mean of the scores,
+samples without limit, and trains surplus samples in a later step with an older policy. Here a step's samples are that
+step's, and no accepted one is lost when the prompts run out: the last batch is smaller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import _collect_prompt_batch
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
 from dipo_openrlhf.algorithm import DipoConfig, methods
-from dipo_openrlhf.openrlhf_patch.rollouts.ordered import POLL_SECONDS, OrderedGenerator
+from dipo_openrlhf.openrlhf_patch.rollouts import POLL_SECONDS, OrderedGenerator
 
 
 def refills(dipo_config: DipoConfig) -> bool:
@@ -38,8 +38,8 @@ class RefillGenerator(OrderedGenerator):
     """OpenRLHF's generator with refilling.
 
     Attributes:
-        metrics: what the last batch logged: groups sampled, further prompts asked for, groups still missing,
-            and the accuracy over all that was sampled, dropped groups included.
+        metrics: of the last batch: groups sampled, further prompts, groups still missing, and the mean score of all
+            samples, those of dropped groups included.
     """
 
     def __init__(self, *, keep_extremes: bool, refill_cap: float, **parts: Any) -> None:
@@ -72,7 +72,7 @@ class RefillGenerator(OrderedGenerator):
         """Groups with variance, groups without, prompts consumed, and whether the prompts have run out."""
         wanted = self.args.rollout.batch_size
         budget = math.ceil(self.refill_cap * wanted)
-        pending, exhausted = self._ask(wanted, generate_kwargs)
+        pending, exhausted = self._dispatch(wanted, generate_kwargs)
         place = {ref: place for place, ref in enumerate(pending)}
         consumed, refilled = len(pending), 0
         normal: dict[int, list[Experience]] = {}  # by place in the data, which decides the order
@@ -84,7 +84,7 @@ class RefillGenerator(OrderedGenerator):
                 (extreme if is_extreme(_scores(group)) else normal)[place[ref]] = group
                 missing = wanted - len(normal) - len(pending)
                 if missing > 0 and refilled < budget and not exhausted:
-                    more, exhausted = self._ask(min(missing, budget - refilled), generate_kwargs)
+                    more, exhausted = self._dispatch(min(missing, budget - refilled), generate_kwargs)
                     place.update({ref: len(place) + further for further, ref in enumerate(more)})
                     pending += more
                     refilled += len(more)
@@ -97,8 +97,8 @@ class RefillGenerator(OrderedGenerator):
         }
         return in_order(normal), in_order(extreme), consumed + refilled, exhausted
 
-    def _ask(self, count: int, generate_kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
-        """Start sampling `count` further prompts: (references, whether the prompts have run out)."""
+    def _dispatch(self, count: int, generate_kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+        """Start sampling `count` prompts: (references, whether the prompts have run out)."""
         prompts, labels, images, exhausted = _collect_prompt_batch(self._dataloader_iter, count)
         if not prompts:
             return [], exhausted
@@ -110,13 +110,21 @@ def in_order(groups: dict[int, list[Experience]]) -> list[list[Experience]]:
     return [groups[place] for place in sorted(groups)]
 
 
-def rollout_generator(dipo_config: DipoConfig, **parts: Any) -> OrderedGenerator:
-    """The generator that the method asks for; `parts` are those of OrderedGenerator."""
+def rollout_generator(
+    plain: Any,
+    dipo_config: DipoConfig,
+    seed: int | None,
+    ordered: Any = OrderedGenerator,
+    refill: Any = RefillGenerator,
+) -> Any:
+    """The recipe's generator, of class `ordered` or `refill`, with the parts of OpenRLHF's own (`plain`)."""
+    names = ("strategy", "prompts_dataloader", "eval_dataloader", "tokenizer", "vllm_engines")
+    parts = {name: getattr(plain, name) for name in names}
     if refills(dipo_config):
-        return RefillGenerator(
-            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, **parts
+        return refill(
+            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, seed=seed, **parts
         )
-    return OrderedGenerator(**parts)
+    return ordered(seed=seed, **parts)
 
 
 def _scores(group: list[Experience]) -> list[float]:

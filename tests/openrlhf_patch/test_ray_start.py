@@ -1,4 +1,4 @@
-"""Joining a cluster: what its workers are given, and what is said where it has too little. Real ones: end_to_end/."""
+"""Joining a cluster: its workers' environment, and the error where it has too few GPUs. Real ones: end_to_end/."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from packaging.requirements import Requirement
 
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.file import SECRETS_FILE
-from dipo_openrlhf.openrlhf_patch import cluster
-from dipo_openrlhf.openrlhf_patch import driver as launch
+from dipo_openrlhf.openrlhf_patch import driver, ray_start
 from dipo_openrlhf.record.events import read_events
 from dipo_openrlhf.record.processes import RUN_ID
 
-KEY = "feedface" * 5  # of no account
+KEY = "feedface" * 5  # not a real key
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +30,7 @@ def environment(monkeypatch):
 def test_workers_get_settings_and_no_key(monkeypatch):
     monkeypatch.setenv(RUN_ID, "abc")
     monkeypatch.setenv("NCCL_DEBUG", "INFO")
-    assert cluster.worker_environment({"DIPO_CPU": "1"}) == {
+    assert ray_start.worker_environment({"DIPO_CPU": "1"}) == {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": "INFO",
         "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
@@ -40,12 +39,12 @@ def test_workers_get_settings_and_no_key(monkeypatch):
     }
 
 
-def test_what_the_job_has_set_is_not_set_twice(monkeypatch):
-    """Ray refuses to merge two values of one variable (ray/_private/utils.py, _merge_runtime_env)."""
+def test_variables_of_the_job_are_not_set_twice(monkeypatch):
+    """Ray refuses to merge two values of one variable (ray/runtime_env/runtime_env.py, _merge_runtime_env)."""
     job = {"runtime_env": {"env_vars": {SECRETS_FILE: "/keys", "OMP_NUM_THREADS": "4"}}}
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
     monkeypatch.setenv(SECRETS_FILE, "/keys")
-    given = cluster.worker_environment({"OMP_NUM_THREADS": "2", "DIPO_CPU": "1"})
+    given = ray_start.worker_environment({"OMP_NUM_THREADS": "2", "DIPO_CPU": "1"})
     assert not {SECRETS_FILE, "OMP_NUM_THREADS"} & given.keys()
     assert given["DIPO_CPU"] == "1"
 
@@ -57,12 +56,12 @@ def test_a_worker_reads_the_keys_file(tmp_path, monkeypatch):
     monkeypatch.setenv(SECRETS_FILE, str(path))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.delenv("DIPO_CPU", raising=False)
-    cluster.install()
+    ray_start.install()
     assert os.environ.pop("HF_TOKEN") == KEY
 
 
 class Ray:
-    """What _wait_for_gpus asks of Ray."""
+    """What wait_for_gpus calls of Ray."""
 
     def __init__(self, totals: list[int], free: int) -> None:
         self.totals, self.free = totals, free
@@ -76,7 +75,7 @@ class Ray:
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(cluster, "_POLL", 0.0)
+    monkeypatch.setattr(ray_start, "POLL_SECONDS", 0.0)
 
 
 def stages(folder) -> list[str]:
@@ -84,25 +83,25 @@ def stages(folder) -> list[str]:
 
 
 def test_nodes_that_join_late_are_waited_for(quick, tmp_path):
-    cluster._wait_for_gpus(Ray([0, 8, 16], 16), 16, tmp_path)
+    ray_start.wait_for_gpus(Ray([0, 8, 16], 16), 16, tmp_path)
     assert stages(tmp_path) == ["waiting for 16 GPUs, of which the Ray cluster has 0"]
 
 
 def test_a_cluster_with_too_few_gpus_is_refused(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "NODES_TIMEOUT", 0.02)
+    monkeypatch.setattr(ray_start, "NODES_TIMEOUT", 0.02)
     with pytest.raises(UserError, match="the Ray cluster has 2 GPUs, but the recipe needs 4"):
-        cluster._wait_for_gpus(Ray([2], 2), 4, tmp_path)
+        ray_start.wait_for_gpus(Ray([2], 2), 4, tmp_path)
 
 
-def test_gpus_that_others_use_are_named(quick, tmp_path):
-    cluster._wait_for_gpus(Ray([8], 0), 4, tmp_path)
+def test_gpus_in_use_by_others_are_logged(quick, tmp_path):
+    ray_start.wait_for_gpus(Ray([8], 0), 4, tmp_path)
     assert stages(tmp_path) == ["waiting for 4 free GPUs: others use all but 0 of 8"]
 
 
-def test_a_second_signal_does_not_cut_the_clean_up_short():
+def test_a_second_signal_does_not_interrupt_the_clean_up():
     kept = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
-        launch._finish_undisturbed()
+        driver.ignore_further_signals()
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     finally:

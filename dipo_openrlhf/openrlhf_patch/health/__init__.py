@@ -1,1 +1,0 @@
-"""Whether what a run needs is still alive, and its weights finite."""

@@ -1,1 +1,0 @@
-"""How samples are generated, collected, refilled and handed over."""
