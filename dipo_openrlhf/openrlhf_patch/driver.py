@@ -176,7 +176,7 @@ def run(plan: LaunchPlan) -> None:
     version.check_overrides()
     dipo_config = DipoConfig(**plan.dipo)
     _replace_trainer(dipo_config, settings, asynchronous="--train.async_enable" in plan.argv)
-    _replace_actor(dipo_config.method != "dipo" and methods.get(dipo_config.method).needs_entropy)
+    _replace_actor(methods.get(dipo_config.method).needs_entropy)
     _replace_engines(settings.seeded_rollouts, float32=plan.cpu and "fp32" in plan.argv)
     write_event(run_dir, "loading the model and the rollout engine")
     sys.argv = [PROGRAM, *plan.argv]

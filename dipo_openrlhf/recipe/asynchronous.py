@@ -56,7 +56,7 @@ def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
             _OVER_SAMPLING,
             f"must be at least rollout.batch_size, {batch}: a step would have fewer prompts than that",
         )
-    if over > batch and method != "dipo" and methods.get(method).dynamic_sampling:
+    if over > batch and methods.get(method).dynamic_sampling:
         return (
             _OVER_SAMPLING,
             f"{method} asks for further prompts by itself (dipo.refill_cap): it would do nothing",

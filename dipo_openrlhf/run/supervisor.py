@@ -20,6 +20,7 @@ from dipo_eval.engines.cpu_env import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.watch.marker import training_ended, training_started
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
@@ -237,7 +238,7 @@ def _watch(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> No
             recipe.run.start_timeout,
             recipe.run.step_timeout,
             verbose,
-            acts=recipe.dipo.method == "dipo" and recipe.dipo.alpha > 0,
+            acts=methods.get(recipe.dipo.method).reallocates and recipe.dipo.alpha > 0,
         )
     except KeyboardInterrupt:
         _interrupt(driver)

@@ -1,4 +1,4 @@
-"""Log-probabilities of the policy that produced a batch, which its perplexity is of (algorithm.md, Definitions).
+"""Log-probabilities of the policy that produced a batch, which its perplexity is of (docs/algorithm.md, The rule).
 
 Synchronously the actor has not moved since: its own scoring, `action_log_probs`, is theirs. Asynchronously it has,
 and only the engine's `rollout_log_probs` are. OpenRLHF records 0.0, probability one, where it has none
