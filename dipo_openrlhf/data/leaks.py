@@ -1,12 +1,9 @@
 """Training prompts that are problems of an evaluation suite, word for word or nearly so. Not a data set.
 
-Exact: equal after `words.key`. N-gram, as in Tulu 3 (arXiv 2411.15124, section 3.2): more than half of the words of the
-suite's problem lie in 8-grams that the one training prompt has too. A share, and not a single common n-gram as in GPT-3
-(13 words, arXiv 2005.14165, appendix C), because of stock phrases: docs/data.md has what each rule drops here.
-
-A problem with the same wording and other numbers ("a train travels 270 miles in 3 hours") is another problem: where the
-suite's numbers do not all occur in the prompt in their order, it is kept and listed as "wording", unless the caller wants
-those dropped as well, which is then Tulu 3's rule as published.
+Exact: equal after `word_ngrams.key`. N-gram, as in Tulu 3 (arXiv 2411.15124, section 3.2): more than half of the words
+of the suite's problem lie in 8-grams that the training prompt has too. Wording: the same, but the suite's numbers do not
+all occur in the prompt in their order ("a train travels 270 miles in 3 hours"): another problem. docs/data.md has what
+each rule drops.
 """
 
 from __future__ import annotations
@@ -30,10 +27,8 @@ SHARE = 0.5
 How = Literal["exact", "n-gram", "wording"]
 _ORDER: tuple[How, ...] = ("exact", "n-gram", "wording")
 _BOXED = words(BOXED)
-_TEMPLATE_WORDS, _TEMPLATE_TEXTS = (
-    8,
-    20,
-)  # what so many problems share at an end, and is that long, is a template
+# What at least 20 problems share at an end, and has at least 8 words, is a template.
+_TEMPLATE_WORDS, _TEMPLATE_TEXTS = 8, 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Meeting:
 
 @dataclass(frozen=True)
 class ReadSuite:
-    """A suite that is compared with: the words of its problems by item, and the hash of its items."""
+    """A suite to compare with: the words of its problems by item, and the hash of its items."""
 
     name: str
     sha256: str
@@ -61,7 +56,7 @@ class ReadSuite:
 
 @dataclass(frozen=True)
 class Suites:
-    """All suites: those compared with, and for the others why not."""
+    """All suites: those that could be read, and for the others the reason."""
 
     read: list[ReadSuite]
     unread: dict[str, str]
@@ -70,10 +65,10 @@ class Suites:
 def read_suites(
     data_dir: Path | None, also: Sequence[str], seed: int, advance: Callable[[int], None]
 ) -> Suites:
-    """The suites of this package and those of the user's own files; what cannot be read is named, with its reason.
+    """The suites of this package and those of the user's own files.
 
     `seed` is the evaluation's, from which generated suites are made. Raises UserError for a suite file of the user's
-    own that cannot be read: it was asked for.
+    own that cannot be read.
     """
     read, unread, files = [], {}, set[str]()
     suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(also) if also else [])}}
@@ -95,7 +90,7 @@ def read_suites(
 
 
 class LeakIndex:
-    """The problems of all suites, ready to be looked up."""
+    """The problems of all suites, indexed."""
 
     def __init__(self, suites: Suites, n: int = NGRAM, share: float = SHARE) -> None:
         self._share = share
@@ -112,7 +107,7 @@ class LeakIndex:
         self._overlap = OverlapIndex(texts, n)
 
     def meetings(self, prompt: Prompt) -> list[Meeting]:
-        """Every suite item that the prompt is, or may be taken from; the closest first, one of each item."""
+        """Every suite item that the prompt meets, in any of its strings; the closest first, each item once."""
         best: dict[tuple[str, str], Meeting] = {}
         for text in prompt.texts:
             for meeting in self._of_text(text):
@@ -138,13 +133,13 @@ def _rank(meeting: Meeting) -> tuple[int, float, str, str]:
 
 
 def _texts(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
-    """(item, words) of what a user asks in each item, without what the suite puts around every problem."""
-    found = _without_template([(item.id, words(text)) for item in items for text in _asked(item)])
+    """(item, words) of the user's messages of each item, without what the suite puts around every problem."""
+    found = _without_template([(item.id, words(text)) for item in items for text in _user_texts(item)])
     return [(item, text) for item, text in found if text]
 
 
-def _asked(item: Item) -> list[str]:
-    """The user's texts of an item; of a conversation also those of its later turns, which are not its messages."""
+def _user_texts(item: Item) -> list[str]:
+    """The user's messages of an item; of a conversation also those of its later turns, which are not in `messages`."""
     if item.meta.get("kind") in MULTI_TURN:
         turns = bfcl.item(item.meta["kind"], item.id)["question"]
         return [message["content"] for turn in turns for message in turn if message["role"] == "user"]
@@ -161,7 +156,7 @@ def _without_template(texts: list[tuple[str, list[str]]]) -> list[tuple[str, lis
 
 
 def _shared_start(texts: list[list[str]]) -> int:
-    """How many words all texts begin with, where that is enough for a template; else 0."""
+    """Number of words that all begin with, where that is enough for a template; else 0."""
     first, last = min(texts), max(texts)
     count = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return count if count >= _TEMPLATE_WORDS else 0

@@ -4,7 +4,7 @@ Row of dataset/rlla_4k/train.parquet in https://github.com/qiancheng0/ToolRL (ma
     {"data_source": "rlla", "prompt": [{"role": "system", "content": "You are a helpful multi-turn ..."},
      {"role": "user", "content": "**Dialogue Records History**\n<user> ... </user>"}],
      "reward_model": {"style": "rule", "ground_truth": "<think> ... </think>\n<tool_call>\n{...}\n</tool_call>"}}
-Row of rlla_4k_raw/rlla_rl.json: the same texts as instruction, input and output; of fc_toolrl_train.jsonl: as system,
+Row of rlla_4k_raw/rlla_rl.json: the same strings as instruction, input and output; of fc_toolrl_train.jsonl: as system,
 user and output. The label is what rewards/function_call.py reads: the calls of the output, and whether it answers.
 """
 
