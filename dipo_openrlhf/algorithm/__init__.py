@@ -27,21 +27,7 @@ from dipo_openrlhf.algorithm.reallocation import Reallocation, reallocate
 from dipo_openrlhf.algorithm.threshold import Threshold, find_threshold
 
 __all__ = [
-    "DipoConfig",
-    "Metrics",
-    "PerplexityQueue",
-    "Reallocation",
-    "ReallocationResult",
-    "Threshold",
-    "check_disjoint",
-    "correctness",
-    "dipo_advantages",
-    "find_threshold",
-    "group_advantages",
-    "ppl_quantiles",
-    "quadrant_shares",
-    "reallocate",
-    "reallocation_advantages",
-    "sequence_log_ppl",
-    "zero_variance_groups",
-]
+    "DipoConfig", "Metrics", "PerplexityQueue", "Reallocation", "ReallocationResult", "Threshold", "check_disjoint",
+    "correctness", "dipo_advantages", "find_threshold", "group_advantages", "ppl_quantiles", "quadrant_shares",
+    "reallocate", "reallocation_advantages", "sequence_log_ppl", "zero_variance_groups",
+]  # fmt: skip

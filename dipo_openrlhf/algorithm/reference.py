@@ -63,7 +63,7 @@ class Batch:
     entropy_BA: Tensor
     scores_B: Tensor
 
-    def rows(self, index: Tensor) -> Batch:
+    def rows(self, index: Tensor | slice) -> Batch:
         """These rows alone."""
         return Batch(*(value[index] for value in vars(self).values()))
 
@@ -113,12 +113,11 @@ def learn(
     for _ in range(config.epochs):
         for rows in torch.randperm(len(advantages_BA), generator=generator).chunk(config.mini_batches):
             part = batch.rows(rows)
-            log_probs_BA, _ = score_tokens(
-                model, part.tokens_BT, part.attention_BT, advantages_BA.shape[1], config.temperature
-            )
+            width = advantages_BA.shape[1]
+            new_BA, _ = score_tokens(model, part.tokens_BT, part.attention_BT, width, config.temperature)
             loss = clipped_loss(
-                log_probs_BA, part.log_probs_BA, advantages_BA[rows], part.action_mask_BA,
-                method.clip_low, method.clip_high, method.reduction, config.max_new_tokens,
+                new_BA, part.log_probs_BA, advantages_BA[rows], part.action_mask_BA, method.clip_low,
+                method.clip_high, method.reduction, config.max_new_tokens,
             )  # fmt: skip
             optimizer.zero_grad()
             loss.backward()
@@ -177,24 +176,23 @@ def _collect(
     """One rollout batch, and the scores of everything sampled for it: with dynamic sampling, zero-variance groups are
     replaced by groups of further prompts."""
     batch = collect_once(model, prompts, grade, config, generator)
+    wanted, size = len(batch.scores_B), config.n_samples_per_prompt
     if not method.dynamic_sampling:
         return batch, batch.scores_B
-    size = config.n_samples_per_prompt
 
     def mixed(part: Batch) -> Batch:
-        mixed_P = ~zero_variance_groups(part.scores_B.reshape(-1, size))
-        return part.rows(mixed_P.repeat_interleave(size).nonzero().squeeze(1))
+        zero_P = zero_variance_groups(part.scores_B.reshape(-1, size))
+        return part.rows(~zero_P.repeat_interleave(size))
 
     sampled, kept = [batch.scores_B], mixed(batch)
-    for _ in range(config.max_resamples):
-        if len(kept.scores_B) >= len(batch.scores_B):
-            break
+    for _ in range(config.max_resamples if len(kept.scores_B) < wanted else 0):
         more = collect_once(model, prompts, grade, config, generator)
         sampled.append(more.scores_B)
         kept = join(kept, mixed(more), config.pad_token_id)
-    if len(kept.scores_B) == 0:  # nothing to learn from: every advantage of this batch is 0
-        kept = batch
-    return kept.rows(torch.arange(min(len(kept.scores_B), len(batch.scores_B)))), torch.cat(sampled)
+        if len(kept.scores_B) >= wanted:
+            break
+    # without any mixed group there is nothing to learn from: every advantage of the first batch is 0
+    return kept.rows(slice(wanted)) if len(kept.scores_B) else batch, torch.cat(sampled)
 
 
 def join(first: Batch, second: Batch, pad_token_id: int) -> Batch:

@@ -9,18 +9,7 @@ have two properties, and all four of the paper's quadrants follow:
 * wording: "bare" has one form, so its perplexity is the lowest; "plain" opens with one of eight phrases; "varied"
   picks every phrase from several, so its perplexity is high although the arithmetic is the same.
 
-| quadrant | kinds | reliability | wording |
-|---|---|---|---|
-| correct, low perplexity (CL) | sum, difference | 1 | plain |
-| correct, high perplexity (CH) | gains, loses | 1 | varied |
-| error, low perplexity (EL) | precedence, together | 0.3, 0.15 | bare |
-| error, high perplexity (EH) | product, rows: only estimates are shown | 0 | varied |
-| both, high perplexity: normal groups | brackets, boxes | 0.4, 0.5 | varied |
-
-The threshold has correct responses mostly below it and incorrect ones mostly above, so two orders matter. EL must lie
-below CL, or no incorrect group is in the exploitation space: hence plain and not bare for CL. EH must not lie above CH,
-or no correct group is in the exploration space: hence estimates, which are certain arithmetic in varied words.
-docs/data.md has what was measured.
+The kinds' values, the quadrants they give and what was measured: docs/data.md.
 """
 
 from __future__ import annotations

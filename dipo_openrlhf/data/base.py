@@ -76,13 +76,8 @@ def row_of(prompt: Prompt, datasource: str, template: str = "{question}") -> dic
     question = prompt.question
     if isinstance(question, str):
         question = template.replace("{question}", question)  # not format(): braces are LaTeX's
-    return {
-        "id": prompt.id,
-        "input": question,
-        "label": prompt.label,
-        "datasource": datasource,
-        **prompt.extra,
-    }
+    row = {"id": prompt.id, "input": question, "label": prompt.label, "datasource": datasource}
+    return row | dict(prompt.extra)
 
 
 def hub_row(row: Record, number: int) -> Record:

@@ -1,13 +1,6 @@
 """Rows into prompts: golds checked, each problem once, each id once. Not a data set.
 
-| found | in a published set, or with --drop-bad | in a user's own file |
-|---|---|---|
-| a line that is not JSON, a missing or empty field | refused | refused |
-| a gold that is not graded as correct, malformed calls | dropped, listed | refused |
-| one question with two golds that differ | all its rows dropped, listed | refused |
-| an id that stands for two problems | the later dropped, listed | refused |
-| a problem that came before | dropped, listed | dropped, listed |
-| a row that came before, word for word | dropped, counted | dropped, counted |
+docs/data.md has what is refused and what is dropped, in a published set and in a user's own file.
 """
 
 from __future__ import annotations
@@ -54,7 +47,7 @@ class Cleaned:
 def clean(
     dataset: Dataset, rows: Iterable[tuple[str, Record]], drop_bad: bool, advance: Callable[[int], None]
 ) -> Cleaned:
-    """Sound prompts in the order of their rows. Raises UserError with the place, by the table above."""
+    """Sound prompts in the order of their rows. Raises UserError with the place, by docs/data.md."""
     found = Cleaned()
     problems: dict[str, list[Placed]] = {}
     seen: set[int] = set()

@@ -107,24 +107,23 @@ def reallocation_advantages(
     advantages_r_PG = advantages_r_PG.to(rewards_PG.device, torch.float32)
     check_disjoint(base_PG, advantages_r_PG)
 
+    fired_P, p_PG = reallocation.fired_P, log_ppl_PG.detach().to("cpu", torch.float64)
     view = StepView(
-        log_ppl_PG=log_ppl_PG.detach().to("cpu", torch.float64),
-        correct_PG=b_PG,
-        uniform_P=uniform_P,
-        eligible_P=eligible_P,
-        in_space_P=reallocation.in_space_P,
-        fired_P=reallocation.fired_P,
-        base_PG=base_PG.cpu(),
-        advantages_r_PG=advantages_r_PG.cpu(),
+        p_PG,
+        b_PG,
+        uniform_P,
+        eligible_P,
+        reallocation.in_space_P,
+        fired_P,
+        base_PG.cpu(),
+        advantages_r_PG.cpu(),
+    )
+    metrics = step_metrics(view, threshold, config, len(queue))
+    zero_variance_P, eligible_P, fired_P = (
+        mask_P.to(rewards_PG.device) for mask_P in (zero_variance_P, eligible_P, fired_P)
     )
     return ReallocationResult(
-        advantages_r_PG=advantages_r_PG,
-        base_PG=base_PG,
-        zero_variance_P=zero_variance_P.to(rewards_PG.device),
-        eligible_P=eligible_P.to(rewards_PG.device),
-        fired_P=reallocation.fired_P.to(rewards_PG.device),
-        threshold=threshold,
-        metrics=step_metrics(view, threshold, config, len(queue)),
+        advantages_r_PG, base_PG, zero_variance_P, eligible_P, fired_P, threshold, metrics
     )
 
 
