@@ -34,12 +34,12 @@ DATASOURCE = "arithmetic"
 class Teaching:
     """How one kind is demonstrated.
 
-    `share`: of all demonstrations. `right`, `mistake`: the steps of a correct and of an incorrect demonstration, given
+    `share`: of all demonstrations. `solution`, `mistake`: the steps of a correct and of an incorrect demonstration, given
     the problem's numbers.
     """
 
     share: float
-    right: Callable[..., Steps]
+    solution: Callable[..., Steps]
     mistake: Callable[..., Steps] | None = None
     reliability: float = 1.0
     wording: Wording = "varied"
@@ -119,7 +119,7 @@ def demonstration(problem: Problem, rng: random.Random) -> Demonstration:
     """One worked response to a problem, correct or with its kind's typical mistake, by its `Teaching`."""
     teaching = TEACHING[problem.kind]
     correct = teaching.mistake is None or rng.random() < teaching.reliability
-    solve = teaching.right if correct or teaching.mistake is None else teaching.mistake
+    solve = teaching.solution if correct or teaching.mistake is None else teaching.mistake
     steps = solve(*problem.numbers)
     work = ", ".join(f"{expression} = {value}" for expression, value in steps)
     response = _worded(work, steps[-1][1], teaching.wording, rng)

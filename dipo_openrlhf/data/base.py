@@ -37,13 +37,13 @@ class Prompt:
     """One problem to train on.
 
     `question` is a string, which a template surrounds, or a list of messages, used as it is. `label` is what the
-    reward grades against. `texts` are the user's requests in it, for the comparison with the suites.
+    reward grades against. `requests` are the user's in it, for the comparison with the suites.
     """
 
     id: str
     question: Question
     label: str
-    texts: tuple[str, ...]
+    requests: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -89,7 +89,7 @@ def data_command(
 
         dipo data gsm8k --data-dir data --out data/train.jsonl
 
-    Beside FILE.jsonl stands FILE.report.json: counts, and every row that was left out with what it met. The same
+    FILE.report.json is written beside FILE.jsonl: counts, and every row that was left out with what it met. The same
     input gives the same bytes; their sha256 is recorded in every checkpoint. What each rule is: docs/data.md.
     """
     from rich.console import Console

@@ -8,7 +8,7 @@ That file has 1.79 million rows: every problem about a hundred times, by acciden
 (https://github.com/BytedTsinghua-SIA/DAPO/issues/36). open-r1/DAPO-Math-17k-Processed, the hub's copy that is read
 here, has each prompt once, as {"prompt": "...", "solution": "34", "extra_info": ...}.
 The instruction that the published prompt puts around the problem is taken off, so that problems can be compared and
-asked as the suites ask; `--prompt dapo` puts it back.
+prompted as the suites do; `--prompt dapo` restores it.
 """
 
 from __future__ import annotations

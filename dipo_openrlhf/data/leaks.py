@@ -28,7 +28,7 @@ How = Literal["exact", "n-gram", "wording"]
 _ORDER: tuple[How, ...] = ("exact", "n-gram", "wording")
 _BOXED = words(BOXED)
 # What at least 20 problems share at an end, and has at least 8 words, is a template.
-_TEMPLATE_WORDS, _TEMPLATE_TEXTS = 8, 20
+_TEMPLATE_WORDS, _TEMPLATE_PROBLEMS = 8, 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ReadSuite:
     name: str
     sha256: str
     items: int
-    texts: list[tuple[str, list[str]]]
+    problems: list[tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def read_suites(
         else:
             # The same problems once more behind solved ones (gsm8k-5shot), which are training problems.
             shown_before = suite.plain and suite.data is not None and suite.data.name in files
-            texts = [] if shown_before else _texts(items)
-            read.append(ReadSuite(suite.name, items_sha256(items), len(items), texts))
+            problems = [] if shown_before else _problems(items)
+            read.append(ReadSuite(suite.name, items_sha256(items), len(items), problems))
             files |= {suite.data.name} if suite.data else set()
         advance(1)
     return Suites(read, unread)
@@ -97,26 +97,26 @@ class LeakIndex:
         self._names: list[tuple[str, str]] = []
         self._exact: dict[str, list[int]] = defaultdict(list)
         self._numbers: list[list[str]] = []
-        texts = []
+        problems = []
         for suite in suites.read:
-            for item, text in suite.texts:
+            for item, text in suite.problems:
                 self._exact[" ".join(text)].append(len(self._names))
                 self._names.append((suite.name, item))
                 self._numbers.append(numbers(text))
-                texts.append(without_figures(text))
-        self._overlap = OverlapIndex(texts, n)
+                problems.append(without_figures(text))
+        self._overlap = OverlapIndex(problems, n)
 
     def meetings(self, prompt: Prompt) -> list[Meeting]:
-        """Every suite item that the prompt meets, in any of its strings; the closest first, each item once."""
+        """Every suite item that the prompt meets, in any of its requests; the closest first, each item once."""
         best: dict[tuple[str, str], Meeting] = {}
-        for text in prompt.texts:
-            for meeting in self._of_text(text):
+        for text in prompt.requests:
+            for meeting in self._of_request(text):
                 place = meeting.suite, meeting.item
                 if place not in best or _rank(meeting) < _rank(best[place]):
                     best[place] = meeting
         return sorted(best.values(), key=_rank)
 
-    def _of_text(self, text: str) -> Iterable[Meeting]:
+    def _of_request(self, text: str) -> Iterable[Meeting]:
         whole = words(text)
         exact = self._exact.get(" ".join(whole), [])
         for index in exact:
@@ -132,13 +132,13 @@ def _rank(meeting: Meeting) -> tuple[int, float, str, str]:
     return _ORDER.index(meeting.how), -meeting.share, meeting.suite, meeting.item
 
 
-def _texts(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
+def _problems(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
     """(item, words) of the user's messages of each item, without what the suite puts around every problem."""
-    found = _without_template([(item.id, words(text)) for item in items for text in _user_texts(item)])
+    found = _without_template([(item.id, words(text)) for item in items for text in _user_messages(item)])
     return [(item, text) for item, text in found if text]
 
 
-def _user_texts(item: Item) -> list[str]:
+def _user_messages(item: Item) -> list[str]:
     """The user's messages of an item; of a conversation also those of its later turns, which are not in `messages`."""
     if item.meta.get("kind") in MULTI_TURN:
         turns = bfcl.item(item.meta["kind"], item.id)["question"]
@@ -146,17 +146,19 @@ def _user_texts(item: Item) -> list[str]:
     return [message["content"] for message in item.messages if message["role"] == "user"]
 
 
-def _without_template(texts: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-    texts = [(item, text[: -len(_BOXED)] if text[-len(_BOXED) :] == _BOXED else text) for item, text in texts]
-    if len(texts) < _TEMPLATE_TEXTS:
-        return texts
-    before = _shared_start([text for _, text in texts])
-    after = _shared_start([text[::-1] for _, text in texts])
-    return [(item, text[before : max(before, len(text) - after)]) for item, text in texts]
+def _without_template(problems: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    problems = [
+        (item, text[: -len(_BOXED)] if text[-len(_BOXED) :] == _BOXED else text) for item, text in problems
+    ]
+    if len(problems) < _TEMPLATE_PROBLEMS:
+        return problems
+    before = _shared_start([text for _, text in problems])
+    after = _shared_start([text[::-1] for _, text in problems])
+    return [(item, text[before : max(before, len(text) - after)]) for item, text in problems]
 
 
-def _shared_start(texts: list[list[str]]) -> int:
+def _shared_start(problems: list[list[str]]) -> int:
     """Number of words that all begin with, where that is enough for a template; else 0."""
-    first, last = min(texts), max(texts)
+    first, last = min(problems), max(problems)
     count = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return count if count >= _TEMPLATE_WORDS else 0

@@ -35,7 +35,7 @@ def _convert(record: Record) -> Prompt:
 
 
 def _parts(record: Record) -> tuple[str, str, str]:
-    """System text, user text and the published output of a row in any of the three layouts."""
+    """System message, user message and the published output of a row in any of the three layouts."""
     prompt = record.get("prompt")
     if not isinstance(prompt, list):
         return (
@@ -55,7 +55,7 @@ def _parts(record: Record) -> tuple[str, str, str]:
 
 
 def _calls(output: str, system: str) -> list[dict[str, Any]]:
-    """The calls of an output, which must be calls of tools that the system text offers."""
+    """The calls of an output, which must be calls of tools that the system message offers."""
     if "<tool_call>" not in output:
         return []
     try:

@@ -74,11 +74,11 @@ class OverlapIndex:
     One of fewer than n words has no n-gram and is never found: those are compared exactly (`key`).
     """
 
-    def __init__(self, texts: Sequence[Sequence[str]], n: int = NGRAM) -> None:
+    def __init__(self, lists: Sequence[Sequence[str]], n: int = NGRAM) -> None:
         self.n = n
-        self._lengths = [len(text) for text in texts]
+        self._lengths = [len(words) for words in lists]
         places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-        for index, text in enumerate(texts):
+        for index, text in enumerate(lists):
             for start in range(len(text) - n + 1):
                 places[tuple(text[start : start + n])].append((index, start))
         self._places = dict(places)

@@ -31,9 +31,9 @@ def openrlhf_group_norm(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def split_batch(prompts: int = 20, samples: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(rewards, correct, log_ppl): right answers at p 0.5, wrong ones at 1.5, plus two groups to act on.
+    """(rewards, correct, log_ppl): correct answers at p 0.5, incorrect ones at 1.5, plus two groups to act on.
 
-    Group 0 is hard and low (0.2 .. 0.9), group 1 easy and high (1.2 .. 1.9); of the others half are right.
+    Group 0 is hard and low (0.2 .. 0.9), group 1 easy and high (1.2 .. 1.9); of the others half are correct.
     """
     correct = torch.zeros(prompts, samples)
     correct[:, ::2] = 1
@@ -111,7 +111,7 @@ def test_dipo_advantages_is_base_plus_reallocation() -> None:
     advantages, metrics = dipo_advantages(rewards, correct, p, DipoConfig(), PerplexityQueue())
     result = step(DipoConfig())
     assert torch.equal(advantages, result.base_PG + result.advantages_r_PG)
-    assert str(metrics) == str(result.metrics)  # as text, since NaN differs from itself
+    assert str(metrics) == str(result.metrics)  # as strings, since NaN differs from itself
 
 
 @given(seed=st.integers(0, 10**6), psd=st.booleans())
@@ -257,7 +257,7 @@ def test_psd_switch() -> None:
 
 def test_groups_with_shaped_rewards_keep_their_own_gradient() -> None:
     rewards, correct, p = split_batch()
-    rewards[0, 3] = -0.5  # an overlong penalty: still all wrong, no longer zero variance
+    rewards[0, 3] = -0.5  # an overlong penalty: still all incorrect, no longer zero variance
     result = reallocation_advantages(rewards, correct, p, DipoConfig(psd=False), PerplexityQueue())
     assert result.eligible_P.tolist()[:2] == [False, True]
     assert result.fired_P.tolist()[:2] == [False, True]

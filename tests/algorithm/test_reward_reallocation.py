@@ -21,10 +21,10 @@ def run(p: list[list[float]], b: list[list[int]], threshold: float | None = 1.0,
 def test_both_directions_by_hand() -> None:
     found = run(
         [
-            [0.2, 0.9, 0.4, 0.3],  # hard, mean 0.45 < 1: confident and wrong
-            [1.2, 0.9, 1.9, 1.1],  # easy, mean 1.275 > 1: unsure and right
-            [1.2, 1.1, 1.9, 1.1],  # hard, high: left alone
-            [0.2, 0.1, 0.9, 0.1],  # easy, low: left alone
+            [0.2, 0.9, 0.4, 0.3],  # hard, mean 0.45 < 1: confident and incorrect
+            [1.2, 0.9, 1.9, 1.1],  # easy, mean 1.275 > 1: unsure and correct
+            [1.2, 1.1, 1.9, 1.1],  # hard, high: skipped
+            [0.2, 0.1, 0.9, 0.1],  # easy, low: skipped
             [0.2, 0.1, 0.9, 0.1],  # normal
         ],
         [HARD, EASY, HARD, EASY, [0, 1, 0, 1]],

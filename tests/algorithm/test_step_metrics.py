@@ -89,7 +89,7 @@ def test_values_by_hand() -> None:
 def test_feasible_step_has_no_reason() -> None:
     found = run(DipoConfig(min_side_samples=5, confidence=0.6))
     assert (found["dipo/feasible"], found["dipo/infeasible_reason"]) == (1.0, "")
-    # 12 right ones, 8 of them low, against 12 wrong ones, 8 of them high
+    # 12 correct ones, 8 of them low, against 12 incorrect ones, 8 of them high
     assert found["dipo/train_error"] == pytest.approx(8 / 24)
 
 

@@ -112,7 +112,7 @@ def test_alpha_zero_is_plain_group_norm_bit_for_bit(seed, shuffle):
 
 
 def test_equal_rewards_that_floats_cannot_hold_get_exact_zeros():
-    """0.7 eight times: upstream gives |A| of about 0.9, see openrlhf.md."""
+    """0.7 eight times: upstream gives |A| of about 0.9 (docs/algorithm.md, Open points and their switches)."""
     scores = torch.ones(4, GROUP)
     log_ppl = torch.ones(4, GROUP)
     experiences = batch(scores, log_ppl)
