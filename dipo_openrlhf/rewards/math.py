@@ -1,8 +1,8 @@
 """The math reward that OpenRLHF loads by path: ``--reward.remote_url .../dipo_openrlhf/rewards/math.py``.
 
-OpenRLHF 0.11.2 calls ``reward_func`` in a thread with one sample (openrlhf/utils/agent.py,
-SingleTurnAgentExecutor.execute). A reward function that raises there is logged at INFO and its reward becomes None, which
-breaks the batch: this one never raises. The verdict is ``dipo_eval.grading.grade_math``'s, the same as in evaluation.
+OpenRLHF 0.11.2 calls ``reward_func`` in a thread with one sample and logs at INFO what it raises; the reward becomes
+None, which breaks the batch (openrlhf/utils/agent.py, SingleTurnAgentExecutor.execute): this one never raises. The
+verdict is ``dipo_eval.grading.grade_math``'s, the same as in evaluation.
 """
 
 from __future__ import annotations
