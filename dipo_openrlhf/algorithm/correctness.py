@@ -10,9 +10,7 @@ REWARD_TOLERANCE = 1e-6  # a maximum such as 3.7 comes back from float32 with an
 
 
 def correctness(
-    scores_PG: torch.Tensor,
-    correct_from: CorrectFrom = "score",
-    reward_max_PG: torch.Tensor | None = None,
+    scores_PG: torch.Tensor, correct_from: CorrectFrom = "score", reward_max_PG: torch.Tensor | None = None
 ) -> torch.Tensor:
     """b [P, G] bool from the unshaped scores (never from rewards with a length penalty).
 

@@ -20,51 +20,38 @@ if TYPE_CHECKING:
 
 def data_command(
     name: Annotated[
-        str | None,
-        typer.Argument(
-            help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).", show_default=False
-        ),
+        str | None, typer.Argument(help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.", show_default=False),
+        Path | None, typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.")
     ] = None,
     from_: Annotated[
         Path | None,
         typer.Option(
-            "--from",
-            help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's.",
-            show_default=False,
+            "--from", help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's."
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(
-            envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files.", show_default=False
-        ),
+        typer.Option(envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files."),
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id."),
+        int | None, typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --limit, --split and generated prompts.")] = 0,
     split: Annotated[
-        float,
-        typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id."),
+        float, typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id.")
     ] = 0.0,
     prompt: Annotated[
         str | None,
         typer.Option(
             help="boxed (the suites' own instruction), plain, dapo, or a string with {question}. "
-            "Default: boxed, for arithmetic and toolrl plain.",
-            show_default=False,
+            "Default: boxed, for arithmetic and toolrl plain."
         ),
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A suite of your own (.yaml, .py) to compare with; several times.", show_default=False
-        ),
+        typer.Option(help="A suite of your own (.yaml, .py) to compare with; several times."),
     ] = None,
     suite_seed: Annotated[
         int, typer.Option(help="Your evaluation's --seed: arithmetic-control is generated from it.")
@@ -112,7 +99,7 @@ def data_command(
         raise UserError(f"--out {out}: must end in .jsonl, which is what training reads")
     options = Options(
         out, from_, data_dir, limit, seed, split, prompt, tuple(also or ()), suite_seed, ngram, share,
-        drop_wording, drop_bad, force,
+        drop_wording, drop_bad, force
     )  # fmt: skip
     dataset = get_dataset(name)
     with reporter(sys.stderr.isatty()) as progress:

@@ -52,8 +52,5 @@ def _advantages(rollout: Rollout) -> torch.Tensor:
 
 
 METHOD = Method(
-    name="cde",
-    source="https://arxiv.org/abs/2509.09675",
-    advantages=_advantages,
-    reads_correctness=True,
+    name="cde", source="https://arxiv.org/abs/2509.09675", advantages=_advantages, reads_correctness=True
 )
