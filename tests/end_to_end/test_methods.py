@@ -39,7 +39,7 @@ def test_one_file_methods_and_one_file_rewards_train(small_model, tmp_path, drop
     assert status == 0, output
     rows = read_metrics(run_dir)
     assert sum(row["refill/groups_sampled"] for row in rows) == 32  # each prompt once
-    assert all(0 <= row["rollout/my_reward"] <= 1 for row in rows)
+    assert all(0 <= row["my_reward"] <= 1 for row in rows)
     (first, *_) = (row["step"] for row in rows if row["actor_grad_norm"] > 0)
     parts = torch.load(run_dir / "experiences" / f"step_{first}.pt", weights_only=True)
     assert _tokens_of_a_response_differ(parts)
