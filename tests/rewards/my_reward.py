@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import torch
+
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[str], **unused: Any) -> dict[str, Any]:
     scores = []
     for query, prompt, label in zip(queries, prompts, labels, strict=True):
         response = query[len(prompt) :]
         scores.append(sum(digit in response for digit in label) / len(label))
-    return {"rewards": scores, "scores": scores, "extra_logs": {"my_reward": scores}}
+    values = torch.tensor(scores)
+    return {"rewards": values, "scores": values, "extra_logs": {"my_reward": values}}
