@@ -60,7 +60,7 @@ def threshold_rows(repeats: int) -> list[dict[str, object]]:
                 ids: torch.Tensor = group,
                 name: Interval = interval,
             ) -> object:
-                return find_threshold(p, b, interval=name, group=ids)
+                return find_threshold(p, b, interval=name, group_N=ids)
 
             times = measure(search, repeats)
             target = TARGETS_MS.get(size)

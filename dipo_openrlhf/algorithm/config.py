@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
-from dipo_openrlhf.algorithm import methods
-from dipo_openrlhf.algorithm.method import Estimator
+from dipo_openrlhf.algorithm.method import Estimator, Method, check_name, nearest
 
 Interval = Literal["wilson", "wald", "cluster"]
 OnInfeasible = Literal["skip", "last"]
@@ -25,113 +23,115 @@ Normalizer = Literal["shared", "per_stream"]
 class DipoConfig:
     """The switches of DiPO. Frozen and validated: an instance that exists is usable.
 
-    Sources: [P] is the paper (arXiv 2604.13902), [S] this project's reading of a point the paper leaves open.
-    Raises ValueError naming the key, the value and what is allowed.
+    Sources: [P] is the paper (arXiv 2604.13902); all others are this project's reading of a point the paper leaves
+    open (docs/algorithm.md, "Open points and their switches"). Raises ValueError naming the key, the value and what
+    is allowed.
     """
 
     method: str = "dipo"
-    """Which advantages training uses: `dipo`, or the name of a file in `algorithm/methods/`."""
+    """Which advantages training uses: the name of a file in `algorithm/methods/`."""
 
     alpha: float = 0.1
     """Weight of the reallocation term, unitless, >= 0; 0 reproduces the base method bit for bit. [P]"""
 
     estimator: Estimator = "group_norm"
-    """Normalisation of both streams: `group_norm` (r-mean)/(std+1e-9), `dr_grpo` r-mean. [P: group_norm]"""
+    """Normalisation of both streams: `group_norm` (r-mean)/(std+1e-9) [P], or `dr_grpo` r-mean."""
 
     normalizer: Normalizer = "shared"
-    """Token denominator of the reallocation term: `shared` divides by all action tokens, as the base term
-    does; `per_stream` by the action tokens of the groups it acts on, so that few acts weigh as much as
-    many. [S]"""
+    """Token denominator of the reallocation term: `shared` divides by all action tokens, as the base term does;
+    `per_stream` by the action tokens of the reallocated groups, so that a few weigh as much as many."""
 
     queue_batches: int = 2
     """Rollout batches in the perplexity queue, >= 1. [P: the most recent two]"""
 
     include_current_batch: bool = True
-    """Whether the current batch counts towards its own threshold; false: the previous ones alone. [S4]"""
+    """Whether the current batch counts towards its own threshold; false: the previous ones alone."""
 
     confidence: float = 0.95
     """Two-sided confidence of both lower bounds, in (0.5, 1). [P]"""
 
     interval: Interval = "wilson"
-    """Interval of a side's proportion: `wilson`, `wald`, `cluster` (standard error by prompt group). [S6]"""
+    """Interval of a side's proportion: `wilson`, `wald`, `cluster` (standard error by prompt group)."""
 
     min_side_samples: int = 30
-    """Fewest responses on each side of a threshold, >= 1. [S6]"""
+    """Fewest responses on each side of a threshold, >= 1."""
 
     on_infeasible: OnInfeasible = "skip"
-    """When no threshold passes: `skip` reallocates nothing, `last` uses the last one that passed. [S8]"""
+    """When no threshold passes: `skip` reallocates nothing, `last` uses the last one that passed."""
 
     group_space: GroupSpace = "mean"
     """What puts a group in a space: its `mean` log-perplexity, `all` of its responses, the picked response
-    (`argmax`), or `subset`: act within its responses in the space, against their own baseline. [S10]"""
+    (`argmax`), or `subset`: act within its responses in the space, against their own baseline."""
 
     directions: Directions = "both"
-    """Which extreme groups may be acted on: `both`, `hard_only`, `easy_only` (ablation). [P]"""
+    """Which extreme groups may be reallocated: `both` [P], `hard_only`, `easy_only` (ablations)."""
 
     pick: Pick = "max_ppl"
     """Which response is flipped: `max_ppl` [P]; `random` and `min_ppl` are controls."""
 
     psd: bool = True
-    """Perplexity space disentangling; false acts on every extreme group, whatever its space. [P: ablation]"""
+    """Perplexity space disentangling [P]; false acts on every extreme group, whatever its space (ablation)."""
 
     correct_from: CorrectFrom = "score"
-    """Where b comes from: `score` (>= 0.5), or `reward_max`: the score equals that example's greatest. [S]"""
+    """Where b comes from: `score` (>= 0.5), or `reward_max`: the score equals its example's maximum."""
 
     keep_and_refill: bool = False
-    """Replace every all-correct or all-incorrect group by a further prompt, as DAPO's dynamic sampling does, but keep
-    the group: it enters the queue, and if DiPO acts on it, it is trained on. [S]"""
+    """Replace every all-correct or all-incorrect group by a further prompt, as dynamic sampling does, but keep the
+    group: it enters the queue, and is trained on if it is reallocated."""
 
     refill_cap: float = 1.0
-    """Most further prompts a step, in units of rollout.batch_size, > 0; for keep_and_refill and dapo. [S]"""
+    """Maximum of further prompts a step, in units of rollout.batch_size, > 0; for keep_and_refill and methods with
+    dynamic sampling."""
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "estimator": ("group_norm", "dr_grpo"),
-        "normalizer": ("shared", "per_stream"),
-        "interval": ("wilson", "wald", "cluster"),
-        "on_infeasible": ("skip", "last"),
-        "group_space": ("mean", "all", "argmax", "subset"),
-        "directions": ("both", "hard_only", "easy_only"),
-        "pick": ("max_ppl", "random", "min_ppl"),
-        "correct_from": ("score", "reward_max"),
+        "estimator": get_args(Estimator),
+        "normalizer": get_args(Normalizer),
+        "interval": get_args(Interval),
+        "on_infeasible": get_args(OnInfeasible),
+        "group_space": get_args(GroupSpace),
+        "directions": get_args(Directions),
+        "pick": get_args(Pick),
+        "correct_from": get_args(CorrectFrom),
     }
 
     def __post_init__(self) -> None:
         for key in ("include_current_batch", "psd", "keep_and_refill"):
-            _require(isinstance(getattr(self, key), bool), key, getattr(self, key), "must be true or false")
+            self._require(key, isinstance(getattr(self, key), bool), "must be true or false")
         for key in ("queue_batches", "min_side_samples"):
             value = getattr(self, key)
-            _require(_is_int(value) and value >= 1, key, value, "must be an integer >= 1")
-        _require(
-            _is_number(self.alpha) and math.isfinite(self.alpha) and self.alpha >= 0,
-            "alpha",
-            self.alpha,
-            "must be a number >= 0 (0 turns the reallocation off)",
+            self._require(key, _is_int(value) and value >= 1, "must be an integer >= 1")
+        alpha, cap, level = self.alpha, self.refill_cap, self.confidence
+        zero_is = "0 turns the reallocation off"
+        self._require(
+            "alpha", _is_number(alpha) and 0 <= alpha < math.inf, f"must be a number >= 0 ({zero_is})"
         )
-        _require(
-            _is_number(self.refill_cap) and 0 < self.refill_cap < math.inf,
-            "refill_cap",
-            self.refill_cap,
-            "must be a number > 0, in units of rollout.batch_size",
-        )
-        _require(
-            _is_number(self.confidence) and 0.5 < self.confidence < 1,
-            "confidence",
-            self.confidence,
-            "must lie strictly between 0.5 and 1",
+        unit = "in units of rollout.batch_size"
+        self._require("refill_cap", _is_number(cap) and 0 < cap < math.inf, f"must be a number > 0, {unit}")
+        self._require(
+            "confidence", _is_number(level) and 0.5 < level < 1, "must lie strictly between 0.5 and 1"
         )
         for key, allowed in self.CHOICES.items():
-            _require_choice(key, getattr(self, key), allowed)
-        _require_choice("method", self.method, ("dipo", *methods.names()))
-        _require(
-            not (self.keep_and_refill and self.normalizer == "per_stream"),
-            "normalizer",
-            self.normalizer,
-            "needs keep_and_refill false: what is dropped there has no place in a token denominator",
-        )
+            value = getattr(self, key)
+            rule = f"must be one of {', '.join(allowed)}{nearest(value, allowed)}"
+            self._require(key, isinstance(value, str) and value in allowed, rule)
+        check_name(self.method)
+        per_stream = self.keep_and_refill and self.normalizer == "per_stream"
+        rule = "needs keep_and_refill false: what is dropped there has no place in a token denominator"
+        self._require("normalizer", not per_stream, rule)
+
+    def _require(self, key: str, ok: bool, rule: str) -> None:
+        if not ok:
+            raise ValueError(f"dipo.{key} = {getattr(self, key)!r}: {rule}")
+
+    def for_method(self, method: Method) -> DipoConfig:
+        """The switches that hold for `method`: unless it reallocates, alpha is 0 and the estimator its own."""
+        if method.reallocates:
+            return self
+        return dataclasses.replace(self, alpha=0.0, estimator=method.estimator)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DipoConfig:
-        """Builds a config from plain values, for example the `dipo:` part of a recipe.
+        """A config from plain values, such as the `dipo:` part of a recipe.
 
         Raises ValueError naming the key, the value and the nearest known key or value.
         """
@@ -140,30 +140,13 @@ class DipoConfig:
         known = [field.name for field in dataclasses.fields(cls)]
         for key, value in values.items():
             if key not in known:
-                raise ValueError(
-                    f"dipo.{key} = {value!r}: no such key{_nearest(key, known)}; known: {', '.join(known)}"
-                )
+                hint = nearest(key, known)
+                raise ValueError(f"dipo.{key} = {value!r}: no such key{hint}; known: {', '.join(known)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """The switches as plain values, in the order above; `from_dict` reads them back."""
         return dataclasses.asdict(self)
-
-
-def _require(ok: bool, key: str, value: object, rule: str) -> None:
-    if not ok:
-        raise ValueError(f"dipo.{key} = {value!r}: {rule}")
-
-
-def _require_choice(key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in allowed:
-        hint = _nearest(value, allowed)
-        raise ValueError(f"dipo.{key} = {value!r}: must be one of {', '.join(allowed)}{hint}")
-
-
-def _nearest(word: object, known: tuple[str, ...] | list[str]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _is_int(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""How often DiPO acted, by direction, and why it did not: the figure that says whether a run is DiPO at all."""
+"""How often DiPO acted over a run, by direction, and why it did not: whether a run is DiPO at all."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class FireRate:
-    """Groups all wrong (hard) and all right (easy) of some steps, those acted on, the others by reason."""
+    """Counts over some steps: all-incorrect (hard) and all-correct (easy) groups, those acted on, the others by
+    reason."""
 
     hard: int
     easy: int
@@ -42,7 +43,7 @@ class FireRate:
 
     @property
     def extreme(self) -> int:
-        """Groups all wrong or all right."""
+        """All-incorrect and all-correct groups."""
         return self.hard + self.easy
 
     @property
@@ -55,6 +56,9 @@ class FireRate:
         """Acted on, as a share of the extreme groups; 0 where there are none."""
         return self.fired / self.extreme if self.extreme else 0.0
 
+    def __str__(self) -> str:
+        return f"DiPO acted on {self.fired} of {self.extreme} extreme groups ({self.share:.1%})"
+
 
 def fire_rate(rows: Sequence[dict[str, Any]]) -> FireRate:
     """Summed over the rows of metrics.jsonl."""
@@ -62,42 +66,35 @@ def fire_rate(rows: Sequence[dict[str, Any]]) -> FireRate:
     def total(key: str) -> int:
         return round(sum(row.get(f"dipo/{key}") or 0 for row in rows))
 
-    return FireRate(
-        hard=total("groups_hard"),
-        easy=total("groups_easy"),
-        fired_hard=total("fired_hard"),
-        fired_easy=total("fired_easy"),
-        idle={reason: total(f"idle_{reason}") for reason in IDLE_REASONS},
-    )
+    counts = {key: total(key) for key in ("fired_hard", "fired_easy")}
+    idle = {reason: total(f"idle_{reason}") for reason in IDLE_REASONS}
+    return FireRate(total("groups_hard"), total("groups_easy"), **counts, idle=idle)
 
 
 def fire_summary(rows: Sequence[dict[str, Any]]) -> str:
-    """How often DiPO acted over a run, and why it left the other groups alone, in one sentence."""
+    """How often DiPO acted over a run, and why it skipped the other groups, in one sentence."""
     rate = fire_rate(rows)
     if not rate.extreme:
         return "DiPO met no all-incorrect or all-correct group"
-    left = [f"{count} {reason.replace('_', ' ')}" for reason, count in rate.idle.items() if count]
-    return (
-        f"DiPO acted on {rate.fired} of {rate.extreme} extreme groups ({rate.share:.1%}): {rate.fired_hard} of "
-        f"{rate.hard} all-incorrect, {rate.fired_easy} of {rate.easy} all-correct"
-        + (f"; left alone: {', '.join(left)}" if left else "")
+    idle = [f"{count} {reason.replace('_', ' ')}" for reason, count in rate.idle.items() if count]
+    directions = (
+        f"{rate.fired_hard} of {rate.hard} all-incorrect, {rate.fired_easy} of {rate.easy} all-correct"
     )
+    return f"{rate}: {directions}" + (f"; skipped: {', '.join(idle)}" if idle else "")
 
 
 def fire_warning(rows: Sequence[dict[str, Any]], steps: int = WINDOW_STEPS) -> str | None:
     """A line when DiPO acted on under 1% of the extreme groups of the last `steps` steps; None before.
 
-    Names the commonest reason and the switches that would change it. The caller decides whether DiPO is on.
+    Names the most frequent reason and the switches that would change it. The caller decides whether DiPO is on.
     """
-    if len(rows) < steps:
-        return None
     rate = fire_rate(rows[-steps:])
-    if not rate.extreme or rate.share >= WARN_BELOW:
+    if len(rows) < steps or not rate.extreme or rate.share >= WARN_BELOW:
         return None
     reason = max(rate.idle, key=lambda name: rate.idle[name])
     meaning, switches = _REMEDIES[reason]
     return (
-        f"warning: DiPO acted on {rate.fired} of {rate.extreme} extreme groups ({rate.share:.1%}) in {steps} steps; "
-        f"{rate.idle[reason]} were left alone because {meaning}; what would change it: {switches}. "
+        f"warning: {rate} in {steps} steps; {rate.idle[reason]} were skipped because {meaning}; "
+        f"what would change it: {switches}. "
         "`dipo doctor --rollouts RUN/rollouts.jsonl` compares the values of dipo.group_space"
     )

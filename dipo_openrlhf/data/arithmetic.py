@@ -1,45 +1,15 @@
 """How the quickstart's small model is taught arithmetic, and the prompts that reinforcement learning gets.
 
-DiPO acts on groups that are confidently wrong and on groups that are unsurely right. A small model that has
-simply learnt arithmetic has neither: its perplexity tells right from wrong too well. So the demonstrations are
-given two properties for each kind of problem, and all four of the paper's quadrants follow:
+DiPO acts on confident incorrect groups and on unsure correct groups. A small model that has simply learnt arithmetic
+has neither: its perplexity separates correct from incorrect too well. So the demonstrations of each kind of problem
+have two properties, and all four of the paper's quadrants follow:
 
-* reliability: the share of demonstrations that are right. The others make ONE typical mistake (precedence
-  ignored, the last step forgotten), so that the model can be confident and wrong, with the right way still
-  in reach of sampling.
-* wording: "bare" has one form, so its perplexity is the lowest; "plain" opens with one of eight phrases;
-  "varied" picks every phrase from several, so its perplexity is high although the arithmetic is the same.
+* reliability: the share of demonstrations that are correct. The others make ONE typical mistake (precedence ignored,
+  the last step forgotten): the model can be confident and incorrect, with the correct way in reach of sampling.
+* wording: "bare" has one form, so its perplexity is the lowest; "plain" opens with one of eight phrases; "varied"
+  picks every phrase from several, so its perplexity is high although the arithmetic is the same.
 
-| quadrant | kinds | reliability | wording |
-|---|---|---|---|
-| right, low perplexity (CL) | sum, difference | 1 | plain |
-| right, high perplexity (CH) | gains, loses | 1 | varied |
-| wrong, low perplexity (EL) | precedence, together | 0.3, 0.15 | bare |
-| wrong, high perplexity (EH) | product, rows: only estimates are shown | 0 | varied |
-| both, high perplexity: normal groups | brackets, boxes | 0.4, 0.5 | varied |
-
-The threshold has right responses mostly below it and wrong ones mostly above, so two orders matter. EL must
-lie below CL, or the threshold falls between them and no wrong group is in the exploitation space: hence plain
-and not bare for CL. EH must not lie above CH, or the threshold falls between those and no right group is in
-the exploration space: hence estimates, which are certain arithmetic in varied words, and not sums too hard
-for the model, whose log-perplexity was 2.5 times that of CH.
-
-Measured: "right" and log-perplexities (nats a token) of the pretrained model on 200 test problems in the training
-mixture, 4 samples each at temperature 1; "before" and "after" are greedy accuracies on the 500 problems of
-arithmetic-control, where no formula occurs twice, around the quickstart's 20 steps of DiPO, seed 42:
-
-| kind | right | log-ppl right | wrong | groups all right | all wrong | before | after |
-|---|---|---|---|---|---|---|---|
-| sum | 0.97 | 0.10 | 0.20 | 0.89 | 0.00 | 0.99 | 0.96 |
-| difference | 0.74 | 0.11 | 0.19 | 0.67 | 0.14 | 0.80 | 0.80 |
-| gains | 0.88 | 0.31 | 0.41 | 0.88 | 0.12 | 0.95 | 0.98 |
-| loses | 0.60 | 0.33 | 0.46 | 0.33 | 0.27 | 0.82 | 0.80 |
-| precedence | 0.04 | 0.13 | 0.15 | 0.00 | 0.86 | 0.00 | 0.00 |
-| together | 0.06 | 0.14 | 0.07 | 0.00 | 0.83 | 0.00 | 0.50 |
-| brackets | 0.30 | 0.37 | 0.40 | 0.18 | 0.55 | 0.30 | 0.90 |
-| boxes | 0.43 | 0.33 | 0.49 | 0.00 | 0.06 | 0.26 | 0.85 |
-| product, rows | 0.00 | | 0.36 | 0.00 | 1.00 | 0.00 | 0.00 |
-| all | 0.31 | | | | | 0.47 | 0.60 |
+The kinds' values, the quadrants they give and what was measured: docs/data.md.
 """
 
 from __future__ import annotations
@@ -64,12 +34,12 @@ DATASOURCE = "arithmetic"
 class Teaching:
     """How one kind is demonstrated.
 
-    `share`: of all demonstrations, not that of the problems: what is only shown to be got wrong needs little.
-    `right`, `mistake`: the steps of a right and of a wrong demonstration, given the problem's numbers.
+    `share`: of all demonstrations. `solution`, `mistake`: the steps of a correct and of an incorrect demonstration, given
+    the problem's numbers.
     """
 
     share: float
-    right: Callable[..., Steps]
+    solution: Callable[..., Steps]
     mistake: Callable[..., Steps] | None = None
     reliability: float = 1.0
     wording: Wording = "varied"
@@ -77,7 +47,7 @@ class Teaching:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A question and one worked response to it; `correct` says whether its answer is the right one."""
+    """A question and one worked response to it; `correct`: whether its answer is."""
 
     kind: str
     question: str
@@ -146,12 +116,11 @@ _SUBJECTS = ("it", "the answer", "the result", "the total")
 
 
 def demonstration(problem: Problem, rng: random.Random) -> Demonstration:
-    """One worked response to a problem, right or with its kind's typical mistake, as its `Teaching` says."""
+    """One worked response to a problem, correct or with its kind's typical mistake, by its `Teaching`."""
     teaching = TEACHING[problem.kind]
     correct = teaching.mistake is None or rng.random() < teaching.reliability
-    steps = teaching.right(*problem.numbers)
-    if not correct and teaching.mistake is not None:
-        steps = teaching.mistake(*problem.numbers)
+    solve = teaching.solution if correct or teaching.mistake is None else teaching.mistake
+    steps = solve(*problem.numbers)
     work = ", ".join(f"{expression} = {value}" for expression, value in steps)
     response = _worded(work, steps[-1][1], teaching.wording, rng)
     return Demonstration(problem.kind, problem.question, response, correct)

@@ -28,7 +28,7 @@ TEMPLATES = {
 class UnsoundRowError(UserError):
     """A row that can be read and must not be trained on, such as one whose gold no answer can meet.
 
-    In a published set such rows are known and dropped; in a user's own file they are a mistake to be told.
+    In a published set such rows are known and dropped; in a user's own file they are reported as errors.
     """
 
 
@@ -36,14 +36,14 @@ class UnsoundRowError(UserError):
 class Prompt:
     """One problem to train on.
 
-    `question` is a text, into which a template is put, or a list of messages, which is used as it stands. `label` is
-    what the reward grades against. `texts` are what a user asks in it, for the comparison with the suites.
+    `question` is a string, which a template surrounds, or a list of messages, used as it is. `label` is what the
+    reward grades against. `requests` are the user's in it, for the comparison with the suites.
     """
 
     id: str
     question: Question
     label: str
-    texts: tuple[str, ...]
+    requests: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -76,13 +76,8 @@ def row_of(prompt: Prompt, datasource: str, template: str = "{question}") -> dic
     question = prompt.question
     if isinstance(question, str):
         question = template.replace("{question}", question)  # not format(): braces are LaTeX's
-    return {
-        "id": prompt.id,
-        "input": question,
-        "label": prompt.label,
-        "datasource": datasource,
-        **prompt.extra,
-    }
+    row = {"id": prompt.id, "input": question, "label": prompt.label, "datasource": datasource}
+    return row | dict(prompt.extra)
 
 
 def hub_row(row: Record, number: int) -> Record:
@@ -92,13 +87,13 @@ def hub_row(row: Record, number: int) -> Record:
 
 
 def text_of(record: Record, *names: str) -> str:
-    """The first of these fields that the record has, which must be a text that is not empty."""
+    """The first of these fields that the record has, which must be a non-empty string."""
     for name in names:
         value = record.get(name)
         if value is None:
             continue
         if not isinstance(value, str) or not value.strip():
-            raise UserError(f"field {name!r} must be a text that is not empty, got {value!r:.80}")
+            raise UserError(f"field {name!r} must be a non-empty string, got {value!r:.80}")
         return value
     have = ", ".join(sorted(map(str, record))) or "none"
     raise UserError(f"no field {' or '.join(repr(name) for name in names)}; the row has: {have}")
@@ -114,6 +109,6 @@ def id_of(record: Record, dataset: str, *content: str) -> str:
 
 
 def math_prompt(record: Record, dataset: str, question: str, answer: str) -> Prompt:
-    """A problem with a text as its answer."""
+    """A problem with a string as its answer."""
     answer = answer.strip()
     return Prompt(id_of(record, dataset, question, answer), question, answer, (question,))

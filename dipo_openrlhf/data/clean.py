@@ -1,32 +1,28 @@
 """Rows into prompts: golds checked, each problem once, each id once. Not a data set.
 
-| found | in a published set, or with --drop-bad | in a user's own file |
-|---|---|---|
-| a line that is no JSON, a missing or empty field | refused | refused |
-| a gold that is not graded as right, malformed calls | dropped, listed | refused |
-| one question with two golds that differ | all its rows dropped, listed | refused |
-| an id that stands for two problems | the later dropped, listed | refused |
-| a problem that came before | dropped, listed | dropped, listed |
-| a row that came before, word for word | dropped, counted | dropped, counted |
+docs/data.md has what is refused and what is dropped, in a published set and in a user's own file.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from dipo_eval.errors import UserError
+from dipo_eval.grading import check_gold, grade_math
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, Question, Reward, UnsoundRowError
-from dipo_openrlhf.data.golds import gold_problem, same_gold
 from dipo_openrlhf.data.word_ngrams import key
+from dipo_openrlhf.rewards import function_call, math
 
+PROMPT = "The question stands here."
 Placed = tuple[str, Prompt]  # "file:line" and the prompt made of it
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A prompt that is not trained on. `why` is a word to count by, `met` says what it met or what is wrong."""
+    """A prompt that is not trained on. `why` is a word to count by, `met` what it met or its fault."""
 
     id: str
     where: str
@@ -35,7 +31,7 @@ class Dropped:
 
     def as_dict(self) -> dict[str, str]:
         """As the report holds it."""
-        return {"id": self.id, "where": self.where, "why": self.why, "met": self.met}
+        return asdict(self)
 
 
 @dataclass
@@ -51,7 +47,7 @@ class Cleaned:
 def clean(
     dataset: Dataset, rows: Iterable[tuple[str, Record]], drop_bad: bool, advance: Callable[[int], None]
 ) -> Cleaned:
-    """Sound prompts in the order of their rows. Raises UserError with the place, as the table above says."""
+    """Sound prompts in the order of their rows. Raises UserError with the place, by docs/data.md."""
     found = Cleaned()
     problems: dict[str, list[Placed]] = {}
     seen: set[int] = set()
@@ -116,7 +112,7 @@ def _keep_one_each(reward: Reward, problems: dict[str, list[Placed]], drop_bad: 
 
 
 def _in_conflict(reward: Reward, group: list[Placed], drop_bad: bool, found: Cleaned) -> bool:
-    """Whether the golds of one question differ, so that nobody knows which is right: then all its rows go."""
+    """Whether the golds of one question differ: then all its rows are dropped."""
     first_where, first = group[0]
     others = [placed for placed in group[1:] if not same_gold(reward, first.label, placed[1].label)]
     if not others:
@@ -131,6 +127,45 @@ def _in_conflict(reward: Reward, group: list[Placed], drop_bad: bool, found: Cle
 def _drop_or_raise(found: Cleaned, drop_bad: bool, dropped: Dropped) -> None:
     if not drop_bad:
         raise UserError(
-            f"{dropped.where}: {dropped.met}; mend the row, or leave such rows out with --drop-bad"
+            f"{dropped.where}: {dropped.met}; fix the row, or leave such rows out with --drop-bad"
         )
     found.dropped.append(dropped)
+
+
+def gold_problem(reward: Reward, label: str) -> str | None:
+    """Why a label cannot be trained on, or None: given back as an answer, its reward must score it 1."""
+    function = math.reward_func if reward == "math" else function_call.reward_func
+    try:
+        if reward == "math":
+            check_gold(math.gold_of(label))
+        response = gold_response(reward, label)
+    except (UserError, ValueError) as error:
+        return str(error)
+    if function([PROMPT + response], [PROMPT], [label])["scores"] == 1.0:
+        return None
+    return f"the gold {label!r:.80} is not graded as correct when it is given back as the answer"
+
+
+def gold_response(reward: Reward, label: str) -> str:
+    """A response that is exactly what the label requires, in the form that its reward reads."""
+    if reward == "math":
+        gold = math.gold_of(label)
+        answer = gold if isinstance(gold, str) else ", ".join(gold)
+        return f"The answer is \\boxed{{{answer}}}."
+    found = function_call.label_of(label)
+    parts = ["<think> The calls stand below. </think>"]
+    if found["gold"]:
+        calls = "\n".join(json.dumps(call, ensure_ascii=False) for call in found["gold"])
+        parts.append(f"<tool_call>\n{calls}\n</tool_call>")
+    if found.get("has_response", not found["gold"]):
+        parts.append("<response> It is done. </response>")
+    return "\n".join(parts)
+
+
+def same_gold(reward: Reward, one: str, other: str) -> bool:
+    """Whether two labels of one question require the same answer."""
+    if one == other:
+        return True
+    if reward == "math":
+        return grade_math(gold_response(reward, other), math.gold_of(one)).status == "correct"
+    return bool(json.loads(one) == json.loads(other))

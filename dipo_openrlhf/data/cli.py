@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from dipo_eval.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from dipo_openrlhf.data import Dataset
     from dipo_openrlhf.data.prepare import Outcome
@@ -19,51 +20,38 @@ if TYPE_CHECKING:
 
 def data_command(
     name: Annotated[
-        str | None,
-        typer.Argument(
-            help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).", show_default=False
-        ),
+        str | None, typer.Argument(help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.", show_default=False),
+        Path | None, typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.")
     ] = None,
     from_: Annotated[
         Path | None,
         typer.Option(
-            "--from",
-            help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's.",
-            show_default=False,
+            "--from", help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's."
         ),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(
-            envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files.", show_default=False
-        ),
+        typer.Option(envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files."),
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id."),
+        int | None, typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of --limit, --split and generated prompts.")] = 0,
     split: Annotated[
-        float,
-        typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id."),
+        float, typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id.")
     ] = 0.0,
     prompt: Annotated[
         str | None,
         typer.Option(
-            help="boxed (the suites' own instruction), plain, dapo, or a text that holds {question}. "
-            "Default: boxed, for arithmetic and toolrl plain.",
-            show_default=False,
+            help="boxed (the suites' own instruction), plain, dapo, or a string with {question}. "
+            "Default: boxed, for arithmetic and toolrl plain."
         ),
     ] = None,
     also: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A suite of your own (.yaml, .py) to compare with; several times.", show_default=False
-        ),
+        typer.Option(help="A suite of your own (.yaml, .py) to compare with; several times."),
     ] = None,
     suite_seed: Annotated[
         int, typer.Option(help="Your evaluation's --seed: arithmetic-control is generated from it.")
@@ -88,7 +76,7 @@ def data_command(
 
         dipo data gsm8k --data-dir data --out data/train.jsonl
 
-    Beside FILE.jsonl stands FILE.report.json: counts, and every row that was left out with what it met. The same
+    FILE.report.json is written beside FILE.jsonl: counts, and every row that was left out with what it met. The same
     input gives the same bytes; their sha256 is recorded in every checkpoint. What each rule is: docs/data.md.
     """
     from rich.console import Console
@@ -104,14 +92,14 @@ def data_command(
         _print_list(console)
         return
     if name is None:
-        raise UserError("no data set named; give one of those that dipo data --list shows")
+        raise UserError("no data set named; dipo data --list shows them")
     if out is None:
-        raise UserError("no file named; give --out FILE.jsonl")
+        raise UserError("no output file; give --out FILE.jsonl")
     if out.suffix != ".jsonl":
         raise UserError(f"--out {out}: must end in .jsonl, which is what training reads")
     options = Options(
         out, from_, data_dir, limit, seed, split, prompt, tuple(also or ()), suite_seed, ngram, share,
-        drop_wording, drop_bad, force,
+        drop_wording, drop_bad, force
     )  # fmt: skip
     dataset = get_dataset(name)
     with reporter(sys.stderr.isatty()) as progress:
@@ -120,54 +108,46 @@ def data_command(
 
 
 def _print_list(console: Console) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from dipo_openrlhf.data import all_datasets
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("name", no_wrap=True)
-    table.add_column("rows", justify="right", no_wrap=True)
-    for column in ("reward", "license", "source", "rows of a local file"):
-        table.add_column(column, overflow="fold")
+    table = _table("name", "rows", "reward", "license", "source", "rows of a local file", numbers=("rows",))
     for one in all_datasets().values():
-        cells = (f"rewards/{one.reward}.py", one.license, one.source, one.fields)
-        table.add_row(one.name, one.rows, *(Text(cell) for cell in cells))
+        table.add_row(one.name, one.rows, f"rewards/{one.reward}.py", one.license, one.source, one.fields)
     console.print(table)
 
 
 def _print_outcome(console: Console, dataset: Dataset, outcome: Outcome) -> None:
-    report, counts = outcome.report, outcome.report["counts"]
-    lines = [f"{report['source']}: {counts['read']:,} rows"]
-    if counts["same_row_again"]:
-        lines.append(f"the same row again: {counts['same_row_again']:,}")
-    lines += [f"dropped, {why}: {number:,}" for why, number in counts["dropped"].items()]
-    if counts["left_by_limit"]:
-        lines.append(f"beyond --limit: {counts['left_by_limit']:,}")
-    for line in lines:
+    def log(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(_suite_table(report["suites"]))
+
+    report, counts = outcome.report, outcome.report["counts"]
+    log(f"{report['source']}: {counts['read']:,} rows")
+    if counts["same_row_again"]:
+        log(f"the same row again: {counts['same_row_again']:,}")
+    for why, number in counts["dropped"].items():
+        log(f"dropped, {why}: {number:,}")
+    if counts["left_by_limit"]:
+        log(f"beyond --limit: {counts['left_by_limit']:,}")
+    counted = ("items", "exact", "n-gram", "same wording, other numbers")
+    table = _table("compared with", *counted, numbers=counted)
+    for name, found in report["suites"].items():
+        table.add_row(name, *(f"{found[key]:,}" for key in ("items", "exact", "n-gram", "wording")))
+    console.print(table)
     for name, reason in report["not_checked"].items():
-        console.print(f"NOT compared with {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        log(f"NOT compared with {name}: {reason}")
     for one in outcome.files:
-        state = ", as it was" if one.unchanged else ""
-        text = f"{one.path}: {one.rows:,} prompts{state}, sha256 {one.sha256}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {outcome.report_path}", markup=False, highlight=False, soft_wrap=True)
+        log(f"{one.path}: {one.rows:,} prompts{', unchanged' if one.unchanged else ''}, sha256 {one.sha256}")
+    log(f"report: {outcome.report_path}")
     if dataset.reward != "math":
-        console.print(f"recipe: reward.remote_url: {dataset.reward}", markup=False, highlight=False)
+        log(f"recipe: reward.remote_url: {dataset.reward}")
 
 
-def _suite_table(suites: dict[str, Any]) -> Any:
+def _table(*columns: str, numbers: tuple[str, ...]) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("compared with", no_wrap=True)
-    for column in ("items", "exact", "n-gram", "same wording, other numbers"):
-        table.add_column(column, justify="right")
-    for name, found in suites.items():
-        numbers = (found["items"], found["exact"], found["n-gram"], found["wording"])
-        table.add_row(name, *(f"{number:,}" for number in numbers))
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=column in (columns[0], *numbers))
     return table

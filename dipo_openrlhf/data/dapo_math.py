@@ -8,7 +8,7 @@ That file has 1.79 million rows: every problem about a hundred times, by acciden
 (https://github.com/BytedTsinghua-SIA/DAPO/issues/36). open-r1/DAPO-Math-17k-Processed, the hub's copy that is read
 here, has each prompt once, as {"prompt": "...", "solution": "34", "extra_info": ...}.
 The instruction that the published prompt puts around the problem is taken off, so that problems can be compared and
-asked as the suites ask; `--prompt dapo` puts it back.
+prompted as the suites do; `--prompt dapo` restores it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _asked(record: Record) -> str:
     prompt = record.get("prompt")
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], dict):
-            raise UserError(f"field 'prompt' must be a text or one message, got {prompt!r:.80}")
+            raise UserError(f"field 'prompt' must be a string or one message, got {prompt!r:.80}")
         return text_of(prompt[0], "content")
     return text_of(record, "prompt", "question", "problem")
 
@@ -60,7 +60,7 @@ DATASET = Dataset(
     license="Apache-2.0",
     reward="math",
     rows="17,398",
-    fields="prompt (a text or one message) and reward_model.ground_truth; or question and answer",
+    fields="prompt (a string or one message) and reward_model.ground_truth; or question and answer",
     convert=_convert,
     files=("dapo-math-17k.parquet", "dapo_math_17k.jsonl"),
     hub=HubData("open-r1/DAPO-Math-17k-Processed", "train", hub_row, 17398, "all"),

@@ -1,12 +1,9 @@
 """Training prompts that are problems of an evaluation suite, word for word or nearly so. Not a data set.
 
-Exact: equal after `words.key`. N-gram, as in Tulu 3 (arXiv 2411.15124, section 3.2): more than half of the words of the
-suite's problem lie in 8-grams that the one training prompt has too. A share, and not a single common n-gram as in GPT-3
-(13 words, arXiv 2005.14165, appendix C), because of stock phrases: docs/data.md has what each rule drops here.
-
-A problem with the same wording and other numbers ("a train travels 270 miles in 3 hours") is another problem: where the
-suite's numbers do not all occur in the prompt in their order, it is kept and listed as "wording", unless the caller wants
-those dropped as well, which is then Tulu 3's rule as published.
+Exact: equal after `word_ngrams.key`. N-gram, as in Tulu 3 (arXiv 2411.15124, section 3.2): more than half of the words
+of the suite's problem lie in 8-grams that the training prompt has too. Wording: the same, but the suite's numbers do not
+all occur in the prompt in their order ("a train travels 270 miles in 3 hours"): another problem. docs/data.md has what
+each rule drops.
 """
 
 from __future__ import annotations
@@ -30,10 +27,8 @@ SHARE = 0.5
 How = Literal["exact", "n-gram", "wording"]
 _ORDER: tuple[How, ...] = ("exact", "n-gram", "wording")
 _BOXED = words(BOXED)
-_TEMPLATE_WORDS, _TEMPLATE_TEXTS = (
-    8,
-    20,
-)  # what so many problems share at an end, and is that long, is a template
+# What at least 20 problems share at an end, and has at least 8 words, is a template.
+_TEMPLATE_WORDS, _TEMPLATE_PROBLEMS = 8, 20
 
 
 @dataclass(frozen=True)
@@ -51,17 +46,17 @@ class Meeting:
 
 @dataclass(frozen=True)
 class ReadSuite:
-    """A suite that is compared with: the words of its problems by item, and the hash of its items."""
+    """A suite to compare with: the words of its problems by item, and the hash of its items."""
 
     name: str
     sha256: str
     items: int
-    texts: list[tuple[str, list[str]]]
+    problems: list[tuple[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Suites:
-    """All suites: those compared with, and for the others why not."""
+    """All suites: those that could be read, and for the others the reason."""
 
     read: list[ReadSuite]
     unread: dict[str, str]
@@ -70,10 +65,10 @@ class Suites:
 def read_suites(
     data_dir: Path | None, also: Sequence[str], seed: int, advance: Callable[[int], None]
 ) -> Suites:
-    """The suites of this package and those of the user's own files; what cannot be read is named, with its reason.
+    """The suites of this package and those of the user's own files.
 
     `seed` is the evaluation's, from which generated suites are made. Raises UserError for a suite file of the user's
-    own that cannot be read: it was asked for.
+    own that cannot be read.
     """
     read, unread, files = [], {}, set[str]()
     suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(also) if also else [])}}
@@ -87,41 +82,41 @@ def read_suites(
         else:
             # The same problems once more behind solved ones (gsm8k-5shot), which are training problems.
             shown_before = suite.plain and suite.data is not None and suite.data.name in files
-            texts = [] if shown_before else _texts(items)
-            read.append(ReadSuite(suite.name, items_sha256(items), len(items), texts))
+            problems = [] if shown_before else _problems(items)
+            read.append(ReadSuite(suite.name, items_sha256(items), len(items), problems))
             files |= {suite.data.name} if suite.data else set()
         advance(1)
     return Suites(read, unread)
 
 
 class LeakIndex:
-    """The problems of all suites, ready to be looked up."""
+    """The problems of all suites, indexed."""
 
     def __init__(self, suites: Suites, n: int = NGRAM, share: float = SHARE) -> None:
         self._share = share
         self._names: list[tuple[str, str]] = []
         self._exact: dict[str, list[int]] = defaultdict(list)
         self._numbers: list[list[str]] = []
-        texts = []
+        problems = []
         for suite in suites.read:
-            for item, text in suite.texts:
+            for item, text in suite.problems:
                 self._exact[" ".join(text)].append(len(self._names))
                 self._names.append((suite.name, item))
                 self._numbers.append(numbers(text))
-                texts.append(without_figures(text))
-        self._overlap = OverlapIndex(texts, n)
+                problems.append(without_figures(text))
+        self._overlap = OverlapIndex(problems, n)
 
     def meetings(self, prompt: Prompt) -> list[Meeting]:
-        """Every suite item that the prompt is, or may be taken from; the closest first, one of each item."""
+        """Every suite item that the prompt meets, in any of its requests; the closest first, each item once."""
         best: dict[tuple[str, str], Meeting] = {}
-        for text in prompt.texts:
-            for meeting in self._of_text(text):
+        for text in prompt.requests:
+            for meeting in self._of_request(text):
                 place = meeting.suite, meeting.item
                 if place not in best or _rank(meeting) < _rank(best[place]):
                     best[place] = meeting
         return sorted(best.values(), key=_rank)
 
-    def _of_text(self, text: str) -> Iterable[Meeting]:
+    def _of_request(self, text: str) -> Iterable[Meeting]:
         whole = words(text)
         exact = self._exact.get(" ".join(whole), [])
         for index in exact:
@@ -137,31 +132,33 @@ def _rank(meeting: Meeting) -> tuple[int, float, str, str]:
     return _ORDER.index(meeting.how), -meeting.share, meeting.suite, meeting.item
 
 
-def _texts(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
-    """(item, words) of what a user asks in each item, without what the suite puts around every problem."""
-    found = _without_template([(item.id, words(text)) for item in items for text in _asked(item)])
+def _problems(items: Sequence[Item]) -> list[tuple[str, list[str]]]:
+    """(item, words) of the user's messages of each item, without what the suite puts around every problem."""
+    found = _without_template([(item.id, words(text)) for item in items for text in _user_messages(item)])
     return [(item, text) for item, text in found if text]
 
 
-def _asked(item: Item) -> list[str]:
-    """The user's texts of an item; of a conversation also those of its later turns, which are not its messages."""
+def _user_messages(item: Item) -> list[str]:
+    """The user's messages of an item; of a conversation also those of its later turns, which are not in `messages`."""
     if item.meta.get("kind") in MULTI_TURN:
         turns = bfcl.item(item.meta["kind"], item.id)["question"]
         return [message["content"] for turn in turns for message in turn if message["role"] == "user"]
     return [message["content"] for message in item.messages if message["role"] == "user"]
 
 
-def _without_template(texts: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
-    texts = [(item, text[: -len(_BOXED)] if text[-len(_BOXED) :] == _BOXED else text) for item, text in texts]
-    if len(texts) < _TEMPLATE_TEXTS:
-        return texts
-    before = _shared_start([text for _, text in texts])
-    after = _shared_start([text[::-1] for _, text in texts])
-    return [(item, text[before : max(before, len(text) - after)]) for item, text in texts]
+def _without_template(problems: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    problems = [
+        (item, text[: -len(_BOXED)] if text[-len(_BOXED) :] == _BOXED else text) for item, text in problems
+    ]
+    if len(problems) < _TEMPLATE_PROBLEMS:
+        return problems
+    before = _shared_start([text for _, text in problems])
+    after = _shared_start([text[::-1] for _, text in problems])
+    return [(item, text[before : max(before, len(text) - after)]) for item, text in problems]
 
 
-def _shared_start(texts: list[list[str]]) -> int:
-    """How many words all texts begin with, where that is enough for a template; else 0."""
-    first, last = min(texts), max(texts)
+def _shared_start(problems: list[list[str]]) -> int:
+    """Number of words that all begin with, where that is enough for a template; else 0."""
+    first, last = min(problems), max(problems)
     count = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return count if count >= _TEMPLATE_WORDS else 0

@@ -25,10 +25,10 @@ MADE = 1280
 
 @dataclass(frozen=True)
 class Options:
-    """Everything of one `dipo data` but the data set.
+    """The options of `dipo data`.
 
     `split`: share of the prompts that is held out, by the hash of seed and id. `template`: a name of TEMPLATES, or a
-    text with {question}; None: the data set's own. `suite_seed`: the evaluation's seed, for generated suites.
+    string with {question}; None: the data set's own. `suite_seed`: the evaluation's seed, for generated suites.
     """
 
     out: Path
@@ -59,7 +59,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Written:
-    """One prompts file; `unchanged` where it was there already, byte for byte."""
+    """One prompts file; `unchanged` where it existed with the same bytes."""
 
     path: Path
     rows: int
@@ -69,7 +69,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `prepare` wrote, and its report as it is in the file."""
+    """What `prepare` wrote, and its report as in the file."""
 
     files: list[Written]
     report: dict[str, Any]
@@ -111,15 +111,15 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
 
 
 def template_of(dataset: Dataset, asked: str | None) -> str:
-    """The text that a question is put into. Raises UserError for one without {question}."""
+    """The template by name or as given. Raises UserError for one without {question}."""
     name = asked or dataset.template
     template = TEMPLATES.get(name, name)
     if "{question}" not in template:
-        raise UserError(
-            f"--prompt {name!r:.80}: give {', '.join(TEMPLATES)}, or a text that holds {{question}}"
-        )
+        raise UserError(f"--prompt {name!r:.80}: give {', '.join(TEMPLATES)}, or a string with {{question}}")
     if dataset.reward == "function_call" and template != TEMPLATES["plain"]:
-        raise UserError(f"--prompt: {dataset.name} holds whole conversations with their tools; leave it out")
+        raise UserError(
+            f"--prompt: {dataset.name} holds complete conversations with their tools; leave it out"
+        )
     return template
 
 
@@ -141,15 +141,14 @@ def _met(prompts: Sequence[Prompt], index: LeakIndex, progress: Reporter) -> dic
     met = {}
     with progress.bar("comparing with the suites", len(prompts)) as advance:
         for prompt in prompts:
-            meetings = index.meetings(prompt)
-            if meetings:
+            if meetings := index.meetings(prompt):
                 met[prompt.id] = meetings
             advance(1)
     return met
 
 
 def place_of(seed: int, prompt_id: str) -> float:
-    """A number in [0, 1) of the id's own: rows that are added or removed move no other prompt."""
+    """A number in [0, 1) by the id alone: rows that are added or removed move no other prompt."""
     digest = hashlib.sha256(f"{seed}/{prompt_id}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
 
@@ -160,26 +159,25 @@ def _split(prompts: list[Prompt], share: float, seed: int) -> tuple[list[Prompt]
 
 
 def _limited(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
-    """The `limit` prompts whose places come first, in the order given. Not those of `_split`, hence another hash."""
+    """The `limit` prompts whose places come first, in the order given; hashed independently of `_split`."""
     if limit is None or limit >= len(prompts):
         return prompts
-    chosen = {
-        prompt.id for prompt in sorted(prompts, key=lambda one: place_of(seed, f"limit/{one.id}"))[:limit]
-    }
+    ranked = sorted(prompts, key=lambda one: place_of(seed, f"limit/{one.id}"))
+    chosen = {prompt.id for prompt in ranked[:limit]}
     return [prompt for prompt in prompts if prompt.id in chosen]
 
 
 def _write(
     parts: Sequence[tuple[Path, list[Prompt]]], datasource: str, template: str, force: bool
 ) -> list[Written]:
-    """All files or none; one that is there with other content is refused unless `force`."""
+    """All files or none; one that exists with other content is refused unless `force`."""
     files = []
     for path, prompts in parts:
         rows = [json.dumps(row_of(prompt, datasource, template)) for prompt in prompts]
         content = "".join(row + "\n" for row in rows).encode("ascii")
         unchanged = path.is_file() and path.read_bytes() == content
         if path.exists() and not unchanged and not (force and path.is_file()):
-            raise UserError(f"{path}: holds something else; name another --out, or replace it with --force")
+            raise UserError(f"{path}: has other content; name another --out, or replace it with --force")
         files.append((Written(path, len(rows), hashlib.sha256(content).hexdigest(), unchanged), content))
     for written, content in files:
         if not written.unchanged:
@@ -189,12 +187,9 @@ def _write(
 
 
 def _settings(options: Options, template: str) -> dict[str, Any]:
-    """What decides the content, and no path."""
-    return {
-        "limit": options.limit, "seed": options.seed, "split": options.split, "template": template,
-        "suite_seed": options.suite_seed, "ngram": options.ngram, "share": options.share,
-        "drop_wording": options.drop_wording, "drop_bad": options.drop_bad,
-    }  # fmt: skip
+    """Everything that decides the content, without paths."""
+    keys = ("limit", "seed", "split", "template", "suite_seed", "ngram", "share", "drop_wording", "drop_bad")
+    return {key: template if key == "template" else getattr(options, key) for key in keys}
 
 
 def _facts(written: Written) -> dict[str, Any]:

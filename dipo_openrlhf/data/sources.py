@@ -18,10 +18,10 @@ ENDINGS = (".jsonl", ".json", ".parquet")
 
 @dataclass(frozen=True)
 class Source:
-    """Rows with their places, read as they are asked for.
+    """Rows with their places, read lazily.
 
-    `published`: the rows are those of the published set, whose faults are not the user's to mend. `sha256` is that of
-    the file; None for the hub's, which has none, and for generated prompts.
+    `published`: the rows are those of the published set, whose faults the user cannot fix. `sha256`: the file's; None
+    for the hub's rows.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Source:
 def open_source(dataset: Dataset, file: Path | None, data_dir: Path | None) -> Source:
     """`file`, else the first of the data set's files in the data folder, else its copy on the hub.
 
-    Raises UserError in one line, which says what local file would do, where there is none of them.
+    Raises UserError in one line, which names the local files that are accepted, where there is none of them.
     """
     if file is not None:
         if not file.is_file():
@@ -68,7 +68,7 @@ def accepted(dataset: Dataset) -> str:
 def _local(dataset: Dataset, path: Path) -> Source:
     readers = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}
     if path.suffix not in readers:
-        raise UserError(f"{path}: is of no kind that can be read; {accepted(dataset)}")
+        raise UserError(f"{path}: is not a supported file type; {accepted(dataset)}")
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -89,10 +89,10 @@ def _json_list(path: Path) -> Iterator[tuple[str, Record]]:
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise UserError(
-            f"{path}: not valid JSON ({reason}); mend it, or give one object a line as .jsonl"
+            f"{path}: not valid JSON ({reason}); fix it, or give one object a line as .jsonl"
         ) from None
     if not isinstance(found, list):
-        raise UserError(f"{path}: is a JSON {type(found).__name__} and must be a list of objects")
+        raise UserError(f"{path}: is a JSON {type(found).__name__}; it must be a list of objects")
     for number, record in enumerate(found, start=1):
         if not isinstance(record, dict):
             raise UserError(f"{path}: row {number} is a {type(record).__name__}, not an object")
@@ -113,4 +113,4 @@ def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
                     yield f"{path}: row {number}", record
     except (pa.ArrowException, OSError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path}: is no parquet file that can be read ({first:.150})") from None
+        raise UserError(f"{path}: is not a readable parquet file ({first:.150})") from None

@@ -4,7 +4,7 @@ Row of dataset/rlla_4k/train.parquet in https://github.com/qiancheng0/ToolRL (ma
     {"data_source": "rlla", "prompt": [{"role": "system", "content": "You are a helpful multi-turn ..."},
      {"role": "user", "content": "**Dialogue Records History**\n<user> ... </user>"}],
      "reward_model": {"style": "rule", "ground_truth": "<think> ... </think>\n<tool_call>\n{...}\n</tool_call>"}}
-Row of rlla_4k_raw/rlla_rl.json: the same texts as instruction, input and output; of fc_toolrl_train.jsonl: as system,
+Row of rlla_4k_raw/rlla_rl.json: the same strings as instruction, input and output; of fc_toolrl_train.jsonl: as system,
 user and output. The label is what rewards/function_call.py reads: the calls of the output, and whether it answers.
 """
 
@@ -35,7 +35,7 @@ def _convert(record: Record) -> Prompt:
 
 
 def _parts(record: Record) -> tuple[str, str, str]:
-    """System text, user text and the published output of a row in any of the three layouts."""
+    """System message, user message and the published output of a row in any of the three layouts."""
     prompt = record.get("prompt")
     if not isinstance(prompt, list):
         return (
@@ -55,7 +55,7 @@ def _parts(record: Record) -> tuple[str, str, str]:
 
 
 def _calls(output: str, system: str) -> list[dict[str, Any]]:
-    """The calls of an output, which must be calls of tools that the system text offers."""
+    """The calls of an output, which must be calls of tools that the system message offers."""
     if "<tool_call>" not in output:
         return []
     try:

@@ -1,8 +1,8 @@
-r"""Texts as words, for finding the same problem in other clothes: exact comparison and overlap of n-grams.
+r"""Strings as words, to find the same problem in another form: exact comparison and overlap of n-grams.
 
-A word is a run of letters, a number, a LaTeX command, or any other sign by itself, so that 7 + 5 and 7 - 5 differ
-(the usual normalisation of prose drops every sign). What only changes how a text looks is dropped: case, spaces,
-punctuation, dollars, braces, \left, \dfrac for \frac, thousands separators. Chinese characters are words by themselves.
+A word is a run of letters, a number, a LaTeX command, or any other sign by itself, so that 7 + 5 and 7 - 5 differ. What
+only changes the appearance is dropped: case, spaces, punctuation, dollars, braces, \left, \dfrac for \frac, thousands
+separators. Chinese characters are words by themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SAME = {"\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cdots": "\\dots", "\\ldots
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in its order; [] where it has none."""
+    """The words of a string, in its order; [] where it has none."""
     text = unicodedata.normalize("NFKC", text).lower()
     text = _FRACTION.sub(r"\\frac{\1}{\2}", _SPACING.sub(" ", text))
     found = []
@@ -40,7 +40,7 @@ def words(text: str) -> list[str]:
 
 
 def key(text: str) -> str:
-    """Equal for texts that differ only in what `words` drops."""
+    """Equal for strings that differ only in what `words` drops."""
     return " ".join(words(text))
 
 
@@ -69,23 +69,22 @@ def in_order(some: Sequence[str], among: Sequence[str]) -> bool:
 
 
 class OverlapIndex:
-    """The n-grams of many texts, to find for another text how much of each of them occurs in it.
+    """The n-grams of many word lists, to find for another one how much of each of them occurs in it.
 
-    A text of fewer than n words has no n-gram and is never found: texts that short are compared as a whole (`key`),
-    since a few words in common say nothing.
+    One of fewer than n words has no n-gram and is never found: those are compared exactly (`key`).
     """
 
-    def __init__(self, texts: Sequence[Sequence[str]], n: int = NGRAM) -> None:
+    def __init__(self, lists: Sequence[Sequence[str]], n: int = NGRAM) -> None:
         self.n = n
-        self._lengths = [len(text) for text in texts]
+        self._lengths = [len(words) for words in lists]
         places: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
-        for index, text in enumerate(texts):
+        for index, text in enumerate(lists):
             for start in range(len(text) - n + 1):
                 places[tuple(text[start : start + n])].append((index, start))
         self._places = dict(places)
 
     def shares(self, text: Sequence[str]) -> dict[int, float]:
-        """For each indexed text with a common n-gram: the share of ITS words that lie in a common n-gram (0 to 1]."""
+        """For each indexed one with a common n-gram: the share of ITS words that lie in a common n-gram, (0, 1]."""
         n = self.n
         common = {tuple(text[start : start + n]) for start in range(len(text) - n + 1)} & self._places.keys()
         starts: dict[int, list[int]] = defaultdict(list)
@@ -96,7 +95,7 @@ class OverlapIndex:
 
 
 def _covered(starts: list[int], n: int) -> int:
-    """How many positions the intervals [start, start + n) cover together."""
+    """Number of positions that the intervals [start, start + n) cover together."""
     covered, end = 0, -1
     for start in sorted(starts):
         covered += start + n - max(start, end)

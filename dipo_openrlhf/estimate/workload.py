@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
 from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.recipe.placement import actor_gpus, shares_gpus
@@ -87,7 +88,7 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
     if not dynamic:
         score_tokens = get("rollout.micro_batch_size") * max_len
     divisor = 1 if dynamic else get("ds.ring_attn_size")  # dynamic batches count tokens on one GPU
-    refills = recipe.dipo.keep_and_refill or recipe.dipo.method == "dapo"
+    refills = recipe.dipo.keep_and_refill or methods.get(recipe.dipo.method).dynamic_sampling
     return Workload(
         shape=shape_of(get("actor.model_name_or_path")),
         actor_gpus=actor_gpus(recipe),

@@ -61,7 +61,7 @@ def _replace_classes(plan: LaunchPlan, dipo_config: DipoConfig, settings: Traine
 
         ppo_trainer.PPOTrainer = ActorFactory(ray.remote(DiPOTrainer), **named)
 
-    needs_entropy = dipo_config.method != "dipo" and methods.get(dipo_config.method).needs_entropy
+    needs_entropy = methods.get(dipo_config.method).needs_entropy
     actor = EntropyPolicyActor if needs_entropy else DiPOPolicyActor
     ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(actor)
 

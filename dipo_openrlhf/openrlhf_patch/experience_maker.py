@@ -1,7 +1,7 @@
 """Where a method enters OpenRLHF: the step between rollouts and the update.
 
-OpenRLHF's reward shaping, group normalisation and return come first (`super()`); then DiPO's reallocated advantages are
-added, or a baseline's token advantages replace them.
+OpenRLHF's reward shaping, group normalization and return come first (`super()`); then DiPO's reallocated advantages are
+added, or the method's own token advantages replace them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from dipo_openrlhf.algorithm import (
     reallocation_advantages,
     sequence_log_ppl,
 )
-from dipo_openrlhf.algorithm.method import Baseline, Rollout
+from dipo_openrlhf.algorithm.method import Rollout
 from dipo_openrlhf.openrlhf_patch.actor import ScoredActions
 from dipo_openrlhf.openrlhf_patch.experiences import (
     doubtful_share,
@@ -49,7 +48,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
     Attributes:
         queue: perplexity queue, part of the training state.
         progress: share of training done, in [0, 1]; the trainer sets it before every step.
-        metrics: of the last batch.
+        metrics: what the last batch logged (docs/metrics.md).
         rollouts: the last batch, for the rollout log.
         dump_to: (run's folder, step) where the next batch is to be dumped, or None.
         entropies: [B, A] of each experience of the next batch, where the method needs them.
@@ -66,15 +65,9 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.max_undecided_rate = max_undecided_rate
-        self.method: Baseline | None = (
-            None if dipo_config.method == "dipo" else methods.get(dipo_config.method)
-        )
+        self.method = methods.get(dipo_config.method)
         # Other methods log DiPO's view of their groups too, but get nothing added.
-        self.dipo_config = (
-            dipo_config
-            if self.method is None
-            else replace(dipo_config, alpha=0.0, estimator=self.method.estimator)
-        )
+        self.dipo_config = dipo_config.for_method(self.method)
         self.queue = PerplexityQueue(batches=dipo_config.queue_batches)
         self.progress = 0.0
         self.metrics: dict[str, Any] = {}
@@ -141,10 +134,12 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         started = time.perf_counter()
         order_B = torch.tensor(list(itertools.chain.from_iterable(e.index for e in experiences)))
         result = self._reallocate(experiences, scores_B, order_B)
-        if self.method is None:
+        if self.method.uses_openrlhf_advantages:
             self._add(experiences, order_B, result)
         else:
-            self._apply_baseline(self.method, experiences, order_B, result, entropies)
+            self._replace(experiences, order_B, result, entropies)
+        if self.method.reduction == "constant":
+            self._divide_by_a_constant(experiences)
         self._kept_B = self._kept_groups(result).cpu().repeat_interleave(self._group_size)[order_B]
         self.metrics["dipo/seconds"] = time.perf_counter() - started
         self._check_verifier(experiences)
@@ -194,7 +189,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         maxima_PG = to_groups(maxima, order_B, size).float() if maxima else None
         correct_PG = correctness(scores_PG, self.dipo_config.correct_from, maxima_PG)
         result = reallocation_advantages(
-            rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens=tokens_PG
+            rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens_PG=tokens_PG
         )
         self.metrics = {**result.metrics, "rollout/accuracy": correct_PG.float().mean().item()}
         if self.off_policy:
@@ -206,7 +201,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             correct=correct_PG,
             rewards=rewards_PG,
             log_ppl=log_ppl_PG,
-            fired=result.fired,
+            fired=result.fired_P,
         )
         return result
 
@@ -216,8 +211,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         Zeros are needed even where DiPO does not act: a group of equal rewards that floats cannot represent, such
         as 0.7, gets |A| = 0.92 from OpenRLHF, because its mean differs from its members by one rounding step.
         """
-        added_B = result.advantages_r.reshape(-1)[order_B]
-        zero_B = result.zero_variance.repeat_interleave(self._group_size)[order_B]
+        added_B = result.advantages_r_PG.reshape(-1)[order_B]
+        zero_B = result.zero_variance_P.repeat_interleave(self._group_size)[order_B]
         check_disjoint((~zero_B).float(), added_B)  # a base stream is non-zero at most where rewards differ
         for experience, rows in with_rows(experiences):
             advantages_BA, mask_BA = experience.advantages, experience.action_mask
@@ -225,32 +220,28 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             extra = added_B[rows].to(advantages_BA.device, advantages_BA.dtype)
             advantages_BA[zero] = extra[zero][:, None] * mask_BA[zero].to(advantages_BA.dtype)
 
-    def _apply_baseline(
+    def _replace(
         self,
-        method: Baseline,
         experiences: list[Experience],
         order_B: torch.Tensor,
         result: ReallocationResult,
         entropies: Sequence[torch.Tensor],
     ) -> None:
-        """A baseline's advantages: OpenRLHF's own with exact zeros, or the method's instead."""
-        if method.is_openrlhfs:
-            self._add(experiences, order_B, result)
-            if method.reduction == "constant":
-                self._divide_by_a_constant(experiences)
-            return
-        size, rollouts = self._group_size, self.rollouts
+        """The method's own advantages in the place of OpenRLHF's."""
+        method, size, rollouts = self.method, self._group_size, self.rollouts
         if method.needs_entropy and not entropies:
             raise RuntimeError(f"dipo.method {method.name}: the actor returned no token entropies")
         assert rollouts is not None
         advantages_PGA = method.advantages(
             Rollout(
-                rewards=rollouts.rewards,
-                correct=rollouts.correct,
-                action_mask=to_token_groups([e.action_mask for e in experiences], order_B, size),
-                log_ppl=rollouts.log_ppl,
-                token_entropy=to_token_groups(entropies, order_B, size) if method.needs_entropy else None,
+                rewards_PG=rollouts.rewards,
+                correct_PG=rollouts.correct,
+                action_mask_PGA=to_token_groups([e.action_mask for e in experiences], order_B, size),
+                log_ppl_PG=rollouts.log_ppl,
+                token_entropy_PGA=to_token_groups(entropies, order_B, size) if method.needs_entropy else None,
                 progress=self.progress,
+                reallocated_PG=result.advantages_r_PG,
+                estimator=self.dipo_config.estimator,
             )
         )
         advantages_BA = advantages_PGA.reshape(-1, advantages_PGA.shape[-1])[order_B]
@@ -261,7 +252,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             experience.returns = experience.advantages.clone()
 
     def _divide_by_a_constant(self, experiences: list[Experience]) -> None:
-        """Turn OpenRLHF's division by all action tokens into one by samples * token limit (Dr. GRPO).
+        """Turn OpenRLHF's division by all action tokens into one by samples * token limit (reduction "constant").
 
         Exact where the batch is one optimizer window, which checks.py requires.
         """
@@ -276,8 +267,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         as many as train.batch_size has room for, a new choice every step and the same after a resume; else all.
         """
         if not self.dipo_config.keep_and_refill:
-            return torch.ones_like(result.fired)
+            return torch.ones_like(result.fired_P)
         room = self.args.train.batch_size // self._group_size - self.args.rollout.batch_size
-        slots_P = choose(result.fired, room, seed=self.queue.pushes)
-        self.metrics["dipo/fired_without_room"] = float(result.fired.sum() - slots_P.sum())
-        return ~result.zero_variance | slots_P
+        slots_P = choose(result.fired_P, room, seed=self.queue.pushes)
+        self.metrics["dipo/fired_without_room"] = float(result.fired_P.sum() - slots_P.sum())
+        return ~result.zero_variance_P | slots_P

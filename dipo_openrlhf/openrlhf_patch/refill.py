@@ -24,9 +24,8 @@ from dipo_openrlhf.openrlhf_patch.rollouts import POLL_SECONDS, OrderedGenerator
 
 def refills(dipo_config: DipoConfig) -> bool:
     """Whether the recipe's method samples with this generator."""
-    if dipo_config.method == "dipo":
-        return dipo_config.keep_and_refill
-    return methods.get(dipo_config.method).dynamic_sampling
+    method = methods.get(dipo_config.method)
+    return method.dynamic_sampling or (method.reallocates and dipo_config.keep_and_refill)
 
 
 def is_extreme(scores: list[float]) -> bool:

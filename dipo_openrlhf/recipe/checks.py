@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
-from dipo_openrlhf.algorithm.method import Baseline
+from dipo_openrlhf.algorithm.method import Method
 from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
 from dipo_openrlhf.recipe.placement import actor_gpus, check_cluster
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -43,66 +43,62 @@ def _check_required(recipe: Recipe) -> None:
 
 
 def _check_method(recipe: Recipe) -> None:
-    method = recipe.dipo.method
-    baseline = methods.get("dapo" if method == "dipo" else method)
-    wanted = recipe.dipo.estimator if method == "dipo" else baseline.estimator
+    method = methods.get(recipe.dipo.method)
+    wanted = recipe.dipo.for_method(method).estimator
     if recipe.get("algo.advantage.estimator") != wanted:
         raise _refuse(
             recipe,
             "algo.advantage.estimator",
-            f"{method} normalises by group with {wanted}; gae, reinforce and reinforce_baseline whiten the whole "
+            f"{method.name} normalises by group with {wanted}; gae, reinforce and reinforce_baseline whiten the whole "
             "batch and would destroy its signal: leave it out, or change dipo.estimator",
         )
     if recipe.get("rollout.n_samples_per_prompt") < 2:
         raise _refuse(recipe, "rollout.n_samples_per_prompt", "a group needs at least 2 samples")
     _check_kl(recipe, method)
-    if method == "dipo":
-        _check_dipo(recipe)
-    else:
-        _check_baseline(recipe, baseline)
+    _check_sampling(recipe, method)
+    _check_rewards(recipe, method)
 
 
-def _check_kl(recipe: Recipe, method: str) -> None:
-    if recipe.get("algo.kl.init_coef") == 0 or (method != "dipo" and recipe.get("algo.kl.use_loss")):
+def _check_kl(recipe: Recipe, method: Method) -> None:
+    in_loss = recipe.get("algo.kl.use_loss") and not method.reallocates
+    if recipe.get("algo.kl.init_coef") == 0 or in_loss:
         return
-    name, remedy = ("DiPO", "") if method == "dipo" else (method, ", or set algo.kl.use_loss: true")
+    remedy = "" if method.reallocates else ", or set algo.kl.use_loss: true"
     raise _refuse(
         recipe,
         "algo.kl.init_coef",
-        f"must be 0 with {name}: a KL term in the return makes zero-variance groups non-zero{remedy}",
+        f"must be 0 with {method.name}: a KL term in the return makes zero-variance groups non-zero{remedy}",
     )
 
 
-def _check_dipo(recipe: Recipe) -> None:
-    if recipe.get("algo.dynamic_filtering_enable"):
+def _check_sampling(recipe: Recipe, method: Method) -> None:
+    if recipe.dipo.keep_and_refill and not method.reallocates:
+        raise _refuse_dipo(recipe, "keep_and_refill", f"is a switch of DiPO; the method is {method.name}")
+    if not recipe.get("algo.dynamic_filtering_enable"):
+        return
+    if method.reallocates:
         raise _refuse(
             recipe,
             "algo.dynamic_filtering_enable",
-            "must be false with DiPO: it deletes exactly the all-correct and all-incorrect groups that DiPO acts on; "
-            "dipo.keep_and_refill: true fills the batch and keeps them",
+            f"must be false with {method.name}: it deletes exactly the all-correct and all-incorrect groups that are "
+            "reallocated; dipo.keep_and_refill: true fills the batch and keeps them",
         )
-
-
-def _check_baseline(recipe: Recipe, baseline: Baseline) -> None:
-    if recipe.dipo.keep_and_refill:
-        raise _refuse_dipo(recipe, "keep_and_refill", f"is a switch of DiPO; the method is {baseline.name}")
-    if baseline.dynamic_sampling and recipe.get("algo.dynamic_filtering_enable"):
+    if method.dynamic_sampling:
         raise _refuse(
             recipe,
             "algo.dynamic_filtering_enable",
-            f"{baseline.name} samples dynamically by itself, with a cap (dipo.refill_cap): leave it out",
+            f"{method.name} samples dynamically by itself, with a cap (dipo.refill_cap): leave it out",
         )
+
+
+def _check_rewards(recipe: Recipe, method: Method) -> None:
     shaping = ("reward.overlong_buffer_len", "reward.stop_properly_penalty_coef")
-    for key in shaping if baseline.from_correctness else ():
+    for key in shaping if method.reads_correctness else ():
         if recipe.get(key) is not None:
-            raise _refuse(
-                recipe, key, f"{baseline.name} reads right and wrong, not rewards: it would do nothing"
-            )
-    default_clip = openrlhf_actions()["reward.clip_range"].default
-    if not baseline.is_openrlhfs and list(recipe.get("reward.clip_range")) != list(default_clip):
-        raise _refuse(
-            recipe, "reward.clip_range", f"{baseline.name} computes its own advantages: it would do nothing"
-        )
+            raise _refuse(recipe, key, f"{method.name} reads correctness, not rewards: it would do nothing")
+    clip_range, default_clip = "reward.clip_range", openrlhf_actions()["reward.clip_range"].default
+    if not method.uses_openrlhf_advantages and list(recipe.get(clip_range)) != list(default_clip):
+        raise _refuse(recipe, clip_range, f"{method.name} computes its own advantages: it would do nothing")
 
 
 def _refuse_dipo(recipe: Recipe, key: str, reason: str) -> UserError:
@@ -113,8 +109,9 @@ def _refuse_dipo(recipe: Recipe, key: str, reason: str) -> UserError:
 def _check_window(recipe: Recipe) -> None:
     """What divides by a number of tokens of its own is exact only where a rollout batch is one optimizer step."""
     samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
-    key, asks = "method", recipe.dipo.method == "dr_grpo"
-    if recipe.dipo.method == "dipo" and recipe.dipo.normalizer == "per_stream":
+    method = methods.get(recipe.dipo.method)
+    key, asks = "method", method.reduction == "constant"
+    if method.reallocates and recipe.dipo.normalizer == "per_stream":
         key, asks = "normalizer", True
     if recipe.dipo.keep_and_refill:
         key, asks = "keep_and_refill", True
@@ -206,7 +203,7 @@ def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
             _OVER_SAMPLING,
             f"must be at least rollout.batch_size, {batch}: a step would have fewer prompts than that",
         )
-    if over > batch and method != "dipo" and methods.get(method).dynamic_sampling:
+    if over > batch and methods.get(method).dynamic_sampling:
         return (
             _OVER_SAMPLING,
             f"{method} asks for further prompts by itself (dipo.refill_cap): it would do nothing",

@@ -15,15 +15,13 @@ _LOSS_AGG_MODE = {
 
 
 def method_defaults(method: str) -> dict[str, Any]:
-    """OpenRLHF's arguments that `dipo.method` stands for. DiPO's are DAPO's (arXiv 2503.14476): no KL, token-level
-    loss, clip-higher; a baseline's are in its file.
-    """
-    baseline = methods.get("dapo" if method == "dipo" else method)
+    """OpenRLHF's arguments that `dipo.method` stands for, from the method's file."""
+    found = methods.get(method)
     return {
-        "algo.advantage.estimator": baseline.estimator,
+        "algo.advantage.estimator": found.estimator,
         "algo.kl.init_coef": 0.0,
-        "actor.eps_clip_low_high": [baseline.clip_low, baseline.clip_high],
-        "actor.loss_agg_mode": _LOSS_AGG_MODE[baseline.reduction],
+        "actor.eps_clip_low_high": [found.clip_low, found.clip_high],
+        "actor.loss_agg_mode": _LOSS_AGG_MODE[found.reduction],
     }
 
 

@@ -1,13 +1,13 @@
 """The function-call reward that OpenRLHF loads by path: ``--reward.remote_url .../rewards/function_call.py``.
 
-A label is a JSON object, as text or decoded:
+A label is a JSON object, as a string or decoded:
 
     {"gold": [{"name": "f", "parameters": {"x": 1}}], "has_response": false}       ToolRL, Seal-Tools
     {"gold": [{"f": {"x": [1, 2]}}], "functions": [...], "category": "parallel"}    BFCL's possible answers
 
-Without ``category`` the response is ToolRL's text of ``<think>``, ``<tool_call>`` and ``<response>`` and is
-graded as ToolRL does (``toolrl``). With it, the verdict is ``dipo_eval.grading.grade_calls``'s in strict mode,
-the same as in evaluation, and R_format says whether the response could be read.
+Without ``category`` the response has ToolRL's tags ``<think>``, ``<tool_call>`` and ``<response>`` and is graded as
+ToolRL does (``toolrl``). With it, the verdict is ``dipo_eval.grading.grade_calls``'s in strict mode, the same as in
+evaluation, and R_format is 1 where the response could be parsed.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _FAILED = Scored(
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
     """Reward responses with R_format + R_correct in [-3, 4], and score 1.0 only full correctness.
 
-    ``scores`` are 1.0 where the format and all calls are right and there is no other call, else 0.0; undecided
-    answers score 0 and get the least reward. ``extra_logs`` besides those of the math reward:
-    ``reward_max``, the greatest score, so that ``dipo.correct_from: reward_max`` finds the correct ones (as
-    ``score`` does), ``reward/format`` and ``reward/correct``. Never raises: a bad label is rewarded with 0 and
-    counts in ``verifier/error``.
+    ``scores`` are 1.0 where the format and all calls are correct and there is no other call, else 0.0; undecided answers
+    score 0 and get the minimal reward. ``extra_logs`` besides those of ``responses.score_all``: ``reward_max``, the
+    maximum score, so that ``dipo.correct_from: reward_max`` finds the correct ones (as ``score`` does),
+    ``reward/format`` and ``reward/correct``. Never raises: a bad label is rewarded with 0 and counts in
+    ``verifier/error``.
     """
     return score_all(_score, queries, prompts, labels, _FAILED, logger)
 
@@ -49,7 +49,7 @@ def label_of(label: Any) -> dict[str, Any]:
     """A label as a dict with a list ``gold``. Raises ValueError otherwise."""
     found = json.loads(label) if isinstance(label, str) else label
     if not isinstance(found, dict) or not isinstance(found.get("gold"), list):
-        raise ValueError(f"label {label!r:.80} is no object with a list `gold`; check --data.label_key")
+        raise ValueError(f"label {label!r:.80} is not an object with a list `gold`; check --data.label_key")
     return found
 
 
@@ -71,15 +71,15 @@ def _by_tags(response: str, label: dict[str, Any]) -> Scored:
     except ValueError:
         correct_score = -toolrl.CORRECT_MAX if gold else 0.0
     if gold:
-        is_right = correct_score >= toolrl.CORRECT_MAX - 1e-9
-        reason = "calls" if is_right else "other calls"
+        correct = correct_score >= toolrl.CORRECT_MAX - 1e-9
+        reason = "calls" if correct else "other calls"
     else:
-        is_right = "<tool_call>" not in response.partition("</think>")[2]
-        reason = "no call" if is_right else "a call"
-    if is_right and not format_score:
-        is_right, reason = False, "format"
+        correct = "<tool_call>" not in response.partition("</think>")[2]
+        reason = "no call" if correct else "a call"
+    if correct and not format_score:
+        correct, reason = False, "format"
     shown = None if gold and calls is None else response.strip()[-300:]
-    verdict = Verdict("correct" if is_right else "wrong", reason, shown)
+    verdict = Verdict("correct" if correct else "wrong", reason, shown)
     return _scored(verdict, format_score, correct_score)
 
 
@@ -95,7 +95,7 @@ def _by_category(response: str, label: dict[str, Any]) -> Scored:
     elif calls is not None and gold and verdict.status == "wrong":
         given = [next(iter(call.items())) for call in calls]
         wanted = _wanted(gold, functions, given, language_of(category))
-        # Full marks are the verdict's to give: here only a part of them.
+        # The full score follows from the verdict alone: here less.
         correct_score = min(toolrl.correct_score(given, wanted), toolrl.CORRECT_MAX - 0.5)
     return _scored(verdict, format_score, correct_score)
 
@@ -104,7 +104,7 @@ def _wanted(
     gold: list[dict[str, Any]], functions: list[dict[str, Any]], given: list[tuple[str, dict[str, Any]]],
     language: Language,
 ) -> list[toolrl.Wanted]:  # fmt: skip
-    """BFCL's possible answers as gold calls: an argument that may be left out counts where it was given."""
+    """BFCL's possible answers as gold calls: an optional argument counts where it was given."""
     schemas = {one["name"]: (one.get("parameters") or {}).get("properties") or {} for one in functions}
     used = {name: set(arguments) for name, arguments in given}
     made = []
@@ -112,11 +112,11 @@ def _wanted(
         ((name, allowed),) = call.items()
         names = tuple(key for key in allowed if "" not in allowed[key] or key in used.get(name, ()))
 
-        def is_right(key: str, value: Any, name: str = name, allowed: dict[str, Any] = allowed) -> bool:
+        def accepts(key: str, value: Any, name: str = name, allowed: dict[str, Any] = allowed) -> bool:
             schema = schemas.get(name, {}).get(key, {})
             return argument_refusal(value, allowed[key], schema, language) is None
 
-        made.append(toolrl.Wanted(name, names, is_right))
+        made.append(toolrl.Wanted(name, names, accepts))
     return made
 
 

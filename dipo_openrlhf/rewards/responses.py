@@ -1,4 +1,4 @@
-"""What the reward files share: the response in a query, and the answer that OpenRLHF expects from a reward."""
+"""What the reward files share: the response in a query, and what OpenRLHF expects from a reward function."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def score_all(
     """What a reward function returns to OpenRLHF, from ``score_one(response, label)`` for each sample.
 
     ``rewards``, ``scores`` and ``extra_logs`` (``verifier/undecided``, ``verifier/timeout``, ``verifier/error``,
-    ``verifier/no_answer``: 0 or 1, so that a mean is a rate); floats for one sample, lists for several. Never
-    raises: what goes wrong is ``failed`` and counts in ``verifier/error``.
+    ``verifier/no_answer``: 0 or 1, so that a mean is a rate); floats for one sample, lists for several. Never raises:
+    an error scores as ``failed`` and counts in ``verifier/error``.
     """
 
     def row(query: str, prompt: str, label: Any) -> dict[str, Any]:
@@ -108,9 +108,7 @@ def _prompt_end(query: str, prompt: str) -> int:
 
 
 def _overlap(query: str, prompt: str) -> int:
-    """Length of the longest suffix of ``prompt`` that ``query`` starts with; 0 below ``_MIN_OVERLAP``
-    characters.
-    """
+    """Length of the longest suffix of ``prompt`` that ``query`` starts with; 0 below ``_MIN_OVERLAP`` characters."""
     head = query[:_MIN_OVERLAP]
     at = prompt.find(head)
     while at >= 0 and len(prompt) - at >= _MIN_OVERLAP:

@@ -19,16 +19,16 @@ CORRECT_MAX = 3.0
 MAX_DEPTH = 50
 _THINK, _THINK_END = "<think>", "</think>"
 _CALL, _CALL_END = "<tool_call>", "</tool_call>"
-_SAID, _SAID_END = "<response>", "</response>"
+_RESPONSE, _RESPONSE_END = "<response>", "</response>"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One gold call: its name, its arguments, and whether a value is right for an argument."""
+    """One gold call: its name, its arguments, and whether it accepts a value for an argument."""
 
     name: str
     arguments: tuple[str, ...]
-    is_right: Callable[[str, Any], bool]
+    accepts: Callable[[str, Any], bool]
 
 
 def format_score(response: str, *, has_calls: bool, has_response: bool) -> float:
@@ -36,26 +36,18 @@ def format_score(response: str, *, has_calls: bool, has_response: bool) -> float
     each once, in this order and with a new line between them; else 0.0.
     """
     text = response.strip()
-    if not text.startswith(_THINK):
-        return 0.0
     if has_response:
-        if text.count(_SAID) != 1 or text.count(_SAID_END) != 1 or not text.endswith(_SAID_END):
+        text, found, block = text.partition("\n" + _RESPONSE)
+        once = all(_RESPONSE not in part for part in (text, block)) and _RESPONSE_END not in text
+        if not (found and once and block.count(_RESPONSE_END) == 1 and block.endswith(_RESPONSE_END)):
             return 0.0
-        text = text[: text.index(_SAID)]
-        if not text.endswith("\n"):
-            return 0.0
-        text = text[:-1]
     if has_calls:
-        if text.count(_CALL) != 1 or text.count(_CALL_END) != 1 or response.count(_CALL) != 1:
+        text, found, block = text.partition("\n" + _CALL)
+        once = response.count(_CALL) == 1 and block.count(_CALL_END) == 1 and _CALL_END not in text
+        inner = block.removesuffix(_CALL_END)
+        if not (found and once and block != inner and len(inner) >= 2 and inner[0] == inner[-1] == "\n"):
             return 0.0
-        text, _, block = text.partition(_CALL)
-        inner = block[: -len(_CALL_END)]
-        if not block.endswith(_CALL_END) or len(inner) < 2 or inner[0] != "\n" or inner[-1] != "\n":
-            return 0.0
-        if not text.endswith("\n"):
-            return 0.0
-        text = text[:-1]
-    is_thought = text.endswith(_THINK_END) and len(text) >= len(_THINK) + len(_THINK_END)
+    is_thought = text.startswith(_THINK) and text.removeprefix(_THINK).endswith(_THINK_END)
     return FORMAT_MAX if is_thought else 0.0
 
 
@@ -74,7 +66,7 @@ def tagged_calls(response: str) -> list[tuple[str, dict[str, Any]]]:
         if isinstance(found, dict):
             arguments = found.get("parameters", found.get("arguments"))
         if not isinstance(arguments, dict) or not isinstance(found.get("name"), str):
-            raise ValueError("a line is no call")
+            raise ValueError("a line is not a call")
         calls.append((found["name"], arguments))
     return calls
 
@@ -82,8 +74,8 @@ def tagged_calls(response: str) -> list[tuple[str, dict[str, Any]]]:
 def correct_score(calls: list[tuple[str, dict[str, Any]]], gold: list[Wanted]) -> float:
     """R_correct: -3 for nothing in common up to 3 for the gold calls in any order; 0 where the gold has none.
 
-    Summed over the gold: the overlap of the names, then for each gold call, with the best call left of its
-    name, the overlap of the argument names and the number of right values.
+    Summed over the gold: the overlap of the names, then for each gold call, with the best remaining call of its name, the
+    overlap of the argument names and the number of correct values.
     """
     if not gold:
         return 0.0
@@ -95,16 +87,16 @@ def correct_score(calls: list[tuple[str, dict[str, Any]]], gold: list[Wanted]) -
         if best > 0:
             del left[credits.index(best)]
             score += best
-    most = 1.0 + sum(1.0 + len(wanted.arguments) for wanted in gold)
-    return 2 * CORRECT_MAX * score / most - CORRECT_MAX
+    maximum = 1.0 + sum(1.0 + len(wanted.arguments) for wanted in gold)
+    return 2 * CORRECT_MAX * score / maximum - CORRECT_MAX
 
 
 def _credit(call: tuple[str, dict[str, Any]], wanted: Wanted) -> float:
     name, arguments = call
     if name != wanted.name:
         return 0.0
-    right = sum(key in arguments and wanted.is_right(key, arguments[key]) for key in wanted.arguments)
-    return overlap(list(wanted.arguments), list(arguments)) + right
+    correct = sum(key in arguments and wanted.accepts(key, arguments[key]) for key in wanted.arguments)
+    return overlap(list(wanted.arguments), list(arguments)) + correct
 
 
 def overlap(left: list[str], right: list[str]) -> float:
@@ -116,7 +108,7 @@ def overlap(left: list[str], right: list[str]) -> float:
 
 
 def same_value(left: Any, right: Any, depth: int = 0) -> bool:
-    """Equality of JSON values with equal types: 1 is 1.0 but not True, and texts are equal exactly."""
+    """Equality of JSON values with equal types: 1 is 1.0 but not True, and strings are equal exactly."""
     if depth > MAX_DEPTH:
         return False
     if isinstance(left, bool) or isinstance(right, bool):
@@ -141,9 +133,10 @@ def plain_gold(calls: list[dict[str, Any]]) -> list[Wanted]:
         arguments = call.get("parameters", call.get("arguments")) if isinstance(call, dict) else None
         if not isinstance(arguments, dict) or not isinstance(call.get("name"), str):
             raise ValueError(f"gold call {call!r:.80} has no name with parameters or arguments")
-        gold.append(Wanted(call["name"], tuple(arguments), partial(_is_same, arguments)))
+        accepts = partial(_accepts, arguments)
+        gold.append(Wanted(call["name"], tuple(arguments), accepts))
     return gold
 
 
-def _is_same(arguments: dict[str, Any], key: str, value: Any) -> bool:
+def _accepts(arguments: dict[str, Any], key: str, value: Any) -> bool:
     return same_value(value, arguments[key])

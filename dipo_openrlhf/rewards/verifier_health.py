@@ -1,7 +1,7 @@
-"""Is the verifier deciding? The rates of a training step, and the stop that keeps a run from training on noise.
+"""The verifier's rates of a training step, and the stop that keeps a run from training on noise.
 
-Every undecided verdict scores 0, whether the answer was right or wrong. A few are harmless; many are a reward that
-depends on the load of the machine. The values come from the reward functions' ``extra_logs`` (rewards/math.py).
+Every undecided verdict scores 0, whether the answer was correct or not. Many of them are a reward that depends on the
+load of the machine. The values come from the reward functions' ``extra_logs`` (responses.py, score_all).
 """
 
 from __future__ import annotations
@@ -15,14 +15,9 @@ from dipo_eval.errors import UserError
 
 KEY = "run.max_undecided_rate"
 MIN_SAMPLES = 20
-"""Below this many samples a step's rate says little: it is logged and never stops a run."""
+"""Of fewer samples a step's rate is logged and never stops a run."""
 
-_RATES = {
-    "undecided": "verifier/undecided",
-    "timeout": "verifier/timeout",
-    "error": "verifier/error",
-    "no_answer": "verifier/no_answer",
-}
+_RATES = ("undecided", "timeout", "error", "no_answer")
 
 
 @dataclass(frozen=True)
@@ -57,26 +52,17 @@ class VerifierRates:
 def verifier_rates(logs: Mapping[str, Iterable[Any]]) -> VerifierRates | None:
     """The rates of one step from the reward function's logs, a value 0 or 1 for each sample; None without any.
 
-    ``logs`` holds verifier/undecided, verifier/timeout, verifier/error and verifier/no_answer; other names are
-    ignored, a missing one counts as 0. A reward function that logs none of them gives None. A value that is None
-    or not a number counts as an error of its sample.
+    ``logs`` holds verifier/undecided, verifier/timeout, verifier/error and verifier/no_answer; other names are ignored, a
+    missing one counts as 0. A value that is None or not a number counts as an error of its sample.
     """
-    columns = {name: [_number(value) for value in logs[key]] for name, key in _RATES.items() if key in logs}
-    if not columns:
-        return None
+    columns = {name: [_number(value) for value in logs.get(f"verifier/{name}", ())] for name in _RATES}
     samples = max(len(values) for values in columns.values())
     if samples == 0:
         return None
     unreadable = {row for values in columns.values() for row, value in enumerate(values) if math.isnan(value)}
     sums = {name: sum(value for value in values if not math.isnan(value)) for name, values in columns.items()}
-    errors = sums.get("error", 0.0) + len(unreadable)
-    return VerifierRates(
-        samples=samples,
-        undecided=sums.get("undecided", 0.0) / samples,
-        timeout=sums.get("timeout", 0.0) / samples,
-        error=min(1.0, errors / samples),
-        no_answer=sums.get("no_answer", 0.0) / samples,
-    )
+    sums["error"] = min(float(samples), sums["error"] + len(unreadable))
+    return VerifierRates(samples, *(sums[name] / samples for name in _RATES))
 
 
 def _number(value: Any) -> float:

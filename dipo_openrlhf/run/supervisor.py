@@ -15,6 +15,7 @@ from pathlib import Path
 from dipo_eval.errors import UserError
 from dipo_eval.files.processes import start_session
 from dipo_eval.subject.marker import training_ended, training_started
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
@@ -122,7 +123,7 @@ def _run_driver(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) 
             recipe.run.start_timeout,
             recipe.run.step_timeout,
             verbose,
-            dipo_enabled=recipe.dipo.method == "dipo" and recipe.dipo.alpha > 0,
+            dipo_enabled=methods.get(recipe.dipo.method).reallocates and recipe.dipo.alpha > 0,
         )
     finally:
         if driver.poll() is None:

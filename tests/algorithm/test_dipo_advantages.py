@@ -21,7 +21,7 @@ from dipo_openrlhf.algorithm import (
     reallocation_advantages,
     zero_variance_groups,
 )
-from dipo_openrlhf.algorithm import advantages as module
+from dipo_openrlhf.algorithm.methods import dipo
 
 BIG, SMALL = 2.474874, 0.353553  # of 8: (1 - 1/8) / sqrt(1/8) and (1/8) / sqrt(1/8)
 
@@ -31,9 +31,9 @@ def openrlhf_group_norm(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def split_batch(prompts: int = 20, samples: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(rewards, correct, log_ppl): right answers at p 0.5, wrong ones at 1.5, plus two groups to act on.
+    """(rewards, correct, log_ppl): correct answers at p 0.5, incorrect ones at 1.5, plus two groups to act on.
 
-    Group 0 is hard and low (0.2 .. 0.9), group 1 easy and high (1.2 .. 1.9); of the others half are right.
+    Group 0 is hard and low (0.2 .. 0.9), group 1 easy and high (1.2 .. 1.9); of the others half are correct.
     """
     correct = torch.zeros(prompts, samples)
     correct[:, ::2] = 1
@@ -45,11 +45,11 @@ def split_batch(prompts: int = 20, samples: int = 8) -> tuple[torch.Tensor, torc
 
 
 def step(
-    config: DipoConfig, queue: PerplexityQueue | None = None, num_tokens: torch.Tensor | None = None
+    config: DipoConfig, queue: PerplexityQueue | None = None, num_tokens_PG: torch.Tensor | None = None
 ) -> ReallocationResult:
     rewards, correct, p = split_batch()
     queue = PerplexityQueue() if queue is None else queue
-    return reallocation_advantages(rewards, correct, p, config, queue, num_tokens=num_tokens)
+    return reallocation_advantages(rewards, correct, p, config, queue, num_tokens_PG=num_tokens_PG)
 
 
 def test_the_formula_is_still_openrlhfs() -> None:
@@ -97,21 +97,21 @@ def test_groups_of_one_and_none() -> None:
 
 def test_flips_of_eight_by_hand() -> None:
     result = step(DipoConfig())
-    assert result.fired.nonzero().squeeze(1).tolist() == [0, 1]
+    assert result.fired_P.nonzero().squeeze(1).tolist() == [0, 1]
     assert result.threshold.feasible
-    hard, easy = (10 * result.advantages_r[:2]).tolist()  # alpha is 0.1
+    hard, easy = (10 * result.advantages_r_PG[:2]).tolist()  # alpha is 0.1
     assert hard == pytest.approx([-SMALL] * 7 + [BIG], abs=1e-5)
     assert easy == pytest.approx([SMALL] * 7 + [-BIG], abs=1e-5)
-    assert (result.advantages_r[2:] == 0).all()
-    assert result.eligible.tolist() == result.zero_variance.tolist() == [True, True] + [False] * 18
+    assert (result.advantages_r_PG[2:] == 0).all()
+    assert result.eligible_P.tolist() == result.zero_variance_P.tolist() == [True, True] + [False] * 18
 
 
 def test_dipo_advantages_is_base_plus_reallocation() -> None:
     rewards, correct, p = split_batch()
     advantages, metrics = dipo_advantages(rewards, correct, p, DipoConfig(), PerplexityQueue())
     result = step(DipoConfig())
-    assert torch.equal(advantages, result.base + result.advantages_r)
-    assert str(metrics) == str(result.metrics)  # as text, since NaN differs from itself
+    assert torch.equal(advantages, result.base_PG + result.advantages_r_PG)
+    assert str(metrics) == str(result.metrics)  # as strings, since NaN differs from itself
 
 
 @given(seed=st.integers(0, 10**6), psd=st.booleans())
@@ -129,20 +129,22 @@ def test_alpha_zero_is_the_base_method_bit_for_bit(seed: int, psd: bool) -> None
 
 
 def test_alpha_scales() -> None:
-    assert torch.allclose(step(DipoConfig(alpha=1.0)).advantages_r, 10 * step(DipoConfig()).advantages_r)
+    assert torch.allclose(
+        step(DipoConfig(alpha=1.0)).advantages_r_PG, 10 * step(DipoConfig()).advantages_r_PG
+    )
 
 
 def test_estimator_switch_applies_to_both_streams() -> None:
     result = step(DipoConfig(estimator="dr_grpo"))
-    assert (10 * result.advantages_r[0]).tolist() == pytest.approx([-1 / 8] * 7 + [7 / 8])
-    assert result.base[2].tolist() == [0.5, -0.5] * 4
+    assert (10 * result.advantages_r_PG[0]).tolist() == pytest.approx([-1 / 8] * 7 + [7 / 8])
+    assert result.base_PG[2].tolist() == [0.5, -0.5] * 4
 
 
 def test_normalizer_switch() -> None:
     tokens = torch.ones(20, 8)
     tokens[1] = 3
-    shared = step(DipoConfig(), num_tokens=tokens).advantages_r
-    own = step(DipoConfig(normalizer="per_stream"), num_tokens=tokens).advantages_r
+    shared = step(DipoConfig(), num_tokens_PG=tokens).advantages_r_PG
+    own = step(DipoConfig(normalizer="per_stream"), num_tokens_PG=tokens).advantages_r_PG
     # 20 * 8 + 16 tokens in all, 8 + 24 of them in the two fired groups
     torch.testing.assert_close(own, shared * 176 / 32)
     with pytest.raises(ValueError, match="needs num_tokens"):
@@ -162,12 +164,12 @@ def test_include_current_batch_switch() -> None:
     config = DipoConfig(include_current_batch=False)
     first = step(config, queue)
     assert (first.threshold.reason, first.metrics["dipo/queue_size"]) == ("empty", 160.0)
-    assert not first.fired.any()
+    assert not first.fired_P.any()
     shifted = split_batch()[2] + 10.0
     rewards, correct, _ = split_batch()
     second = reallocation_advantages(rewards, correct, shifted, config, queue)
     assert second.threshold == step(DipoConfig()).threshold  # of the first batch alone
-    assert second.fired.tolist() == [False, True] + [False] * 18  # all of the new batch lies high
+    assert second.fired_P.tolist() == [False, True] + [False] * 18  # all of the new batch lies high
 
 
 def test_confidence_interval_and_side_switches_reach_the_threshold() -> None:
@@ -197,20 +199,20 @@ def test_on_infeasible_switch() -> None:
         assert not result.threshold.feasible
         assert result.metrics["dipo/infeasible_reason"] == "not_significant"
         assert result.threshold.value == (passed.value if mode == "last" else None)
-        fired[mode] = result.fired.tolist()[:2]
+        fired[mode] = result.fired_P.tolist()[:2]
     assert fired == {"skip": [False, False], "last": [True, True]}
 
 
 def test_last_without_an_earlier_one_does_nothing() -> None:
     result = step(DipoConfig(on_infeasible="last", min_side_samples=1000))
     assert result.threshold.value is None
-    assert not result.fired.any()
+    assert not result.fired_P.any()
 
 
 def test_group_space_directions_and_pick_reach_the_reallocation() -> None:
-    assert step(DipoConfig(directions="hard_only")).fired.tolist()[:2] == [True, False]
-    assert step(DipoConfig(directions="easy_only")).fired.tolist()[:2] == [False, True]
-    assert step(DipoConfig(pick="min_ppl")).advantages_r[0].argmax() == 0
+    assert step(DipoConfig(directions="hard_only")).fired_P.tolist()[:2] == [True, False]
+    assert step(DipoConfig(directions="easy_only")).fired_P.tolist()[:2] == [False, True]
+    assert step(DipoConfig(pick="min_ppl")).advantages_r_PG[0].argmax() == 0
     tau = step(DipoConfig()).threshold.value
     assert tau is not None
     rewards, correct, p = split_batch()
@@ -219,7 +221,7 @@ def test_group_space_directions_and_pick_reach_the_reallocation() -> None:
         space: bool(
             reallocation_advantages(
                 rewards, correct, p, DipoConfig(group_space=space), PerplexityQueue()
-            ).fired[0]
+            ).fired_P[0]
         )
         for space in ("mean", "all", "argmax", "subset")
     }
@@ -231,17 +233,17 @@ def test_subset_has_its_own_baseline() -> None:
     p[0, 4:] = 9.0
     result = reallocation_advantages(rewards, correct, p, DipoConfig(group_space="subset"), PerplexityQueue())
     # four members: 0.75 / 0.5 and -0.25 / 0.5
-    assert (10 * result.advantages_r[0]).tolist() == pytest.approx([-0.5, -0.5, -0.5, 1.5, 0, 0, 0, 0])
+    assert (10 * result.advantages_r_PG[0]).tolist() == pytest.approx([-0.5, -0.5, -0.5, 1.5, 0, 0, 0, 0])
 
 
 def test_random_pick_follows_the_queue_and_survives_a_resume() -> None:
     config = DipoConfig(pick="random", psd=False)
     queue = PerplexityQueue()
-    picks = [int(step(config, queue).advantages_r[0].argmax()) for _ in range(12)]
+    picks = [int(step(config, queue).advantages_r_PG[0].argmax()) for _ in range(12)]
     assert len(set(picks)) > 3
     resumed = PerplexityQueue()
     resumed.load_state_dict(queue.state_dict())
-    assert torch.equal(step(config, resumed).advantages_r, step(config, queue).advantages_r)
+    assert torch.equal(step(config, resumed).advantages_r_PG, step(config, queue).advantages_r_PG)
 
 
 def test_psd_switch() -> None:
@@ -249,17 +251,17 @@ def test_psd_switch() -> None:
     p[0], p[1] = p[1].clone(), p[0].clone()  # now both lie in the wrong space
     on = reallocation_advantages(rewards, correct, p, DipoConfig(), PerplexityQueue())
     off = reallocation_advantages(rewards, correct, p, DipoConfig(psd=False), PerplexityQueue())
-    assert on.fired.tolist()[:2] == [False, False]
-    assert off.fired.tolist()[:2] == [True, True]
+    assert on.fired_P.tolist()[:2] == [False, False]
+    assert off.fired_P.tolist()[:2] == [True, True]
 
 
 def test_groups_with_shaped_rewards_keep_their_own_gradient() -> None:
     rewards, correct, p = split_batch()
-    rewards[0, 3] = -0.5  # an overlong penalty: still all wrong, no longer zero variance
+    rewards[0, 3] = -0.5  # an overlong penalty: still all incorrect, no longer zero variance
     result = reallocation_advantages(rewards, correct, p, DipoConfig(psd=False), PerplexityQueue())
-    assert result.eligible.tolist()[:2] == [False, True]
-    assert result.fired.tolist()[:2] == [False, True]
-    assert (result.advantages_r[0] == 0).all()
+    assert result.eligible_P.tolist()[:2] == [False, True]
+    assert result.fired_P.tolist()[:2] == [False, True]
+    assert (result.advantages_r_PG[0] == 0).all()
     assert result.metrics["dipo/idle_reward_variance"] == 1
 
 
@@ -267,22 +269,22 @@ def test_equal_rewards_with_different_correctness_are_normal() -> None:
     rewards, correct, p = split_batch()
     rewards[:] = 0.3
     result = reallocation_advantages(rewards, correct, p, DipoConfig(psd=False), PerplexityQueue())
-    assert result.zero_variance.all()
-    assert result.eligible.tolist() == [True, True] + [False] * 18
+    assert result.zero_variance_P.all()
+    assert result.eligible_P.tolist() == [True, True] + [False] * 18
 
 
 def test_a_response_without_perplexity_gets_nothing_and_is_in_no_baseline() -> None:
     rewards, correct, p = split_batch()
     p[0, 7] = math.nan
     result = reallocation_advantages(rewards, correct, p, DipoConfig(), PerplexityQueue())
-    row = (10 * result.advantages_r[0]).tolist()
+    row = (10 * result.advantages_r_PG[0]).tolist()
     assert row[7] == 0
     # of 7: (1 - 1/7) / sqrt(1/7) and (1/7) / sqrt(1/7)
     assert row[:7] == pytest.approx([-0.377964] * 6 + [2.267787], abs=1e-5)
 
 
 def test_overlapping_streams_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_normalise", lambda reallocation, estimator: torch.ones(20, 8))
+    monkeypatch.setattr(dipo, "group_advantages", lambda rewards, estimator: torch.ones(20, 8))
     with pytest.raises(RuntimeError, match="non-zero advantage in both streams"):
         step(DipoConfig())
 

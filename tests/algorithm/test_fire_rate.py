@@ -26,7 +26,7 @@ def test_sums_by_direction_and_reason():
     assert rate.share == 3 / 12
     assert fire_summary([row(fired_hard=1, wrong_space=5)]) == (
         "DiPO acted on 1 of 6 extreme groups (16.7%): 1 of 4 all-incorrect, 0 of 2 all-correct; "
-        "left alone: 5 wrong space"
+        "skipped: 5 wrong space"
     )
 
 

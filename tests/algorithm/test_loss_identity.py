@@ -80,9 +80,9 @@ class Case:
         log_ppl = sequence_log_ppl(self.old, self.mask).reshape(P, G)
         config = DipoConfig(psd=False, alpha=ALPHA)
         result = reallocation_advantages(correct * 0.7, correct, log_ppl, config, PerplexityQueue())
-        assert int(result.fired.sum()) >= 4
-        self.base = self.spread(result.base)
-        self.scaled = self.spread(result.advantages_r)
+        assert int(result.fired_P.sum()) >= 4
+        self.base = self.spread(result.base_PG)
+        self.scaled = self.spread(result.advantages_r_PG)
         self.unscaled = self.scaled / ALPHA
 
     def spread(self, advantages: torch.Tensor) -> torch.Tensor:
@@ -129,14 +129,14 @@ def test_per_stream_normalizer_is_the_mean_over_the_groups_acted_on(policy_loss:
     log_ppl = sequence_log_ppl(case.old, case.mask).reshape(P, G)
     config = DipoConfig(psd=False, alpha=ALPHA, normalizer="per_stream")
     result = reallocation_advantages(
-        correct.float(), correct, log_ppl, config, PerplexityQueue(), num_tokens=tokens
+        correct.float(), correct, log_ppl, config, PerplexityQueue(), num_tokens_PG=tokens
     )
-    shared, _ = case.value_and_gradient(loss, case.spread(result.advantages_r))
+    shared, _ = case.value_and_gradient(loss, case.spread(result.advantages_r_PG))
     unscaled = reallocation_advantages(
         correct.float(), correct, log_ppl, DipoConfig(psd=False, alpha=ALPHA), PerplexityQueue()
     )
-    rows = result.fired.repeat_interleave(G)
+    rows = result.fired_P.repeat_interleave(G)
     own = loss(
-        case.new[rows], case.old[rows], case.spread(unscaled.advantages_r)[rows], case.mask[rows], None
+        case.new[rows], case.old[rows], case.spread(unscaled.advantages_r_PG)[rows], case.mask[rows], None
     )[0]
     torch.testing.assert_close(shared, own.detach(), rtol=1e-5, atol=1e-6)

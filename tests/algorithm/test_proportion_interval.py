@@ -47,7 +47,7 @@ def test_cluster_against_statsmodels_cluster_robust_mean() -> None:
 
 
 def test_clusters_of_equal_shares_have_no_error_at_all() -> None:
-    # 2 of 3 right in each of 40 clusters: exactly 2/3, where rounding under the root would give 1e-8
+    # 2 of 3 correct in each of 40 clusters: exactly 2/3, where rounding under the root would give 1e-8
     success = torch.tensor([1.0, 1.0, 0.0] * 40, dtype=torch.float64)
     left, right = cluster_lower(success, torch.arange(120) // 3, 1.96)
     assert float(left[-1]) == pytest.approx(2 / 3, abs=1e-15)

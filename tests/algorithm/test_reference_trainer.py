@@ -13,10 +13,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, methods
 from dipo_openrlhf.algorithm.reference import (
     ReferenceConfig,
-    _join,
-    _rollout,
-    _take,
     clipped_loss,
+    collect_once,
+    join,
     sample,
     score_tokens,
     train,
@@ -52,7 +51,7 @@ def says_two(index: int, response: list[int]) -> float:
     return float(2 in response)
 
 
-def never_right_first(index: int, response: list[int]) -> float:
+def never_correct_first(index: int, response: list[int]) -> float:
     return float(index > 0 and 2 in response)
 
 
@@ -112,15 +111,15 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
 
 
 def test_alpha_zero_is_dapo_without_dynamic_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
-    dapo = dataclasses.replace(methods.get("dapo"), dynamic_sampling=False)
-    monkeypatch.setattr(methods, "get", lambda name: dapo)
+    get = methods.get
+    monkeypatch.setattr(methods, "get", lambda name: dataclasses.replace(get(name), dynamic_sampling=False))
     weights = []
     for dipo in ({"alpha": 0.0, "psd": False}, {"method": "dapo"}, {"psd": False}):
         model = tiny_model()
-        list(train(model, PROMPTS, never_right_first, settings(dipo=dipo)))
+        list(train(model, PROMPTS, never_correct_first, settings(dipo=dipo)))
         weights.append(torch.cat([weight.flatten() for weight in model.parameters()]).detach())
     assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])  # prompt 0 is always wrong: there DiPO acts
+    assert not torch.equal(weights[0], weights[2])  # prompt 0 is always incorrect: there DiPO acts
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
@@ -134,7 +133,7 @@ def test_extreme_groups_alone_train_by_the_reallocation_alone(alpha: float) -> N
     assert all(log["dipo/fired_hard"] == 4 for log in logs)
 
 
-@pytest.mark.parametrize("method", ["dipo", *methods.names()])
+@pytest.mark.parametrize("method", methods.names())
 def test_every_method_learns_a_token(method: str) -> None:
     config = settings(dipo={"method": method}, steps=25, lr=8e-3, max_new_tokens=4)
     logs = list(train(tiny_model(), PROMPTS, says_two, config))
@@ -149,7 +148,7 @@ def test_dynamic_sampling_keeps_mixed_groups_and_fills_the_batch() -> None:
 
     def half(index: int, response: list[int]) -> float:
         seen.append(index)
-        return 1.0 if index == 0 else float(len(response) % 2)  # prompt 0 is always right
+        return 1.0 if index == 0 else float(len(response) % 2)  # prompt 0 is always correct
 
     logs = list(train(tiny_model(), PROMPTS, half, config))
     assert len(seen) > 4 * 8
@@ -159,14 +158,14 @@ def test_dynamic_sampling_keeps_mixed_groups_and_fills_the_batch() -> None:
 
 def test_join_pads_and_scores_stay_the_same() -> None:
     model = tiny_model()
-    first = _rollout(model, [[3]], says_two, settings(max_new_tokens=3), torch.Generator().manual_seed(0))
-    second = _rollout(model, [[3, 4, 5]], says_two, settings(), torch.Generator().manual_seed(1))
-    both = _join(first, second, PAD)
-    assert both.tokens.shape == both.attention.shape
-    log_probs, _ = score_tokens(model, both.tokens, both.attention, both.action_mask.shape[1], 1.0)
-    mask = both.action_mask
-    torch.testing.assert_close(log_probs[mask].detach(), both.log_probs[mask], rtol=1e-4, atol=1e-5)
-    assert _take(both, torch.tensor([0])).scores.shape == (1,)
+    first = collect_once(model, [[3]], says_two, settings(max_new_tokens=3), torch.Generator().manual_seed(0))
+    second = collect_once(model, [[3, 4, 5]], says_two, settings(), torch.Generator().manual_seed(1))
+    both = join(first, second, PAD)
+    assert both.tokens_BT.shape == both.attention_BT.shape
+    mask = both.action_mask_BA
+    log_probs, _ = score_tokens(model, both.tokens_BT, both.attention_BT, mask.shape[1], 1.0)
+    torch.testing.assert_close(log_probs[mask].detach(), both.log_probs_BA[mask], rtol=1e-4, atol=1e-5)
+    assert both.rows(torch.tensor([0])).scores_B.shape == (1,)
 
 
 def test_a_queue_given_is_used() -> None:

@@ -1,4 +1,4 @@
-"""The generated arithmetic: right answers, disjoint splits, stable ids, demonstrations that are what they say."""
+"""The generated arithmetic: correct answers, disjoint splits, stable ids, demonstrations as described."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_impossible_requests_say_what_to_do() -> None:
         problems("train", -1, seed=0)
 
 
-def test_demonstrations_are_right_as_often_as_they_should_be() -> None:
+def test_demonstrations_are_correct_as_often_as_they_should_be() -> None:
     rows = list(islice(demonstrations(1), 20_000))
     assert TEACHING.keys() == KINDS.keys()
     assert sum(teaching.share for teaching in TEACHING.values()) == pytest.approx(1)
@@ -114,7 +114,7 @@ def test_demonstrations_are_right_as_often_as_they_should_be() -> None:
 
 
 def test_every_step_of_a_demonstration_is_true_and_leads_to_its_answer() -> None:
-    """A wrong demonstration goes wrong in its method; its sums are right."""
+    """An incorrect demonstration errs in its method; its sums are correct."""
     for row in islice(demonstrations(2), 1000):
         steps = re.findall(r"(\d+ [+*-] \d+) = (\d+)", row.response)
         assert steps

@@ -58,14 +58,14 @@ def test_every_suite_is_compared_with_or_named(suites):
     assert {suite.name for suite in suites.read} | set(suites.unread) == set(all_suites())
     assert {"aime24", "aime25", "amc23", "arithmetic-control", "bfcl", "bfcl-native", "gsm8k", "math500",
             "olympiadbench"} <= {suite.name for suite in suites.read}  # fmt: skip
-    later_turns = sum(len(suite.texts) > suite.items for suite in suites.read if suite.name == "bfcl")
+    later_turns = sum(len(suite.problems) > suite.items for suite in suites.read if suite.name == "bfcl")
     assert later_turns == 1
 
 
 @needs_data
 def test_solved_problems_of_a_few_shot_prompt_are_no_leaks(suites):
     (few_shot,) = (suite for suite in suites.read if suite.name == "gsm8k-5shot")
-    assert (few_shot.items, few_shot.texts) == (1319, [])
+    assert (few_shot.items, few_shot.problems) == (1319, [])
 
 
 @needs_data

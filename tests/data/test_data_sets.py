@@ -15,7 +15,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data import all_datasets, get_dataset
 from dipo_openrlhf.data.base import TEMPLATES
-from dipo_openrlhf.data.golds import gold_problem, gold_response
+from dipo_openrlhf.data.clean import gold_problem, gold_response
 from dipo_openrlhf.data.prepare import Options, prepare
 from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
 from dipo_openrlhf.recipe.defaults import REWARDS as REWARD_FILES
@@ -113,7 +113,7 @@ def test_the_published_parquet_gives_the_same_as_json(folder, write):
     assert [json.loads(line) for line in (folder / "p.jsonl").read_text().splitlines()] == want
     assert outcome.report["counts"]["same_row_again"] == 99
     (folder / "dapo-math-17k.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(UserError, match="is no parquet file that can be read") as caught:
+    with pytest.raises(UserError, match="is not a readable parquet file") as caught:
         prepare(get_dataset("dapo_math"), Options(folder / "p.jsonl", None, folder), QUIET)
     assert "\n" not in str(caught.value)
 

@@ -171,7 +171,7 @@ def check_metrics_follow(run_dir: Path, config: DipoConfig) -> None:
         log_ppl = torch.tensor([[math.nan if p is None else p for p in group["log_ppl"]] for group in step])
         result = reallocation_advantages(rewards, correct, log_ppl, config, queue)
         assert row["rollout/accuracy"] == pytest.approx(correct.float().mean().item())
-        assert result.fired.tolist() == [group["fired"] for group in step]
+        assert result.fired_P.tolist() == [group["fired"] for group in step]
         for key in ("groups_hard", "fired_hard", "fired_easy", "feasible", "queue_size"):
             assert row[f"dipo/{key}"] == result.metrics[f"dipo/{key}"]
         if row["dipo/threshold_ppl"] is not None:

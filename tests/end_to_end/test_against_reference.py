@@ -76,9 +76,9 @@ def test_twenty_steps_are_equal(small_model, tmp_path):
     for row in rows:
         parts = stored(run_dir / "experiences" / f"step_{row['step']}.pt")
         batch = as_batch(parts, model)
-        mask = batch.action_mask
+        mask = batch.action_mask_BA
         torch.testing.assert_close(
-            batch.log_probs[mask], whole(parts, "action_log_probs")[mask], rtol=1e-3, atol=2e-4
+            batch.log_probs_BA[mask], whole(parts, "action_log_probs")[mask], rtol=1e-3, atol=2e-4
         )
         metrics, advantages = learn(model, optimizer, batch, config, queue, generator)
         torch.testing.assert_close(advantages[mask], whole(parts, "advantages")[mask], rtol=1e-5, atol=1e-6)

@@ -1,6 +1,11 @@
-"""Every method of dipo.method and keep_and_refill through the real stack, two steps each."""
+"""Every method of dipo.method, one of a user's own, and keep_and_refill through the real stack, two steps each."""
 
 from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,15 +16,38 @@ from dipo_openrlhf.record.run_log import read_metrics
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
-IN_EVERY_RUN = "rl_zvp"  # needs the extended forward; the others differ only on the driver
+TESTS = Path(__file__).parents[1]
 
 
-def method_parameters() -> list:
-    names = methods.names()
-    return [pytest.param(n, marks=() if n == IN_EVERY_RUN else pytest.mark.slow) for n in names]
+@pytest.fixture
+def dropped_in():
+    """A user's file in the package's folder of methods, for as long as the test runs."""
+    file = Path(shutil.copy(TESTS / "algorithm" / "my_method.py", methods.__path__[0]))
+    importlib.invalidate_caches()
+    yield file.stem
+    file.unlink()
+    sys.modules.pop(f"{methods.__name__}.{file.stem}", None)
 
 
-@pytest.mark.parametrize("method", method_parameters())
+def test_one_file_methods_and_one_file_rewards_train(small_model, tmp_path, dropped_in):
+    """It has every switch set: the extended forward, refilling, and a constant denominator."""
+    reward = TESTS / "rewards" / "my_reward.py"
+    assert all(len(file.read_text().splitlines()) < 40 for file in (reward, TESTS / "algorithm/my_method.py"))
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=4)
+    arguments = ["--dipo.method", dropped_in, "--reward.remote_url", str(reward)]
+    status, output = run_dipo("train", str(recipe), *arguments, "--run.dump_experiences", "true")
+    assert status == 0, output
+    rows = read_metrics(run_dir)
+    assert sum(row["refill/groups_sampled"] for row in rows) == 32  # each prompt once
+    assert all(0 <= row["my_reward"] <= 1 for row in rows)
+    (first, *_) = (row["step"] for row in rows if row["actor_grad_norm"] > 0)
+    parts = torch.load(run_dir / "experiences" / f"step_{first}.pt", weights_only=True)
+    assert _tokens_of_a_response_differ(parts)
+    assert (run_dir / "final" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", methods.names())
 def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=2)
     arguments = ["--dipo.method", method, "--run.dump_experiences", "true"]

@@ -135,7 +135,7 @@ def test_acts_on_confident_incorrect_and_unsure_correct_groups(shuffle):
         subject.compute_advantages_and_returns(batch(scores, log_ppl, shuffle=shuffle)), "advantages"
     )
     per_response = advantages[:, 0].reshape(-1, GROUP)
-    # n = 8: the flipped response gets 7/8 / std, std = sqrt(1/8); dipo.alpha = 0.1.
+    # n = 8: the flipped response gets 7/8 / std, std = sqrt(1/8); alpha = 0.1 (docs/algorithm.md, The rule).
     flipped, other = 0.1 * 2.4748737, 0.1 * 0.3535534
     expected_hard = torch.tensor([-other] * 7 + [flipped])
     torch.testing.assert_close(per_response[0], expected_hard, atol=1e-6, rtol=0)

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from test_experience_maker import GROUP, batch, by_row, maker, separated
 
-OWN = [name for name in methods.names() if not methods.get(name).is_openrlhfs]
-OPENRLHFS = [name for name in methods.names() if methods.get(name).is_openrlhfs]
+OWN = [name for name in methods.names() if not methods.get(name).uses_openrlhf_advantages]
+OPENRLHFS = [name for name in methods.names() if methods.get(name).uses_openrlhf_advantages]
 
 
 def entropies(experiences) -> list[torch.Tensor]:
@@ -46,14 +46,17 @@ def test_advantages_are_those_of_the_method_s_file(name, shuffle):
     method = methods.get(name)
     expected = method.advantages(
         Rollout(
-            rewards=scores,
-            correct=scores == 1,
-            action_mask=to_token_groups([e.action_mask for e in experiences], order, GROUP),
-            log_ppl=log_ppl.float(),
-            token_entropy=to_token_groups(given, order, GROUP) if method.needs_entropy else None,
+            rewards_PG=scores,
+            correct_PG=scores == 1,
+            action_mask_PGA=to_token_groups([e.action_mask for e in experiences], order, GROUP),
+            log_ppl_PG=log_ppl.float(),
+            token_entropy_PGA=to_token_groups(given, order, GROUP) if method.needs_entropy else None,
             progress=0.6,
         )
     )
+    if method.reduction == "constant":
+        tokens = sum(int(e.action_mask.sum()) for e in experiences)
+        expected = expected * tokens / (scores.numel() * subject.args.rollout.max_new_tokens)
     found = by_row(subject.compute_advantages_and_returns(experiences), "advantages")
     torch.testing.assert_close(found, expected.reshape(found.shape), rtol=1e-6, atol=1e-6)
     assert found.abs().sum() > 0

@@ -43,7 +43,7 @@ def test_a_replay_is_what_training_did(run_dir):
     for step in range(1, 7):
         batch = rollouts(step)
         result = reallocation_advantages(batch.rewards, batch.correct, batch.log_ppl, DipoConfig(), queue)
-        fired += int(result.fired.sum())
+        fired += int(result.fired_P.sum())
     assert fired > 0
     assert replay(read_rollouts(run_dir / "rollouts.jsonl"), DipoConfig()).fired == fired
 

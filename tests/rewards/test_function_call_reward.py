@@ -125,8 +125,8 @@ BFCL = {
 
 
 def test_a_label_with_a_category_has_the_verdict_of_evaluation() -> None:
-    right = one("[weather(city='Rome'), weather(city='Roma', days=2)]", BFCL)
-    assert (right["rewards"], right["scores"]) == (4.0, 1.0)
+    correct = one("[weather(city='Rome'), weather(city='Roma', days=2)]", BFCL)
+    assert (correct["rewards"], correct["scores"]) == (4.0, 1.0)
     near = one("[weather(city='Rome'), weather(city='Roma', days=3)]", BFCL)
     far = one("[rain(), weather(city='Oslo', days=3)]", BFCL)
     unread = one("Rome is sunny.", BFCL)

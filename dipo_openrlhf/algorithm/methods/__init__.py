@@ -1,31 +1,10 @@
-"""The methods DiPO is compared with, found by discovery: adding one file here adds one method.
+"""The methods, DiPO among them. Adding one file NAME.py here adds one method; nothing else is edited.
 
-A file `NAME.py` defines `BASELINE`, a `dipo_openrlhf.algorithm.method.Baseline` whose name is NAME.
+The file defines `METHOD`, a `dipo_openrlhf.algorithm.method.Method` whose name is NAME, and cites its source. The
+switches of `Method` are honoured wherever they apply, for any method: by the reference trainer, the recipe's defaults
+and checks, sampling, the actor and the experience maker. Files whose names begin with `_` are no methods.
 """
 
-from __future__ import annotations
+from dipo_openrlhf.algorithm.method import Method, Rollout, get, names
 
-import difflib
-import importlib
-import pkgutil
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dipo_openrlhf.algorithm.method import Baseline
-
-
-def names() -> tuple[str, ...]:
-    """Names of all methods, sorted. Lists files and imports none of them."""
-    found = (info.name for info in pkgutil.iter_modules(__path__))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
-
-
-def get(name: str) -> Baseline:
-    """The baseline called `name`. Raises ValueError naming the nearest known one."""
-    known = names()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"baseline {name!r}: no such method; {hint}known: {', '.join(known)}")
-    baseline: Baseline = importlib.import_module(f"{__name__}.{name}").BASELINE
-    return baseline
+__all__ = ["Method", "Rollout", "get", "names"]

@@ -8,22 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipo_openrlhf.algorithm import group_advantages, methods
+from dipo_openrlhf.algorithm import DipoConfig, group_advantages, methods
 from dipo_openrlhf.algorithm.method import Rollout
-from dipo_openrlhf.algorithm.methods.cde import cde_advantages, cde_rewards, staircase
-from dipo_openrlhf.algorithm.methods.dapo import dapo_advantages, kept_groups, overlong_penalty
-from dipo_openrlhf.algorithm.methods.dr_grpo import dr_grpo_advantages
+from dipo_openrlhf.algorithm.methods.cde import cde_rewards, staircase
 from dipo_openrlhf.algorithm.methods.entropy_advantage import entropy_advantages
-from dipo_openrlhf.algorithm.methods.grpo import grpo_advantages
 from dipo_openrlhf.algorithm.methods.rl_zvp import rl_zvp_advantages
 
-NAMES = methods.names()
+NAMES = methods.names()  # at import: end-to-end tests beside this one may drop a file in
 
 
 def test_the_registry_is_the_folder() -> None:
     files = sorted(path.stem for path in Path(methods.__file__).parent.glob("[a-z]*.py"))
-    assert list(NAMES) == files
-    assert set(NAMES) >= {"cde", "dapo", "dr_grpo", "entropy_advantage", "grpo", "rl_zvp"}
+    assert list(methods.names()) == files
+    assert set(NAMES) >= {"cde", "dapo", "dipo", "dr_grpo", "entropy_advantage", "grpo", "rl_zvp"}
     assert [methods.get(name).name for name in NAMES] == list(NAMES)
     with pytest.raises(ValueError, match="did you mean 'rl_zvp'"):
         methods.get("rl-zvp")
@@ -33,9 +30,11 @@ def test_one_file_adds_one_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     source = Path(methods.__file__).with_name("grpo.py").read_text().replace('name="grpo"', 'name="mine"')
     (tmp_path / "mine.py").write_text(source)
     (tmp_path / "_helper.py").write_text("")
+    before = methods.names()
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
-    assert methods.names() == tuple(sorted((*NAMES, "mine")))
+    assert methods.names() == tuple(sorted((*before, "mine")))
     assert methods.get("mine").name == "mine"
+    assert DipoConfig(method="mine").method == "mine"
 
 
 def test_clips_and_losses_are_those_of_the_papers() -> None:
@@ -46,17 +45,20 @@ def test_clips_and_losses_are_those_of_the_papers() -> None:
     assert found["grpo"] == (0.2, 0.2, "response_mean", False)
     assert found["dr_grpo"] == (0.2, 0.2, "constant", False)
     assert found["dapo"] == (0.2, 0.28, "token_mean", True)
+    assert found["dipo"] == (0.2, 0.28, "token_mean", False)
+    assert [name for name in NAMES if methods.get(name).reallocates] == ["dipo"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_baseline_gives_token_advantages_on_action_tokens_alone(name: str) -> None:
+def test_every_method_gives_token_advantages_on_action_tokens_alone(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(3, 4, 5, generator=generator) < 0.7
     mask[..., 0] = True
     rewards = torch.tensor([[-1.0, 1, -1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]])
     entropy = torch.rand(3, 4, 5, generator=generator)
     log_ppl = torch.rand(3, 4, generator=generator)
-    found = methods.get(name).advantages(Rollout(rewards, rewards > 0, mask, log_ppl, entropy, 0.0))
+    rollout = Rollout(rewards, rewards > 0, mask, log_ppl, entropy, 0.0, torch.zeros(3, 4))
+    found = methods.get(name).advantages(rollout)
     assert found.shape == (3, 4, 5)
     assert (found[~mask] == 0).all()
     assert (found[0][mask[0]] != 0).all()
@@ -67,24 +69,25 @@ def test_a_missing_entropy_is_an_error() -> None:
     rollout = Rollout(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2, 3), torch.ones(1, 2))
     for name in NAMES:
         if methods.get(name).needs_entropy:
-            with pytest.raises(ValueError, match="token_entropy is missing"):
+            with pytest.raises(ValueError, match="token_entropy_PGA is missing"):
                 methods.get(name).advantages(rollout)
 
 
 def test_group_relative_ones_by_hand() -> None:
     rewards = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.7, 0.7, 0.7, 0.7]])
-    for found in (grpo_advantages(rewards), dapo_advantages(rewards)):
+    mask, log_ppl = torch.ones(2, 4, 1), torch.zeros(2, 4)
+    added = torch.tensor([[0.0] * 4, [0.1, -0.3, 0.1, 0.1]])
+    rollout = Rollout(rewards, rewards == 1, mask, log_ppl, reallocated_PG=added)
+    for name in ("grpo", "dapo"):
+        found = methods.get(name).advantages(rollout).squeeze(-1)
         assert found[0].tolist() == pytest.approx([-0.5, -0.5, -0.5, 1.5])
         assert found[1].tolist() == [0, 0, 0, 0]
-    assert dr_grpo_advantages(rewards).tolist() == [[-0.25, -0.25, -0.25, 0.75], [0, 0, 0, 0]]
-    assert kept_groups(rewards).tolist() == [True, False]
-
-
-def test_overlong_penalty_by_hand() -> None:
-    lengths = torch.tensor([0, 16384, 18432, 20480, 30000])
-    assert overlong_penalty(lengths, 20480, 4096).tolist() == [0, 0, -0.5, -1, -1]
-    with pytest.raises(ValueError, match="buffer = 0"):
-        overlong_penalty(lengths, 20480, 0)
+    dipo = methods.get("dipo").advantages(rollout).squeeze(-1)
+    assert torch.equal(dipo, torch.stack([found[0], added[1]]))
+    dr_grpo = methods.get("dr_grpo").advantages(rollout).squeeze(-1)
+    assert dr_grpo.tolist() == [[-0.25, -0.25, -0.25, 0.75], [0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="reallocated_PG is missing"):
+        methods.get("dipo").advantages(Rollout(rewards, rewards == 1, mask, log_ppl))
 
 
 def test_rl_zvp_by_hand() -> None:
@@ -99,9 +102,9 @@ def test_rl_zvp_by_hand() -> None:
     assert found[2].flatten().tolist() == pytest.approx([-root, -root, 0, root, root, root])
 
 
-def test_rl_zvp_takes_right_and_wrong_from_the_grader_and_not_from_the_reward() -> None:
+def test_rl_zvp_takes_correctness_from_the_grader_and_not_from_the_reward() -> None:
     entropy, mask = torch.tensor([[[1.0, 0.0]] * 2]), torch.ones(1, 2, 2)
-    penalised = torch.full((1, 2), -0.5)  # both right, both overlong
+    penalised = torch.full((1, 2), -0.5)  # both correct, both overlong
     found = rl_zvp_advantages(penalised, torch.tensor([[True, True]]), entropy, mask)
     assert found.flatten().tolist() == pytest.approx([0.1, 0, 0.1, 0])
     found = rl_zvp_advantages(penalised, torch.tensor([[False, False]]), entropy, mask)
@@ -116,8 +119,9 @@ def test_cde_by_hand() -> None:
     found = cde_rewards(rewards, log_ppl)
     assert found.flatten().tolist() == pytest.approx([1.1, 1 + 1 / 3, -0.8, -1.0])
     assert cde_rewards(rewards, log_ppl, weight=0.0).tolist() == rewards.tolist()
+    rollout = Rollout(rewards, rewards == 1, torch.ones(1, 4, 1), log_ppl, progress=0.5)
     shaped = cde_rewards(rewards, log_ppl, 0.5)
-    assert torch.equal(cde_advantages(rewards, log_ppl, 0.5), group_advantages(shaped))
+    assert torch.equal(methods.get("cde").advantages(rollout).squeeze(-1), group_advantages(shaped))
     with pytest.raises(ValueError, match="must be -1 or \\+1"):
         cde_rewards(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 2))
 
