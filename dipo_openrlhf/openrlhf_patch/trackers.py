@@ -51,7 +51,7 @@ class WandbTracker:
             group=names.group,
             name=names.run_name,
             dir=str(run_dir),
-            id=_run_id(run_dir),
+            id=wandb_run_id(run_dir),
             resume="allow",
             config=_recipe_values(run_dir),
             # No patch of uncommitted changes, no remote with its user's name, no copy of the script.
@@ -128,7 +128,7 @@ def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
         return None
 
 
-def _run_id(run_dir: Path) -> str:
+def wandb_run_id(run_dir: Path) -> str:
     path = run_dir / _ID_FILE
     if not path.exists():
         path.write_text(uuid.uuid4().hex[:12], encoding="utf-8")

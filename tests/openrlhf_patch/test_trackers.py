@@ -104,7 +104,7 @@ def test_the_key_is_in_no_file(offline_run):
 
 
 def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
-    assert trackers._run_id(tmp_path) == trackers._run_id(tmp_path)
+    assert trackers.wandb_run_id(tmp_path) == trackers.wandb_run_id(tmp_path)
 
 
 def test_a_wandb_that_cannot_start_ends_nothing(tmp_path, monkeypatch, caplog):
