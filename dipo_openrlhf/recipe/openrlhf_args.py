@@ -1,6 +1,6 @@
 """OpenRLHF's command line as a table, without importing OpenRLHF; its values checked, and turned back into arguments.
 
-The parser is built in the main block of openrlhf/cli/train_ppo_ray.py, below imports that take ten seconds. Its
+The parser is built in the main block of openrlhf/cli/train_ppo_ray.py; the imports above it take ten seconds. Its
 statements are taken from the source and run alone: exact, and fast enough for `--dry-run`.
 """
 
@@ -29,7 +29,7 @@ def openrlhf_parser() -> argparse.ArgumentParser:
     spec = importlib.util.find_spec("openrlhf")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("OpenRLHF is not installed: run `make setup`")
-    source = Path(spec.submodule_search_locations[0], "cli", "train_ppo_ray.py").read_text(encoding="utf-8")
+    source = Path(spec.submodule_search_locations[0], "cli/train_ppo_ray.py").read_text(encoding="utf-8")
     blocks = [node.body for node in ast.parse(source).body if isinstance(node, ast.If)]
     statements: list[ast.stmt] = []
     for statement in blocks[-1] if blocks else []:  # the last is `if __name__ == "__main__"`

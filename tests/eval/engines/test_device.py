@@ -58,7 +58,7 @@ def test_vllm_itself_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     from vllm.config import model as vllm_model
 
     assert set(vllm_model._FLOAT16_NOT_SUPPORTED_MODELS) == NO_FLOAT16
-    # As in vllm/platforms/cuda.py, supported_dtypes, which cannot be imported without a GPU's vLLM.
+    # As in vllm/platforms/cuda.py, CudaPlatformBase.supported_dtypes, which cannot be imported without a GPU's vLLM.
     half = [torch.float16, torch.float32]
     for capability, supported in (
         ((9, 0), [torch.bfloat16, *half]), ((8, 0), [torch.bfloat16, *half]), ((7, 5), half), ((6, 0), half),
