@@ -48,8 +48,8 @@ def watch_for_death(
 
 def own_node() -> Any:
     """The Ray node that this process has started, or None. A node of a joined cluster has no processes of ours."""
-    worker = sys.modules.get("ray._private.worker")
-    return worker.global_worker.node if worker is not None else None
+    worker = sys.modules.get("ray._private.worker")  # being imported, it may lack all of its names
+    return getattr(getattr(worker, "global_worker", None), "node", None)
 
 
 def dead_ray(node: Callable[[], Any] = own_node) -> str | None:

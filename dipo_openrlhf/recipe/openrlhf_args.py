@@ -29,10 +29,8 @@ def openrlhf_parser() -> argparse.ArgumentParser:
     spec = importlib.util.find_spec("openrlhf")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("OpenRLHF is not installed: run `make setup`")
-    source = Path(spec.submodule_search_locations[0]).parent / "openrlhf/cli/train_ppo_ray.py"
-    blocks = [
-        node.body for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.If)
-    ]
+    source = (Path(spec.submodule_search_locations[0]).parent / _SOURCE).read_text(encoding="utf-8")
+    blocks = [node.body for node in ast.parse(source).body if isinstance(node, ast.If)]
     statements: list[ast.stmt] = []
     for statement in blocks[-1] if blocks else []:  # the last is `if __name__ == "__main__"`
         if "parse_args" in ast.unparse(statement):

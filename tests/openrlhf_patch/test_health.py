@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,13 @@ def test_a_normal_end_is_no_failure(tmp_path: Path) -> None:
     assert not thread.is_alive()
     assert exits == []
     assert read_events(tmp_path) == []
+
+
+@pytest.mark.parametrize("state", ["absent", "being imported", "not initialized"])
+def test_before_ray_is_up_nothing_is_dead(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """The watch starts before Ray does: its first look may fall into the import of ray."""
+    worker = types.ModuleType("ray._private.worker")
+    if state == "not initialized":
+        worker.global_worker = types.SimpleNamespace(node=None)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray._private.worker", None if state == "absent" else worker)  # type: ignore[arg-type]
+    assert dead_ray() is None
