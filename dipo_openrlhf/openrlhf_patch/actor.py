@@ -102,7 +102,7 @@ def rng_state() -> dict[str, Any]:
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # else it would open a context on every GPU
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

@@ -7,7 +7,7 @@
   the queue at either end.
 * Samples generated beyond a batch (rollout.vllm_generate_batch_size above rollout.batch_size). OpenRLHF trains them in
   later steps and loses them at a resume, since the data loader's saved position is past their prompts. They are saved
-  with the step: <ckpt>/_actor/global_step7/dipo_carried_over.pt, one file, where the client state is one copy a rank.
+  with the step: <ckpt>/_actor/global_step7/dipo_left_over.pt, one file, where the client state is one copy a rank.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LockBase: Any = VLLMLock.__ray_actor_class__
 LABEL = "async/weights_step"  # in Experience.info, [1]: on its way from the generator to the training actor
 METADATA_KEY = "dipo_batch_metadata"
 CARRIED_OVER = "async/carried_over_samples"
-CARRIED_OVER_FILE = "dipo_carried_over.pt"
+CARRIED_OVER_FILE = "dipo_left_over.pt"  # its name in checkpoints since the first version
 
 
 class WeightsLock(LockBase):

@@ -9,12 +9,14 @@ enough; our classes travel to Ray's workers by reference.
 
 from __future__ import annotations
 
+import itertools
 import os
 import runpy
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,14 @@ def _replace_classes(plan: LaunchPlan, dipo_config: DipoConfig, settings: Traine
     ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(actor)
 
     engine = ray.remote(SeededEngine if settings.seeded_rollouts else CheckedEngine)
-    # A weight sync needs equal types on both sides; OpenRLHF starts its engines with bfloat16.
-    dtype = {"dtype": "float32"} if plan.cpu and "fp32" in plan.argv else {}
-    vllm_engine.RolloutRayActor = ActorFactory(engine, **dtype)
+    vllm_engine.RolloutRayActor = ActorFactory(engine, **engine_dtype(plan.argv))
+
+
+def engine_dtype(argv: Sequence[str]) -> dict[str, str]:
+    """A weight sync needs equal types on both sides; OpenRLHF starts its engines with bfloat16."""
+    given = dict(itertools.pairwise(argv)).get("--ds.param_dtype", "")
+    names = {"fp32": "float32", "fp16": "float16"}
+    return {"dtype": names[given]} if given in names else {}
 
 
 def _allow_fp32() -> None:

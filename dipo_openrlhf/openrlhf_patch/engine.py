@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from typing import Any
 
-import torch
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
+
+from dipo_openrlhf.openrlhf_patch.cpu.changes import ENABLED
 
 Base: Any = RolloutRayActor.__ray_actor_class__
 
@@ -41,7 +43,9 @@ class SeededEngine(CheckedEngine):
         """On CPU without chunked prefill: for a prompt that is not prefilled to its end, vLLM rewinds the generator by an
         offset that CPU generators lack (vllm/v1/worker/gpu_model_runner.py, GPUModelRunner._bookkeeping_sync).
         """
-        if not torch.cuda.is_available():
+        if (
+            os.environ.get(ENABLED) == "1"
+        ):  # with tensor parallelism an engine's own process sees no GPU, on GPUs either
             kwargs["enable_chunked_prefill"] = False
         await super().__init__(*args, **kwargs)
 

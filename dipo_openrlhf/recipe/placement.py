@@ -26,7 +26,7 @@ class Placement:
 
     @property
     def training(self) -> int:
-        """GPUs without which the training cannot start; the watcher waits in Ray's queue for its own."""
+        """GPUs without which the training cannot start."""
         return self.actor + self.reference + self.engines
 
     @property
@@ -71,10 +71,20 @@ class Needs:
 
 
 def needs_of(recipe: Recipe, gpus_per_node: int) -> Needs:
-    """The fewest nodes of `gpus_per_node` GPUs; a recipe that fits one requests no more than it uses."""
-    gpus = placement(recipe).total
-    nodes = max(1, math.ceil(gpus / gpus_per_node))
+    """The fewest nodes of `gpus_per_node` GPUs; a recipe that fits one requests no more than it uses.
+
+    No node is requested for the watcher alone: without a free GPU it waits in Ray's queue until the training ends.
+    """
+    parts = placement(recipe)
+    nodes = max(1, math.ceil(gpus_to_start(recipe) / gpus_per_node))
+    gpus = min(parts.total, nodes * gpus_per_node)
     return Needs(gpus, nodes, gpus if nodes == 1 else gpus_per_node, recipe.on_cpu)
+
+
+def gpus_to_start(recipe: Recipe) -> int:
+    """GPUs that a cluster must have: the training's, and the watcher's where the training waits for its evaluations."""
+    parts = placement(recipe)
+    return parts.total if recipe.waits_for_evaluation else parts.training
 
 
 def add_engines(recipe: Recipe) -> None:

@@ -51,6 +51,11 @@ class Recipe:
         return self.starts_watcher and self.watch.ray and not self.on_cpu
 
     @property
+    def waits_for_evaluation(self) -> bool:
+        """Whether the training waits for its watcher after a save."""
+        return self.starts_watcher and self.watch.when == "during" and self.watch.wait
+
+    @property
     def hash(self) -> str:
         """Identity of what the training depends on: 16 hex digits over all values but the run's folder."""
         openrlhf = {key: portable(value) for key, value in self.openrlhf.items()}

@@ -18,12 +18,11 @@ from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.openrlhf_args import portable
-from dipo_openrlhf.recipe.placement import placement
+from dipo_openrlhf.recipe.placement import gpus_to_start
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import stored_settings
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.provenance import check_same_prompts, installed_versions, prompts_hash
-from dipo_openrlhf.run.watcher import waits_for_evaluation
 
 RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
 # What may change between a run and its resumption: bookkeeping, not what is learnt.
@@ -44,7 +43,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         recipe_hash=recipe.hash,
         keep_checkpoints=recipe.get("ckpt.max_num"),
         keep_exports=recipe.run.keep_exports,
-        wait_for_evaluation=recipe.watch.wait_timeout if waits_for_evaluation(recipe) else 0,
+        wait_for_evaluation=recipe.watch.wait_timeout if recipe.waits_for_evaluation else 0,
         wait_every=recipe.watch.every,
         ckpt_path=recipe.get("ckpt.path"),
         save_rollouts=recipe.run.save_rollouts,
@@ -63,7 +62,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         dipo=dataclasses.asdict(recipe.dipo),
         settings=dataclasses.asdict(settings),
         cpu=on_this_cpu,
-        gpus=placement(recipe).training,
+        gpus=gpus_to_start(recipe),
         environment=cpu.environment(recipe.run.cpu_threads or usable_cores()) if on_this_cpu else {},
         cluster=recipe.run.ray == "cluster",
     )

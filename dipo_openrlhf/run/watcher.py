@@ -33,11 +33,6 @@ _EVALUATE = {"engine", "samples", "limit", "temperature", "max_new_tokens", "see
 _WATCH = {"every", "order", "attempts"}
 
 
-def waits_for_evaluation(recipe: Recipe) -> bool:
-    """Whether the training is to wait for its watcher after a save."""
-    return recipe.starts_watcher and recipe.watch.when == "during" and recipe.watch.wait
-
-
 def watch_values(recipe: Recipe) -> dict[str, Any]:
     """`dipo watch`'s options for a recipe, under their Python names; `ckpt_path` is what it watches."""
     evaluate, section = recipe.evaluate, recipe.watch

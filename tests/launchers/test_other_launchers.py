@@ -232,6 +232,8 @@ def test_ready_needs_its_arguments(capsys):
         (["--vllm.num_engines", "1"], 10, 2),
         (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]"], 11, 2),
         (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--watch.when", "after"], 10, 2),
+        (["--evaluate.suites", "[gsm8k]"], 16, 2),  # no third node for the watcher alone
+        (["--evaluate.suites", "[gsm8k]", "--watch.wait", "true"], 17, 3),  # the training waits for it
         (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--ckpt.save_hf", "false"], 10, 2),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 import dipo_openrlhf.openrlhf_patch as package
 from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch import overrides
+from dipo_openrlhf.openrlhf_patch.driver import engine_dtype
 from dipo_openrlhf.openrlhf_patch.overrides import OVERRIDES, Override, resolve
 
 SOURCES = [ast.parse(path.read_text()) for path in sorted(Path(package.__file__).parent.rglob("*.py"))]
@@ -164,3 +165,17 @@ def test_a_changed_method_is_named(monkeypatch: pytest.MonkeyPatch, override: Ov
     monkeypatch.setattr(overrides, "OVERRIDES", (override,))
     with pytest.raises(UserError, match=override.path.rsplit(".", 1)[-1]):
         overrides.check_overrides()
+
+
+@pytest.mark.parametrize(
+    ("argv", "dtype"),
+    [
+        ([], {}),
+        (["--ds.param_dtype", "bf16"], {}),
+        (["--ds.param_dtype", "fp16"], {"dtype": "float16"}),
+        (["--train.async_enable", "--ds.param_dtype", "fp32"], {"dtype": "float32"}),
+        (["--ds.param_dtype", "bf16", "--ds.grad_accum_dtype", "fp32"], {}),
+    ],
+)
+def test_engines_have_the_type_of_the_trained_weights(argv, dtype):
+    assert engine_dtype(argv) == dtype
