@@ -9,12 +9,11 @@ accuracy of the checkpoint is that half of the items choose than of the one that
 
 from __future__ import annotations
 
-import argparse
 import itertools
 
 import numpy as np
+from common import command, header, machine, row
 from numpy.typing import NDArray
-from tables import header, machine, row
 
 from dipo_eval.statistics import wilson
 from dipo_eval.watch.best import choosing_items
@@ -34,23 +33,19 @@ def accuracies(rng: np.random.Generator, kind: str, checkpoints: int) -> Array:
     return shifts
 
 
-def scores(rng: np.random.Generator, shifts: Array, n: int, halves: list[Array], repeats: int) -> Array:
+def scores(rng: np.random.Generator, shifts: Array, halves: list[Array], repeats: int) -> Array:
     """Correct answers of each checkpoint on each half, [repeats, checkpoints, 2].
 
     In half of the cases a checkpoint keeps the answer of their common model, else it draws anew: two checkpoints agree
     more often than by chance.
     """
-    found = np.empty((repeats, shifts.size, len(halves)))
-    for h, half in enumerate(halves):
-        size = half.size
-        shared = rng.binomial(size, 0.5, repeats)  # items that the common model solves
-        keep = 0.5
-        own = 0.5 + shifts[None, :] / (1 - keep)
-        right = rng.binomial(shared[:, None], keep + (1 - keep) * own, (repeats, shifts.size))
-        found[:, :, h] = right + rng.binomial(
-            (size - shared)[:, None], (1 - keep) * own, (repeats, shifts.size)
-        )
-    return found
+    found = []
+    own = (0.5 + shifts / 0.5) / 2  # chance of a new, correct answer
+    for half in halves:
+        shared = rng.binomial(half.size, 0.5, (repeats, 1))  # items that the common model solves
+        kept = rng.binomial(shared, 0.5 + own, (repeats, shifts.size))
+        found.append(kept + rng.binomial(half.size - shared, own, (repeats, shifts.size)))
+    return np.stack(found, axis=2)
 
 
 def figures(kind: str, n: int, checkpoints: int, repeats: int, seed: int) -> list[float]:
@@ -66,24 +61,20 @@ def figures(kind: str, n: int, checkpoints: int, repeats: int, seed: int) -> lis
     rows = []
     for _ in range(20):
         shifts = accuracies(rng, kind, checkpoints)
-        right = scores(rng, shifts, n, halves, repeats // 20)
+        right = scores(rng, shifts, halves, repeats // 20)
         every = np.arange(right.shape[0])
         all_of = right.sum(axis=2)
         highest, chosen = all_of.argmax(axis=1), right[:, :, 0].argmax(axis=1)
         for place, counts, size in ((highest, all_of, n), (chosen, right[:, :, 1], halves[1].size)):
             count, truth = counts[every, place], 0.5 + shifts[place]
             low, high = bounds[size][count.astype(int)].T
-            rows.append(
-                [(count / size - truth).mean(), ((low <= truth) & (truth <= high)).mean(), truth.mean()]
-            )
+            covered = (low <= truth) & (truth <= high)
+            rows.append([(count / size - truth).mean(), covered.mean(), truth.mean()])
     table = 100 * np.array(rows).reshape(-1, 2, 3).mean(axis=0)
     return [*table[0, :2], *table[1, :2], table[0, 2] - table[1, 2]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=20_000)
-    repeats = parser.parse_args().repeats
+def main(repeats: int = 20_000) -> None:
     header("checkpoints", "n", "highest of all: bias, coverage", "BEST.json: bias, coverage", "lost")
     worst_bias, least = 0.0, 100.0
     for kind, checkpoints, n in itertools.product(KINDS, CHECKPOINTS, ITEMS):
@@ -96,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

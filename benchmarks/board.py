@@ -5,12 +5,11 @@
 Makes results as `dipo eval` writes them (seeded; responses of 100 to 6,000 characters), builds the page in a process of
 its own, and opens it in headless Chromium. `open` is the time from the start of navigation until the page and its script
 are loaded and something is drawn, `sort` that from a click on a column until the next frame is drawn. Without --keep all
-is deleted.
+is deleted; a DIR that holds results already is measured as it is.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -19,16 +18,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from tables import header, machine, row
+from common import DIPO, ROOT, command, header, machine, row, timed
 
 from dipo_eval.results.store import write_suite
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 
-BROWSER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "board" / "browser.py"
+BROWSER = ROOT / "tests" / "eval" / "board" / "browser.py"
 SUITES = [
     "gsm8k",
     "math500",
@@ -103,14 +101,11 @@ def _result(suite: str, step: int, rows: list[dict[str, Any]]) -> dict[str, Any]
 
 def build(results: Path, page: Path) -> tuple[float, float, int]:
     """Seconds, seconds of processor time and peak memory in bytes of `dipo board`, in a process of its own."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dipo_openrlhf.cli", "board", "--results", results, "--out", page]
-    )
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.Popen([*DIPO, "board", "--results", results, "--out", page])
+    seconds, (_, status, usage) = timed(lambda: os.wait4(process.pid, 0))
     if status:
         raise SystemExit(f"dipo board ended with status {status}")
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def open_and_sort(page: Path, repeat: int) -> dict[str, list[float]]:
@@ -138,28 +133,20 @@ def _open(browser: Any, page: Path, width: int) -> float:
     return max(load, paint)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for name, default in (("checkpoints", 50), ("suites", 10), ("items", 1319), ("repeat", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument(
-        "--keep", type=Path, help="Folder to make the results in, or that has them, and to leave there."
-    )
-    args = parser.parse_args()
+def main(
+    checkpoints: int = 50, suites: int = 10, items: int = 1319, repeat: int = 5, keep: Path | None = None
+) -> None:
     with tempfile.TemporaryDirectory(prefix="board-benchmark-") as scratch:
-        root = args.keep or Path(scratch)
+        root = keep or Path(scratch)
         results, page = root / "results", root / "board.html"
         if not results.exists():
-            start = time.perf_counter()
-            write_results(results, args.checkpoints, args.suites, args.items)
-            print(f"results written in {time.perf_counter() - start:.0f} s")
+            written, _ = timed(lambda: write_results(results, checkpoints, suites, items))
+            print(f"results written in {written:.0f} s")
         held = sum(path.stat().st_size for path in results.glob("*/*/*/samples.jsonl"))
         seconds, busy, memory = build(results, page)
-        times = open_and_sort(page, args.repeat)
+        times = open_and_sort(page, repeat)
         size = page.stat().st_size
-    header(f"{args.checkpoints} checkpoints x {args.suites} suites x {args.items:,} samples", "")
+    header(f"{checkpoints} checkpoints x {suites} suites x {items:,} samples", "")
     row(["samples on disk", f"{held / 1e9:.2f} GB"])
     row(["page", f"{size / 1e6:.1f} MB"])
     row(["`dipo board`", f"{seconds:.1f} s ({busy:.1f} s of processor time), {memory / 1e9:.2f} GB"])
@@ -171,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

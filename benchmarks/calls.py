@@ -9,37 +9,32 @@ official ones; a difference is counted in the last column.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import runpy
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+from common import ROOT, best_of, command, header, machine, row
 
 from dipo_eval.grading import grade_calls
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import language_of
 
-HELPER = Path(__file__).resolve().parents[1] / "tests" / "eval" / "bfcl_answers.py"
+HELPER = ROOT / "tests" / "eval" / "bfcl_answers.py"
 KINDS = {"decoded": ("gold", "other value"), "text": ("gold text", "other value text")}
 Row = tuple[Any, dict[str, Any], str]
 
 
-def ours(mode: Any) -> Callable[[Row], bool]:
+def ours(mode: Any, answer: Row) -> bool:
     """grade_calls in ``mode``."""
-
-    def grade(row: Row) -> bool:
-        response, item, category = row
-        verdict = grade_calls(response, item["ground_truth"], item["function"], category=category, mode=mode)
-        return verdict.status == "correct"
-
-    return grade
+    response, item, category = answer
+    verdict = grade_calls(response, item["ground_truth"], item["function"], category=category, mode=mode)
+    return verdict.status == "correct"
 
 
-def official(row: Row) -> bool:
+def official(answer: Row) -> bool:
     """bfcl-eval's decoder, format check and ast_checker, as its eval_runner calls them."""
-    response, item, category = row
+    response, item, category = answer
     if isinstance(response, str):
         try:
             response = DECODE(response, FORMATS[category])
@@ -47,36 +42,15 @@ def official(row: Row) -> bool:
             return False
     if not IS_CALLS(response):
         return False
-    return bool(
-        CHECK(item["function"], response, item["ground_truth"], LANGUAGES[category], category, "model")[
-            "valid"
-        ]
-    )
+    found = CHECK(item["function"], response, item["ground_truth"], LANGUAGES[category], category, "model")
+    return bool(found["valid"])
 
 
-def measure(
-    graders: list[Callable[[Row], bool]], rows: list[Row], repeat: int
-) -> list[tuple[float, list[bool]]]:
-    """Answers a second and verdicts of each grader: the best of ``repeat`` passes, taken in turns."""
-    best = [(float("inf"), [False])] * len(graders)
-    for _ in range(repeat):
-        for index, grade in enumerate(graders):
-            started = time.perf_counter()
-            verdicts = [grade(row) for row in rows]
-            best[index] = (min(best[index][0], time.perf_counter() - started), verdicts)
-    return [(len(rows) / seconds, verdicts) for seconds, verdicts in best]
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="calls checked a second, beside bfcl-eval's checker")
-    parser.add_argument("--repeat", type=int, default=5, help="passes; the best counts")
-    options = parser.parse_args()
+def main(repeat: int = 5) -> None:
+    if not bfcl.is_installed():
+        raise SystemExit("bfcl-eval is not installed; run `make setup`")
     helper = runpy.run_path(str(HELPER))
-    print(f"{platform.machine()}, Python {platform.python_version()}, one process, one core")
-    print(
-        f"{'answers':<9} {'category':<24} {'bfcl-eval/s':>12} {'compatible':>17} {'strict':>17} {'differ':>7}"
-    )
+    header("answers", "category", "bfcl-eval/s", "compatible/s", "strict/s", "verdicts that differ")
     for form, kinds in KINDS.items():
         total: list[Row] = []
         for category in helper["GRADED"]:
@@ -87,18 +61,18 @@ def main() -> None:
                 if kind in kinds
             ]
             total += rows
-            _line(form, category, rows, options.repeat)
-        _line(form, "all", total, options.repeat)
+            _line(form, category, rows, repeat)
+        _line(form, "all", total, repeat)
+    print(f"best of {repeat}; {machine()}, one process, one core")
 
 
 def _line(form: str, name: str, rows: list[Row], repeat: int) -> None:
-    graders = [official, ours("compatible"), ours("strict")]
-    (theirs, wanted), (compatible, found), (strict, _) = measure(graders, rows, repeat)
-    differ = sum(a != b for a, b in zip(wanted, found, strict=True))
-    print(
-        f"{form:<9} {name:<24} {theirs:>12,.0f} {compatible:>10,.0f} {compatible / theirs:>5.1f}x"
-        f" {strict:>10,.0f} {strict / theirs:>5.1f}x {differ:>7}"
-    )
+    graders: list[Callable[[Row], bool]] = [official, partial(ours, "compatible"), partial(ours, "strict")]
+    passes = [lambda grade=grade: [grade(each) for each in rows] for grade in graders]
+    (theirs, wanted), *both = best_of(passes, repeat)
+    rates = [f"{len(rows) / seconds:,.0f} ({theirs / seconds:.1f}x)" for seconds, _ in both]
+    differ = sum(a != b for a, b in zip(wanted, both[0][1], strict=True))
+    row([form, name, f"{len(rows) / theirs:,.0f}", *rates, differ])
 
 
 if bfcl.is_installed():
@@ -110,6 +84,4 @@ if bfcl.is_installed():
     FORMATS = {name: ENUMS.ReturnFormat(language_of(name).value) for name in bfcl.SINGLE_TURN}
 
 if __name__ == "__main__":
-    if not bfcl.is_installed():
-        raise SystemExit("bfcl-eval is not installed; run `make setup`")
-    main()
+    command(main, __doc__)

@@ -9,21 +9,17 @@ Verdicts that differ are listed. Needs evalplus's data files in DIPO_DATA_DIR, a
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
-import platform
 import statistics
 import subprocess
-import time
-from pathlib import Path
-from typing import Any
+
+from common import DATA_DIR, ROOT, command, machine, timed
 
 from dipo_eval.grading.code.environment import DATASETS, cache_dir, data_path, evalplus_python
 from dipo_eval.grading.code.grade import CodeGrader
 
-ROOT = Path(__file__).resolve().parents[1] / "eval"
 # The reference solutions mean no harm: evalplus checks them as it would without us.
 OFFICIAL = """
 import json, multiprocessing, sys, time
@@ -47,7 +43,7 @@ def programs(every: int) -> list[tuple[str, str, str]]:
     """(data set, task id, reference solution)."""
     found = []
     for dataset, (_, filename, _) in DATASETS.items():
-        with gzip.open(Path(os.environ["DIPO_DATA_DIR"]) / filename, "rt", encoding="utf-8") as file:
+        with gzip.open(DATA_DIR / filename, "rt", encoding="utf-8") as file:
             for line in file:
                 problem = json.loads(line)
                 found.append((dataset, problem["task_id"], problem["prompt"] + problem["canonical_solution"]))
@@ -59,7 +55,7 @@ def official() -> subprocess.Popen[str]:
     names = {name: str(data_path(dataset)) for dataset, (name, _, _) in DATASETS.items()}
     environment = {**names, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]}
     return subprocess.Popen(
-        [str(evalplus_python()), "-c", OFFICIAL, str(ROOT), str(cache_dir() / "evalplus")],
+        [str(evalplus_python()), "-c", OFFICIAL, str(ROOT / "eval"), str(cache_dir() / "evalplus")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
 
@@ -70,27 +66,20 @@ def ask(process: subprocess.Popen[str], program: tuple[str, str, str]) -> tuple[
     assert process.stdout is not None
     process.stdin.write(json.dumps(program) + "\n")
     process.stdin.flush()
-    reply: Any = json.loads(process.stdout.readline())
-    return reply[0], reply[1]
+    seconds, passed = json.loads(process.stdout.readline())
+    return seconds, passed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--every", type=int, default=1)
-    every = parser.parse_args().every
+def main(every: int = 1) -> None:
     grader, process = CodeGrader(), official()
-    rows: list[tuple[float, float, str]] = []
+    rows: list[tuple[float, float]] = []
     differing = []
     try:
         for number, program in enumerate(programs(every)):
             for _ in range(2):  # the second counts
-                started = time.time()
-                verdict = grader.grade(program[1], program[2])
-                ours = time.time() - started
+                ours, verdict = timed(lambda program=program: grader.grade(*program[1:]))
                 theirs, passed = ask(process, program)
-            rows.append((ours, theirs, program[1]))
+            rows.append((ours, theirs))
             if passed != (verdict.plus.status == "correct"):
                 differing.append(f"{program[1]}: evalplus {passed}, ours {verdict.plus.reason}")
             if number % 50 == 49:
@@ -99,14 +88,15 @@ def main() -> None:
         grader.close()
         process.kill()
         process.wait()
-    ours, theirs = sum(row[0] for row in rows), sum(row[1] for row in rows)
-    print(f"{len(rows)} programs on {platform.processor() or platform.machine()}, one worker each")
-    print(f"ours {ours:.1f} s, evalplus {theirs:.1f} s: {ours / theirs:.2f}x")
-    print(
-        f"median {statistics.median(row[0] for row in rows):.3f} s, {statistics.median(row[1] for row in rows):.3f} s"
+    (ours, theirs), medians = (
+        map(sum, zip(*rows, strict=True)),
+        map(statistics.median, zip(*rows, strict=True)),
     )
+    print(f"{len(rows)} programs, one worker each; {machine()}")
+    print(f"ours {ours:.1f} s, evalplus {theirs:.1f} s: {ours / theirs:.2f}x")
+    print("median", ", ".join(f"{median:.3f} s" for median in medians))
     print("verdicts differ:", *(differing or ["none"]), sep="\n  ")
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

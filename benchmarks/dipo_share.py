@@ -10,18 +10,18 @@ estimate for a 4B model on 8 GPUs with the arithmetic shown, without its generat
 
 from __future__ import annotations
 
-import argparse
 import os
-import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 os.environ.setdefault("DIPO_CPU", "1")
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 import torch
+import typer
+from common import command, timed
 
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
@@ -73,7 +73,7 @@ def simulated_batch(seed: int = 0) -> list[Any]:
     correct = torch.rand(PROMPTS, GROUP, generator=generator) < 0.5
     correct[: PROMPTS // 6], correct[PROMPTS // 6 : PROMPTS // 3] = False, True
     level = torch.where(correct, 0.5, 0.8) + 0.2 * torch.randn(PROMPTS, GROUP, generator=generator)
-    level[: PROMPTS // 12] -= 0.4  # half of the wrong groups are confident: DiPO acts on them
+    level[: PROMPTS // 12] -= 0.4  # half of the incorrect groups are confident: DiPO acts on them
     scores, level = correct.float().reshape(-1), level.reshape(-1)
     experiences = []
     for rows in torch.arange(PROMPTS * GROUP).split(MICRO_BATCH):
@@ -96,29 +96,17 @@ def simulated_batch(seed: int = 0) -> list[Any]:
 
 def model_seconds() -> float:
     """One forward and one forward-backward pass of the quickstart's architecture over the whole batch."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from dipo_openrlhf.quickstart.pretrain import PretrainSettings, build_tokenizer, new_model
 
-    config = Qwen3Config(
-        vocab_size=512,
-        hidden_size=160,
-        intermediate_size=512,
-        num_hidden_layers=3,
-        num_attention_heads=5,
-        num_key_value_heads=5,
-        head_dim=32,
-        max_position_embeddings=TOKENS,
-        tie_word_embeddings=True,
-    )
-    model = Qwen3ForCausalLM(config)
-    tokens = torch.randint(0, 512, (TIMED_ROWS, TOKENS))
-    started = time.perf_counter()
+    model = new_model(build_tokenizer(), PretrainSettings())
+    tokens = torch.randint(0, model.config.vocab_size, (TIMED_ROWS, TOKENS))
     with torch.no_grad():
-        model(tokens)
-    model(tokens, labels=tokens).loss.backward()
-    return (time.perf_counter() - started) * PROMPTS * GROUP / TIMED_ROWS
+        forward, _ = timed(lambda: model(tokens))
+    both, _ = timed(lambda: model(tokens, labels=tokens).loss.backward())
+    return (forward + both) * PROMPTS * GROUP / TIMED_ROWS
 
 
-def simulate(repeats: int) -> None:
+def simulated_step(repeats: int) -> None:
     cpu.install()
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
@@ -128,17 +116,13 @@ def simulate(repeats: int) -> None:
     maker = DiPOExperienceMaker(*parts, dipo_config=DipoConfig())
     ours, whole, plain = [], [], []
     for repeat in range(repeats):
-        batch = simulated_batch(repeat)
-        started = time.perf_counter()
-        maker.compute_advantages_and_returns(batch)
-        whole.append(time.perf_counter() - started)
+        for each, seconds in ((maker, whole), (RemoteExperienceMaker(*parts), plain)):
+            batch = simulated_batch(repeat)
+            seconds.append(
+                timed(lambda each=each, batch=batch: each.compute_advantages_and_returns(batch))[0]
+            )
+            del batch
         ours.append(float(maker.metrics["dipo/seconds"]))
-        del batch
-        batch = simulated_batch(repeat)
-        started = time.perf_counter()
-        RemoteExperienceMaker(*parts).compute_advantages_and_returns(batch)
-        plain.append(time.perf_counter() - started)
-        del batch
     model = model_seconds()
     acted = maker.metrics["dipo/fired_hard"] + maker.metrics["dipo/fired_easy"]
     print(f"{PROMPTS} prompts x {GROUP} responses x {TOKENS} tokens, {repeats} repeats, best of each")
@@ -155,23 +139,16 @@ def simulate(repeats: int) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", type=Path, help="folder of a finished run")
-    parser.add_argument(
-        "--simulate", action="store_true", help="time the real experience maker on a large batch"
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
-    if given.run is None and not given.simulate:
-        parser.error("give --run FOLDER or --simulate")
-    if given.run is not None:
-        run_share(given.run)
-    if given.simulate:
-        simulate(given.repeats)
+def main(
+    run: Path | None = None, simulate: Annotated[bool, typer.Option("--simulate")] = False, repeats: int = 3
+) -> None:
+    if run is None and not simulate:
+        raise SystemExit("give --run FOLDER or --simulate")
+    if run is not None:
+        run_share(run)
+    if simulate:
+        simulated_step(repeats)
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

@@ -17,10 +17,7 @@ guarded by evalplus alone: name no model whose code you would not run.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import shutil
 import signal
 import sys
@@ -28,8 +25,10 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+from common import DATA_DIR, DIPO, command, machine, save
 from evaluation_run import Part, Plan, environment, install, run
 from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
@@ -39,6 +38,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results.store import read_samples
 from dipo_eval.suites import get_suites
+from dipo_openrlhf.quickstart.cache import cache_dir
+from dipo_openrlhf.quickstart.smollm2 import smollm2_model
 
 TARGET = 0.60
 SEED = 0  # of the items; lm-eval's arithmetic task is generated with this one
@@ -73,7 +74,7 @@ def ours(plan: Plan, limit: int) -> Part:
 
 def _dipo_eval(plan: Plan, results: Path, suites: Sequence[str], limit: int, max_tokens: int) -> list[str]:
     return [
-        str(Path(sys.executable).with_name("dipo")), "eval", str(plan.model), "--suites", ",".join(suites),
+        *DIPO, "eval", str(plan.model), "--suites", ",".join(suites),
         "--results", str(results), "--limit", str(limit), "--seed", str(SEED), "--max-new-tokens", str(max_tokens),
         "--max-model-len", str(plan.context), "--dtype", "float32",
     ]  # fmt: skip
@@ -135,88 +136,52 @@ def _ratio(name: str, part: float, whole: float) -> str:
     return f"{name}: {part:.1f} s / {whole:.1f} s = {part / whole:.1%}, {verdict} the target of {TARGET:.0%}"
 
 
-def main() -> None:
+def main(
+    model: Annotated[Path | None, typer.Option(help="Default: SmolLM2-135M-Instruct, made here.")] = None,
+    limit: Annotated[int, typer.Option(help="Items a suite.", min=2)] = 20,  # bfcl-eval takes a deviation
+    max_new_tokens: int = 256,
+    max_model_len: Annotated[int, typer.Option(help="Context; evalplus has 2048, fixed.")] = 8192,
+    suites: str = SUITES,
+    data_dir: Path = DATA_DIR,
+    work: Annotated[Path | None, typer.Option(help="A new folder for logs and results, kept.")] = None,
+    out: Path | None = None,
+) -> None:
     """Print the table; exit status 1 where the ratio is above the target."""
-    options = _options()
+    names = suites.split(",")
+    for name in names:
+        if name not in (*CODE, "bfcl") and not (TASKS / f"{task_name(name)}.yaml").is_file():
+            raise SystemExit(f"--suites: no separate tool here runs {name!r}; choose from {SUITES},minerva")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # so that commands are ended too
-    work = (options.work or Path(tempfile.mkdtemp(prefix="dipo-benchmark-"))).resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    if any(work.iterdir()):
-        raise SystemExit(f"{work}: is not empty; name a new folder with --work")
+    folder = (work or Path(tempfile.mkdtemp(prefix="dipo-benchmark-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise SystemExit(f"{folder}: is not empty; name a new folder with --work")
     try:
-        plan = _plan(options, work)
-        mine, theirs = compare(plan, options.limit)
+        items = {suite.name: suite.load(data_dir.resolve(), limit, SEED) for suite in get_suites(names)}
+        chosen = (model or smollm2_model(cache_dir())).resolve()
+        plan = Plan(chosen, folder, data_dir.resolve(), items, max_new_tokens, max_model_len)
+        mine, theirs = compare(plan, limit)
     except UserError as error:
         raise SystemExit(str(error)) from error
-    if not options.work:  # after an error the logs stay
-        shutil.rmtree(work)
-    print(
-        f"{platform.machine()}, {usable_cores()} cores, Python {platform.python_version()}; {plan.model.name}, "
-        f"float32, greedy, at most {plan.max_tokens} new tokens, context {plan.context:,}"
-    )
-    print("items: " + ", ".join(f"{name} {len(items)}" for name, items in plan.items.items()))
+    if not work:  # after an error the logs stay
+        shutil.rmtree(folder)
+    settings = f"float32, greedy, at most {max_new_tokens} new tokens, context {max_model_len:,}"
+    print(f"{machine()}; {chosen.name}, {settings}")
+    print("items: " + ", ".join(f"{name} {len(each)}" for name, each in items.items()))
     print("\n".join(table(mine, theirs)))
-    if options.out:
-        report = {
-            "settings": {
-                "model": plan.model.name, "limit": options.limit, "max_new_tokens": plan.max_tokens,
-                "context": plan.context, "seed": SEED, "cores": usable_cores(),
-                "machine": platform.machine(), "python": platform.python_version(),
-                "items": {name: [item.id for item in items] for name, items in plan.items.items()},
-            },
-            "ours": asdict(mine),
-            "theirs": [asdict(part) for part in theirs],
-            "ratio": mine.wall / sum(part.wall for part in theirs),
-        }  # fmt: skip
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    raise SystemExit(mine.wall > TARGET * sum(part.wall for part in theirs))
-
-
-def _options() -> argparse.Namespace:
-    summary, _, details = (__doc__ or "").partition("\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--model", type=Path, help="a model folder (default: SmolLM2-135M-Instruct, made here)"
-    )
-    parser.add_argument("--limit", type=int, default=20, help="items a suite (default: 20)")
-    parser.add_argument("--max-new-tokens", type=int, default=256, help="of one response (default: 256)")
-    parser.add_argument(
-        "--max-model-len", type=int, default=8192, help="context (default: 8192); evalplus has 2048, fixed"
-    )
-    parser.add_argument("--suites", default=SUITES, help=f"with commas (default: {SUITES})")
-    parser.add_argument("--data-dir", type=Path, help="the suites' files (default: DIPO_DATA_DIR)")
-    parser.add_argument(
-        "--work", type=Path, help="a new folder for logs and results (default: removed at the end)"
-    )
-    parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    options = parser.parse_args()
-    if options.limit < 2:
-        parser.error("--limit must be 2 or more: bfcl-eval computes a standard deviation of the latencies")
-    for name in options.suites.split(","):
-        if name not in (*CODE, "bfcl") and not (TASKS / f"{task_name(name)}.yaml").is_file():
-            parser.error(f"--suites: no separate tool here runs {name!r}; choose from {SUITES},minerva")
-    return options
-
-
-def _plan(options: argparse.Namespace, work: Path) -> Plan:
-    default = os.environ.get("DIPO_DATA_DIR") or Path(__file__).resolve().parents[2] / "shared" / "data"
-    data_dir = Path(options.data_dir or default).resolve()
-    items = {
-        suite.name: suite.load(data_dir, options.limit, SEED)
-        for suite in get_suites(options.suites.split(","))
-    }
-    return Plan(_model(options), work, data_dir, items, options.max_new_tokens, options.max_model_len)
-
-
-def _model(options: argparse.Namespace) -> Path:
-    if options.model:
-        return Path(options.model).resolve()
-    from dipo_openrlhf.quickstart.cache import cache_dir
-    from dipo_openrlhf.quickstart.smollm2 import smollm2_model
-
-    return smollm2_model(cache_dir())
+    ratio = mine.wall / sum(part.wall for part in theirs)
+    report = {
+        "settings": {
+            "model": chosen.name, "limit": limit, "max_new_tokens": max_new_tokens, "context": max_model_len,
+            "seed": SEED, "cores": usable_cores(), "machine": machine(),
+            "items": {name: [item.id for item in each] for name, each in items.items()},
+        },
+        "ours": asdict(mine),
+        "theirs": [asdict(part) for part in theirs],
+        "ratio": ratio,
+    }  # fmt: skip
+    save(out, report)
+    raise SystemExit(ratio > TARGET)
 
 
 def _log(text: str) -> None:
@@ -224,4 +189,4 @@ def _log(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

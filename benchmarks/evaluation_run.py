@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
+from dipo_eval.files.processes import start_session
 from dipo_eval.suites import Item
 
 # What the tools import beyond our environment, by folder, since bfcl-eval and evalplus want different tree-sitters.
@@ -110,14 +111,13 @@ def run(command: Sequence[str], env: Mapping[str, str], log: Path) -> float:
 @contextlib.contextmanager
 def started(command: Sequence[str], env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A command in a process group of its own, which is ended on the way out."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
-        try:
-            yield process
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
+    process = start_session(command, log, env)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
 
 
 def server_command(plan: Plan, port: int) -> list[str]:

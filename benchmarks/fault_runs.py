@@ -7,7 +7,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,75 +15,51 @@ from typing import Any
 
 import psutil
 import torch
+from common import DIPO, write_recipe
 from fault_places import MARK, Place
 
-from dipo_openrlhf.data.arithmetic import write_prompts
-from dipo_openrlhf.quickstart.cache import cache_dir
-from dipo_openrlhf.quickstart.pretrain import pretrained_model
+from dipo_eval.files.processes import start_session
 from dipo_openrlhf.record.checkpoints import resumable_steps, tag_of
 from dipo_openrlhf.record.processes import processes_of
 from dipo_openrlhf.record.run_log import METRICS
 
 STEPS = 10
-RECIPE = """\
-run: {{name: faulty, dir: {run_dir}, device: cpu, ray: {ray}, start_timeout: 300, step_timeout: 90}}
-actor: {{model_name_or_path: {model}, adam: {{lr: 2.0e-4}}, lr_scheduler: constant}}
-data: {{prompt_dataset: {prompts}, max_len: 112}}
-rollout: {{batch_size: 8, n_samples_per_prompt: 8, max_new_tokens: 48, micro_batch_size: 32}}
-train: {{batch_size: 32, micro_batch_size: 32}}
-ckpt: {{save_steps: 1, max_num: 2, path: {ckpt}}}
-dipo: {{min_side_samples: 10}}
-"""
-WATCH = """\
-evaluate: {suites: [arithmetic-control], limit: 8, engine: hf, max_new_tokens: 48}
-watch: {every: 5}
-"""
 
 
-def write_recipe(
+def fault_recipe(
     folder: Path, place: Place, asynchronous: bool, *, disk: Path | None = None, watched: bool = False
 ) -> Path:
     """A run of STEPS steps, the same for every folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_prompts(folder / "prompts.jsonl", 8 * STEPS, 0)
-    text = RECIPE.format(
-        run_dir=folder / "run",
-        ray="cluster" if place.spaces else "auto",
-        model=pretrained_model(cache_dir()),
-        prompts=folder / "prompts.jsonl",
-        ckpt=(disk or folder / "run") / "ckpt",
-    )
-    text += (WATCH if watched else "") + ("train.async_enable: true\n" if asynchronous else "")
-    (folder / "faulty.yaml").write_text(text, encoding="utf-8")
-    return folder / "faulty.yaml"
+    sections: dict[str, dict[str, Any]] = {
+        "run": {"ray": "cluster" if place.spaces else "auto", "start_timeout": 300, "step_timeout": 90},
+        "rollout": {"batch_size": 8, "n_samples_per_prompt": 8, "max_new_tokens": 48, "micro_batch_size": 32},
+        "train": {"batch_size": 32, "micro_batch_size": 32, "async_enable": asynchronous},
+        "ckpt": {"save_steps": 1, "max_num": 2, "path": str((disk or folder / "run") / "ckpt")},
+        "dipo": {"min_side_samples": 10},
+    }
+    if watched:
+        suites = ["arithmetic-control"]
+        sections["evaluate"] = {"suites": suites, "limit": 8, "engine": "hf", "max_new_tokens": 48}
+        sections["watch"] = {"every": 5}
+    return write_recipe(folder, 8 * STEPS, **sections)
 
 
 class FaultRun:
-    """One command `dipo train`."""
+    """One command `dipo train`; it continues where something is saved, as a user would after an error."""
 
-    def __init__(self, recipe: Path, place: Place, options: list[str]) -> None:
-        self.recipe, self.place, self.options = recipe, place, options
+    def __init__(self, recipe: Path, place: Place, *options: str, restarts: int = 0) -> None:
+        self.place, self.restarts_left = place, restarts
         self.run_dir = recipe.parent / "run"
         self.mark = uuid.uuid4().hex
         self.faults = 0
         self._sessions: set[int] = set()
-        self.restarts_left = int(options[options.index("--run.max_restarts") + 1]) if options else 0
         self._restarts_seen = 0
         self._written = self._metrics_size()
         self.log = recipe.parent / f"output-{self.mark[:6]}.txt"
-        command = [*place.prefix, sys.executable, "-m", "dipo_openrlhf.cli", "train", str(recipe), *options]
-        environment = {
-            **os.environ,
-            **place.environment,
-            MARK: self.mark,
-            "OMP_NUM_THREADS": "1",
-            "COLUMNS": "250",
-        }
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )  # fmt: skip
+        resume = ["--resume"] if resumable_steps(checkpoints_of(self.run_dir)) else []
+        train = [*DIPO, "train", str(recipe), *resume, "--run.max_restarts", str(restarts), *options]
+        environment = {**place.environment, MARK: self.mark, "OMP_NUM_THREADS": "1", "COLUMNS": "250"}
+        self.process = start_session([*place.prefix, *train], self.log, environment)
 
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")
@@ -93,7 +68,7 @@ class FaultRun:
         return self.process.poll() is None
 
     def processes(self) -> list[psutil.Process]:
-        """Everything of this run, on both nodes where there are two."""
+        """All processes of this run, on both nodes where there are two."""
         found = {
             *processes_of(self.mark, MARK),
             *processes_of(self.place.environment.get(MARK, "none"), MARK),
@@ -103,7 +78,7 @@ class FaultRun:
         return sorted(found, key=lambda process: process.pid)
 
     def left_over_after(self, seconds: float) -> list[psutil.Process]:
-        """Processes of the ended command that are still there once so long has passed."""
+        """Processes of the ended command that still run after so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := self._left_over()) and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -139,7 +114,7 @@ class FaultRun:
         self._note_sessions()
 
     def await_reaction(self, deadline: float) -> tuple[str, str]:
-        """("restart" | "error" | "through" | "nothing", the line that says so)."""
+        """("restart" | "error" | "completed" | "nothing", the line that states it)."""
         while time.monotonic() < deadline:
             ended = not self.is_running()
             lines = self.output().splitlines()
@@ -149,7 +124,7 @@ class FaultRun:
                 self._written = self._metrics_size()
                 return "restart", restarts[-1]
             if ended and self.process.returncode == 0:
-                return "through", ""
+                return "completed", ""
             if ended:
                 return "error", next((line for line in lines if line.startswith("error: ")), "")
             time.sleep(0.2)
@@ -166,14 +141,10 @@ class FaultRun:
         return status, self.output()
 
 
-def resume_option(recipe: Path) -> list[str]:
-    """What a user types after an error, once something is saved."""
-    return ["--resume"] if resumable_steps(_ckpt_path(recipe)) else []
-
-
-def _ckpt_path(recipe: Path) -> Path:
-    disk = recipe.parent / "disk" / "ckpt"
-    return disk if disk.exists() else recipe.parent / "run" / "ckpt"
+def checkpoints_of(run_dir: Path) -> Path:
+    """The folder of its checkpoints, on the small disk where there is one."""
+    disk = run_dir.parent / "disk" / "ckpt"
+    return disk if disk.exists() else run_dir / "ckpt"
 
 
 def compare(undisturbed: Path, run_dir: Path, asynchronous: bool) -> str | None:
@@ -208,11 +179,10 @@ def _rollouts(run_dir: Path) -> dict[int, list[dict[str, Any]]]:
 
 def _queue(run_dir: Path) -> torch.Tensor:
     """All values of the perplexity queue in the last checkpoint, in order."""
-    folder = _ckpt_path(run_dir.parent / "faulty.yaml") / "_actor" / tag_of(STEPS)
+    folder = checkpoints_of(run_dir) / "_actor" / tag_of(STEPS)
     (state,) = folder.glob("*model_states.pt")
     queue = torch.load(state, weights_only=False)["dipo"]["queue"]
-    values = [value for value in _tensors(queue)]
-    return torch.cat([value.reshape(-1).double() for value in values])
+    return torch.cat([value.reshape(-1).double() for value in _tensors(queue)])
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

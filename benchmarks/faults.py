@@ -19,51 +19,31 @@ sampling goes on while training does; then prompts and the queue's length are co
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import shutil
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import typer
+from common import Tally, check, command
 from fault_kinds import KINDS, NETWORK, Disk, strike
 from fault_places import Place, host, namespaces
-from fault_runs import FaultRun, compare, resume_option, write_recipe
+from fault_runs import FaultRun, compare, fault_recipe
 
 LIMIT = 120.0  # seconds from a fault to a restart or a clear error
 WHOLE = 1200.0  # seconds one command may take on a busy machine
 
 
-def check(condition: object, message: str) -> None:
-    if not condition:
-        raise SystemExit(f"VIOLATION: {message}")
+class FaultTally(Tally):
+    """Every fault so far."""
 
-
-@dataclass
-class Tally:
-    """Every fault so far, one a line in tally.jsonl."""
-
-    path: Path
-    kinds: list[str]
-    wanted: int
-
-    def __post_init__(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
-        self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows.append(row)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        print(f"{len(self.rows)}: {row}", flush=True)
-
-    def count(self, kind: str) -> int:
-        return sum(row["kind"] == kind for row in self.rows)
+    def __init__(self, path: Path, wanted: int) -> None:
+        super().__init__(path)
+        self.wanted = wanted
 
     def is_done(self) -> bool:
         return len(self.rows) >= self.wanted
@@ -92,23 +72,24 @@ def undisturbed(out: Path, asynchronous: bool) -> Path:
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         with host() as place:
-            status, output = FaultRun(write_recipe(folder, place, asynchronous), place, []).finish(WHOLE)
+            status, output = FaultRun(fault_recipe(folder, place, asynchronous), place).finish(WHOLE)
         check(status == 0, f"the undisturbed run failed: {output[-500:]}")
         (folder / "done").touch()
     return folder / "run"
 
 
-def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, rng: random.Random) -> None:
+def one_training(
+    out: Path, tally: FaultTally, kinds: list[str], asynchronous: bool, rng: random.Random
+) -> None:
     """A training with faults until it ends, then compared with the undisturbed one."""
     folder = out / "training"
     shutil.rmtree(folder, ignore_errors=True)
     on_nodes = NETWORK in kinds
     # The disk is mounted before the nodes start: their mount namespaces are copied then.
     with Disk(folder / "disk") as disk, namespaces() if on_nodes else host() as place:
-        recipe = write_recipe(folder, place, asynchronous, disk=disk.path, watched="watcher" in kinds)
+        recipe = fault_recipe(folder, place, asynchronous, disk=disk.path, watched="watcher" in kinds)
         while True:
-            restarts = rng.choice((0, 2))
-            run = FaultRun(recipe, place, [*resume_option(recipe), "--run.max_restarts", str(restarts)])
+            run = FaultRun(recipe, place, restarts=rng.choice((0, 2)))
             suffer(run, tally, kinds, disk, place, rng)
             status, output = run.finish(WHOLE)
             left = run.left_over_after(20)
@@ -122,7 +103,7 @@ def one_training(out: Path, tally: Tally, kinds: list[str], asynchronous: bool, 
 
 
 def suffer(
-    run: FaultRun, tally: Tally, kinds: list[str], disk: Disk, place: Place, rng: random.Random
+    run: FaultRun, tally: FaultTally, kinds: list[str], disk: Disk, place: Place, rng: random.Random
 ) -> None:
     """Inject faults into one command until it ends or enough faults were injected."""
     while not tally.is_done():
@@ -135,9 +116,9 @@ def suffer(
         if not what:
             continue  # the target had already ended
         run.faults += 1
-        facts: dict[str, Any] = {"kind": kind, "what": what, "restarts_left": run.restarts_left}
+        facts = {"what": what, "restarts_left": run.restarts_left}
         if kind == "watcher":
-            tally.add({**facts, "outcome": "training continues", "seconds": None})
+            tally.add(kind, **facts, outcome="training continues", seconds=None)
             continue
         outcome, line = run.await_reaction(struck + LIMIT)
         seconds = round(time.monotonic() - struck, 1)
@@ -148,7 +129,7 @@ def suffer(
         check(outcome != "error" or line, f"{kind}: ended without a clear line: {run.output()[-300:]}")
         expected = run.restarts_left > 0 and kind != "disk"
         check(outcome != "error" or not expected, f"{kind}: not restarted although it might be: {line}")
-        tally.add({**facts, "outcome": outcome, "seconds": seconds, "line": line})
+        tally.add(kind, **facts, outcome=outcome, seconds=seconds, line=line)
         if outcome != "restart":
             return
         run.restarts_left -= 1
@@ -159,31 +140,28 @@ def on_two_nodes(kinds: list[str]) -> list[str]:
     return [kind for kind in kinds if kind in (NETWORK, "driver", "trainer", "actor", "engine")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--faults", type=int, default=30)
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--async", dest="asynchronous", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("runs/faults"))
-    options = parser.parse_args()
-    kinds = options.kinds.split(",")
-    if unknown := set(kinds) - set(KINDS):
-        sys.exit(f"--kinds: {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}")
+def main(
+    faults: int = 30,
+    kinds: str = ",".join(KINDS),
+    asynchronous: Annotated[bool, typer.Option("--async")] = False,
+    out: Path = Path("runs/faults"),
+) -> None:
+    chosen = kinds.split(",")
+    if unknown := set(chosen) - set(KINDS):
+        sys.exit(f"--kinds: {', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     if os.geteuid() != 0:
         sys.exit("faults.py mounts a small disk and makes network namespaces: run it as root")
-    out = options.out.resolve()
+    out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    tally = Tally(out / "tally.jsonl", kinds, options.faults)
-    undisturbed(out, options.asynchronous)
+    tally = FaultTally(out / "tally.jsonl", faults)
+    undisturbed(out, asynchronous)
     rng = random.Random()
-    here = [kind for kind in kinds if kind != NETWORK]
+    here = [kind for kind in chosen if kind != NETWORK]
     while not tally.is_done():
-        cut = NETWORK in kinds and (not here or tally.count(NETWORK) < min(map(tally.count, here)))
-        one_training(out, tally, on_two_nodes(kinds) if cut else here, options.asynchronous, rng)
+        cut = NETWORK in chosen and (not here or tally.count(NETWORK) < min(map(tally.count, here)))
+        one_training(out, tally, on_two_nodes(chosen) if cut else here, asynchronous, rng)
     print(tally.summary())
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

@@ -9,17 +9,17 @@ and the power with 5% of the items changed by chance. `--control` adds Student's
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import math
 from pathlib import Path
 from statistics import NormalDist
+from typing import Annotated
 
 import numpy as np
+import typer
+from common import command, header, machine, row, save
 from numpy.typing import NDArray
 from scipy import stats
-from tables import header, machine, row
 
 from dipo_eval.statistics.paired_binary import (
     RESOLUTION,
@@ -33,8 +33,7 @@ from dipo_eval.statistics.paired_binary import (
 
 ALPHA = 0.05
 Z = NormalDist().inv_cdf(1 - ALPHA)
-ITEMS = (2, 5, 10, 20, 30, 50, 100, 164, 378, 500, 1319)
-MARGINS = (0.01, 0.02, 0.05)
+ITEMS = "2,5,10,20,30,50,100,164,378,500,1319"
 CHANGED = 0.05  # share of items that change by chance, half each way, for the power
 Array = NDArray[np.float64]
 
@@ -87,7 +86,7 @@ def figures(n: int, margin: float, step: float) -> dict[str, float]:
     }
 
 
-def control(n: int, margin: float) -> tuple[float, float]:
+def students_t(n: int, margin: float) -> tuple[float, float]:
     """(false pass, false alarm) of Student's t on the same outcomes, with the degrees of freedom of carrying_degrees."""
     gains, losses = np.meshgrid(np.arange(n + 1.0), np.arange(n + 1.0), indexing="ij")
     mean = np.where(gains + losses <= n, (gains - losses) / n, 0)
@@ -124,42 +123,35 @@ def _numbers(part: str) -> range:
     return range(int(first), int(last or first) + 1, int(stride or 1))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--items", default=",".join(map(str, ITEMS)), help="numbers and FIRST-LAST:STRIDE, by commas"
-    )
-    parser.add_argument("--margins", default=",".join(map(str, MARGINS)))
-    parser.add_argument(
-        "--step", type=float, default=0.05, help="of the grid of shares, a third of the gate's own"
-    )
-    parser.add_argument("--control", action="store_true", help="also Student's t (minutes)")
-    parser.add_argument("--quiet", action="store_true", help="only the worst of all")
-    parser.add_argument("--out", type=Path, help="also write the results there, as JSON")
-    arguments = parser.parse_args()
-    items = [n for part in arguments.items.split(",") for n in _numbers(part)]
+def main(
+    items: Annotated[str, typer.Option(help="Numbers and FIRST-LAST:STRIDE, by commas.")] = ITEMS,
+    margins: str = "0.01,0.02,0.05",
+    step: Annotated[float, typer.Option(help="Of the grid of shares, a third of the gate's.")] = 0.05,
+    control: Annotated[bool, typer.Option("--control", help="Also Student's t (minutes).")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the worst of all.")] = False,
+    out: Path | None = None,
+) -> None:
     rows = []
-    header(
-        "n", "margin", "false pass", "false alarm", "passes, no difference", "regression at twice the margin"
-    )
-    for n, margin in itertools.product(items, map(float, arguments.margins.split(","))):
-        found = figures(n, margin, arguments.step)
+    powers = ("passes, no difference", "regression at twice the margin")
+    header("n", "margin", "false pass", "false alarm", *powers)
+    sizes = [n for part in items.split(",") for n in _numbers(part)]
+    for n, margin in itertools.product(sizes, map(float, margins.split(","))):
+        found = figures(n, margin, step)
         errors = [f"{100 * found[key]:.2f}" for key in ("false_pass", "false_alarm")]
-        if arguments.control:
-            found["t_false_pass"], found["t_false_alarm"] = control(n, margin)
+        if control:
+            found["t_false_pass"], found["t_false_alarm"] = students_t(n, margin)
             errors[0] += f" (t: {100 * found['t_false_pass']:.1f})"
             errors[1] += f" (t: {100 * found['t_false_alarm']:.1f})"
-        powers = [f"{100 * found[key]:.1f}" for key in ("power_pass", "power_regression")]
         rows.append(found)
-        if not arguments.quiet:
-            row([f"{n:,}", f"{margin:.0%}", *errors, *powers])
+        if not quiet:
+            shown = [f"{100 * found[key]:.1f}" for key in ("power_pass", "power_regression")]
+            row([f"{n:,}", f"{margin:.0%}", *errors, *shown])
     for key in ("false_pass", "false_alarm"):
         worst = max(rows, key=lambda one: one[key])
         print(f"largest {key}: {100 * worst[key]:.3f}% at n = {worst['n']}, margin {worst['margin']:.0%}")
     print(f"{len(rows)} cases, all monotone: {all(one['monotone'] for one in rows)}; {machine()}")
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    save(out, rows)
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

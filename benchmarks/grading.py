@@ -10,14 +10,13 @@ already started.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
 import signal
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from common import DATA_DIR, best_of, command, header, machine, row
 
 from dipo_eval.grading import grade_math
 from dipo_eval.grading.pool import shared_pool
@@ -55,49 +54,37 @@ def pairs(path: Path) -> list[tuple[str, str, bool]]:
     return made
 
 
-def measure(grader: Grader, items: list[tuple[str, str, bool]], repeat: int) -> tuple[float, int]:
-    """Answers a second (the best of ``repeat`` passes) and verdicts that differ from the expected ones."""
-    grader(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")  # imports and worker start are not grading
-    best, unexpected = float("inf"), 0
-    for _ in range(repeat):
-        unexpected = 0
-        started = time.perf_counter()
-        for response, gold, correct in items:
-            try:
-                signal.alarm(ALARM_S)
-                verdict = grader(response, gold)
-            except Exception:
-                verdict = False
-            finally:
-                signal.alarm(0)
-            unexpected += verdict != correct
-        best = min(best, time.perf_counter() - started)
-    return len(items) / best, unexpected
+def unexpected(grader: Grader, items: list[tuple[str, str, bool]]) -> int:
+    """Verdicts that differ from the expected ones; a grader that raises or takes too long says no."""
+    count = 0
+    for response, gold, correct in items:
+        try:
+            signal.alarm(ALARM_S)
+            verdict = grader(response, gold)
+        except Exception:
+            verdict = False
+        finally:
+            signal.alarm(0)
+        count += verdict != correct
+    return count
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="answers a second of three graders")
-    default = os.environ.get("DIPO_DATA_DIR") or str(Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--data-dir", type=Path, default=Path(default))
-    parser.add_argument("--repeat", type=int, default=1, help="passes; the best counts")
-    options = parser.parse_args()
+def main(data_dir: Path = DATA_DIR, repeat: int = 1) -> None:
     signal.signal(signal.SIGALRM, _raise)
-    print(f"{platform.machine()}, Python {platform.python_version()}, one process, one core")
-    print(f"{'set':<12} {'grader':<12} {'answers/s':>12} {'ours is':>9} {'unexpected':>11}")
+    graders = (ours, math_verify, openrlhf)
+    for grader in graders:
+        grader(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")  # imports and worker start are not grading
+    header("set", "grader", "answers/s", "ours is", "unexpected")
     for name in ("gsm8k_test", "math500"):
-        path = options.data_dir / f"{name}.jsonl"
+        path = data_dir / f"{name}.jsonl"
         if not path.exists():
             raise SystemExit(f"{path} not found; give --data-dir or set DIPO_DATA_DIR")
         items = pairs(path)
-        rate = None
-        for grader in (ours, math_verify, openrlhf):
-            per_second, unexpected = measure(grader, items, options.repeat)
-            rate = rate or per_second
-            print(
-                f"{name:<12} {grader.__name__:<12} {per_second:>12,.0f} {rate / per_second:>8,.1f}x"
-                f" {unexpected:>6}/{len(items)}"
-            )
+        found = best_of([partial(unexpected, grader, items) for grader in graders], repeat)
+        for grader, (seconds, count) in zip(graders, found, strict=True):
+            rates = f"{len(items) / seconds:,.0f}", f"{seconds / found[0][0]:.1f}x"
+            row([name, grader.__name__, *rates, f"{count}/{len(items)}"])
+    print(f"best of {repeat}; {machine()}, one process, one core")
     shared_pool().close()
 
 
@@ -106,4 +93,4 @@ def _raise(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

@@ -10,13 +10,14 @@ for a pass at a margin. "Few" are cases in which 8 such items or fewer are expec
 
 from __future__ import annotations
 
-import argparse
 import itertools
+from typing import Annotated
 
 import numpy as np
+import typer
+from common import command, header, machine, row
 from numpy.typing import NDArray
 from scipy import stats
-from tables import header, machine, row
 
 from dipo_eval.gate.verdict import few_carry
 from dipo_eval.statistics import Moments, carrying_degrees, carrying_items, paired_interval
@@ -59,11 +60,9 @@ def alarms(shares: Array, k: int, n: int, repeats: int, seed: int) -> tuple[floa
     return 100 * float(plain.sum()) / repeats, 100 * float((low > 0).mean()), 100 * float(unreported.mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=20_000)
-    parser.add_argument("--all", action="store_true", help="print every case")
-    arguments = parser.parse_args()
+def main(
+    repeats: int = 20_000, every: Annotated[bool, typer.Option("--all", help="Print every case.")] = False
+) -> None:
     header(
         "n", "samples", "items that lose", "cases", "Student's t: largest, mean", "gate: largest, mean",
         "unreported: largest",
@@ -72,9 +71,9 @@ def main() -> None:
         found: dict[str, list[tuple[float, ...]]] = {"few": [], "some": []}
         for difficulty, share, loss in itertools.product(DIFFICULTIES, SHARES, LOSSES):
             shares, losing = change_shares(difficulty, share, loss, k)
-            both = alarms(shares, k, n, arguments.repeats, seed=n + k)
+            both = alarms(shares, k, n, repeats, seed=n + k)
             found["few" if n * losing <= 8 else "some"].append(both)
-            if arguments.all:
+            if every:
                 shown = ", ".join(f"{rate:.1f}" for rate in both)
                 print(n, k, difficulty, share, loss, f"{n * losing:.1f} expected: {shown}")
         for name, rates in found.items():
@@ -82,8 +81,8 @@ def main() -> None:
                 largest, mean = np.array(rates).max(axis=0), np.array(rates).mean(axis=0)
                 both = [f"{largest[i]:.1f}, {mean[i]:.1f}" for i in (0, 1)]
                 row([n, k, name, len(rates), *both, f"{largest[2]:.1f}"])
-    print(f"{arguments.repeats} repeats a case; {machine()}")
+    print(f"{repeats} repeats a case; {machine()}")
 
 
 if __name__ == "__main__":
-    main()
+    command(main, __doc__)

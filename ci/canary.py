@@ -114,12 +114,7 @@ def _binding(body: list[ast.stmt], name: str) -> ast.stmt | None:
         imported = node.names if isinstance(node, ast.Import | ast.ImportFrom) else []
         if any((alias.asname or alias.name) == name for alias in imported):
             return node
-        blocks = (
-            [getattr(node, block, []) for block in ("body", "orelse")]
-            if isinstance(node, ast.If | ast.Try)
-            else []
-        )
-        for block in blocks:
+        for block in (node.body, node.orelse) if isinstance(node, ast.If | ast.Try) else ():
             if (found := _binding(block, name)) is not None:
                 return found
     return None
@@ -155,14 +150,7 @@ def _parameters(node: Method) -> tuple[str, ...]:
 
 
 def _body(node: Method) -> str:
-    statements = node.body
-    first = statements[0]
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        statements = statements[1:]
+    statements = node.body if ast.get_docstring(node) is None else node.body[1:]
     return "\n".join(ast.dump(statement) for statement in statements)
 
 

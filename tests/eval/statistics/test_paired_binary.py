@@ -178,7 +178,7 @@ def test_the_errors_are_at_most_5_percent_and_the_verdicts_in_order(n):
 
 def test_students_t_would_err() -> None:
     """The control, and why it was replaced."""
-    assert gate_errors.control(500, 0.02)[0] > 0.065
+    assert gate_errors.students_t(500, 0.02)[0] > 0.065
 
 
 @pytest.mark.parametrize(("margin", "rate"), [(0.02, 0.0), (0.02, 0.03), (0.05, 0.1), (0.05, 0.3)])
