@@ -159,12 +159,6 @@ class OpenAIEngine:
         return self._client.chat.completions.create(**settings)
 
 
-def server_report(model: str, base_url: str | None) -> tuple[Served, str | None]:
-    """OpenAIEngine.report over a new connection. Raises UserError as OpenAIEngine does."""
-    with contextlib.closing(OpenAIEngine(model, base_url)) as engine:
-        return engine.report()
-
-
 def as_sent(message: base.Message) -> base.Message:
     """A message as a server takes it: a call's arguments are a JSON string, where chat templates take objects."""
     if "tool_calls" not in message:

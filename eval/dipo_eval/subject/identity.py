@@ -6,6 +6,7 @@ It is a part of a cached generation's key, of results.json, and decides whether 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dipo_eval.engines.device import gpu_name, has_gpu, resolve_dtype
-from dipo_eval.engines.openai import Served, server_report
+from dipo_eval.engines.openai import OpenAIEngine, Served
 from dipo_eval.subject.checkpoints import served_hash
 from dipo_eval.subject.frozen_model import FrozenModel
 
@@ -72,7 +73,8 @@ def served_identity(model: str, base_url: str, dtype: str) -> Identity:
     """Identity of a served model, as the server reports it. Raises NoServerError where it does not answer, UserError
     where it does not have the model.
     """
-    served, number = server_report(model, base_url)
+    with closing(OpenAIEngine(model, base_url)) as engine:
+        served, number = engine.report()
     digest, shown = served_hash(model, base_url), {"server": number} if number else {}
     return Identity(digest, None, "openai", _public(number), None, dtype, served, shown)
 
