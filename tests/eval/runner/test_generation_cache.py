@@ -136,7 +136,7 @@ from dipo_eval.engines import transformers as hf_engine
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.runner.run import evaluate
 model, data = map(Path, sys.argv[1:])
-hf_engine.HfEngine.__init__.__kwdefaults__["batch_size"] = 2
+hf_engine.BATCH_SIZE = 2
 for line in sys.stdin:
     child = os.fork()
     if not child:
