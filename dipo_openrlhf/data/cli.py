@@ -81,7 +81,7 @@ def data_command(
     """
     from rich.console import Console
 
-    from dipo_eval.runner.progress import reporter
+    from dipo_eval.runner.progress import Reporter
     from dipo_openrlhf.data import get_dataset
     from dipo_openrlhf.data.prepare import Options, prepare
 
@@ -102,7 +102,7 @@ def data_command(
         drop_wording, drop_bad, force
     )  # fmt: skip
     dataset = get_dataset(name)
-    with reporter(sys.stderr.isatty()) as progress:
+    with Reporter(sys.stderr.isatty()) as progress:
         outcome = prepare(dataset, options, progress)
     _print_outcome(console, dataset, outcome)
 

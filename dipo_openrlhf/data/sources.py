@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.suites.data_file import Record, check_depth, find_file, parse_lines
+from dipo_eval.suites.data_file import Record, check_depth, find_file, read_records
 from dipo_eval.suites.hub import hub_records
 from dipo_openrlhf.data.base import Dataset
 
@@ -79,7 +79,7 @@ def _local(dataset: Dataset, path: Path) -> Source:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, record in parse_lines(path, path.read_bytes()):
+    for number, record in read_records(path).rows:
         yield f"{path}:{number}", record
 
 

@@ -131,7 +131,7 @@ def eval_command(
 
         harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
-        from dipo_eval.runner.progress import reporter
+        from dipo_eval.runner.progress import Reporter
         from dipo_eval.runner.run import evaluate
 
         served = engine == "openai"
@@ -158,7 +158,7 @@ def eval_command(
             log=lambda line: typer.echo(line, err=True),
         )
         console.print(results_table(found))
-        with reporter(console.is_terminal) as report:
+        with Reporter(console.is_terminal) as report:
             scored = score_officially([(one.folder, one.result) for one in found], harnesses, report.bar)
         show_official(scored, console)
     except UserError as error:

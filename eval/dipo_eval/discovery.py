@@ -13,18 +13,17 @@ from dipo_eval.errors import UserError
 
 
 def defined_in(package: ModuleType, attribute: str) -> dict[str, Any]:
-    """The objects called `attribute` of the package's modules, by their `name`, sorted.
+    """The objects called `attribute` (one, or a tuple) of the package's modules, by their `name`, sorted.
 
     Raises ValueError where two modules claim one name.
     """
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(package.__path__):
         one = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), attribute, None)
-        if one is None:
-            continue
-        if one.name in found:
-            raise ValueError(f"two modules define {one.name!r}; rename the one in {module.name}.py")
-        found[one.name] = one
+        for each in one if isinstance(one, tuple) else () if one is None else (one,):
+            if each.name in found:
+                raise ValueError(f"two modules define {each.name!r}; rename the one in {module.name}.py")
+            found[each.name] = each
     return dict(sorted(found.items()))
 
 

@@ -17,7 +17,7 @@ from dipo_openrlhf.cli import app
 from dipo_openrlhf.data import get_dataset
 from dipo_openrlhf.data.prepare import Options, place_of, prepare
 
-QUIET = Reporter(None)
+QUIET = Reporter(False)
 
 
 def row(number: int, question: str | None = None, answer: str = "3") -> dict[str, str]:

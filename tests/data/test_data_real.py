@@ -47,7 +47,7 @@ def prepared(suites, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "read_suites", lambda *ignored: suites)
     return lambda name: (
-        prepare(get_dataset(name), Options(tmp_path / f"{name}.jsonl", None, DATA), Reporter(None)).report
+        prepare(get_dataset(name), Options(tmp_path / f"{name}.jsonl", None, DATA), Reporter(False)).report
     )
 
 

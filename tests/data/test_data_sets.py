@@ -23,7 +23,7 @@ from dipo_openrlhf.recipe.preflight import check_data_file
 from dipo_openrlhf.rewards import function_call, math
 
 REWARDS = {"math": math.reward_func, "function_call": function_call.reward_func}
-QUIET = Reporter(None)
+QUIET = Reporter(False)
 SYSTEM = (
     "You can use tools.\n1. Name: find cafe\nDescription: d\nParameters: {}\n2. Name: book\nParameters: {}"
 )

@@ -1,8 +1,11 @@
-"""A random model of a few thousand parameters with a byte-level tokenizer, made in a test."""
+"""A random model of a few thousand parameters with a byte-level tokenizer, made in a test, and its responses."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from dipo_eval.engines.base import Engine, Generation, Request, Sampling
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -47,3 +50,15 @@ def save_tiny_model(folder: Path, seed: int = 0, max_position_embeddings: int = 
     Qwen3ForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def generate_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[Generation]]:
+    """The generations of every request, in order."""
+    found: dict[int, list[Generation]] = {}
+
+    def keep(position: int, generations: list[Generation]) -> Sequence[Request]:
+        found[position] = generations
+        return ()
+
+    engine.generate(requests, sampling, keep)
+    return [found[position] for position in range(len(requests))]

@@ -82,18 +82,6 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def generate_all(engine: Engine, requests: Sequence[Request], sampling: Sampling) -> list[list[Generation]]:
-    """The generations of every request, in order."""
-    found: dict[int, list[Generation]] = {}
-
-    def keep(position: int, generations: list[Generation]) -> Sequence[Request]:
-        found[position] = generations
-        return ()
-
-    engine.generate(requests, sampling, keep)
-    return [found[position] for position in range(len(requests))]
-
-
 def longest_first(request: Request) -> tuple[int, int]:
     """A sort key: the requests that may take longest come first."""
     return -request.max_tokens, -len(request.prompt.token_ids)

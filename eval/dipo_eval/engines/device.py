@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +91,17 @@ def has_gpu() -> bool:
 
 def gpu_name() -> str | None:
     """Such as "NVIDIA H100 80GB HBM3", of the first GPU; None where there is none, or NVML does not know it."""
-    name = _query_nvml(lambda nvml, gpu: nvml.nvmlDeviceGetName(gpu))
+    name = _query_nvml("nvmlDeviceGetName")
     return None if name is None else str(name)
 
 
 def compute_capability() -> Capability | None:
     """Such as (9, 0), of the first GPU; None where there is none, or NVML does not know it (AMD's, Jetson's)."""
-    found = _query_nvml(lambda nvml, gpu: nvml.nvmlDeviceGetCudaComputeCapability(gpu))
+    found = _query_nvml("nvmlDeviceGetCudaComputeCapability")
     return None if found is None else (int(found[0]), int(found[1]))
 
 
-def _query_nvml(query: Callable[[Any, Any], Any]) -> Any:
+def _query_nvml(function: str) -> Any:
     try:
         import pynvml
 
@@ -112,9 +111,9 @@ def _query_nvml(query: Callable[[Any, Any], Any]) -> Any:
     try:
         # NVML counts all GPUs of the machine; CUDA_VISIBLE_DEVICES may hide some.
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-        if not first or first.isdigit():
-            return query(pynvml, pynvml.nvmlDeviceGetHandleByIndex(int(first or 0)))
-        return query(pynvml, pynvml.nvmlDeviceGetHandleByUUID(first))
+        by_index = not first or first.isdigit()
+        find = pynvml.nvmlDeviceGetHandleByIndex if by_index else pynvml.nvmlDeviceGetHandleByUUID
+        return getattr(pynvml, function)(find(int(first or 0) if by_index else first))
     except Exception:  # a GPU that NVML cannot find or cannot describe
         return None
     finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +34,12 @@ class NoServerError(UserError):
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a server reports: which model, how it runs it, and the server's version where it has one."""
+class Served:
+    """A server: its address, and what it reports: which model, and how it runs it."""
 
-    which: dict[str, Any]
-    how: dict[str, Any]
-    version: str | None
+    base_url: str
+    which: Mapping[str, Any]
+    how: Mapping[str, Any]
 
 
 class OpenAIEngine:
@@ -48,14 +48,14 @@ class OpenAIEngine:
     Raises NoServerError where nothing answers at `base_url`, UserError where the model is not served there.
     """
 
-    def __init__(self, model: str, base_url: str | None, *, concurrency: int = CONCURRENCY) -> None:
+    def __init__(self, model: str, base_url: str | None) -> None:
         import openai
 
         if base_url is None:
             raise UserError(
                 "engine openai: no server; name it, for example --base-url http://localhost:8000/v1"
             )
-        self._model, self._base_url, self._concurrency = model, base_url, concurrency
+        self._model, self._base_url = model, base_url
         timeout = openai.Timeout(REQUEST_LIMIT_S, connect=CONNECT_LIMIT_S)
         key = os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=RETRIES)
@@ -64,28 +64,28 @@ class OpenAIEngine:
             shown = ", ".join(list(served)[:10]) or "none"
             raise UserError(f"{base_url}: serves no model {model!r}; it has {shown}")
 
-    def report(self) -> Report:
-        """What the server reports of the model; its version only where it has one (vLLM, SGLang)."""
+    def report(self) -> tuple[Served, str | None]:
+        """What the server reports of the model, and its version where it has one (vLLM, SGLang)."""
         found = (self._listed() or {}).get(self._model, {})
         which, how = (
             {name: found[name] for name in names if found.get(name) is not None} for names in (_WHICH, _HOW)
         )
         version: str | None = None
         with contextlib.suppress(Exception):  # not a part of OpenAI's API
-            url = f"{str(self._base_url).rstrip('/').removesuffix('/v1')}/version"
+            url = f"{self._base_url.rstrip('/').removesuffix('/v1')}/version"
             answer = self._client.with_options(timeout=CONNECT_LIMIT_S, max_retries=0).get(
                 url, cast_to=object
             )
             if isinstance(answer, dict) and isinstance(answer.get("version"), str):
                 version = answer["version"]
-        return Report(which, how, version)
+        return Served(self._base_url, which, how), version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling, on_done: OnDone) -> None:
         """Responses as the server finishes them; an error ends the evaluation, finished responses are kept."""
         everything = list(requests)
         found: dict[int, dict[int, Generation]] = {}
         waiting: dict[Future[Generation], tuple[int, int]] = {}
-        pool = ThreadPoolExecutor(self._concurrency)
+        pool = ThreadPoolExecutor(CONCURRENCY)
 
         def submit(position: int) -> None:
             request = everything[position]
@@ -157,12 +157,6 @@ class OpenAIEngine:
         if prompt.tools is not None:
             settings["tools"] = list(prompt.tools)
         return self._client.chat.completions.create(**settings)
-
-
-def server_report(model: str, base_url: str | None) -> Report:
-    """OpenAIEngine.report over a new connection. Raises UserError as OpenAIEngine does."""
-    with contextlib.closing(OpenAIEngine(model, base_url)) as engine:
-        return engine.report()
 
 
 def as_sent(message: base.Message) -> base.Message:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from dipo_eval.engines.base import Message, Prompt
 from dipo_eval.engines.device import set_engine_env
@@ -17,23 +17,6 @@ Tools = Sequence[dict[str, Any]]
 _PROBE = (
     "The answer is 12345.678, isn't it?\n\n  x² ≠ \\frac{1}{2}\t<b>Ünïcode</b> ﬁ Å 中文 🙂 don't  STOP\r\n"
 )
-
-
-class Renderer(Protocol):
-    """Makes prompts. `form`, `template_hash` and `tokenizer` say how, and are stored in the results."""
-
-    @property
-    def form(self) -> str: ...
-
-    @property
-    def tokenizer(self) -> dict[str, Any]: ...
-
-    @property
-    def template_hash(self) -> str | None: ...
-
-    def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt: ...
-
-    def render_plain(self, text: str) -> Prompt: ...
 
 
 class ModelRenderer:
@@ -104,7 +87,7 @@ class ServerRenderer:
     """For a server that applies its own chat template: the prompt is the messages themselves."""
 
     form = "the server's chat template"
-    template_hash = None
+    template_hash: str | None = None
     tokenizer: ClassVar[dict[str, Any]] = {}
 
     def render(self, messages: Sequence[Message], tools: Tools | None = None) -> Prompt:
@@ -116,6 +99,10 @@ class ServerRenderer:
     def render_plain(self, text: str) -> Prompt:
         """The text itself, for completions, which apply no template."""
         return Prompt(text, [], _sha256(text), plain=True)
+
+
+# Makes prompts. `form`, `template_hash` and `tokenizer` say how, and are stored in the results.
+Renderer = ModelRenderer | ServerRenderer
 
 
 def end_tokens(model: Path, tokenizer: Any) -> list[int]:

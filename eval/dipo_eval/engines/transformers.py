@@ -25,13 +25,12 @@ class HfEngine:
     Each response is sampled by its own generator, seeded by request and sample, so that it does not depend on its batch.
     """
 
-    def __init__(self, model: Path, *, dtype: str, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, model: Path, *, dtype: str) -> None:
         set_engine_env(model)
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        self._batch_size = batch_size
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(model))
             loaded: Any = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
@@ -52,7 +51,7 @@ class HfEngine:
         while waiting:
             waiting.sort(key=lambda place: longest_first(everything[place[0]]))
             batch = [place for place in waiting if _alike(everything[place[0]], everything[waiting[0][0]])]
-            batch = batch[: self._batch_size]
+            batch = batch[:BATCH_SIZE]
             chosen = set(batch)
             waiting = [place for place in waiting if place not in chosen]
             rows = [(everything[i], sample) for i, sample in batch]

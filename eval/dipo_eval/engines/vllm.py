@@ -1,9 +1,8 @@
 """vLLM as an evaluation engine, on CPU and GPU.
 
-Each evaluation loads its checkpoint. Measured on 2 CPU cores with a tiny Qwen3: first load with import 12 to 24 s, the
-next load in the same process 1.1 to 1.4 s, release 0.6 s, no growth in memory over 5 loads. Copying new weights into a
-running engine (collective_rpc "reload_weights") takes 0.02 s, but with vLLM's packed oneDNN weights it reports success
-while the old model keeps answering, so it is not used.
+Each evaluation loads its checkpoint (1.1 to 1.4 s for a tiny Qwen3 on 2 CPU cores, the first time 12 to 24 s). Copying
+new weights into a running engine (collective_rpc "reload_weights") is not used: with vLLM's packed oneDNN weights it
+reports success while the old model keeps answering.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -13,32 +12,13 @@ from dipo_eval import linear
 from dipo_eval.statistics import clustered_mean, clustered_proportion, majority_at_k, pass_at_k, wilson
 
 Row = Mapping[str, Any]
+Metric = dict[str, Any]  # as in results.json, see _metric
 
 # Integers (also with thousands separators), decimals and simple fractions; bounded, so that no vote is slow.
 _PLAIN_NUMBER = linear.bounded(r"[+-]?(\d{1,3}(,\d{3}){1,6}|\d{1,30})(\.\d{1,30}|/\d{1,30})?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A number in [0, 1] with its 95% interval; `n` items, `k` samples an item, `interval` names the method.
-
-    `stderr` is None for a single problem.
-    """
-
-    value: float
-    low: float
-    high: float
-    stderr: float | None
-    n: int
-    k: int
-    interval: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The form in results.json."""
-        return asdict(self)
-
-
-def metrics_from_samples(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+def metrics_from_samples(rows: Sequence[Row]) -> dict[str, Metric]:
     """All metrics of one suite, in the form of results.json.
 
     `accuracy` is the share of correct samples: avg@k with k samples an item. With k > 1 also
@@ -48,26 +28,23 @@ def metrics_from_samples(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     Raises ValueError for no rows, or items with different numbers of samples.
     """
     items = _by_item(rows)
-    k = len(next(iter(items.values())))
+    n, k = len(items), len(next(iter(items.values())))
     metrics = {"accuracy": _accuracy(rows, k)}
     if k > 1:
-        for j in _pass_ks(k):
-            metrics[f"pass@{j}"] = _over_items(
-                [pass_at_k(k, sum(map(_is_correct, samples)), j) for samples in items.values()], k
-            )
-        metrics[f"maj@{k}"] = _over_items([_majority(samples) for samples in items.values()], k)
+        correct = [sum(map(_is_correct, samples)) for samples in items.values()]
+        for j in [*(2**i for i in range(1, k.bit_length()) if 2**i < k), k]:
+            metrics[f"pass@{j}"] = _metric([pass_at_k(k, count, j) for count in correct], range(n), k)
+        metrics[f"maj@{k}"] = _metric(list(map(_majority, items.values())), range(n), k)
     for kind in sorted({str(row["kind"]) for row in rows if row.get("kind") is not None}):
         metrics[f"accuracy/{kind}"] = _accuracy([row for row in rows if str(row.get("kind")) == kind], k)
-    return {name: metric.to_json() for name, metric in metrics.items()}
+    return metrics
 
 
 def counts_from_samples(rows: Sequence[Row]) -> dict[str, int]:
     """Samples that were correct, wrong, undecided (these add up to all), truncated, and without an answer."""
     statuses = [row["status"] for row in rows]
     return {
-        "correct": statuses.count("correct"),
-        "wrong": statuses.count("wrong"),
-        "undecided": statuses.count("undecided"),
+        **{status: statuses.count(status) for status in ("correct", "wrong", "undecided")},
         "truncated": sum(bool(row["truncated"]) for row in rows),
         "no_answer": sum(row["extracted"] is None for row in rows),
     }
@@ -96,14 +73,11 @@ def _accuracy(rows: Sequence[Row], k: int) -> Metric:
     return _metric(scores, [row["item_id"] for row in rows], k)
 
 
-def _over_items(values: Sequence[float], k: int) -> Metric:
-    return _metric(values, range(len(values)), k)
-
-
 def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Metric:
-    """Wilson where values are single zeros and ones, else Wilson with the effective sample size (clustered).
+    """The mean in [0, 1] of `values` from the items `clusters`, each with `k` samples, and its 95% interval.
 
-    Without variation between items that size would be infinite and the width zero: then Wilson with items as trials.
+    Wilson where values are single zeros and ones, else Wilson with the effective sample size (clustered). Without
+    variation between items that size would be infinite and the width zero: then Wilson with items as trials.
     """
     mean, error = clustered_mean(values, clusters)
     n = len(set(clusters))
@@ -116,13 +90,11 @@ def _metric(values: Sequence[float], clusters: Sequence[Hashable], k: int) -> Me
     else:
         low, high = clustered_proportion(values, clusters)
         label = "clustered wilson 95%"
-    stderr = None if math.isnan(error) else error
-    return Metric(mean, max(0.0, low), min(1.0, high), stderr, n, k, label)
-
-
-def _pass_ks(k: int) -> list[int]:
-    powers = [2**i for i in range(1, k.bit_length()) if 2**i < k]
-    return [*powers, k]
+    return {
+        "value": mean, "low": max(0.0, low), "high": min(1.0, high),
+        "stderr": None if math.isnan(error) else error,  # a single problem has none
+        "n": n, "k": k, "interval": label,
+    }  # fmt: skip
 
 
 def _majority(samples: Sequence[Row]) -> float:

@@ -54,30 +54,26 @@ class Options:
 
 def check_options(options: Options, checkpoints: Sequence[Checkpoint]) -> None:
     """Raises UserError for what cannot be evaluated, or must not be stored, before anything is loaded."""
-    if not checkpoints:
-        raise UserError("no checkpoint to evaluate; name a model folder")
-    if options.engine not in ENGINES:
-        raise UserError(f"unknown engine {options.engine!r}; choose from {', '.join(ENGINES)}")
-    if options.samples < 1 or options.max_new_tokens < 1:
-        raise UserError(
-            f"samples={options.samples} and max_new_tokens={options.max_new_tokens} must be at least 1"
-        )
-    if options.dtype not in DTYPES:
-        raise UserError(f"unknown dtype {options.dtype!r}; choose from {', '.join(DTYPES)}")
-    if not options.sampling.temperature >= 0 or not 0 < options.sampling.top_p <= 1:
-        raise UserError("temperature must be 0 or more and top_p in (0, 1]")
-    if options.samples > 1 and options.sampling.temperature == 0:
-        raise UserError(
-            f"{options.samples} samples at temperature 0 would be alike; set --temperature above 0"
-        )
-    if "" in options.stop:
-        raise UserError("a stop string is empty, which would end every response at once; leave it out")
-    if (options.engine == "openai") != (options.base_url is not None):
-        raise UserError("engine openai and base_url go together: name the server with --base-url, or neither")
-    if options.engine == "openai" and options.thinking is not None:
-        raise UserError(
-            "a server has its own chat template: set its thinking mode there, not with --thinking"
-        )
+    engine, samples, tokens = options.engine, options.samples, options.max_new_tokens
+    temperature, served = options.sampling.temperature, options.engine == "openai"
+    refused = {
+        "no checkpoint to evaluate; name a model folder": not checkpoints,
+        f"unknown engine {engine!r}; choose from {', '.join(ENGINES)}": engine not in ENGINES,
+        f"samples={samples} and max_new_tokens={tokens} must be at least 1": min(samples, tokens) < 1,
+        f"unknown dtype {options.dtype!r}; choose from {', '.join(DTYPES)}": options.dtype not in DTYPES,
+        "temperature must be 0 or more and top_p in (0, 1]":
+            not (temperature >= 0 and 0 < options.sampling.top_p <= 1),
+        f"{samples} samples at temperature 0 would be alike; set --temperature above 0":
+            samples > 1 and temperature == 0,
+        "a stop string is empty, which would end every response at once; leave it out": "" in options.stop,
+        "engine openai and base_url go together: name the server with --base-url, or neither":
+            served != (options.base_url is not None),
+        "a server has its own chat template: set its thinking mode there, not with --thinking":
+            served and options.thinking is not None,
+    }  # fmt: skip
+    for message, found in refused.items():
+        if found:
+            raise UserError(message)
     if options.base_url is not None:
         refuse_url_secrets("--base-url", options.base_url, "set the environment variable OPENAI_API_KEY")
     written = [str(options.settings()), *(str(checkpoint.path) for checkpoint in checkpoints)]

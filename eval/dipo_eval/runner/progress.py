@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -14,51 +13,25 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
-from rich.progress import TimeRemainingColumn as Remaining
 
 
-class Reporter:
-    """Bars of one evaluation. With progress None every call does nothing."""
+class Reporter(Progress):
+    """Bars of one evaluation on standard error, drawn while it is entered; unless enabled, every call does nothing."""
 
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-
-    @contextlib.contextmanager
-    def step(self, label: str) -> Iterator[None]:
-        """A line with a spinner for work of unknown length."""
-        with self.bar(label, None):
-            yield
+    def __init__(self, enabled: bool) -> None:
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+        )  # fmt: skip
+        super().__init__(*columns, console=Console(stderr=True), transient=True, disable=not enabled)
 
     @contextlib.contextmanager
     def bar(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         """A bar that is gone when the work is done; yields a function to advance it, safe from threads."""
-        if self._progress is None:
-            yield lambda count: None
-            return
-        task = self._progress.add_task(label, total=total)
-        lock = threading.Lock()
-        progress = self._progress
-
-        def advance(count: int) -> None:
-            with lock:
-                progress.advance(task, count)
-
+        task = self.add_task(label, total=total)
         try:
-            yield advance
+            yield lambda count: self.advance(task, count)
         finally:
-            progress.remove_task(task)
-
-
-@contextlib.contextmanager
-def reporter(enabled: bool) -> Iterator[Reporter]:
-    """A Reporter that draws on standard error while in the block, if enabled."""
-    if not enabled:
-        yield Reporter(None)
-        return
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), Remaining(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield Reporter(progress)
+            self.remove_task(task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -54,7 +54,7 @@ def grade_command(
     Exit status: 0; 1 with --check where a verdict has changed; 2 for a file that cannot be graded.
     """
     from dipo_eval.harness.registry import second_grader
-    from dipo_eval.runner.progress import reporter
+    from dipo_eval.runner.progress import Reporter
 
     console = Console()
     if not console.is_terminal:
@@ -62,7 +62,7 @@ def grade_command(
     path = find_samples(file)
     rows = read_stored(path)
     with (
-        reporter(console.is_terminal) as report,
+        Reporter(console.is_terminal) as report,
         second_grader(against) if against else nullcontext() as second,
         report.bar(f"grading {path.name}", len(rows)) as advance,
     ):
@@ -84,18 +84,22 @@ def grade_command(
         raise typer.Exit(1)
 
 
+def _table(title: str, *names: str, right: Collection[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name, overflow="fold", justify="right" if name in right else "left")
+    return table
+
+
 def verdict_table(graded: Sequence[Regraded], against: str | None) -> Table:
     """Counts of each status: stored, now, and the second grader's."""
-    table = Table(title=f"{len(graded)} samples", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("verdict")
     columns: dict[str, Counter[str | None]] = {
         "stored": Counter(one.stored for one in graded),
         "now": Counter(one.verdict.status for one in graded),
     }
     if against:
         columns[against] = Counter(one.second.status for one in graded if one.second)
-    for name in columns:
-        table.add_column(name, justify="right")
+    table = _table(f"{len(graded)} samples", "verdict", *columns, right=columns)
     for status in STATUSES:
         table.add_row(status, *(f"{counts[status]:,}" for counts in columns.values()))
     if columns["stored"][None]:
@@ -105,10 +109,7 @@ def verdict_table(graded: Sequence[Regraded], against: str | None) -> Table:
 
 def reason_table(graded: Sequence[Regraded]) -> Table:
     """The most frequent reasons of each verdict."""
-    table = Table(title="Reasons", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("verdict")
-    table.add_column("reason", overflow="fold")
-    table.add_column("samples", justify="right")
+    table = _table("Reasons", "verdict", "reason", "samples", right=["samples"])
     counts = Counter((one.verdict.status, one.verdict.reason) for one in graded)
     order = sorted(counts.items(), key=lambda pair: (STATUSES.index(pair[0][0]), -pair[1], pair[0][1]))
     for (status, reason), count in order[:_TOP_REASONS]:
@@ -125,9 +126,8 @@ def _print_list(
     if not items or not show:
         console.print(title, markup=False, highlight=False)
         return
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("item", "line", against or "stored", "now", "its reason", "reason now", "answer", "gold"):
-        table.add_column(name, overflow="fold", justify="right" if name == "line" else "left")
+    names = ("item", "line", against or "stored", "now", "its reason", "reason now", "answer", "gold")
+    table = _table(title, *names, right=["line"])
     for one in items[:show]:
         other, why = one.stored, one.row.get("reason")
         if against and one.second:

@@ -10,7 +10,7 @@ from dipo_eval.engines.base import TOO_LONG, Engine, Generation, Prompt, Request
 from dipo_eval.engines.prompts import Renderer
 from dipo_eval.errors import UserError
 from dipo_eval.runner.generation_cache import GenerationCache
-from dipo_eval.suites.base import Ask, Dialogue
+from dipo_eval.suites.base import Dialogue
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,23 @@ class Slot:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Maximal tokens of one response, and of prompt and response together (None: unknown, a server's)."""
-
-    max_new_tokens: int
-    context: int | None
-
-    def room(self, prompt: Prompt) -> int:
-        """Tokens that a response to this prompt may have; 0 or less where it does not fit."""
-        if self.context is None:
-            return self.max_new_tokens
-        return min(self.max_new_tokens, self.context - len(prompt.token_ids))
-
-
 class Queue:
-    """Takes slots through the cache and the engine."""
+    """Takes slots through the cache and the engine.
+
+    `context`: maximal tokens of prompt and response together; None: unknown, a server's.
+    """
 
     def __init__(
         self,
         renderer: Renderer,
         cache: GenerationCache,
         sampling: Sampling,
-        limits: Limits,
+        max_new_tokens: int,
+        context: int | None,
         on_slot: Callable[[Slot], None],
     ) -> None:
-        self._renderer, self._cache, self._sampling, self._limits = renderer, cache, sampling, limits
-        self._on_slot = on_slot
+        self._renderer, self._cache, self._sampling, self._on_slot = renderer, cache, sampling, on_slot
+        self._max_new_tokens, self._context = max_new_tokens, context
         # By position in the engine's queue; removed when answered, since a conversation's prompts are long.
         self._pairs: dict[int, tuple[Slot, Request]] = {}
         self._sent = 0
@@ -78,9 +68,7 @@ class Queue:
     def run(self, slots: Sequence[Slot], load: Callable[[], Engine]) -> None:
         """Answer every slot. The model is loaded only if the cache lacks a response."""
         for slot in slots:
-            left = self._from_cache(slot, self._request(slot, slot.prompt, slot.seed))
-            if left is not None:
-                self._put(slot, left)
+            self._queue(slot, self._request(slot, slot.prompt, slot.seed))
         if not self._pairs:
             return
         started = time.monotonic()
@@ -94,27 +82,23 @@ class Queue:
     def _on_done(self, position: int, generations: list[Generation]) -> list[Request]:
         slot, request = self._pairs.pop(position)
         self._cache.put(self._cache.key(request, self._sampling), generations)
-        following = self._from_cache(slot, self._next(slot, generations))
-        if following is None:
-            return []
-        self._put(slot, following)
-        return [following]
+        return self._queue(slot, self._next(slot, generations))
 
-    def _put(self, slot: Slot, request: Request) -> None:
-        self._pairs[self._sent] = (slot, request)
-        self._sent += 1
-
-    def _from_cache(self, slot: Slot, request: Request | None) -> Request | None:
-        """The slot's next request that is not in the cache, or None where the slot is done."""
+    def _queue(self, slot: Slot, request: Request | None) -> list[Request]:
+        """Queue the slot's next request that is not in the cache; none where the slot is done."""
         while request is not None:
             kept = self._cache.get(self._cache.key(request, self._sampling))
             if kept is None:
-                return request
+                self._pairs[self._sent] = (slot, request)
+                self._sent += 1
+                return [request]
             request = self._next(slot, kept)
-        return None
+        return []
 
     def _request(self, slot: Slot, prompt: Prompt, seed: int) -> Request | None:
-        room = self._limits.room(prompt)
+        room = self._max_new_tokens
+        if self._context is not None:
+            room = min(room, self._context - len(prompt.token_ids))
         if room > 0:
             return Request(prompt, slot.n, room, seed, slot.stop)
         if slot.dialogue is not None:
@@ -125,20 +109,15 @@ class Queue:
 
     def _next(self, slot: Slot, generations: list[Generation]) -> Request | None:
         slot.steps += generations
-        ask: Ask | None = None
-        if slot.dialogue is not None:
-            ask = slot.dialogue.reply(generations[0].text)
-        if ask is None:
-            self._finish(slot)
-            return None
-        try:
-            prompt = self._renderer.render(ask.messages, ask.tools)
-        except UserError as error:  # the template cannot show this conversation; the others continue
-            if slot.dialogue is not None:
+        if slot.dialogue is not None and (ask := slot.dialogue.reply(generations[0].text)) is not None:
+            try:
+                prompt = self._renderer.render(ask.messages, ask.tools)
+            except UserError as error:  # the template cannot show this conversation; the others continue
                 slot.dialogue.cut(str(error))
-            self._finish(slot)
-            return None
-        return self._request(slot, prompt, slot.seed + len(slot.steps))
+            else:
+                return self._request(slot, prompt, slot.seed + len(slot.steps))
+        self._finish(slot)
+        return None
 
     def _finish(self, slot: Slot) -> None:
         asked = len(slot.prompt.token_ids)

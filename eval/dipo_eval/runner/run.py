@@ -14,8 +14,8 @@ from dipo_eval.results.claim import claimed, fingerprint
 from dipo_eval.results.store import suite_folder
 from dipo_eval.runner.generation_cache import GenerationCache
 from dipo_eval.runner.options import Options, check_options
-from dipo_eval.runner.progress import Reporter, reporter
-from dipo_eval.runner.request_queue import Limits, Queue
+from dipo_eval.runner.progress import Reporter
+from dipo_eval.runner.request_queue import Queue
 from dipo_eval.runner.reuse import refuse_other_settings, stored_result
 from dipo_eval.runner.subject import Subject, current_subject, load, subject_of
 from dipo_eval.runner.task import (
@@ -84,8 +84,8 @@ def evaluate(
     loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
     names = [suite.name for suite, _ in loaded]
     results: list[SuiteResult] = []
-    with reporter(progress) as report:
-        with report.step("hashing weights"):
+    with Reporter(progress) as report:
+        with report.bar("hashing weights", None):
             subjects = [subject_of(checkpoint, names, options) for checkpoint in checkpoints]
         for subject in subjects:
             refuse_other_settings(subject, names, options)
@@ -145,8 +145,14 @@ def _run_tasks(
     label = f"{subject.checkpoint.name}: generating"
     try:
         with report.bar(label, sum(slot.n for slot in everything)) as advance:
-            limits = Limits(options.max_new_tokens, context)
-            queue = Queue(renderer, cache, options.sampling, limits, lambda slot: advance(slot.n))
+            queue = Queue(
+                renderer,
+                cache,
+                options.sampling,
+                options.max_new_tokens,
+                context,
+                lambda slot: advance(slot.n),
+            )
             queue.run(everything, lambda: load(subject, context, options))
         if subject.files is not None:
             subject.files.check_used()

@@ -60,11 +60,12 @@ def _as_stored(
     checkpoint: Checkpoint, suites: Sequence[str], base_url: str, options: Options
 ) -> Identity | None:
     """The server's identity in the results of all suites; None where one is missing or they disagree."""
-    found: list[Identity | None] = []
-    for suite in suites:
-        result = read_result(suite_folder(options.results_dir, options.run, checkpoint.name, suite))
-        model = str(checkpoint.path)
-        found.append(None if result is None else stored_identity(result, model, base_url, options.dtype))
+    folders = [suite_folder(options.results_dir, options.run, checkpoint.name, suite) for suite in suites]
+    model = str(checkpoint.path)
+    found = [
+        stored_identity(result, model, base_url, options.dtype) if result else None
+        for result in map(read_result, folders)
+    ]
     return found[0] if found and all(one == found[0] for one in found) else None
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from dipo_eval.engines.base import Prompt
 from dipo_eval.engines.prompts import Renderer
-from dipo_eval.grading import Verdict
 from dipo_eval.results.claim import Claim
 from dipo_eval.results.store import read_samples, write_suite
 from dipo_eval.runner.grade import in_threads, measured, verdict, verdict_fields
@@ -117,14 +116,8 @@ def finish_task(
     """
     answers = [answer for slot in slots for answer in slot.answers]
     started = time.monotonic()
-
-    def row(position: int) -> dict[str, Any]:
-        answer, item = answers[position], task.items[position // options.samples]
-        found = verdict(task.suite.grade, answer.text, answer.finish_reason, item)
-        return _row(task, position, options.samples, answer, found)
-
     with report.bar(_label(task), len(answers)) as advance:
-        rows = in_threads(row, range(len(answers)), advance)
+        rows = in_threads(lambda pair: _row(task, *pair, options.samples), enumerate(answers), advance)
     seconds = {
         "load": load_seconds,
         "generate": max(slot.seconds for slot in slots),
@@ -148,8 +141,9 @@ def _label(task: Task) -> str:
     return f"{task.header['checkpoint']}: grading {task.suite.name}"
 
 
-def _row(task: Task, position: int, samples: int, answer: Answer, found: Verdict) -> dict[str, Any]:
+def _row(task: Task, position: int, answer: Answer, samples: int) -> dict[str, Any]:
     item, prompt = task.items[position // samples], task.prompts[position // samples]
+    found = verdict(task.suite.grade, answer.text, answer.finish_reason, item)
     return {
         **item.meta,
         "item_id": item.id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 from dipo_eval.secrets.names import is_secret_name
@@ -18,6 +17,7 @@ _USERINFO = re.compile(
 _WITH_SLASH = re.compile(
     rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{MAX_LENGTH}}})@"
 )
+_CREDENTIALS = (_USERINFO, _WITH_SLASH)
 _PARAMETER = re.compile(rf"(?<=[?&;#])([\w.%~-]{{1,64}})=([^\s&;#\"'<>]{{1,{MAX_LENGTH}}})")
 # A user name alone is no secret where the protocol has its own keys, or is that of a database.
 _USER_ALONE = frozenset((
@@ -31,28 +31,15 @@ _PARAMETERS = frozenset((
 
 def url_secrets(text: str) -> list[str]:
     """The secret parts of every address in `text`, as written and decoded; empty where there are none."""
-    found: dict[str, None] = {}
-    for secret in _secret_parts(text):
-        found[secret] = None
-        found[unquote(secret)] = None
-    return list(found)
-
-
-def _secret_parts(text: str) -> Iterator[str]:
     if "://" not in text:
-        return
-    for match in _credentials(text):
+        return []
+    found = []
+    for match in (one for pattern in _CREDENTIALS for one in pattern.finditer(text) if _is_credential(one)):
         user, _, password = match[2].partition(":")
-        yield password or user
-        yield match[2]
-    for match in _PARAMETER.finditer(text):
-        if _is_secret_parameter(match[1]) and match[2] != MASK:
-            yield match[2]
-
-
-def _credentials(text: str) -> Iterator[re.Match[str]]:
-    for pattern in (_USERINFO, _WITH_SLASH):
-        yield from (match for match in pattern.finditer(text) if _is_credential(match))
+        found += [password or user, match[2]]
+    parameters = _PARAMETER.finditer(text)
+    found += [one[2] for one in parameters if _is_secret_parameter(one[1]) and one[2] != MASK]
+    return list(dict.fromkeys(form for one in found for form in (one, unquote(one))))
 
 
 def _is_credential(match: re.Match[str]) -> bool:
@@ -71,7 +58,7 @@ def _is_secret_parameter(name: str) -> bool:
 def mask_urls(text: str) -> str:
     """`text` with the credentials of every address in it replaced by ***."""
     if "://" in text:
-        for pattern in (_USERINFO, _WITH_SLASH):
+        for pattern in _CREDENTIALS:
             text = pattern.sub(lambda m: f"{m[1]}://{MASK}@" if _is_credential(m) else m[0], text)
     if "=" in text:
         text = _PARAMETER.sub(lambda m: f"{m[1]}={MASK}" if _is_secret_parameter(m[1]) else m[0], text)

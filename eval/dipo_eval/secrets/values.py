@@ -110,20 +110,18 @@ def _with_lines(value: str) -> Iterator[str]:
 def forms(value: str) -> list[bytes]:
     """A value as it is and in JSON, YAML, Python, a URL, HTML, hex and base64, the longest first."""
     raw = encoded(value)
-    every = {encoded(text) for text in _spellings(value)} | {
-        raw,
-        raw.hex().encode(),
-        raw.hex().upper().encode(),
-    }
+    every = {raw, raw.hex().encode(), raw.hex().upper().encode(), *map(encoded, _spellings(value))}
     every |= _base64_forms(raw)
     return sorted((form for form in every if len(form) >= MIN_LENGTH), key=len, reverse=True)
 
 
 def _spellings(value: str) -> set[str]:
-    found = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
-    found |= {html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value)}
     raw = encoded(value)
-    return found | {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    return {
+        value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1],
+        html.escape(value), value.replace("'", "''"), value.replace("'", "'\"'\"'"), unquote(value),
+        quote(raw, safe=""), quote(raw), quote_plus(raw),
+    }  # fmt: skip
 
 
 def _base64_forms(raw: bytes) -> set[bytes]:

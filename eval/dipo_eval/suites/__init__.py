@@ -1,4 +1,4 @@
-"""The benchmarks. A new module here that defines SUITE is a new benchmark; nothing else is edited.
+"""The benchmarks. A new module here that defines SUITE (one, or a tuple) is a new benchmark; nothing else is edited.
 
 A suite of a user's own is one file anywhere (user.py), named by its path.
 """

@@ -4,10 +4,9 @@ Expressions ("What is 7 + 5 * 3?") and short word problems, each with one intege
 machine. The hash of a problem's formula alone decides between "train" and "test": no formula of a test question occurs
 in a training question, of its own kind or another, whatever the wording.
 
-Ten kinds: 20% short sums (sum, difference), 12% the same in words (gains, loses), 12% where one step is easily missed
-(precedence, together), 18% of two steps (brackets, boxes) and 38% products of two-digit numbers (product, rows). They
-are chosen for the quickstart, whose model learns each of them differently (`dipo_openrlhf.data.arithmetic`) in less than
-a minute: hence the small numbers.
+Ten kinds: short sums (sum, difference), the same in words (gains, loses), one step easily missed (precedence, together),
+two steps (brackets, boxes) and products of two-digit numbers (product, rows). The numbers are small, since the
+quickstart's model learns them in less than a minute (`dipo_openrlhf.data.arithmetic`).
 """
 
 from __future__ import annotations

@@ -52,14 +52,12 @@ def records(data_dir: Path | None, data: DataFile) -> Records:
 
     Raises UserError in one line where neither is available, or a line is not a JSON object.
     """
-    path = find_file(data_dir, data.name)
-    if path is not None:
-        content = _read(path)
-        return Records(str(path), parse_lines(path, content), hashlib.sha256(content).hexdigest())
-    wanted = _path(data_dir, data.name)
+    if found := find_file(data_dir, data.name):
+        return read_records(found)
+    path = _path(data_dir, data.name)
     missing = (
-        f"{wanted}: no such file; name the folder that holds {data.name} with --data-dir"
-        if wanted
+        f"{path}: no such file; name the folder that holds {data.name} with --data-dir"
+        if path
         else f"{data.name} is needed: name its folder with --data-dir or the variable DIPO_DATA_DIR"
     )
     if data.hub is None:
@@ -84,16 +82,25 @@ def check_hash(found: Records, data: DataFile) -> None:
     )
 
 
-def _read(path: Path) -> bytes:
+def read_records(path: Path) -> Records:
+    """The objects of a JSON-lines file, blank lines skipped. UserError names the first bad line."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        text = content.decode("utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); get the file again") from error
-
-
-def read_records(path: Path) -> list[tuple[int, Record]]:
-    """(line number, object) of a JSON-lines file without blank lines. UserError names the first bad line."""
-    return parse_lines(path, _read(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); get the file again") from error
+    found = Records(str(path), [], hashlib.sha256(content).hexdigest())
+    # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = parse_line(line, f"{path}:{number}")
+        if not isinstance(record, dict):
+            raise UserError(f"{path}:{number}: is a {type(record).__name__}, not a JSON object; fix the line")
+        found.rows.append((number, record))
+    return found
 
 
 def parse_line(line: str, where: str) -> Any:
@@ -121,21 +128,3 @@ def check_depth(value: Any, where: str) -> None:
             for one in level
             for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
         ]
-
-
-def parse_lines(path: Path, content: bytes) -> list[tuple[int, Record]]:
-    """``read_records`` of a file's content; ``path`` is for the messages."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); get the file again") from error
-    found = []
-    # Not splitlines(): U+2028 and the like are allowed inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        record = parse_line(line, f"{path}:{number}")
-        if not isinstance(record, dict):
-            raise UserError(f"{path}:{number}: is a {type(record).__name__}, not a JSON object; fix the line")
-        found.append((number, record))
-    return found

@@ -58,7 +58,7 @@ def _asked(question: str) -> str:
 def _load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
     solved, rng = _solved(data_dir), Random(SHOTS_SEED)
     items = []
-    for item in load_math_file(data_dir, DATA, None, seed, meta_keys=("question",)):
+    for item in load_math_file(DATA, lambda row: {"question": row["question"]}, data_dir, None, seed):
         shots = rng.sample(solved, SHOTS)
         prompt = "\n\n".join([*shots, _asked(item.meta["question"])])
         items.append(replace(item, messages=[{"role": "user", "content": prompt}], meta={}))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, one_line
 
 CONNECT_LIMIT_S = 5.0
 LIMIT_S = 120.0  # for a complete data set: none of these has more than a few MB
@@ -77,7 +77,7 @@ def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, Row]
         except subprocess.TimeoutExpired:
             raise UserError(f"the hub's {data.name} did not arrive within {limit_s:g} seconds") from None
         if done.returncode or not out.is_file():
-            reason = offline or _last_line(done.stderr)
+            reason = offline or (done.stderr.strip().splitlines() or ["no reason given"])[-1].strip()[:300]
             raise UserError(f"the hub's {data.name} is not available ({reason})")
         rows = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
     if len(rows) != data.rows:
@@ -123,11 +123,6 @@ def _may_be_cached(dataset: str) -> bool:
     return files.is_dir() or any(prepared.glob(f"{dataset.partition('/')[0]}___*"))
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no reason given"
-
-
 def main(dataset: str, config: str, split: str, out: str) -> None:
     """Write the rows of a data set as JSON lines; one line on standard error and status 1 where it fails."""
     import datasets
@@ -135,8 +130,7 @@ def main(dataset: str, config: str, split: str, out: str) -> None:
     try:
         rows = datasets.load_dataset(dataset, config or None, split=split)
     except Exception as error:  # the library has a dozen back ends
-        first = (str(error).splitlines() or [""])[0]
-        sys.exit(f"{type(error).__name__}: {first}")
+        sys.exit(one_line(error))
     with open(out, "w", encoding="ascii") as file:
         for row in rows:
             file.write(json.dumps(row, default=str) + "\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dipo_eval.suites.data_file import DataFile, Record
 from dipo_eval.suites.hub import HubData
-from dipo_eval.suites.math_file import kind_of, math_suite
+from dipo_eval.suites.math_file import math_suite, meta_of
 
 
 def _row(row: Record, number: int) -> Record:
@@ -27,6 +27,5 @@ SUITE = math_suite(
         "0215c3b1b0a86b06f442f3a66e25f032b1e82705c0448f294dd6c044f6d231f6",
         HubData("HuggingFaceH4/MATH-500", "test", _row, 500),
     ),
-    meta_keys=("level",),
-    extra_meta=lambda record: kind_of(record, "subject"),
+    meta=lambda record: meta_of(record, "subject", "level"),
 )

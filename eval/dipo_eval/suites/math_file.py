@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from dipo_eval.suites.data_file import DataFile, Record, Records, check_hash, re
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 
 Messages = list[dict[str, str]]
+Meta = Callable[[Record], Record]
 
 
 def math_suite(
@@ -25,40 +27,22 @@ def math_suite(
     license: str,
     metric: str,
     data: DataFile,
-    meta_keys: Sequence[str] = (),
-    extra_meta: Callable[[Record], Record] | None = None,
+    meta: Meta = lambda record: {},
 ) -> Suite:
-    """The suite of a file of math problems; `meta_keys` and `extra_meta` as in load_math_file."""
-
-    def load(data_dir: Path | None, limit: int | None, seed: int) -> list[Item]:
-        return load_math_file(data_dir, data, limit, seed, meta_keys=meta_keys, extra_meta=extra_meta)
-
-    return Suite(name, source, license, metric, load, grade_item, data)
+    """The suite of a file of math problems; `meta` as in load_math_file."""
+    return Suite(name, source, license, metric, partial(load_math_file, data, meta), grade_item, data)
 
 
 def load_math_file(
-    data_dir: Path | None,
-    data: DataFile | str,
-    limit: int | None,
-    seed: int,
-    *,
-    meta_keys: Sequence[str] = (),
-    extra_meta: Callable[[Record], Record] | None = None,
+    data: DataFile, meta: Meta, data_dir: Path | None, limit: int | None, seed: int
 ) -> list[Item]:
     """Items of a JSON-lines file with the fields id, question and answer (a string, or a list of strings).
 
-    `data` names the file, and the hub's data set that replaces a missing one. `meta_keys` are copied to the item's
-    meta where present; `extra_meta` computes more and may raise ValueError. `limit` takes a random subset fixed by
-    `seed`, in the file's order: files are often sorted by difficulty. Raises UserError as `items_of` does, and for a
-    missing file and data other than the benchmark's.
+    `meta` makes an item's meta and may raise ValueError. `limit` takes a random subset fixed by `seed`, in the file's
+    order: files are often sorted by difficulty. Raises UserError as `items_of` does, and for a missing file and data
+    other than the benchmark's.
     """
-    data = DataFile(data) if isinstance(data, str) else data
     found = records(data_dir, data)
-
-    def meta(record: Record) -> Record:
-        kept = {key: record[key] for key in meta_keys if record.get(key) is not None}
-        return kept | extra_meta(record) if extra_meta else kept
-
     items = items_of(found, messages=boxed_messages, meta=meta)
     check_hash(found, data)
     return take(items, limit, seed)
@@ -68,7 +52,7 @@ def items_of(
     found: Records,
     *,
     messages: Callable[[str], Messages],
-    meta: Callable[[Record], Record],
+    meta: Meta,
     item_id: str | None = "id",
     question: str = "question",
     answer: str = "answer",
@@ -106,9 +90,10 @@ def boxed_messages(question: str) -> Messages:
     return [{"role": "user", "content": f"{question}\n\n{BOXED}"}]
 
 
-def kind_of(record: Record, key: str) -> Record:
-    """The meta by which accuracy is also reported for each value of a field; empty where the field is."""
-    return {"kind": record[key]} if record.get(key) else {}
+def meta_of(record: Record, kind: str, *keys: str) -> Record:
+    """Meta with the fields of `keys` that are present; accuracy is also reported for each value of the field `kind`."""
+    kept = {key: record[key] for key in keys if record.get(key) is not None}
+    return {**kept, "kind": record[kind]} if record.get(kind) else kept
 
 
 def grade_item(response: str, item: Item) -> Verdict:

@@ -3,11 +3,9 @@ r"""Minerva's OCWCourses: 272 undergraduate problems of MIT OpenCourseWare (Lewk
 Row of minerva.jsonl (this one is made up in its style):
     {"id": "minerva-0", "question": "Each of two wires carries 2.0 A ... Give the force per metre in N/m, to two
      significant figures.", "answer": "1.6e-5"}
-Golds are numbers (also as 4.5e13), expressions and equations. The tolerance of a number is that of the literature's
-checker (numeric_equality in DeepSeek-Math's ocwcourses_eval_utils.py, which is numpy.isclose): 1e-5 of
-the gold, and 1e-2 of it where it is at most 1e-8 in size. That is less than the last digit of most golds: an answer
-rounded in another way is incorrect there and here. Expressions and equations are compared by our math grader; that
-checker compares strings.
+Golds are numbers (also as 4.5e13), expressions and equations. A number's tolerance is that of numeric_equality in
+DeepSeek-Math's ocwcourses_eval_utils.py: 1e-5 of the gold, and 1e-2 of it where it is at most 1e-8 in size, less than the
+last digit of most golds. Expressions and equations are compared by our math grader; that checker compares strings.
 """
 
 from __future__ import annotations
@@ -35,5 +33,5 @@ SUITE = math_suite(
     license="problem text: MIT OpenCourseWare, CC BY-NC-SA 4.0",
     metric="avg@k",
     data=DataFile("minerva.jsonl", None, HubData("math-ai/minervamath", "test", numbered("minerva"), 272)),
-    extra_meta=_tolerance,
+    meta=_tolerance,
 )

@@ -25,7 +25,7 @@ from dipo_eval.grading import Verdict
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.results.store import is_safe_name
 from dipo_eval.suites.base import Item, Suite, take
-from dipo_eval.suites.data_file import Record, Records, read_records
+from dipo_eval.suites.data_file import Record, read_records
 from dipo_eval.suites.math_file import BOXED, grade_item, items_of
 
 ENDINGS = (".py", ".yaml", ".yml")
@@ -40,18 +40,16 @@ def _checked(is_good: Callable[[Any], bool], message: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Prompt = Annotated[
-    str, _checked(lambda text: "{question}" in text, "must hold {question}, where the question goes")
-]
-_Stop = Annotated[
-    list[str], _checked(lambda stop: "" not in stop, "an empty string would end every response at once")
-]
+_HAS_QUESTION = _checked(lambda text: "{question}" in text, "must hold {question}, where the question goes")
+_NO_EMPTY = _checked(lambda stop: "" not in stop, "an empty string would end every response at once")
+_FOLDER = _checked(is_safe_name, "must be a folder's name: letters, digits and . _ + @ = - only")
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class Fields(BaseModel):
     """The names of a row's fields."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = _STRICT
 
     id: str | None = Field(
         None, description="Without it, items are named by their lines: line-1, line-2, ..."
@@ -64,14 +62,12 @@ class Fields(BaseModel):
 class SuiteFile(BaseModel):
     """The keys of a suite's YAML."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = _STRICT
 
-    name: Annotated[
-        str, _checked(is_safe_name, "must be a folder's name: letters, digits and . _ + @ = - only")
-    ]
+    name: Annotated[str, _FOLDER]
     file: str = Field(description="JSON lines; a relative path starts at the YAML's folder.")
     fields: Fields = Field(default_factory=lambda: Fields.model_validate({}))
-    prompt: _Prompt | None = Field(
+    prompt: Annotated[str, _HAS_QUESTION] | None = Field(
         None, description="Text with {question}. math: the instruction to box is added."
     )
     system: str | None = None
@@ -79,7 +75,9 @@ class SuiteFile(BaseModel):
         False,
         description="The prompt is continued as it is, without the model's chat template or an instruction.",
     )
-    stop: _Stop = Field(default_factory=list, description="Strings that end a response.")
+    stop: Annotated[list[str], _NO_EMPTY] = Field(
+        default_factory=list, description="Strings that end a response."
+    )
     grader: Literal["math", "exact"] = "math"
     license: str = Field("not stated", validation_alias=AliasChoices("license", "licence"))
     source: str = "a file of the user's own"
@@ -155,7 +153,7 @@ def _items(path: Path, spec: SuiteFile) -> list[Item]:
         return {} if kind is None else {"kind": str(kind)}
 
     return items_of(
-        Records(str(path), read_records(path)),
+        read_records(path),
         messages=lambda question: _messages(question, spec),
         meta=meta,
         item_id=fields.id,
@@ -181,14 +179,13 @@ def grade_exact(response: str, item: Item) -> Verdict:
     found = extract_answer(response).text
     candidates = [response] if found is None else [found, response]
     golds = {
-        " ".join(str(gold).split()) for gold in (item.gold if isinstance(item.gold, list) else [item.gold])
+        " ".join(str(one).split()) for one in (item.gold if isinstance(item.gold, list) else [item.gold])
     }
-    for candidate in candidates:
-        text = " ".join(candidate.split())
+    texts = [" ".join(candidate.split()) for candidate in candidates]
+    for text in texts:
         if text and text in golds:
             return Verdict("correct", "same text", text)
-    text = " ".join(candidates[0].split())
-    return Verdict("wrong", "other text", text) if text else Verdict("wrong", "no answer found")
+    return Verdict("wrong", "other text", texts[0]) if texts[0] else Verdict("wrong", "no answer found")
 
 
 def _from_python(path: Path) -> Suite:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 from typer.testing import CliRunner
 
-from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling, generate_all
+from dipo_eval.engines.base import TOO_LONG, Prompt, Request, Sampling
 from dipo_eval.engines.device import VLLM_ON_CPU
 from dipo_eval.engines.openai import OpenAIEngine, message_text
 from dipo_eval.engines.prompts import ModelRenderer
@@ -35,6 +36,8 @@ from dipo_eval.runner.task import SuiteResult
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.subject.identity import engine_version, served_identity
 from dipo_openrlhf.cli import app
+
+generate_all = runpy.run_path(str(Path(__file__).parents[1] / "tiny_model.py"))["generate_all"]
 
 START_LIMIT_S = 240
 

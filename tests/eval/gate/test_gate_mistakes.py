@@ -12,12 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from dipo_eval.engines.base import Sampling
+from dipo_eval.engines.openai import Served
+from dipo_eval.engines.prompts import ServerRenderer
 from dipo_eval.errors import UserError
 from dipo_eval.gate.config import read_config
 from dipo_eval.results.comparable import SETTINGS
 from dipo_eval.runner.task import Options, make_header
 from dipo_eval.subject.checkpoints import Checkpoint
-from dipo_eval.subject.identity import Identity, Served
+from dipo_eval.subject.identity import Identity
 from dipo_eval.suites import Item, Suite
 from dipo_openrlhf.cli import app
 
@@ -141,7 +143,7 @@ def test_a_setting_of_this_version_or_of_either_side_may_differ(results: Path) -
 
 
 def test_the_settings_of_this_version_are_those_that_are_written() -> None:
-    class Renderer:
+    class Renderer(ServerRenderer):
         form, template_hash = "chat", "t"
         tokenizer: ClassVar[dict[str, Any]] = {"end_tokens": [], "tokenizer_hash": "h"}
 

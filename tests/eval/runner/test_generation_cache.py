@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from dipo_eval.engines.base import Engine, Generation, OnDone, Prompt, Request, Sampling
+from dipo_eval.engines.openai import Served
 from dipo_eval.engines.registry import open_engine
 from dipo_eval.results.store import read_result, read_samples
 from dipo_eval.runner import subject as subject_module
 from dipo_eval.runner.generation_cache import FOLDER, GenerationCache, records
 from dipo_eval.runner.run import evaluate
 from dipo_eval.subject.checkpoints import Checkpoint
-from dipo_eval.subject.identity import Identity, Served
+from dipo_eval.subject.identity import Identity
 
 WHO = Identity("w", "g", "hf", "1", "cpu", "float32")
 GENERATIONS = [Generation("a\nb\u2028", 3, "stop"), Generation("", 0, "length", 7)]
@@ -135,7 +136,7 @@ from dipo_eval.engines import transformers as hf_engine
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_eval.runner.run import evaluate
 model, data = map(Path, sys.argv[1:])
-hf_engine.HfEngine.__init__.__kwdefaults__["batch_size"] = 2
+hf_engine.BATCH_SIZE = 2
 for line in sys.stdin:
     child = os.fork()
     if not child:

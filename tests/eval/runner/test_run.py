@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from dipo_eval.cli import overall_lines
-from dipo_eval.engines.base import Prompt, Request, Sampling, generate_all
+from dipo_eval.engines.base import Prompt, Request, Sampling
 from dipo_eval.engines.device import set_engine_env
 from dipo_eval.engines.vllm import VllmEngine
 from dipo_eval.errors import UserError
@@ -26,6 +27,8 @@ from dipo_eval.runner.task import SuiteResult, item_seed
 from dipo_eval.subject.checkpoints import Checkpoint, find_checkpoints, weights_hash
 from dipo_eval.suites.bfcl.items import CATEGORIES
 from dipo_eval.suites.bfcl.overall import overall_scores
+
+generate_all = runpy.run_path(str(Path(__file__).parents[1] / "tiny_model.py"))["generate_all"]
 
 ROW_KEYS = {
     "item_id", "sample", "prompt_hash", "prompt", "response", "gold", "status", "reason", "extracted",

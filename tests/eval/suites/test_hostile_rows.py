@@ -79,7 +79,7 @@ def test_ordinary_nesting_is_read(tmp_path: Path):
     path = tmp_path / "rows.jsonl"
     row = {"input": [{"a": [[{"b": [1, 2, {"c": "[" * 500}]}]]}] * 50}
     path.write_text(json.dumps(row))
-    assert read_records(path) == [(1, row)]
+    assert read_records(path).rows == [(1, row)]
 
 
 @pytest.mark.parametrize("gold", ["x" + "!" * 900, r"\log" * 200 + "x", r"\sin" * 300 + "x"])

@@ -34,7 +34,7 @@ def test_a_missing_file_is_replaced_by_the_public_data_set(
     tmp_path: Path, public: HubData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    items = load_math_file(tmp_path, DataFile("there_is_none.jsonl", None, public), None, 0)
+    items = load_math_file(DataFile("there_is_none.jsonl", None, public), lambda row: {}, tmp_path, None, 0)
     assert [(item.id, item.gold) for item in items] == [("q1", "1000"), ("q2", "1001"), ("q3", "1002")]
 
 

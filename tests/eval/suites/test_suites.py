@@ -17,6 +17,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.results.store import read_samples
 from dipo_eval.suites import all_suites, get_suites
 from dipo_eval.suites.base import items_sha256, take
+from dipo_eval.suites.data_file import DataFile
 from dipo_eval.suites.math_file import load_math_file
 from dipo_openrlhf.cli import app
 
@@ -42,7 +43,7 @@ def write_lines(path: Path, *rows: dict[str, Any] | str) -> Path:
 
 def load_rows(folder: Path, *rows: dict[str, Any] | str, limit: int | None = None, seed: int = 0) -> Any:
     write_lines(folder / "data.jsonl", *rows)
-    return load_math_file(folder, "data.jsonl", limit, seed)
+    return load_math_file(DataFile("data.jsonl"), lambda row: {}, folder, limit, seed)
 
 
 def test_every_suite_is_found_with_its_source() -> None:
@@ -185,7 +186,7 @@ def test_a_bad_tolerance_names_its_line(tmp_path: Path) -> None:
 def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_bytes(b'{"id": "\xff"}\n')
     with pytest.raises(UserError, match="not UTF-8"):
-        load_math_file(tmp_path, "data.jsonl", None, 0)
+        load_math_file(DataFile("data.jsonl"), lambda row: {}, tmp_path, None, 0)
 
 
 def test_a_missing_file_or_folder_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

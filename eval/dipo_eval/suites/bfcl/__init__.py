@@ -1,4 +1,4 @@
-r"""BFCL in its own prompt form (Patil et al., ICML 2025): 3,641 single-turn items and 800 conversations.
+r"""BFCL (Patil et al., ICML 2025), in its own prompt form and with native tool calls: 3,641 items, 800 conversations.
 
 Row of BFCL_v4_simple_python.json in the package bfcl-eval, and its line in possible_answer/:
     {"id": "simple_python_0", "question": [[{"role": "user", "content": "Find the area of a triangle with a base
@@ -11,11 +11,13 @@ Row of BFCL_v4_multi_turn_base.json (shortened), and its line:
     {"id": "multi_turn_base_0", "ground_truth": [["cd(folder='document')", "mkdir(dir_name='temp')", ...], ...]}
 The category is the item's kind: accuracy is also reported by category, and a stored sample is graded again by its id and
 kind. Memory, web search and format sensitivity are not run; ``overall`` reports what BFCL's two overall formulas lack.
-Modules: ``items`` (prompts and grades), ``dialogue`` (the multi-turn categories), ``overall`` (the two formulas).
+``bfcl-native`` has no system prompt and the functions as tools, made by bfcl-eval's convert_to_tool for OpenAI's chat
+completions, which names ``a.b`` ``a_b``. The model answers in its own form; the grader reads ``<tool_call>`` blocks, JSON
+and Python lists. A model whose chat template takes no tools is refused before it is loaded.
 """
 
 from __future__ import annotations
 
 from dipo_eval.suites.bfcl.items import suite
 
-SUITE = suite("bfcl", "prompt form", native=False)
+SUITE = (suite("bfcl", "prompt form", native=False), suite("bfcl-native", "native tool calls", native=True))

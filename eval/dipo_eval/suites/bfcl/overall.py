@@ -42,12 +42,10 @@ class _Mean:
 
     def of(self, accuracies: Mapping[str, float]) -> float:
         """The mean; a category that is missing counts 0."""
-        values = (
-            accuracies.get(part, 0.0) if isinstance(part, str) else part.of(accuracies)
-            for _, part in self.parts
-        )
-        weights = [weight for weight, _ in self.parts]
-        return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+        total = 0.0
+        for weight, part in self.parts:
+            total += weight * (accuracies.get(part, 0.0) if isinstance(part, str) else part.of(accuracies))
+        return total / sum(weight for weight, _ in self.parts)
 
 
 def _mean(name: str, *parts: _Mean | str) -> _Mean:
@@ -95,13 +93,13 @@ def overall_scores(accuracies: Mapping[str, float]) -> dict[str, dict[str, Any]]
 
 def _score(formula: _Mean, accuracies: Mapping[str, float]) -> dict[str, Any]:
     missing = [name for name in formula.categories() if name not in accuracies]
-    means = [part for _, part in formula.parts if isinstance(part, _Mean)]
     return {
         "value": None if missing else formula.of(accuracies),
         "missing": missing,
         "missing_as_zero": formula.of(accuracies),
         "parts": {
             part.name: part.of(accuracies) if accuracies.keys() >= {*part.categories()} else None
-            for part in means
+            for _, part in formula.parts
+            if isinstance(part, _Mean)
         },
     }

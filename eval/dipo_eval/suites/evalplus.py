@@ -1,4 +1,9 @@
-"""Loading of HumanEval+ and MBPP+ from evalplus's own files, and their grading. Not a suite."""
+r"""HumanEval+ (164 functions) and MBPP+ (378), with EvalPlus's own files and tests.
+
+Chen et al. 2021; Austin et al. 2021; Liu et al. 2023. Row of HumanEvalPlus-v0.1.10.jsonl.gz (MbppPlus: alike):
+    {"task_id": "HumanEval/0", "prompt": "from typing import List\n\n\ndef has_close_elements(...", "entry_point":
+     "has_close_elements", "canonical_solution": ..., "base_input": [...], "plus_input": [...], "atol": 0}
+"""
 
 from __future__ import annotations
 
@@ -36,6 +41,10 @@ def grade(response: str, item: Item) -> Verdict:
     return grade_code(item.id, code).plus
 
 
-def code_suite(name: str, dataset: str, source: str) -> Suite:
-    """The suite of one data set."""
-    return Suite(name, source, "Apache-2.0", "pass@k of base and plus tests", partial(load, dataset), grade)
+SUITE = tuple(
+    Suite(name, source, "Apache-2.0", "pass@k of base and plus tests", partial(load, dataset), grade)
+    for name, dataset, source in (
+        ("humaneval+", "humaneval", "evalplus/humanevalplus_release v0.1.10"),
+        ("mbpp+", "mbpp", "evalplus/mbppplus_release v0.2.0"),
+    )
+)
