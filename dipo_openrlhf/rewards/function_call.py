@@ -27,10 +27,6 @@ __all__ = ["label_of", "response_of", "reward_func"]
 logger = logging.getLogger(__name__)
 
 SCORE_MAX = 1.0
-_FAILED = Scored(
-    Verdict("wrong", "the reward failed"), reward=0.0,
-    logs={"reward_max": SCORE_MAX, "reward/format": 0.0, "reward/correct": 0.0},
-)  # fmt: skip
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
@@ -123,3 +119,6 @@ def _wanted(
 def _scored(verdict: Verdict, format_score: float, correct_score: float) -> Scored:
     logs = {"reward_max": SCORE_MAX, "reward/format": format_score, "reward/correct": correct_score}
     return Scored(verdict, reward=format_score + correct_score, logs=logs)
+
+
+_FAILED = _scored(Verdict("wrong", "the reward failed"), 0.0, 0.0)
