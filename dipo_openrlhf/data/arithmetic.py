@@ -1,15 +1,11 @@
 """How the quickstart's small model is taught arithmetic, and the prompts that reinforcement learning gets.
 
-DiPO acts on confident incorrect groups and on unsure correct groups. A small model that has simply learnt arithmetic
-has neither: its perplexity separates correct from incorrect too well. So the demonstrations of each kind of problem
-have two properties, and all four of the paper's quadrants follow:
+A model that has simply learnt arithmetic separates correct from incorrect too well by its perplexity. For all four of the
+paper's quadrants (docs/data.md has each kind's, and what was measured) the demonstrations of a kind have:
 
-* reliability: the share of demonstrations that are correct. The others make ONE typical mistake (precedence ignored,
-  the last step forgotten): the model can be confident and incorrect, with the correct way in reach of sampling.
-* wording: "bare" has one form, so its perplexity is the lowest; "plain" opens with one of eight phrases; "varied"
-  picks every phrase from several, so its perplexity is high although the arithmetic is the same.
-
-The kinds' values, the quadrants they give and what was measured: docs/data.md.
+* reliability: the share that is correct. The others make ONE typical mistake, with the correct way in reach of sampling.
+* wording: "bare" has one form, so its perplexity is the lowest; "plain" opens with one of eight phrases; "varied" picks
+  every phrase from several, so its perplexity is high although the arithmetic is the same.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class OverlapIndex:
         for index, text in enumerate(lists):
             for start in range(len(text) - n + 1):
                 places[tuple(text[start : start + n])].append((index, start))
-        self._places = dict(places)
+        self._places = places
 
     def shares(self, text: Sequence[str]) -> dict[int, float]:
         """For each indexed one with a common n-gram: the share of ITS words that lie in a common n-gram, (0, 1]."""
