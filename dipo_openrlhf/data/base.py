@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -71,13 +72,16 @@ class Dataset:
     make: Callable[[int, int], list[Prompt]] | None = None
 
 
-def row_of(prompt: Prompt, datasource: str, template: str = "{question}") -> dict[str, Any]:
-    """The row that OpenRLHF's prompt data set reads; it applies the chat template itself."""
-    question = prompt.question
-    if isinstance(question, str):
-        question = template.replace("{question}", question)  # not format(): braces are LaTeX's
-    row = {"id": prompt.id, "input": question, "label": prompt.label, "datasource": datasource}
-    return row | dict(prompt.extra)
+def json_lines(prompts: Iterable[Prompt], datasource: str, template: str = "{question}") -> list[str]:
+    """The lines that OpenRLHF's prompt data set reads; it applies the chat template itself."""
+    lines = []
+    for prompt in prompts:
+        question = prompt.question
+        if isinstance(question, str):
+            question = template.replace("{question}", question)  # not format(): braces are LaTeX's
+        row = {"id": prompt.id, "input": question, "label": prompt.label, "datasource": datasource}
+        lines.append(json.dumps({**row, **prompt.extra}) + "\n")
+    return lines
 
 
 def hub_row(row: Record, number: int) -> Record:

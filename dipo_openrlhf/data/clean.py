@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading import check_gold, grade_math
@@ -28,10 +28,6 @@ class Dropped:
     where: str
     why: str
     met: str
-
-    def as_dict(self) -> dict[str, str]:
-        """As the report holds it."""
-        return asdict(self)
 
 
 @dataclass

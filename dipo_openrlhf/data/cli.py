@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.data.options import Options
+from dipo_openrlhf.recipe.command_options import takes_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,57 +20,14 @@ if TYPE_CHECKING:
     from dipo_openrlhf.data.prepare import Outcome
 
 
+@takes_options(Options)
 def data_command(
     name: Annotated[
         str | None, typer.Argument(help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The prompts file, .jsonl: the recipe's data.prompt_dataset.")
-    ] = None,
-    from_: Annotated[
-        Path | None,
-        typer.Option(
-            "--from", help="A .jsonl, .json or .parquet file. Default: the data folder's, else the hub's."
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(envvar="DIPO_DATA_DIR", help="Folder of the data sets' and the suites' files."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many prompts, chosen by the hash of seed and id.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of --limit, --split and generated prompts.")] = 0,
-    split: Annotated[
-        float, typer.Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id.")
-    ] = 0.0,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help="boxed (the suites' own instruction), plain, dapo, or a string with {question}. "
-            "Default: boxed, for arithmetic and toolrl plain."
-        ),
-    ] = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(help="A suite of your own (.yaml, .py) to compare with; several times."),
-    ] = None,
-    suite_seed: Annotated[
-        int, typer.Option(help="Your evaluation's --seed: arithmetic-control is generated from it.")
-    ] = 0,
-    ngram: Annotated[int, typer.Option(min=2, help="Words in an n-gram.")] = 8,
-    share: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="A hit: more of a suite problem's words than this in n-grams."),
-    ] = 0.5,
-    drop_wording: Annotated[
-        bool, typer.Option("--drop-wording", help="Drop also what differs from a suite's problem in numbers.")
-    ] = False,
-    drop_bad: Annotated[
-        bool, typer.Option("--drop-bad", help="Leave rows with unsound golds or ids out, and list them.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file with other content.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the data sets and stop.")] = False,
+    *,
+    options: Options,
 ) -> None:
     """Prepare prompts to train on: each problem once, no problem of an evaluation suite, every gold gradable.
 
@@ -83,7 +42,7 @@ def data_command(
 
     from dipo_eval.runner.progress import Reporter
     from dipo_openrlhf.data import get_dataset
-    from dipo_openrlhf.data.prepare import Options, prepare
+    from dipo_openrlhf.data.prepare import prepare
 
     console = Console()
     if not console.is_terminal:
@@ -93,14 +52,10 @@ def data_command(
         return
     if name is None:
         raise UserError("no data set named; dipo data --list shows them")
-    if out is None:
+    if options.out == Path():
         raise UserError("no output file; give --out FILE.jsonl")
-    if out.suffix != ".jsonl":
-        raise UserError(f"--out {out}: must end in .jsonl, which is what training reads")
-    options = Options(
-        out, from_, data_dir, limit, seed, split, prompt, tuple(also or ()), suite_seed, ngram, share,
-        drop_wording, drop_bad, force
-    )  # fmt: skip
+    if options.out.suffix != ".jsonl":
+        raise UserError(f"--out {options.out}: must end in .jsonl, which is what training reads")
     dataset = get_dataset(name)
     with Reporter(sys.stderr.isatty()) as progress:
         outcome = prepare(dataset, options, progress)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dipo_eval.errors import UserError
 from dipo_eval.suites.data_file import Record
 from dipo_eval.suites.hub import HubData
-from dipo_openrlhf.data.base import Dataset, Prompt, hub_row, id_of, text_of
+from dipo_openrlhf.data.base import Dataset, Prompt, hub_row, math_prompt, text_of
 
 _BEFORE = "Solve the following math problem step by step."
 _AFTER = "Remember to put your answer on its own line after"
@@ -24,10 +24,9 @@ _AFTER = "Remember to put your answer on its own line after"
 
 def _convert(record: Record) -> Prompt:
     question = _bare(_asked(record))
-    answer = _answer(record).strip()
     index = (record.get("extra_info") or {}).get("index") if "id" not in record else None
     identity = {"id": f"dapo-{index}"} if index not in (None, "") else record
-    return Prompt(id_of(identity, "dapo", question, answer), question, answer, (question,))
+    return math_prompt(identity, "dapo", question, _answer(record))
 
 
 def _asked(record: Record) -> str:

@@ -13,7 +13,8 @@ from dipo_eval.suites.hub import HubData, final_answer
 from dipo_openrlhf.data.base import Dataset, Prompt, hub_row, math_prompt, text_of
 
 
-def _convert(record: Record) -> Prompt:
+def convert(record: Record) -> Prompt:
+    """The prompt of a row in either form. Raises UserError."""
     answer = text_of(record, "answer")
     if "####" in answer:
         answer = final_answer(answer)
@@ -27,7 +28,7 @@ DATASET = Dataset(
     reward="math",
     rows="7,473",
     fields="question, answer (the final answer, or a solution that ends in #### and it)",
-    convert=_convert,
+    convert=convert,
     files=("gsm8k_train.jsonl",),
     published={"gsm8k_train.jsonl": "3e190a78ba77d30361bebd272f78bb0992f76c5dae3dde9eac2758641481604d"},
     hub=HubData("openai/gsm8k", "train", hub_row, 7473, "main"),

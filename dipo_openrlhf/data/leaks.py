@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls import bfcl
@@ -21,11 +21,12 @@ from dipo_eval.suites import Item, all_suites, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.math_file import BOXED
 from dipo_openrlhf.data.base import Prompt
-from dipo_openrlhf.data.word_ngrams import NGRAM, OverlapIndex, in_order, numbers, without_figures, words
+from dipo_openrlhf.data.word_ngrams import OverlapIndex, in_order, numbers, without_figures, words
 
-SHARE = 0.5
 How = Literal["exact", "n-gram", "wording"]
-_ORDER: tuple[How, ...] = ("exact", "n-gram", "wording")
+HOWS = get_args(How)
+"""The closest first."""
+
 _BOXED = words(BOXED)
 # What at least 20 problems share at an end, and has at least 8 words, is a template.
 _TEMPLATE_WORDS, _TEMPLATE_PROBLEMS = 8, 20
@@ -92,7 +93,7 @@ def read_suites(
 class LeakIndex:
     """The problems of all suites, indexed."""
 
-    def __init__(self, suites: Suites, n: int = NGRAM, share: float = SHARE) -> None:
+    def __init__(self, suites: Suites, n: int, share: float) -> None:
         self._share = share
         self._names: list[tuple[str, str]] = []
         self._exact: dict[str, list[int]] = defaultdict(list)
@@ -108,13 +109,11 @@ class LeakIndex:
 
     def meetings(self, prompt: Prompt) -> list[Meeting]:
         """Every suite item that the prompt meets, in any of its requests; the closest first, each item once."""
+        found = (meeting for text in prompt.requests for meeting in self._of_request(text))
         best: dict[tuple[str, str], Meeting] = {}
-        for text in prompt.requests:
-            for meeting in self._of_request(text):
-                place = meeting.suite, meeting.item
-                if place not in best or _rank(meeting) < _rank(best[place]):
-                    best[place] = meeting
-        return sorted(best.values(), key=_rank)
+        for meeting in sorted(found, key=_rank):
+            best.setdefault((meeting.suite, meeting.item), meeting)
+        return list(best.values())
 
     def _of_request(self, text: str) -> Iterable[Meeting]:
         whole = words(text)
@@ -129,7 +128,7 @@ class LeakIndex:
 
 
 def _rank(meeting: Meeting) -> tuple[int, float, str, str]:
-    return _ORDER.index(meeting.how), -meeting.share, meeting.suite, meeting.item
+    return HOWS.index(meeting.how), -meeting.share, meeting.suite, meeting.item
 
 
 def _problems(items: Sequence[Item]) -> list[tuple[str, list[str]]]:

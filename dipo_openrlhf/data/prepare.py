@@ -6,55 +6,21 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.runner.progress import Reporter
-from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, row_of
+from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, json_lines
 from dipo_openrlhf.data.clean import Cleaned, clean
-from dipo_openrlhf.data.leaks import SHARE, LeakIndex, Meeting, Suites, read_suites
+from dipo_openrlhf.data.leaks import HOWS, LeakIndex, Meeting, Suites, read_suites
+from dipo_openrlhf.data.options import Options
 from dipo_openrlhf.data.sources import open_source
-from dipo_openrlhf.data.word_ngrams import NGRAM
 
 MADE = 1280
 """Generated prompts without --limit: the quickstart's 20 steps of 64."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of `dipo data`.
-
-    `split`: share of the prompts that is held out, by the hash of seed and id. `template`: a name of TEMPLATES, or a
-    string with {question}; None: the data set's own. `suite_seed`: the evaluation's seed, for generated suites.
-    """
-
-    out: Path
-    file: Path | None = None
-    data_dir: Path | None = None
-    limit: int | None = None
-    seed: int = 0
-    split: float = 0.0
-    template: str | None = None
-    also: tuple[str, ...] = ()
-    suite_seed: int = 0
-    ngram: int = NGRAM
-    share: float = SHARE
-    drop_wording: bool = False
-    drop_bad: bool = False
-    force: bool = False
-
-    @property
-    def heldout(self) -> Path:
-        """The file of the held-out prompts."""
-        return self.out.with_name(f"{self.out.stem}.heldout{self.out.suffix}")
-
-    @property
-    def report(self) -> Path:
-        """The file of the counts and of everything that was dropped."""
-        return self.out.with_name(f"{self.out.stem}.report.json")
 
 
 @dataclass(frozen=True)
@@ -86,7 +52,7 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
     with progress.bar("reading the suites", None) as advance:
         suites = read_suites(options.data_dir, options.also, options.suite_seed, advance)
     met = _met(found.kept, LeakIndex(suites, options.ngram, options.share), progress)
-    dropping = {"exact", "n-gram", "wording"} if options.drop_wording else {"exact", "n-gram"}
+    dropping = HOWS if options.drop_wording else HOWS[:2]
     leaked = {id for id, meetings in met.items() if meetings[0].how in dropping}
     clean_prompts = [prompt for prompt in found.kept if prompt.id not in leaked]
     train, heldout = _split(clean_prompts, options.split, options.seed)
@@ -103,7 +69,7 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
         "counts": _counts(found, met, leaked, len(train) - len(limited)),
         "suites": _by_suite(suites, met),
         "not_checked": suites.unread,
-        "dropped": [one.as_dict() for one in found.dropped] + _meetings(met, leaked),
+        "dropped": [asdict(one) for one in found.dropped] + _meetings(met, leaked),
         "kept_with_the_wording_of": _meetings(met, met.keys() - leaked),
     }
     write_atomic(options.report, (json.dumps(report, indent=1) + "\n").encode("ascii"))
@@ -173,12 +139,11 @@ def _write(
     """All files or none; one that exists with other content is refused unless `force`."""
     files = []
     for path, prompts in parts:
-        rows = [json.dumps(row_of(prompt, datasource, template)) for prompt in prompts]
-        content = "".join(row + "\n" for row in rows).encode("ascii")
+        content = "".join(json_lines(prompts, datasource, template)).encode("ascii")
         unchanged = path.is_file() and path.read_bytes() == content
         if path.exists() and not unchanged and not (force and path.is_file()):
             raise UserError(f"{path}: has other content; name another --out, or replace it with --force")
-        files.append((Written(path, len(rows), hashlib.sha256(content).hexdigest(), unchanged), content))
+        files.append((Written(path, len(prompts), hashlib.sha256(content).hexdigest(), unchanged), content))
     for written, content in files:
         if not written.unchanged:
             written.path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +183,7 @@ def _by_suite(suites: Suites, met: dict[str, list[Meeting]]) -> dict[str, dict[s
         suite.name: {
             "items": suite.items,
             "items_sha256": suite.sha256,
-            **{how: counts[suite.name, how] for how in ("exact", "n-gram", "wording")},
+            **{how: counts[suite.name, how] for how in HOWS},
         }
         for suite in suites.read
     }

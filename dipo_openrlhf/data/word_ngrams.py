@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 NGRAM = 8
 """Words in an n-gram: Llama 3 and Tulu 3 (arXiv 2411.15124, section 3.2) use 8 tokens, GPT-3 13 words."""
+SHARE = 0.5
+"""A hit is a problem of which more than this share of the words lies in common n-grams: Tulu 3's half."""
 
 _WORD = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])|\d+|[a-z]+|\\[a-z]+|[^\s]")
 _SPACING = re.compile(r"\\[,;:! ()\[\]]")
@@ -81,7 +83,7 @@ class OverlapIndex:
         for index, text in enumerate(lists):
             for start in range(len(text) - n + 1):
                 places[tuple(text[start : start + n])].append((index, start))
-        self._places = dict(places)
+        self._places = places
 
     def shares(self, text: Sequence[str]) -> dict[int, float]:
         """For each indexed one with a common n-gram: the share of ITS words that lie in a common n-gram, (0, 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Annotated
 
 import typer
@@ -62,10 +62,10 @@ def submit_command(
 
 def _check_options(target: str, options: Options) -> None:
     """An option of another launcher is a mistake of the user, not something to ignore silently."""
-    launcher = targets.find(target)
+    launcher, unset = targets.find(target), Options()
     for each in fields(options):
-        default = [] if each.default is MISSING else each.default
-        if each.name in ("dry_run", "resume", *launcher.options) or getattr(options, each.name) == default:
+        is_given = getattr(options, each.name) != getattr(unset, each.name)
+        if not is_given or each.name in ("dry_run", "resume", *launcher.options):
             continue
         name = "--no-follow" if each.name == "follow" else f"--{each.name.replace('_', '-')}"
         others = ", ".join(other for other in targets.names() if each.name in targets.find(other).options)

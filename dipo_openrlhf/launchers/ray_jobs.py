@@ -28,7 +28,6 @@ START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and s
 STOP_WAIT = 90  # seconds that Ray lets a stopped job clean up before it kills it; its own default is 3
 LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
 POLL = 1.0  # seconds
-_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 @dataclass(frozen=True)
@@ -36,17 +35,13 @@ class JobPlan:
     """Exactly what is sent."""
 
     request: Request
-    address: str  # may hold a password, from the environment: shown by address_shown alone
+    address: str  # may hold a password, from the environment: shown by mask_urls alone
     submission_id: str
     entrypoint: str
     runtime_env: dict[str, Any]  # without the folders, which are made from `uploads` when it is sent
     metadata: dict[str, str]
     uploads: list[Upload]
     not_sent: list[str]  # names of keys set here, which stay here
-
-    @property
-    def address_shown(self) -> str:
-        return mask_urls(self.address)
 
 
 def server_address(given: str | None) -> str:
@@ -132,7 +127,7 @@ def submit(client: Any, plan: JobPlan) -> str:
                 )
             )
         except Exception as error:
-            raise UserError(f"{plan.address_shown} did not take the job: {one_line(error)}") from None
+            raise UserError(f"{mask_urls(plan.address)} did not take the job: {one_line(error)}") from None
 
 
 def info(client: Any, job: str) -> Any:
@@ -147,31 +142,27 @@ def info(client: Any, job: str) -> Any:
         raise UserError(f"no job {job!r} on this cluster{hint} ({one_line(error)[:120]})") from None
 
 
-def _wait(client: Any, job: str, until: Callable[[str], bool], timeout: float, problem: str) -> Any:
+def _wait(client: Any, job: str, until: Callable[[Any], bool], timeout: float, problem: str) -> Any:
     """Poll until the job's status satisfies `until`; its JobDetails. Raises UserError after `timeout` s."""
     deadline = time.monotonic() + timeout
-    while not until((details := info(client, job)).status.value):
+    while not until((details := info(client, job)).status):
         if time.monotonic() > deadline:
             raise UserError(f"job {job} {problem} (Ray: {details.message})")
         time.sleep(POLL)
     return details
 
 
-def wait_until_started(client: Any, job: str) -> Any:
-    """Wait until the job is past PENDING. Raises UserError after START_TIMEOUT; the job stays queued."""
+def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
+    """Pass on the job's log as it grows until the job has ended; its JobDetails.
+
+    After a lost connection it continues where it broke. Raises UserError when the server stays away for LOST_TIMEOUT,
+    and where the job is PENDING for START_TIMEOUT: then it stays queued.
+    """
     problem = (
         f"is still PENDING after {START_TIMEOUT:.0f} s: it stays in the queue; see dipo submit --status {job}, or end it "
         f"with dipo submit --stop {job}"
     )
-    return _wait(client, job, lambda status: status != "PENDING", START_TIMEOUT, problem)
-
-
-def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
-    """Pass on the job's log as it grows until the job has ended; its JobDetails.
-
-    After a lost connection it continues where it broke. Raises UserError when the server stays away for LOST_TIMEOUT.
-    """
-    wait_until_started(client, job)
+    _wait(client, job, lambda status: status.value != "PENDING", START_TIMEOUT, problem)
     written = 0  # characters
 
     async def pass_on() -> None:
@@ -211,4 +202,4 @@ def stop(client: Any, job: str) -> Any:
     client.stop_job(job)
     timeout = STOP_WAIT + 60
     problem = f"has not ended {timeout} s after it was stopped: see its log"
-    return _wait(client, job, lambda status: status in _ENDED, timeout, problem)
+    return _wait(client, job, lambda status: status.is_terminal(), timeout, problem)

@@ -11,11 +11,9 @@ import sys
 import time
 from collections.abc import Callable
 
-_POLL = 2.0
-
 
 def wait_until_ready(
-    state: Callable[[], tuple[int, int]], nodes: int, gpus: int, timeout: float, poll: float = _POLL
+    state: Callable[[], tuple[int, int]], nodes: int, gpus: int, timeout: float, poll: float = 2.0
 ) -> str:
     """Ask `state`, which gives (live nodes, GPUs) or raises, until it is enough; "" or what is missing."""
     deadline = time.monotonic() + timeout

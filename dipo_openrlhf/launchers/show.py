@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dipo_eval.secrets.masking import mask_text
+from dipo_eval.secrets.urls import mask_urls
 from dipo_eval.secrets.values import Secrets
 from dipo_openrlhf.launchers.ray_jobs import JobPlan
 from dipo_openrlhf.launchers.upload.choice import Upload
@@ -16,7 +17,7 @@ def job_text(plan: JobPlan) -> str:
     """A complete Ray job, for --dry-run."""
     recipe = plan.request.recipe
     lines = [
-        f"to            {plan.address_shown} (nothing is sent: --dry-run)",
+        f"to            {mask_urls(plan.address)} (nothing is sent: --dry-run)",
         f"job           {plan.submission_id}",
         f"entrypoint    {plan.entrypoint}",
         f"takes         {placement(recipe).total} {'simulated ' if recipe.on_cpu else ''}GPUs of the cluster",
@@ -29,9 +30,7 @@ def job_text(plan: JobPlan) -> str:
         lines.append(f"{kind:<13} {upload.root}: {len(upload.files)} files, {size_text(upload.size)}")
         if number == 0:
             lines += [f"    {size_text(size):>10}  {name}" for name, size in upload.files.items()]
-            lines.append(
-                f"{'left out':<13} {len(upload.left_out)}; --include PATTERN adds what holds no keys"
-            )
+            lines.append(f"left out      {len(upload.left_out)}; --include PATTERN adds what holds no keys")
             lines += [f"    {name}: {why}" for name, why in upload.left_out.items()]
     lines.append(f"in all        {total_text(plan.uploads)} before compression")
     return mask_text("\n".join(lines), plan.request.secrets)  # what stays may have a key in its name

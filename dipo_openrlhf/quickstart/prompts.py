@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.data.base import Prompt, json_lines
+from dipo_openrlhf.data.gsm8k import convert
 
 DATA_DIR = "DIPO_DATA_DIR"
 
@@ -30,11 +32,8 @@ def write_quickstart_prompts(
         return
     if gsm8k is None:
         write_prompts(path, count, seed)
-        return
-    rows = _sums(count // 2, seed)
-    rows += _gsm8k_rows(gsm8k, count - len(rows), seed)
-    random.Random(seed).shuffle(rows)
-    path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    else:
+        path.write_text("".join(_mixed(gsm8k, count, seed)), encoding="utf-8")
 
 
 def gsm8k_file(data_dir: Path | None) -> Path:
@@ -49,24 +48,20 @@ def gsm8k_file(data_dir: Path | None) -> Path:
     return path
 
 
-def _sums(count: int, seed: int) -> list[str]:
-    """Sums of two digits: a 135M model gets some of them correct, so that there is something to learn from."""
+def _mixed(gsm8k: Path, count: int, seed: int) -> list[str]:
+    """Half sums of two digits, of which a 135M model gets some correct, so that there is something to learn from."""
     rng = random.Random(f"sums:{seed}")
-    pairs = [(rng.randint(1, 9), rng.randint(1, 9)) for _ in range(count)]
-    boxed = "Put the answer in \\boxed{}."
-    return [
-        _row(f"sum-{index}", f"What is {a} + {b}?\n{boxed}", str(a + b), "arithmetic")
-        for index, (a, b) in enumerate(pairs)
-    ]
-
-
-def _gsm8k_rows(path: Path, count: int, seed: int) -> list[str]:
-    with open(path, encoding="utf-8") as file:
-        lines = random.Random(seed).sample(file.readlines(), count)
-    boxed = "Reason step by step and put the final answer in \\boxed{}."
-    rows = map(json.loads, lines)
-    return [_row(row["id"], f"{row['question']}\n{boxed}", row["answer"], "gsm8k") for row in rows]
-
-
-def _row(identity: str, question: str, answer: str, datasource: str) -> str:
-    return json.dumps({"id": identity, "input": question, "label": answer, "datasource": datasource})
+    sums = []
+    for index in range(count // 2):
+        a, b = rng.randint(1, 9), rng.randint(1, 9)
+        sums.append(Prompt(f"sum-{index}", f"What is {a} + {b}?", str(a + b), ()))
+    with open(gsm8k, encoding="utf-8") as file:
+        lines = random.Random(seed).sample(file.readlines(), count - len(sums))
+    rows = json_lines(sums, "arithmetic", "{question}\nPut the answer in \\boxed{}.")
+    rows += json_lines(
+        [convert(json.loads(line)) for line in lines],
+        "gsm8k",
+        "{question}\nReason step by step and put the final answer in \\boxed{}.",
+    )
+    random.Random(seed).shuffle(rows)
+    return rows

@@ -15,13 +15,11 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.quickstart.cache import built_once
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_DONE = "converted.json"
-_END = "<|im_end|>"
 
 
 def smollm2_model(cache_dir: Path) -> Path:
     """Folder of the float32 model and its tokenizer, converted now (seconds) or found in `cache_dir`."""
-    return built_once(cache_dir / "smollm2-135m-instruct", _DONE, _convert)
+    return built_once(cache_dir / "smollm2-135m-instruct", "converted.json", _convert)
 
 
 def _gguf_folder() -> Path:
@@ -43,7 +41,7 @@ def _convert(folder: Path) -> dict[str, Any]:
     quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
     # The file says eos <|im_start|> and no pad; the chat template ends a turn with <|im_end|>.
-    tokenizer.eos_token = tokenizer.pad_token = _END
+    tokenizer.eos_token = tokenizer.pad_token = "<|im_end|>"
     config = quantised.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config

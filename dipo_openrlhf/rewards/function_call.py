@@ -26,12 +26,6 @@ __all__ = ["label_of", "response_of", "reward_func"]
 
 logger = logging.getLogger(__name__)
 
-SCORE_MAX = 1.0
-_FAILED = Scored(
-    Verdict("wrong", "the reward failed"), reward=0.0,
-    logs={"reward_max": SCORE_MAX, "reward/format": 0.0, "reward/correct": 0.0},
-)  # fmt: skip
-
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
     """Reward responses with R_format + R_correct in [-3, 4], and score 1.0 only full correctness.
@@ -121,5 +115,8 @@ def _wanted(
 
 
 def _scored(verdict: Verdict, format_score: float, correct_score: float) -> Scored:
-    logs = {"reward_max": SCORE_MAX, "reward/format": format_score, "reward/correct": correct_score}
+    logs = {"reward_max": 1.0, "reward/format": format_score, "reward/correct": correct_score}
     return Scored(verdict, reward=format_score + correct_score, logs=logs)
+
+
+_FAILED = _scored(Verdict("wrong", "the reward failed"), 0.0, 0.0)

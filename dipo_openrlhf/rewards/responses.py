@@ -25,7 +25,6 @@ class Scored:
 
     verdict: Verdict
     reward: float | None = None
-    score: float | None = None
     logs: dict[str, float] = field(default_factory=dict)
 
 
@@ -69,15 +68,14 @@ def score_all(
 def _row(scored: Scored, *, error: bool) -> dict[str, Any]:
     verdict = scored.verdict
     undecided = verdict.status == "undecided"
-    score = verdict.score if scored.score is None else scored.score
     logs = {
         "verifier/undecided": float(undecided and not error),
         "verifier/timeout": float(undecided and not error and verdict.reason == "time limit"),
         "verifier/no_answer": float(verdict.extracted is None and not error),
         "verifier/error": float(error),
     }
-    reward = score if scored.reward is None else scored.reward
-    return {"rewards": reward, "scores": score, "extra_logs": {**logs, **scored.logs}}
+    reward = verdict.score if scored.reward is None else scored.reward
+    return {"rewards": reward, "scores": verdict.score, "extra_logs": {**logs, **scored.logs}}
 
 
 def response_of(query: str, prompt: str) -> str:

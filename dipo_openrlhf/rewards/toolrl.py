@@ -62,13 +62,18 @@ def tagged_calls(response: str) -> list[tuple[str, dict[str, Any]]]:
             found = json.loads(line)
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
-        arguments = None
-        if isinstance(found, dict):
-            arguments = found.get("parameters", found.get("arguments"))
-        if not isinstance(arguments, dict) or not isinstance(found.get("name"), str):
+        if (call := _call(found)) is None:
             raise ValueError("a line is not a call")
-        calls.append((found["name"], arguments))
+        calls.append(call)
     return calls
+
+
+def _call(found: Any) -> tuple[str, dict[str, Any]] | None:
+    """Name and arguments of ``{"name": ..., "parameters" or "arguments": {...}}``; None for anything else."""
+    if not isinstance(found, dict) or not isinstance(name := found.get("name"), str):
+        return None
+    arguments = found.get("parameters", found.get("arguments"))
+    return (name, arguments) if isinstance(arguments, dict) else None
 
 
 def correct_score(calls: list[tuple[str, dict[str, Any]]], gold: list[Wanted]) -> float:
@@ -101,18 +106,14 @@ def _credit(call: tuple[str, dict[str, Any]], wanted: Wanted) -> float:
 
 def overlap(left: list[str], right: list[str]) -> float:
     """Shared elements over all elements, counted with their multiplicity; 1.0 for two empty lists."""
-    if not left and not right:
-        return 1.0
-    shared = sum((Counter(left) & Counter(right)).values())
-    return shared / (len(left) + len(right) - shared)
+    one, other = Counter(left), Counter(right)
+    return (one & other).total() / (one | other).total() if left or right else 1.0
 
 
 def same_value(left: Any, right: Any, depth: int = 0) -> bool:
     """Equality of JSON values with equal types: 1 is 1.0 but not True, and strings are equal exactly."""
     if depth > MAX_DEPTH:
         return False
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(
             same_value(a, b, depth + 1) for a, b in zip(left, right, strict=True)
@@ -121,20 +122,17 @@ def same_value(left: Any, right: Any, depth: int = 0) -> bool:
         return left.keys() == right.keys() and all(
             same_value(left[key], right[key], depth + 1) for key in left
         )
-    if isinstance(left, (list, dict)) or isinstance(right, (list, dict)):
-        return False
-    return bool(left == right)
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
 
 
 def plain_gold(calls: list[dict[str, Any]]) -> list[Wanted]:
     """Gold calls given as ``{"name": ..., "parameters" or "arguments": {...}}``. Raises ValueError."""
     gold = []
-    for call in calls:
-        arguments = call.get("parameters", call.get("arguments")) if isinstance(call, dict) else None
-        if not isinstance(arguments, dict) or not isinstance(call.get("name"), str):
-            raise ValueError(f"gold call {call!r:.80} has no name with parameters or arguments")
-        accepts = partial(_accepts, arguments)
-        gold.append(Wanted(call["name"], tuple(arguments), accepts))
+    for found in calls:
+        if (call := _call(found)) is None:
+            raise ValueError(f"gold call {found!r:.80} has no name with parameters or arguments")
+        name, arguments = call
+        gold.append(Wanted(name, tuple(arguments), partial(_accepts, arguments)))
     return gold
 
 

@@ -35,10 +35,7 @@ class VerifierRates:
         return {f"verifier/{name}_rate": getattr(self, name) for name in _RATES}
 
     def check(self, limit: float) -> None:
-        """Raise UserError where more than ``limit`` of the samples are undecided or failed in the reward function.
-
-        A step of fewer than 20 samples never raises.
-        """
+        """Raise UserError where more than ``limit`` of the samples are undecided or failed in the reward function."""
         failed = self.undecided + self.error
         if self.samples < MIN_SAMPLES or failed <= limit:
             return

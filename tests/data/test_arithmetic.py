@@ -142,3 +142,14 @@ def test_prompts_file(tmp_path: Path) -> None:
     assert [row["input"] for row in rows] == [p.question for p in wanted]
     assert [row["label"] for row in rows] == [p.answer for p in wanted]
     assert all(row["datasource"] == "arithmetic" and row["kind"] in KINDS for row in rows)
+
+
+def test_unique_formulas_are_unique_and_reproducible() -> None:
+    found = problems("test", 500, 3, unique_formulas=True)
+    assert len({(problem.kind, problem.numbers) for problem in found}) == 500
+    assert found == problems("test", 500, 3, unique_formulas=True)
+
+
+def test_more_formulas_than_there_are_is_one_line() -> None:
+    with pytest.raises(UserError, match=r"only \d+ formulas; ask for fewer"):
+        problems("test", 100_000, 0, unique_formulas=True)

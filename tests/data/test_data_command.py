@@ -15,7 +15,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.data import get_dataset
-from dipo_openrlhf.data.prepare import Options, place_of, prepare
+from dipo_openrlhf.data.options import Options
+from dipo_openrlhf.data.prepare import place_of, prepare
 
 QUIET = Reporter(False)
 

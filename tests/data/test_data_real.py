@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.data import get_dataset
 from dipo_openrlhf.data.leaks import LeakIndex, read_suites
-from dipo_openrlhf.data.prepare import Options, prepare
+from dipo_openrlhf.data.options import Options
+from dipo_openrlhf.data.prepare import prepare
 from dipo_openrlhf.data.sources import open_source
 
 ROOT = Path(__file__).parent.parent.parent
@@ -70,7 +71,7 @@ def test_solved_problems_of_a_few_shot_prompt_are_no_leaks(suites):
 
 @needs_data
 def test_a_suite_finds_its_own_problems_exactly(suites):
-    index = LeakIndex(suites)
+    index = LeakIndex(suites, 8, 0.5)
     gsm8k = get_dataset("gsm8k")
     rows = open_source(gsm8k, DATA / "gsm8k_test.jsonl", None).rows
     for _, record in list(rows)[:50]:

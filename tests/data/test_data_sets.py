@@ -16,7 +16,8 @@ from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data import all_datasets, get_dataset
 from dipo_openrlhf.data.base import TEMPLATES
 from dipo_openrlhf.data.clean import gold_problem, gold_response
-from dipo_openrlhf.data.prepare import Options, prepare
+from dipo_openrlhf.data.options import Options
+from dipo_openrlhf.data.prepare import prepare
 from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
 from dipo_openrlhf.recipe.defaults import REWARDS as REWARD_FILES
 from dipo_openrlhf.recipe.preflight import check_data_file

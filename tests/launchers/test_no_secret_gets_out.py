@@ -39,6 +39,14 @@ def run(*words: str) -> str:
     return result.output
 
 
+def refused(*words: str) -> str:
+    """What a command shows of the mistake that ends it, in one line and without the key."""
+    result = CliRunner().invoke(app, list(words))
+    assert "hunter22" not in result.output + str(result.exception)
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
 def everything_in(folder: Path) -> bytes:
     return b"\n".join(
         str(path).encode() + b"\n" + (path.read_bytes() if path.is_file() else b"")
@@ -112,13 +120,7 @@ def test_slurm_and_bash_get_none(project, hidden_variables, tmp_path, monkeypatc
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     for target, script in (("slurm", "slurm.sbatch"), ("local", "run.sh")):
         folder = tmp_path / target
-        status, output, arguments = dipo(
-            "submit",
-            *SUBMIT[target],
-            "--run.dir",
-            str(folder),
-            cwd=project,
-        )
+        status, output, arguments = dipo("submit", *SUBMIT[target], "--run.dir", str(folder), cwd=project)
         assert (status, (folder / script).is_file()) == (0, True), output
         assert stat.S_IMODE((folder / script).stat().st_mode) & 0o077 == 0
         for content in (output, arguments, everything_in(folder), everything_in(tools)):
@@ -161,22 +163,16 @@ def test_a_recipe_with_a_key_is_refused_everywhere(project, server, words, place
     commands += [["submit", *options, "--dry-run"] for options in SUBMIT.values()]
     commands.append(["submit", *SUBMIT["ray"], "--address", server.address])
     for command in commands:
-        result = CliRunner().invoke(app, [*command, *words])
-        text = result.output + str(result.exception)
+        text = refused(*command, *words)
         assert place in text, (command, text)
         assert remedy in text, (command, text)
-        assert "hunter22" not in text
-        assert "\n" not in str(result.exception)
     assert server.requests == []
 
 
 def test_an_address_with_a_password_stays_in_the_environment(project, server, monkeypatch):
     address = server.address.replace("http://", "http://me:hunter22hunter@")
-    result = CliRunner().invoke(app, ["submit", *SUBMIT["ray"], "--address", address])
-    assert "set the address with its password as the environment variable RAY_API_SERVER_ADDRESS" in str(
-        result.exception
-    )
-    assert "hunter22" not in result.output + str(result.exception)
+    shown = refused("submit", *SUBMIT["ray"], "--address", address)
+    assert "set the address with its password as the environment variable RAY_API_SERVER_ADDRESS" in shown
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
     output = run("submit", *SUBMIT["ray"])
     assert re.search(r"stop it:   dipo submit --stop \S+\n", output)
@@ -184,17 +180,14 @@ def test_an_address_with_a_password_stays_in_the_environment(project, server, mo
     bodies = b"".join(body for *_, body in server.requests)
     assert b"hunter22" not in bodies
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://me:hunter22hunter@127.0.0.1:9")
-    result = CliRunner().invoke(app, ["submit", *SUBMIT["ray"]])
-    assert "no Ray job server answers at http://***@127.0.0.1:9" in str(result.exception)
-    assert "hunter22" not in result.output + str(result.exception)
+    assert "no Ray job server answers at http://***@127.0.0.1:9" in refused("submit", *SUBMIT["ray"])
 
 
 def test_a_variable_of_a_job_holds_no_password(project, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22hunter@proxy:3128")
     for target in ("ray", "slurm", "kuberay"):
-        result = CliRunner().invoke(app, ["submit", *SUBMIT[target], "--env", "HTTPS_PROXY", "--dry-run"])
-        assert "--env HTTPS_PROXY: its value is an address with a password" in str(result.exception)
-        assert "hunter22" not in result.output + str(result.exception)
+        shown = refused("submit", *SUBMIT[target], "--env", "HTTPS_PROXY", "--dry-run")
+        assert "--env HTTPS_PROXY: its value is an address with a password" in shown
 
 
 @pytest.fixture
@@ -252,10 +245,8 @@ def test_the_wandb_config_holds_none(project, hidden_variables, tmp_path, monkey
     names = SimpleNamespace(project="p", org=None, group=None, run_name="r")
     tracker = trackers.start_wandb(folder, SimpleNamespace(logger=SimpleNamespace(wandb=names)))
     assert tracker is not None
-    assert tracker.run.config["settings"] == {
-        "reward.remote_url": "http://***@rm/x",
-        "logger.wandb.key": "***",
-    }
+    masked = {"reward.remote_url": "http://***@rm/x", "logger.wandb.key": "***"}
+    assert tracker.run.config["settings"] == masked
     tracker.log_train(1, {"policy_loss": 0.5})
     tracker.close()
     (folder / "recipe.yaml").unlink()

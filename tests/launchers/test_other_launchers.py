@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import jsonschema
 import pytest
@@ -29,13 +30,7 @@ from dipo_openrlhf.record.checkpoints import mark_complete
 
 KEY = "feedface" * 5  # what the fixture sets; of no account
 SCHEMA = json.loads((Path(__file__).parent / "rayjob_schema.json").read_text())
-KUBE = Options(
-    image="registry/dipo:1",
-    claim="lab:/shared",
-    secret="dipo-keys",
-    cpus=32,
-    memory="256Gi",
-)
+KUBE = Options(image="registry/dipo:1", claim="lab:/shared", secret="dipo-keys", cpus=32, memory="256Gi")
 
 
 def documents(
@@ -94,18 +89,11 @@ def test_keys_are_referred_to_and_never_written(project):
     text = manifest(make_request("big.yaml", []), KUBE)
     assert KEY not in text
     _, job = yaml.safe_load_all(text)
-    containers = [
-        group["template"]["spec"]["containers"][0]
-        for group in (
-            job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"],
-        )
-    ]  # fmt: skip
-    for container in containers:
-        names = {
-            entry["name"]: entry.get("valueFrom", {}).get("secretKeyRef", {}) for entry in container["env"]
-        }
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         for key in ("WANDB_API_KEY", "HF_TOKEN"):
-            assert names[key] == {"name": "dipo-keys", "key": key, "optional": True}
+            reference = {"secretKeyRef": {"name": "dipo-keys", "key": key, "optional": True}}
+            assert {"name": key, "valueFrom": reference} in group["template"]["spec"]["containers"][0]["env"]
 
 
 @pytest.mark.parametrize(
@@ -195,16 +183,9 @@ def test_it_resumes_only_where_there_is_something(project, tmp_path):
 
 
 def test_readiness_is_polled():
-    answers = iter([ConnectionError(), (1, 8), (2, 8), (2, 16)])
-
-    def state() -> tuple[int, int]:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
+    state = Mock(side_effect=[ConnectionError(), (1, 8), (2, 8), (2, 16)])
     assert wait_until_ready(state, 2, 16, timeout=10, poll=0) == ""
-    assert list(answers) == []
+    assert state.call_count == 4
 
 
 def test_what_is_missing_is_named():
@@ -222,22 +203,18 @@ def test_ready_needs_its_arguments(capsys):
 @pytest.mark.parametrize(
     ("tokens", "gpus", "nodes"),
     [
-        ([], 16, 2),
-        (
-            ["--vllm.num_engines", "8", "--vllm.tensor_parallel_size", "1", "--train.colocate_all", "true"],
-            8,
-            1,
-        ),
-        (["--dipo.method", "grpo", "--algo.kl.init_coef", "0.01", "--algo.kl.use_loss", "true"], 24, 3),
-        (["--vllm.num_engines", "1"], 10, 2),
-        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]"], 11, 2),
-        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--watch.when", "after"], 10, 2),
-        (["--evaluate.suites", "[gsm8k]"], 16, 2),  # no third node for the watcher alone
-        (["--evaluate.suites", "[gsm8k]", "--watch.wait", "true"], 17, 3),  # the training waits for it
-        (["--vllm.num_engines", "1", "--evaluate.suites", "[gsm8k]", "--ckpt.save_hf", "false"], 10, 2),
+        ("", 16, 2),
+        ("--vllm.num_engines 8 --vllm.tensor_parallel_size 1 --train.colocate_all true", 8, 1),
+        ("--dipo.method grpo --algo.kl.init_coef 0.01 --algo.kl.use_loss true", 24, 3),
+        ("--vllm.num_engines 1", 10, 2),
+        ("--vllm.num_engines 1 --evaluate.suites [gsm8k]", 11, 2),
+        ("--vllm.num_engines 1 --evaluate.suites [gsm8k] --watch.when after", 10, 2),
+        ("--vllm.num_engines 1 --evaluate.suites [gsm8k] --ckpt.save_hf false", 10, 2),
+        ("--evaluate.suites [gsm8k]", 16, 2),  # no third node for the watcher alone
+        ("--evaluate.suites [gsm8k] --watch.wait true", 17, 3),  # the training waits for it
     ],
 )
 def test_gpus_and_nodes_of_a_recipe(project, tokens, gpus, nodes):
-    needs = needs_of(make_request("big.yaml", tokens).recipe, 8)
+    needs = needs_of(make_request("big.yaml", tokens.split()).recipe, 8)
     assert (needs.gpus, needs.nodes) == (gpus, nodes)
     assert needs.gpus_per_node * needs.nodes >= gpus

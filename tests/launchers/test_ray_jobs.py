@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import dipo_eval
+import dipo_openrlhf
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import ray_jobs
@@ -264,7 +266,7 @@ def test_following_continues_where_the_connection_broke(quick):
 def test_waiting_for_a_job_to_start_has_a_limit(quick, monkeypatch):
     monkeypatch.setattr(ray_jobs, "START_TIMEOUT", 0.05)
     with pytest.raises(UserError, match=r"still PENDING after 0 s: .*--stop job \(Ray: queued\)"):
-        ray_jobs.wait_until_started(Server([], ["PENDING"]), "job")
+        ray_jobs.follow(Server([], ["PENDING"]), "job", print)
 
 
 def test_following_ends_when_the_server_is_gone(quick, monkeypatch):
@@ -295,14 +297,14 @@ def test_the_address_comes_from_rays_variables(monkeypatch):
 
 
 def test_our_code_is_complete():
-    files = {upload_.root.name: set(upload_.files) for upload_ in upload.own_code()}
-    for name, root in ((folder.name, folder) for folder in upload.code_folders()):
+    for ours, package in zip(upload.own_code(), (dipo_openrlhf, dipo_eval), strict=True):
+        root = Path(package.__file__).parent
         complete = {
             str(path.relative_to(root))
-            for path in Path(root).rglob("*")
+            for path in root.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert files[name] == complete
+        assert (ours.root, set(ours.files)) == (root, complete)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,18 +29,7 @@ ROME = {"name": "weather", "parameters": {"city": "Rome", "days": 2}}
 PARIS = {"name": "weather", "parameters": {"city": "Paris", "days": 1}}
 LABEL = json.dumps({"gold": [ROME, PARIS], "functions": []})
 DATA = Path(os.environ.get("DIPO_DATA_DIR") or Path(__file__).resolve().parents[3] / "shared" / "data")
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reward_func", str(PATH))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-REWARD = load()
+REWARD = SimpleNamespace(**runpy.run_path(str(PATH)))
 
 
 def one(response: str, label: object = LABEL, query: str | None = None) -> dict[str, Any]:
@@ -216,15 +205,13 @@ def test_small_parts() -> None:
     assert same_value({"a": [None, "x"]}, {"a": [None, "x"]})
     assert overlap(["a", "a", "b"], ["a", "b", "c"]) == 2 / 4
     assert overlap([], []) == 1.0
-    assert format_score("<think></think>", has_calls=False, has_response=False) == 1.0
-    assert format_score("<think>", has_calls=False, has_response=False) == 0.0
-    assert (
-        format_score("<think></think>\n<tool_call>\n\n</tool_call>", has_calls=True, has_response=False)
-        == 1.0
-    )
-    assert (
-        format_score("<think></think>\n<tool_call>\n</tool_call>", has_calls=True, has_response=False) == 0.0
-    )
+    for response, has_calls, score in (
+        ("<think></think>", False, 1.0),
+        ("<think>", False, 0.0),
+        ("<think></think>\n<tool_call>\n\n</tool_call>", True, 1.0),
+        ("<think></think>\n<tool_call>\n</tool_call>", True, 0.0),
+    ):
+        assert format_score(response, has_calls=has_calls, has_response=False) == score
 
 
 @pytest.mark.skipif(not (DATA / "fc_toolrl_val.jsonl").exists(), reason=f"{DATA} has no fc_toolrl_val.jsonl")
@@ -233,9 +220,7 @@ def test_toolrls_own_answers_get_the_full_reward() -> None:
         for row in map(json.loads, (DATA / f"{name}.jsonl").read_text(encoding="utf-8").split("\n")[:-1]):
             result = one(row["output"], {"gold": row["gold_calls"], "has_response": row["has_response"]})
             whole = 4.0 if row["gold_calls"] else 1.0
-            twice = (
-                row["output"].count("<tool_call>") > 1
-            )  # the thoughts mention the tag: no reward in ToolRL either
+            twice = row["output"].count("<tool_call>") > 1  # in the thoughts too: no reward in ToolRL either
             assert result["rewards"] == (-3.0 if twice else whole)
             assert result["scores"] == (0.0 if twice else 1.0)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -17,18 +17,7 @@ import dipo_openrlhf
 PATH = Path(dipo_openrlhf.__file__).parent / "rewards" / "math.py"
 PROMPT = "<|im_start|>user\nWhat is 6 times 7? Use \\boxed{}.<|im_end|>\n<|im_start|>assistant\n"
 LOGS = {"verifier/undecided", "verifier/timeout", "verifier/no_answer", "verifier/error"}
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reward_func", str(PATH))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-REWARD = load()
+REWARD = SimpleNamespace(**runpy.run_path(str(PATH)))
 
 
 def one(response: str, label: object, prompt: str = PROMPT, query: str | None = None) -> dict:

@@ -39,7 +39,9 @@ def manifest(request: Request, options: Options) -> str:
     recipe.setdefault("run.name", request.name)  # which would else follow from the file's name
     needs = needs_of(request.recipe, options.gpus_per_node)
     spec = _pod_spec(needs, options, name, claim, mount)
-    documents = [_config_map(name, recipe), _ray_job(needs, name, spec)]
+    data = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False)}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    documents = [config_map, _ray_job(needs, name, spec)]
     text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
     refuse_secrets("the manifest", text, request.secrets)
     return text
@@ -83,11 +85,6 @@ def _check_paths(request: Request, mount: str) -> None:
                 )
         elif not Path(value).is_relative_to(mount):
             raise UserError(f"{place}: is not under {mount}, the only storage that all pods see (--claim)")
-
-
-def _config_map(name: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    data = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False)}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
 def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:

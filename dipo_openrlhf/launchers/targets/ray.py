@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import typer
@@ -45,13 +44,11 @@ def existing_job(action: str, job: str, address: str | None) -> int:
     address = ray_jobs.server_address(address)
     client = ray_jobs.client_of(address)
     if action == "--stop":
-        details = ray_jobs.stop(client, job)
-        typer.echo(f"{job}: {details.status.value}")
+        typer.echo(f"{job}: {ray_jobs.stop(client, job).status.value}")
         return 0
-    if action == "--logs":
-        ray_jobs.info(client, job)
-        return _follow(client, job, address)
     details = ray_jobs.info(client, job)
+    if action == "--logs":
+        return _follow(client, job, address)
     typer.echo(f"{job}: {details.status.value}: {mask_text(why(details.message))}")
     for name, value in sorted((details.metadata or {}).items()):
         typer.echo(f"  {name}: {mask_text(str(value))}")
@@ -64,16 +61,13 @@ def _address_option(address: str) -> str:
 
 
 def _follow(client: Any, job: str, address: str) -> int:
-    def write(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
     try:
-        details = ray_jobs.follow(client, job, write)
+        details = ray_jobs.follow(client, job, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
+        at = _address_option(address)
         raise UserError(
-            f"interrupted: no longer following; the job goes on: dipo submit --logs {job}{_address_option(address)}, "
-            f"dipo submit --stop {job}{_address_option(address)}"
+            f"interrupted: no longer following; the job goes on: dipo submit --logs {job}{at}, "
+            f"dipo submit --stop {job}{at}"
         ) from None
     status = details.status.value
     if status == "FAILED":

@@ -101,15 +101,12 @@ def sbatch(script: str, run_dir: Path) -> str:
     if result.returncode:
         reason = _one_line(result.stderr or result.stdout) or f"status {result.returncode}"
         raise UserError(f"sbatch refused {path}: {reason}")
-    return result.stdout.strip()
+    return result.stdout
 
 
 def _submit(request: Request, options: Options) -> int:
     script = slurm_script(request, options)
-    if options.dry_run:
-        typer.echo(script, nl=False)
-    else:
-        typer.echo(sbatch(script, request.recipe.run_dir))
+    typer.echo(script if options.dry_run else sbatch(script, request.recipe.run_dir), nl=False)
     return 0
 
 

@@ -8,7 +8,6 @@ or large stays. Data or a text whose name only contains a word for keys stays un
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +93,7 @@ def _add_named(upload: Upload, rules: Rules, key: str, value: str) -> None:
                 raise UserError(f"{key}: {value!r}: its {inner} is not sent ({why}): {_remedy(why)}")
             _note(upload, inner, why, named=True)
     else:
-        _note(upload, name, None if written.is_file() else SPECIAL, named=True)
+        _note(upload, name, None, named=True)
 
 
 def _remedy(reason: str) -> str:
@@ -213,17 +212,15 @@ def _entries(upload: Upload, folder: str) -> list[str]:
 
 
 def _note(upload: Upload, name: str, reason: str | None, *, named: bool) -> None:
+    path = upload.root / name
+    if reason is None and not path.is_file():
+        reason = SPECIAL
     if reason:
         upload.left_out[name] = reason
         return
-    path = upload.root / name
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        upload.left_out[name] = SPECIAL
-        return
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read, so it cannot be sent: exclude it with --exclude")
-    upload.files[name] = status.st_size
+    upload.files[name] = path.stat().st_size
     if named:
         upload.named.add(name)
 

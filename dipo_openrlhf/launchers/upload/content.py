@@ -107,32 +107,26 @@ def _known_kinds(text: str) -> Iterator[tuple[int, str]]:
     for kind, pattern in _MORE_KINDS.items():
         for match in pattern.finditer(text):
             yield match.start(), kind
-    for detector in _detectors():
+    for detector in _detectors(*_KINDS):
         for found in detector.analyze_string(text):
             yield max(text.find(found), 0), detector.secret_type
 
 
 @functools.cache
-def _detectors() -> list[Any]:
+def _detectors(*kinds: str) -> list[Any]:
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
     classes: list[Any] = list(get_mapping_from_secret_type_to_class().values())
     known = {plugin.__name__: plugin for plugin in classes}
-    return [known[kind]() for kind in _KINDS]
-
-
-@functools.cache
-def _keywords() -> Any:
-    from detect_secrets.plugins.keyword import KeywordDetector
-
-    return KeywordDetector()
+    return [known[kind]() for kind in kinds]
 
 
 def _named_value(name: str, line: str) -> str | None:
     """The kind of a value under a secret's name in a line of code or configuration."""
     for start in range(0, len(line), _SMALL_PART):
         part = line[start : start + _SMALL_PART + _OVERLAP]
-        for found in _keywords().analyze_line(name, part):
+        (keywords,) = _detectors("KeywordDetector")
+        for found in keywords.analyze_line(name, part):
             if _looks_random(found.secret_value) and not _is_reference(found.secret_value, part):
                 return "a value under a secret's name"
         for match in _NAMED.finditer(part):

@@ -14,8 +14,6 @@ _PATH_KEYS = (
     "actor.model_name_or_path", "critic.model_name_or_path", "reward.model_name_or_path",
     "data.prompt_dataset", "eval.dataset", "reward.remote_url", "train.agent_func_path", "evaluate.data_dir",
 )  # fmt: skip
-
-
 _DATASETS = ("data.prompt_dataset", "eval.dataset")
 
 
@@ -24,21 +22,15 @@ def paths_of(settings: Mapping[str, Setting]) -> tuple[tuple[str, str], ...]:
     found: list[tuple[str, str]] = []
     for key in _PATH_KEYS:
         value = settings[key].value if key in settings else None
-        if isinstance(value, str):
-            found += [(key, part) for part in _parts(key, value) if part]
+        for part in value.split(",") if isinstance(value, str) else ():
+            # FOLDER@SUBFOLDER reads the folder, split in the order of openrlhf/datasets/utils.py, blending_datasets.
+            path = (part.partition("@")[0] if key in _DATASETS else part).strip()
+            found += [(key, path)] if path else []
     suites = settings["evaluate.suites"].value if "evaluate.suites" in settings else None
     for suite in suites if isinstance(suites, list) else []:
         if isinstance(suite, str) and is_suite_path(suite):
             found += [("evaluate.suites", path) for path in (suite, *_data_of(Path(suite)))]
     return tuple(found)
-
-
-def _parts(key: str, value: str) -> list[str]:
-    """FOLDER@SUBFOLDER reads the folder, split in the order of openrlhf/datasets/utils.py, blending_datasets."""
-    parts = value.split(",")
-    if key in _DATASETS:
-        parts = [part.partition("@")[0] for part in parts]
-    return [part.strip() for part in parts]
 
 
 def _data_of(suite: Path) -> list[str]:

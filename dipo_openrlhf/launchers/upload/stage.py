@@ -31,25 +31,22 @@ LIMIT = 500 * 2**20
 _OUR_FILES = frozenset({".py", ".pyi", ".typed", ".yaml", ".j2", ".css", ".js", ".html", ".json"})
 
 
-def code_folders() -> list[Path]:
-    """This project's packages: the job runs the code that submitted it, whatever the cluster's image holds."""
-    return [Path(package.__file__ or "").parent for package in (dipo_openrlhf, dipo_eval)]
-
-
 def own_code() -> list[Upload]:
-    """The packages as they are installed here: files of the kinds that a package holds."""
+    """This project's packages as installed here: a job runs the code that submitted it, whatever the cluster's image
+    holds. Files of the kinds that a package holds, and no links out of it.
+    """
     uploads = []
-    for root in code_folders():
-        paths = [path for path in sorted(root.rglob("*")) if _is_ours(path, root)]
-        files = {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
+    for package in (dipo_openrlhf, dipo_eval):
+        root = Path(package.__file__ or "").parent
+        files = {}
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root)
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+            is_inside = path.is_file() and path.resolve().is_relative_to(root.resolve())
+            if path.suffix in _OUR_FILES and is_inside and not hidden:
+                files[name.as_posix()] = path.stat().st_size
         uploads.append(Upload(root, files, is_ours=True))
     return uploads
-
-
-def _is_ours(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(root).parts)
-    known = path.suffix in _OUR_FILES or path.name == "py.typed"
-    return known and not hidden and path.is_file() and path.resolve().is_relative_to(root.resolve())
 
 
 def check_upload(upload: Upload, secrets: Secrets) -> Upload:

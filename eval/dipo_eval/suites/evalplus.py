@@ -1,4 +1,4 @@
-r"""HumanEval+ (164 functions) and MBPP+ (378), with EvalPlus's own files and tests.
+r"""Code with EvalPlus's own files and tests: what the suites of HumanEval+ and MBPP+ share.
 
 Chen et al. 2021; Austin et al. 2021; Liu et al. 2023. Row of HumanEvalPlus-v0.1.10.jsonl.gz (MbppPlus: alike):
     {"task_id": "HumanEval/0", "prompt": "from typing import List\n\n\ndef has_close_elements(...", "entry_point":
@@ -41,10 +41,6 @@ def grade(response: str, item: Item) -> Verdict:
     return grade_code(item.id, code).plus
 
 
-SUITE = tuple(
-    Suite(name, source, "Apache-2.0", "pass@k of base and plus tests", partial(load, dataset), grade)
-    for name, dataset, source in (
-        ("humaneval+", "humaneval", "evalplus/humanevalplus_release v0.1.10"),
-        ("mbpp+", "mbpp", "evalplus/mbppplus_release v0.2.0"),
-    )
-)
+def code_suite(name: str, dataset: str, source: str) -> Suite:
+    """The suite of one of evalplus's data sets."""
+    return Suite(name, source, "Apache-2.0", "pass@k of base and plus tests", partial(load, dataset), grade)
