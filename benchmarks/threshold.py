@@ -59,7 +59,7 @@ def threshold_rows(repeats: int) -> Iterator[dict[str, Any]]:
     for size in SIZES:
         log_ppl, correct, group = pairs(size)
         for interval in INTERVALS:
-            search = partial(find_threshold, log_ppl, correct, interval=interval, group_N=group)
+            search = partial(find_threshold, log_ppl, correct, interval=interval, group=group)
             yield measure(f"find_threshold, {interval}", size, search, repeats)
 
 

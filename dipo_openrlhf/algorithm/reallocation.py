@@ -34,7 +34,7 @@ def reallocate(
     group_space: GroupSpace = "mean",
     directions: Directions = "both",
     pick: Pick = "max_ppl",
-    eligible_P: torch.Tensor | None = None,
+    eligible: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Reallocation:
     """Rewards of 0 and 1 for confident all-incorrect groups and unsure all-correct ones.
@@ -45,11 +45,11 @@ def reallocate(
     Responses whose log_ppl is NaN take part in nothing; a group needs two others.
 
     log_ppl_PG: nats per token. correct_PG: 0 or 1. threshold: nats per token; None acts on every extreme group (no
-    disentangling). group_space, directions, pick: see DipoConfig. eligible_P: groups that may fire; default all.
+    disentangling). group_space, directions, pick: see DipoConfig. eligible: groups that may fire; default all.
     generator: a CPU generator, for pick "random". Raises ValueError for wrong shapes, values or options.
     """
     p_PG, b_PG, allowed_P = _check(
-        log_ppl_PG, correct_PG, threshold, eligible_P, (group_space, directions, pick)
+        log_ppl_PG, correct_PG, threshold, eligible, (group_space, directions, pick)
     )
     valid_PG = ~torch.isnan(p_PG)
     if p_PG.numel() == 0:
@@ -100,7 +100,7 @@ def _check(
     log_ppl_PG: torch.Tensor,
     correct_PG: torch.Tensor,
     threshold: float | None,
-    eligible_P: torch.Tensor | None,
+    eligible: torch.Tensor | None,
     options: tuple[str, str, str],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(p [P, G] float64, b [P, G] bool, eligible [P] bool), on CPU."""
@@ -116,7 +116,7 @@ def _check(
             raise ValueError(f"reallocate: {key} {value!r}: must be one of {allowed}")
     p_PG, b_PG = check_pairs(log_ppl_PG, correct_PG, "reallocate")
     prompts = p_PG.shape[0]
-    allowed_P = torch.ones(prompts, dtype=torch.bool) if eligible_P is None else eligible_P.cpu() != 0
+    allowed_P = torch.ones(prompts, dtype=torch.bool) if eligible is None else eligible.cpu() != 0
     if allowed_P.shape != (prompts,):
         raise ValueError(f"reallocate: eligible {tuple(allowed_P.shape)} must be [P] = ({prompts},)")
     return p_PG, b_PG, allowed_P

@@ -137,7 +137,7 @@ def _advantages(
     action_mask_PGA = batch.action_mask_BA.reshape(*rewards_PG.shape, -1)
     correct_PG = correctness(rewards_PG, dipo.correct_from, torch.ones_like(rewards_PG))
     result = reallocation_advantages(
-        rewards_PG, correct_PG, log_ppl_PG, dipo, queue, num_tokens_PG=action_mask_PGA.sum(-1)
+        rewards_PG, correct_PG, log_ppl_PG, dipo, queue, num_tokens=action_mask_PGA.sum(-1)
     )
     entropy_PGA = batch.entropy_BA.reshape(action_mask_PGA.shape) if method.needs_entropy else None
     rollout = Rollout(

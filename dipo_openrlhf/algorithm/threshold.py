@@ -48,7 +48,7 @@ def find_threshold(
     confidence: float = 0.95,
     interval: Interval = "wilson",
     min_side_samples: int = 30,
-    group_N: torch.Tensor | None = None,
+    group: torch.Tensor | None = None,
 ) -> Threshold:
     """argmin_tau (1/N) sum_k |b_k - 1(p_k < tau)| among the thresholds that are significant on both sides.
 
@@ -57,11 +57,11 @@ def find_threshold(
     2 Pr(b=1 | p<tau) - 1 and 2 Pr(b=0 | p>tau) - 1 is above 0. Of equal errors the smallest tau. Exact; one sort and
     prefix sums, O(N log N) time and O(N) memory.
 
-    log_ppl_N: nats per token; pairs with NaN are dropped. correct_N: 0 or 1. group_N: ids of prompt groups, needed by
+    log_ppl_N: nats per token; pairs with NaN are dropped. correct_N: 0 or 1. group: ids of prompt groups, needed by
     interval "cluster" alone. Raises ValueError for wrong shapes, an infinite log_ppl, a correct not 0 or 1, or a bad
     option.
     """
-    _check_options(log_ppl_N, correct_N, group_N, interval, min_side_samples)
+    _check_options(log_ppl_N, correct_N, group, interval, min_side_samples)
     z = normal_quantile(confidence)
     p_N, b_N = check_pairs(log_ppl_N, correct_N, "find_threshold")
     keep_N = ~torch.isnan(p_N)
@@ -83,8 +83,8 @@ def find_threshold(
 
     won = torch.cumsum(b_N, 0)[cut - 1]  # b=1 with p < tau
     error = (cut - won) + (wins - won)  # b=0 below plus b=1 above: exact integers in float64
-    if interval == "cluster" and group_N is not None:
-        left_N, right_N = cluster_lower(b_N, group_N.detach().cpu()[keep_N][order_N], z)
+    if interval == "cluster" and group is not None:
+        left_N, right_N = cluster_lower(b_N, group.detach().cpu()[keep_N][order_N], z)
         eis, ers = left_N[cut - 1], right_N[cut]
     else:
         lower = wald_lower if interval == "wald" else wilson_lower
@@ -116,7 +116,7 @@ def _midpoint(p_N: torch.Tensor, cut: int) -> float:
 def _check_options(
     log_ppl_N: torch.Tensor,
     correct_N: torch.Tensor,
-    group_N: torch.Tensor | None,
+    group: torch.Tensor | None,
     interval: str,
     min_side_samples: int,
 ) -> None:
@@ -129,7 +129,7 @@ def _check_options(
         raise ValueError(f"find_threshold: interval {interval!r}: must be one of {allowed}")
     if isinstance(min_side_samples, bool) or not isinstance(min_side_samples, int) or min_side_samples < 1:
         raise ValueError(f"find_threshold: min_side_samples = {min_side_samples!r}: must be an integer >= 1")
-    if interval == "cluster" and group_N is None:
-        raise ValueError("find_threshold: interval 'cluster' needs group_N, the prompt group of each pair")
-    if group_N is not None and group_N.shape != log_ppl_N.shape:
-        raise ValueError(f"find_threshold: group {tuple(group_N.shape)} must be [N] like log_ppl")
+    if interval == "cluster" and group is None:
+        raise ValueError("find_threshold: interval 'cluster' needs group, the prompt group of each pair")
+    if group is not None and group.shape != log_ppl_N.shape:
+        raise ValueError(f"find_threshold: group {tuple(group.shape)} must be [N] like log_ppl")

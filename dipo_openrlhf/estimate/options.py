@@ -8,10 +8,8 @@ from typing import Annotated, Any
 import typer
 
 
-def _assumed(text: str, least: float = 0.0, *names: str) -> Any:
-    return typer.Option(
-        *names, help=text, min=least, rich_help_panel="Assumptions of an estimate (with RECIPE)"
-    )
+def _assumed(text: str, least: float = 0.0) -> Any:
+    return typer.Option(help=text, min=least, rich_help_panel="Assumptions of an estimate (with RECIPE)")
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,9 @@ class Assumptions:
     tflops: Annotated[float, _assumed("Peak TFLOP/s of one GPU, bf16 without sparsity.", 1)] = 989.0
     utilization: Annotated[float, _assumed("Share of the peak that training reaches.", 0.001)] = 0.35
     bandwidth_tbs: Annotated[float, _assumed("Memory bandwidth of one GPU, TB/s.", 0.001)] = 3.35
-    decode_utilization: Annotated[
-        float,
-        _assumed(
-            "Share of the bandwidth that decoding reaches.",
-            0.001,
-            "--decode-utilization",
-            "--decode-utilisation",
-        ),
-    ] = 0.5
+    decode_utilization: Annotated[float, _assumed("Share of the bandwidth that decoding reaches.", 0.001)] = (
+        0.5
+    )
     tokens_per_second: Annotated[float, _assumed("New tokens a second of one engine; 0: computed.")] = 0.0
     max_num_seqs: Annotated[int, _assumed("Sequences that an engine decodes at once.", 1)] = 128
     """vLLM 0.29's default: vllm/config/scheduler.py, SchedulerConfig."""

@@ -189,7 +189,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         maxima_PG = to_groups(maxima, order_B, size).float() if maxima else None
         correct_PG = correctness(scores_PG, self.dipo_config.correct_from, maxima_PG)
         result = reallocation_advantages(
-            rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens_PG=tokens_PG
+            rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens=tokens_PG
         )
         self.metrics = {**result.metrics, "rollout/accuracy": correct_PG.float().mean().item()}
         if self.off_policy:

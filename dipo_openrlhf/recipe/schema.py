@@ -70,7 +70,7 @@ class EvaluateSection(_Section):
     samples: int = Field(1, ge=1)
     """Samples per item; 1 is greedy unless temperature is set."""
     limit: int | None = Field(None, ge=1)
-    """First N items of each suite."""
+    """N items of each suite, as `dipo eval --limit` draws them."""
     temperature: float = Field(0.0, ge=0)
     """Sampling temperature; 0 is greedy."""
     max_new_tokens: int = Field(512, ge=1)

@@ -25,8 +25,8 @@ def train_command(
 ) -> None:
     """Train a recipe through OpenRLHF's own loop (Ray, vLLM, DeepSpeed).
 
-    Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*
-    and evaluate.*. Example:
+    Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*,
+    evaluate.* and watch.*. Example:
 
         dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """

@@ -23,7 +23,7 @@ def eval_command(
         str | None,
         typer.Argument(
             help="A model folder in HF form, a training run's checkpoint folder (all of its "
-            "global_step*_hf, in step order), or a model name on the hub.",
+            "global_step*_hf are evaluated, in step order), or a model name on the hub.",
             show_default=False,
         ),
     ] = None,

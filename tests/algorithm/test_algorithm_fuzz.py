@@ -114,7 +114,7 @@ def test_unequal_shapes_and_wrong_types() -> None:
             reallocation_advantages(rewards, correct, p, DipoConfig(), PerplexityQueue())
     config = DipoConfig(normalizer="per_stream")
     with pytest.raises(ValueError, match="num_tokens"):
-        reallocation_advantages(good, good, good, config, PerplexityQueue(), num_tokens_PG=torch.ones(2))
+        reallocation_advantages(good, good, good, config, PerplexityQueue(), num_tokens=torch.ones(2))
 
 
 def test_the_algorithm_imports_torch_and_the_standard_library_alone() -> None:

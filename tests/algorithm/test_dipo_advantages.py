@@ -45,11 +45,11 @@ def split_batch(prompts: int = 20, samples: int = 8) -> tuple[torch.Tensor, torc
 
 
 def step(
-    config: DipoConfig, queue: PerplexityQueue | None = None, num_tokens_PG: torch.Tensor | None = None
+    config: DipoConfig, queue: PerplexityQueue | None = None, num_tokens: torch.Tensor | None = None
 ) -> ReallocationResult:
     rewards, correct, p = split_batch()
     queue = PerplexityQueue() if queue is None else queue
-    return reallocation_advantages(rewards, correct, p, config, queue, num_tokens_PG=num_tokens_PG)
+    return reallocation_advantages(rewards, correct, p, config, queue, num_tokens=num_tokens)
 
 
 def test_the_formula_is_still_openrlhfs() -> None:
@@ -143,8 +143,8 @@ def test_estimator_switch_applies_to_both_streams() -> None:
 def test_normalizer_switch() -> None:
     tokens = torch.ones(20, 8)
     tokens[1] = 3
-    shared = step(DipoConfig(), num_tokens_PG=tokens).advantages_r_PG
-    own = step(DipoConfig(normalizer="per_stream"), num_tokens_PG=tokens).advantages_r_PG
+    shared = step(DipoConfig(), num_tokens=tokens).advantages_r_PG
+    own = step(DipoConfig(normalizer="per_stream"), num_tokens=tokens).advantages_r_PG
     # 20 * 8 + 16 tokens in all, 8 + 24 of them in the two fired groups
     torch.testing.assert_close(own, shared * 176 / 32)
     with pytest.raises(ValueError, match="needs num_tokens"):

@@ -129,7 +129,7 @@ def test_per_stream_normalizer_is_the_mean_over_the_groups_acted_on(policy_loss:
     log_ppl = sequence_log_ppl(case.old, case.mask).reshape(P, G)
     config = DipoConfig(psd=False, alpha=ALPHA, normalizer="per_stream")
     result = reallocation_advantages(
-        correct.float(), correct, log_ppl, config, PerplexityQueue(), num_tokens_PG=tokens
+        correct.float(), correct, log_ppl, config, PerplexityQueue(), num_tokens=tokens
     )
     shared, _ = case.value_and_gradient(loss, case.spread(result.advantages_r_PG))
     unscaled = reallocation_advantages(

@@ -116,7 +116,7 @@ def test_no_threshold_acts_on_every_extreme_group() -> None:
 
 def test_eligible_groups_alone_are_acted_on() -> None:
     p, b = [[0.1, 0.2, 0.3, 0.4]] * 2, [HARD, HARD]
-    assert run(p, b, eligible_P=torch.tensor([False, True])).fired_P.tolist() == [False, True]
+    assert run(p, b, eligible=torch.tensor([False, True])).fired_P.tolist() == [False, True]
 
 
 def test_responses_without_a_perplexity_take_part_in_nothing() -> None:
@@ -206,7 +206,7 @@ def test_entropy_goes_up_for_hard_groups_and_down_for_easy_ones(logits: list[flo
         ({"log_ppl_PG": torch.full((2, 2), math.inf)}, "infinite"),
         ({"correct_PG": torch.full((2, 2), 0.5)}, "0 and 1"),
         ({"threshold": math.nan}, "threshold is NaN"),
-        ({"eligible_P": torch.ones(3)}, "eligible"),
+        ({"eligible": torch.ones(3)}, "eligible"),
         ({"group_space": "median"}, "group_space 'median'"),
         ({"directions": "none"}, "directions 'none'"),
         ({"pick": "max"}, "pick 'max'"),

@@ -90,8 +90,8 @@ def test_interval_and_confidence_tell_apart() -> None:
     assert not find_threshold(p, b, confidence=0.99).feasible
     # the same pairs in clusters that agree: three groups' worth of evidence, not thirty responses'
     group = torch.arange(60) // 10
-    assert not find_threshold(p, b, interval="cluster", group_N=group).feasible
-    assert find_threshold(p, b, interval="cluster", group_N=torch.arange(60)).feasible
+    assert not find_threshold(p, b, interval="cluster", group=group).feasible
+    assert find_threshold(p, b, interval="cluster", group=torch.arange(60)).feasible
 
 
 def test_neighbouring_floats_and_extreme_values() -> None:
@@ -123,7 +123,7 @@ def test_float32_threshold_separates_float32_values() -> None:
         ({"correct_N": torch.tensor([0.0, 2.0])}, "0 and 1"),
         ({"interval": "bayes"}, "wilson, wald, cluster"),
         ({"interval": "cluster"}, "needs group"),
-        ({"interval": "cluster", "group_N": torch.ones(3)}, "group"),
+        ({"interval": "cluster", "group": torch.ones(3)}, "group"),
         ({"min_side_samples": 0}, "min_side_samples"),
         ({"confidence": 1.0}, "confidence"),
     ],
@@ -217,7 +217,7 @@ def test_equals_the_naive_search(seed: int, size: int, flavour: str, confidence:
             confidence=confidence,
             interval=interval,
             min_side_samples=side,
-            group_N=torch.from_numpy(group),
+            group=torch.from_numpy(group),
         )
         if close:
             continue  # two correct roundings may differ there
@@ -233,12 +233,12 @@ def test_order_of_the_pairs_does_not_matter() -> None:
     random.Random(0).shuffle(order)
     for interval in ("wilson", "wald", "cluster"):
         first = find_threshold(
-            torch.from_numpy(p), torch.from_numpy(b), interval=interval, group_N=torch.from_numpy(group)
+            torch.from_numpy(p), torch.from_numpy(b), interval=interval, group=torch.from_numpy(group)
         )
         second = find_threshold(
             torch.from_numpy(p[order]),
             torch.from_numpy(b[order]),
             interval=interval,
-            group_N=torch.from_numpy(group[order]),
+            group=torch.from_numpy(group[order]),
         )
         assert first == second

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from dipo_openrlhf.openrlhf_patch.groups import to_token_groups
-from dipo_openrlhf.openrlhf_patch.rollouts.refill import refills
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import DipoConfig, methods, reference
 from dipo_openrlhf.algorithm.method import Rollout
-from dipo_openrlhf.recipe.schema import load_recipe
+from dipo_openrlhf.openrlhf_patch.experiences import to_token_groups
+from dipo_openrlhf.openrlhf_patch.refill import refills
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -80,7 +80,7 @@ def test_the_experience_maker_honours_reduction_and_entropy(shuffle: bool) -> No
     mask = to_token_groups([e.action_mask for e in experiences], order, GROUP)
     rollout = Rollout(scores, scores == 1, mask, log_ppl, to_token_groups(entropies, order, GROUP))
     subject = maker(DipoConfig(method=NAME))
-    subject._entropies = list(entropies)
+    subject.entropies = list(entropies)
     found = by_row(subject.compute_advantages_and_returns(experiences), "advantages")
     factor = int(mask.sum()) / (scores.numel() * subject.args.rollout.max_new_tokens)
     expected = methods.get(NAME).advantages(rollout).reshape(found.shape) * factor
@@ -93,7 +93,7 @@ def test_the_loss_on_openrlhf_s_token_mean_is_the_reference_s() -> None:
     scores, log_ppl = separated()
     experiences = batch(scores, log_ppl)
     subject = maker(DipoConfig(method=NAME))
-    subject._entropies = [torch.ones(e.action_mask.shape) for e in experiences]
+    subject.entropies = [torch.ones(e.action_mask.shape) for e in experiences]
     experiences = subject.compute_advantages_and_returns(experiences)
     mask, scaled = by_row(experiences, "action_mask"), by_row(experiences, "advantages")
     old = by_row(experiences, "action_log_probs")

@@ -49,12 +49,12 @@ def dipo_advantages(
     config: DipoConfig,
     queue: PerplexityQueue,
     *,
-    num_tokens_PG: torch.Tensor | None = None,
+    num_tokens: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, Metrics]:
     """(A(R) + alpha * A(R_r) [P, G], metrics). Arguments and errors as in `reallocation_advantages`."""
     result = reallocation_advantages(
-        rewards_PG, correct_PG, log_ppl_PG, config, queue, num_tokens_PG=num_tokens_PG, generator=generator
+        rewards_PG, correct_PG, log_ppl_PG, config, queue, num_tokens=num_tokens, generator=generator
     )
     return result.base_PG + result.advantages_r_PG, result.metrics
 
@@ -66,7 +66,7 @@ def reallocation_advantages(
     config: DipoConfig,
     queue: PerplexityQueue,
     *,
-    num_tokens_PG: torch.Tensor | None = None,
+    num_tokens: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> ReallocationResult:
     """One step of DiPO: pushes the batch to the queue, finds the threshold, reallocates, normalises.
@@ -76,13 +76,13 @@ def reallocation_advantages(
     advantage, and both share ratio, clip and token denominator.
 
     rewards_PG: as training uses them, shaping included. correct_PG: b, 0 or 1. log_ppl_PG: nats per token, NaN for a
-    response without action tokens. queue: changed in place. num_tokens_PG: action tokens of each response, for
+    response without action tokens. queue: changed in place. num_tokens: action tokens of each response, for
     normalizer "per_stream" alone. generator: CPU, for pick "random"; default seeded by the number of batches pushed,
     so a resumed run picks the same. Raises ValueError for bad shapes or values, before the queue is touched;
     RuntimeError if a response got a non-zero advantage from both streams.
     """
     base_PG = group_advantages(rewards_PG, config.estimator)
-    b_PG = _check_step(rewards_PG, correct_PG, log_ppl_PG, num_tokens_PG, config)
+    b_PG = _check_step(rewards_PG, correct_PG, log_ppl_PG, num_tokens, config)
     zero_variance_P = zero_variance_groups(rewards_PG).cpu()
     uniform_P = b_PG.all(1) | ~b_PG.any(1)
     eligible_P = zero_variance_P & uniform_P
@@ -98,12 +98,12 @@ def reallocation_advantages(
         group_space=config.group_space,
         directions=config.directions,
         pick=config.pick,
-        eligible_P=eligible_P if feasible else torch.zeros_like(eligible_P),
+        eligible=eligible_P if feasible else torch.zeros_like(eligible_P),
         generator=generator,
     )
     advantages_r_PG = config.alpha * _normalise(reallocation, config.estimator)
-    if config.normalizer == "per_stream" and num_tokens_PG is not None:  # None was refused above
-        advantages_r_PG = advantages_r_PG * _own_denominator(reallocation.fired_P, num_tokens_PG)
+    if config.normalizer == "per_stream" and num_tokens is not None:  # None was refused above
+        advantages_r_PG = advantages_r_PG * _own_denominator(reallocation.fired_P, num_tokens)
     advantages_r_PG = advantages_r_PG.to(rewards_PG.device, torch.float32)
     check_disjoint(base_PG, advantages_r_PG)
 
@@ -150,7 +150,7 @@ def _step_threshold(
         confidence=config.confidence,
         interval=config.interval,
         min_side_samples=config.min_side_samples,
-        group_N=group_N,
+        group=group_N,
     )
     if not config.include_current_batch:
         queue.push(log_ppl_PG, correct_PG)
@@ -173,9 +173,9 @@ def _normalise(reallocation: Reallocation, estimator: Estimator) -> torch.Tensor
     return centred_PG.float()
 
 
-def _own_denominator(fired_P: torch.Tensor, num_tokens_PG: torch.Tensor) -> float:
+def _own_denominator(fired_P: torch.Tensor, num_tokens: torch.Tensor) -> float:
     """All action tokens over those of fired groups: turns the shared denominator into the stream's own."""
-    tokens_PG = num_tokens_PG.detach().cpu().double()
+    tokens_PG = num_tokens.detach().cpu().double()
     own = float(tokens_PG[fired_P].sum())
     return float(tokens_PG.sum()) / own if own > 0 else 1.0
 
@@ -184,7 +184,7 @@ def _check_step(
     rewards_PG: torch.Tensor,
     correct_PG: torch.Tensor,
     log_ppl_PG: torch.Tensor,
-    num_tokens_PG: torch.Tensor | None,
+    num_tokens: torch.Tensor | None,
     config: DipoConfig,
 ) -> torch.Tensor:
     """b [P, G] bool on CPU, once everything that could fail has been checked."""
@@ -194,12 +194,10 @@ def _check_step(
             f"log_ppl {tuple(log_ppl_PG.shape)} must have the same shape [P, G]"
         )
     if config.normalizer == "per_stream":
-        if num_tokens_PG is None:
-            raise ValueError(
-                "dipo.normalizer = 'per_stream' needs num_tokens_PG, each response's action tokens"
-            )
-        if num_tokens_PG.shape != rewards_PG.shape:
-            shapes = f"{tuple(num_tokens_PG.shape)} is not {tuple(rewards_PG.shape)}"
+        if num_tokens is None:
+            raise ValueError("dipo.normalizer = 'per_stream' needs num_tokens, each response's action tokens")
+        if num_tokens.shape != rewards_PG.shape:
+            shapes = f"{tuple(num_tokens.shape)} is not {tuple(rewards_PG.shape)}"
             raise ValueError(f"reallocation_advantages: num_tokens {shapes}")
     return check_correct(correct_PG, "reallocation_advantages")
 

@@ -164,5 +164,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"--port {port}: {host} cannot be listened on ({error}): choose another port"
+            f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error}): "
+            "choose another --host or --port"
         ) from None

@@ -20,7 +20,8 @@ def export_command(
         typer.Option("--format", help="lm-eval, every-eval-ever, hub, model-index, by commas. Default: all."),
     ] = None,
     model_id: Annotated[
-        str | None, typer.Option(help="The model's name on the hub, ORG/NAME. Default: RUN/CHECKPOINT.")
+        str | None,
+        typer.Option(help="ORG/NAME on the hub, for one checkpoint. Default: RUN/CHECKPOINT."),
     ] = None,
     source_url: Annotated[
         str | None, typer.Option(help="Where these results are published, for the formats that name it.")
@@ -51,5 +52,5 @@ def export_command(
             folder = out / name / evaluated.run / evaluated.checkpoint
             count = len(FORMATS[name](evaluated, identity, folder))
             typer.echo(
-                f"{name}: {f'{count} files in {folder}' if count else f'holds nothing of {folder.name}'}"
+                f"{name}: {f'{count} files in {folder}' if count else f'has no field for {folder.name}'}"
             )

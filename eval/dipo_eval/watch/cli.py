@@ -44,16 +44,22 @@ def watch_command(
     until_done: Annotated[
         bool, _set("End once training has ended and all is evaluated.", "--until-done")
     ] = False,
-    every: Annotated[int | None, _set("Every N-th checkpoint, and the last. Default: 1.", min=1)] = None,
+    every: Annotated[
+        int | None, _set("Every N-th checkpoint, and always the last. Default: 1.", min=1)
+    ] = None,
     order: Annotated[str | None, _set("oldest (default) or newest: which of a backlog comes first.")] = None,
-    best: Annotated[str | None, _set("SUITE or SUITE:METRIC. Default: first suite, accuracy.")] = None,
+    best: Annotated[
+        str | None, _set("SUITE or SUITE:METRIC that marks the best. Default: the first suite.")
+    ] = None,
     engine: Annotated[str | None, _set("What generates, as in dipo eval. Default: vllm.")] = None,
     samples: Annotated[int | None, _set("Samples a problem. Default: 1.", min=1)] = None,
     limit: Annotated[int | None, _set("At most so many problems a suite.", min=1)] = None,
     temperature: Annotated[float | None, _set("Default: 0, greedy.", min=0.0)] = None,
     top_p: Annotated[float | None, _set("Nucleus sampling. Default: 1.")] = None,
     max_new_tokens: Annotated[int | None, _set("Tokens of one response. Default: 1024.", min=1)] = None,
-    max_model_len: Annotated[int | None, _set("Tokens of prompt and response.", min=2)] = None,
+    max_model_len: Annotated[
+        int | None, _set("Tokens of prompt and response. Default: what is needed.", min=2)
+    ] = None,
     dtype: Annotated[str | None, _set("As in dipo eval. Default: auto.")] = None,
     seed: Annotated[int | None, _set("Fixes sampling, --limit and generated suites.")] = None,
     data_dir: Annotated[Path | None, _set("Folder of the suites' files.", envvar="DIPO_DATA_DIR")] = None,

@@ -226,7 +226,7 @@ def test_unchanged_page_is_not_sent_again_and_other_names_are_refused(address: s
 def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"--port {port}: 127.0.0.1 cannot be listened on") as raised:
+        with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}") as raised:
             serve(Source(tmp_path), "127.0.0.1", port, print)
     assert "\n" not in str(raised.value)
 

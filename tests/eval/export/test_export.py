@@ -239,7 +239,7 @@ def test_the_command_writes_all_formats(results: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(results), "--out", str(out)], catch_exceptions=False)
     assert done.exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == ["every-eval-ever", "lm-eval", "model-index"]
-    assert "hub: holds nothing of" in done.output
+    assert "hub: has no field for" in done.output
     assert (out / "model-index" / "run" / "global_step2" / "README.md").is_file()
     assert not list(out.rglob("*.tmp"))
 
