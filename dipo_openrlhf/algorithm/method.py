@@ -83,7 +83,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Method:
     """The method called `name`. Raises ValueError naming the nearest known one."""
     check_name(name)
-    method: Method = importlib.import_module(f"{__package__}.methods.{name}").METHOD
+    method = getattr(importlib.import_module(f"{__package__}.methods.{name}"), "METHOD", None)
+    if not isinstance(method, Method) or method.name != name:
+        raise ValueError(f"algorithm/methods/{name}.py: defines no METHOD, a Method called {name!r}")
     return method
 
 

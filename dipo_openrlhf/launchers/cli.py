@@ -68,6 +68,6 @@ def _check_options(target: str, options: Options) -> None:
         if not is_given or each.name in ("dry_run", "resume", *launcher.options):
             continue
         name = "--no-follow" if each.name == "follow" else f"--{each.name.replace('_', '-')}"
-        others = ", ".join(other for other in targets.names() if each.name in targets.find(other).options)
+        others = ", ".join(other for other in targets.usable() if each.name in targets.find(other).options)
         hint = f"; {launcher.hints[each.name]}" if each.name in launcher.hints else ""
         raise UserError(f"{name}: does not go with --to {target}, but with {others}{hint}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.errors import one_line
 from dipo_eval.grading.verdict import Verdict
 
 _SPECIAL_TOKENS = linear.compile(
@@ -47,13 +48,13 @@ def score_all(
         try:
             return _row(score_one(response_of(query, prompt), label), error=False)
         except Exception as error:
-            logger.warning("%s: %s; scored 0", type(error).__name__, str(error)[:200])
+            logger.warning("%s; scored 0", one_line(error))
             return _row(failed, error=True)
 
     try:
         rows = [row(*sample) for sample in zip(queries, prompts, labels, strict=True)]
     except Exception as error:  # malformed arguments: there is still a batch to keep alive
-        logger.warning("%s: %s; scored 0", type(error).__name__, error)
+        logger.warning("%s; scored 0", one_line(error))
         rows = [_row(failed, error=True)]
     if len(rows) == 1:
         return rows[0]

@@ -105,3 +105,13 @@ def test_every_target_takes_options_that_exist():
     for name in targets.names():
         launcher = targets.find(name)
         assert set(launcher.options) | set(launcher.hints) <= known
+
+
+def test_a_broken_file_is_named_and_harms_no_other(project, added):
+    (added / "_helper.py").write_text("")
+    (added / "broken.py").write_text("raise RuntimeError('no network')")
+    assert "_helper" not in targets.names()
+    with pytest.raises(UserError, match=r"broken.py: is no launcher: RuntimeError: no network"):
+        targets.find("broken")
+    result = CliRunner().invoke(app, ["submit", "tiny.yaml", "--to", "local", "--time", "1"])
+    assert "--time: does not go with --to local, but with slurm" in str(result.exception)

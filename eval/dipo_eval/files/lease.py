@@ -30,6 +30,7 @@ from typing import Any
 from dipo_eval.files.atomic import create_once
 from dipo_eval.files.bounded_file import MAX_MARKER, open_regular
 from dipo_eval.files.processes import is_gone, is_local, process_identity
+from dipo_eval.printable import visible
 
 STALE_AFTER = 60.0  # seconds without a beat; a beat comes every fifth of that
 BEATS = 5
@@ -66,12 +67,13 @@ class Tail:
     @property
     def holder(self) -> str:
         """The owner, for a message."""
-        return f"{self.content.get('host', 'an unknown host')}, process {self.content.get('pid', 'unknown')}"
+        host, pid = self.content.get("host", "an unknown host"), self.content.get("pid", "unknown")
+        return visible(f"{host}, process {pid}")
 
     @property
     def note(self) -> str:
         """The owner's note on its work; "" without one."""
-        return str(self.content.get("note", ""))
+        return visible(str(self.content.get("note", "")), 500)
 
     @property
     def is_here(self) -> bool:
@@ -95,10 +97,10 @@ class Lease:
     def beat(self) -> bool:
         """Show that the owner lives. False: the lease is lost, and nothing more may be done under it."""
         with self._lock:
-            if self._next.exists() or not self.path.exists():
-                return False
-            self._content["beat"] += 1
             try:
+                if self._next.exists() or not self.path.exists():
+                    return False
+                self._content["beat"] += 1
                 self._write()
             except OSError:  # storage that is unavailable for a moment
                 return time.monotonic() - self._last_beat < self._stale_after

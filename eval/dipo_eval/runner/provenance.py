@@ -23,7 +23,7 @@ _DECIDING = ("grading", "code_runner", "suites", "linear")
 _GRADERS = (("grading.math",), ("grading.calls",), ("grading.code", "code_runner"))
 # What starts processes; what reads items, which are hashed themselves; declarations; means of verdicts.
 _NOT_DECIDING = (
-    "grading.pool", "grading.worker", "grading.workers", "suites.base", "suites.bfcl.overall", "suites.data_file",
+    "suites.base", "suites.bfcl.overall", "suites.data_file",
     "suites.hub",
 )  # fmt: skip
 _ROOT = Path(dipo_eval.__path__[0])
@@ -57,9 +57,9 @@ def code_hash(suite: Suite, root: Path = _ROOT) -> str:
     `root`: the folder of the package dipo_eval.
     """
     own = [*suite.files, *(file for file in _sources(suite) if not file.is_relative_to(_ROOT))]
-    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in own}
-    hashes |= {name: _read(file)[0] for name, file in deciding_modules(suite, root).items()}
-    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes.items()))
+    hashes = {(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in own}
+    hashes |= {(name, _read(file)[0]) for name, file in deciding_modules(suite, root).items()}
+    text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(hashes))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -84,13 +84,23 @@ def deciding_modules(suite: Suite, root: Path = _ROOT) -> dict[str, Path]:
         left += [_definer(*one, root) for one in _read(file)[1]]
         for package in (one for grader in _GRADERS if _is_in(name, grader) for one in grader):
             left += [f"{package}.{path.stem}" for path in (root / package.replace(".", "/")).glob("[!_]*.py")]
-    return found
+    # Run as well, but they import the other graders: their own code alone.
+    beside = {name.rpartition(".")[0] for name in found if "." in name}
+    beside |= (
+        {"grading.worker"}
+        if any(_is_in(name, ("grading.math", "grading.calls")) for name in found)
+        else set()
+    )
+    beside |= {name.rpartition(".")[0] for name in beside if "." in name}
+    return found | {name: file for name in beside if (file := _file(name, root))}
 
 
 def _sources(suite: Suite) -> list[Path]:
     functions = [one for one in (suite.grade, suite.load, suite.converse) if one is not None]
-    plain = [one.func if isinstance(one, functools.partial) else one for one in functions]
-    return [Path(file) for one in plain if (file := inspect.getsourcefile(one))]
+    plain = [inspect.unwrap(one.func if isinstance(one, functools.partial) else one) for one in functions]
+    coded = [one if inspect.isroutine(one) or inspect.isclass(one) else type(one) for one in plain]
+    own = [file for file in suite.files if file.suffix == ".py"]
+    return [*own, *(Path(file) for one in coded if (file := inspect.getsourcefile(one)))]
 
 
 def _definer(module: str, name: str, root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dipo_eval.secrets.masking import mask_text
 
 _MAX_MESSAGE = 8000  # characters of a message that are read: some servers send pages
+_MASKED = 10 * _MAX_MESSAGE  # those that are masked first: a key must not be cut before it is recognized
 
 
 class UserError(Exception):
@@ -21,5 +22,5 @@ class UserError(Exception):
 
 def one_line(error: BaseException) -> str:
     """Type and first non-empty line of an error's message, at most 400 characters, with secrets masked."""
-    lines = [line.strip() for line in str(error)[:_MAX_MESSAGE].splitlines() if line.strip()]
-    return mask_text(f"{type(error).__name__}: {lines[0] if lines else 'no message'}")[:400]
+    lines = [line.strip() for line in mask_text(str(error)[:_MASKED])[:_MAX_MESSAGE].splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:400]

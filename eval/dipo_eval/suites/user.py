@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
 )
 
 from dipo_eval.discovery import nearest
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, one_line
 from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.grading import Verdict
 from dipo_eval.grading.math.extract import extract_answer
@@ -199,9 +200,7 @@ def _from_python(path: Path) -> Suite:
     except UserError:
         raise
     except Exception as error:  # any error of the user's own program
-        raise UserError(
-            f"{path}: fails when it is imported ({type(error).__name__}: {error!s:.200})"
-        ) from error
+        raise UserError(f"{path}: fails when it is imported ({one_line(error)})") from error
     suite = getattr(module, "SUITE", None)
     if not isinstance(suite, Suite):
         raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/arithmetic_control.py for one")
@@ -209,4 +208,4 @@ def _from_python(path: Path) -> Suite:
         raise UserError(
             f"{path}: the name {suite.name!r} cannot be a folder: letters, digits and . _ + @ = - only"
         )
-    return suite
+    return replace(suite, files=(*suite.files, path.resolve()))

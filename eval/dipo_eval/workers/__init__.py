@@ -11,7 +11,8 @@ Who starts what:
     harness/X.py         harness/X_worker.py, in our Python or evalplus's: a harness's own scores
 
 Protocol: the child writes {"ready": true}, or false with "error" and "reason"; then for every line
-{"limit_s": seconds, "task": {...}} one line, the answer or only a "reason" why there is none.
+{"number": n, "limit_s": seconds, "task": {...}} one line, {"number": n, "answer": {...}}; the answer may be only a
+"reason" why there is none. Another number, a second line or anything else counts as the worker's death.
 Deadlines: START_LIMIT_S until it is ready, WRITE_LIMIT_S for a task to be taken, ``limit_s`` for its answer. A worker
 that is late is killed (WorkerTimeoutError), one that ended is WorkerDiedError. Workers end with their parent: they read
 end-of-file however it died, and RLIMIT_CPU ends one that is in a long computation.

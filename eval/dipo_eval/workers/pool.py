@@ -77,6 +77,8 @@ class WorkerPool(contextlib.AbstractContextManager["WorkerPool"]):
             slot.drop()  # an interrupt in mid-task: this worker's next line would answer the wrong question
             raise
         finally:
+            if self._closed:  # while it was starting
+                slot.drop()
             self._free.put(slot)
 
     def _ask(self, slot: _Slot, questions: Sequence[Question]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 START_LIMIT_S = 120.0
 WRITE_LIMIT_S = 15.0  # an idle worker takes a task at once
 END_LIMIT_S = 15.0
+MAX_LINE_BYTES = 256 * 2**20
 _ROOT = str(Path(__file__).resolve().parents[2])
 _COMMAND = "import sys; sys.path.append(sys.argv[1]); from dipo_eval.workers.server import main; main()"
 _OWN_PYTHON = Path(sys.executable)
@@ -67,7 +68,7 @@ class PipedProcess:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._input, self._output = cast(IO[bytes], process.stdin), cast(IO[bytes], process.stdout)
-        self._buffer = b""
+        self._buffer = bytearray()
         os.set_blocking(self._input.fileno(), False)
 
     def write(self, message: Mapping[str, Any], seconds: float = WRITE_LIMIT_S) -> None:
@@ -91,16 +92,28 @@ class PipedProcess:
         poller = select.poll()  # not select(): a descriptor above 1023 is normal in a trainer
         poller.register(descriptor, select.POLLIN | select.POLLHUP)
         deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
+        end = self._buffer.find(b"\n")
+        while end < 0:
             left = deadline - time.monotonic()
             if left <= 0 or not poller.poll(left * 1000):
                 raise WorkerTimeoutError("time limit")
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 raise WorkerDiedError("ended")
+            found = chunk.find(b"\n")
+            end = len(self._buffer) + found if found >= 0 else -1
             self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return dict(json.loads(line))
+            if len(self._buffer) > MAX_LINE_BYTES:
+                raise WorkerDiedError("an answer too long")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict) or self._buffer:
+            raise WorkerDiedError("not one answer")
+        return message
 
     def close_input(self) -> None:
         """The child reads end-of-file and ends by itself."""
@@ -136,6 +149,7 @@ class Worker(PipedProcess):
             )
         )  # fmt: skip
         self.ready = False
+        self._asked = 0
 
     def wait_until_ready(self) -> None:
         """Return once it has loaded its program. Raises WorkerStartError."""
@@ -151,8 +165,12 @@ class Worker(PipedProcess):
 
     def ask(self, task: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """The answer to ``task`` within ``limit_s`` seconds. Raises WorkerTimeoutError, WorkerDiedError."""
-        self.write({"limit_s": limit_s, "task": task})
-        return self.read(limit_s)
+        self._asked += 1
+        self.write({"number": self._asked, "limit_s": limit_s, "task": task})
+        reply = self.read(limit_s)
+        if reply.get("number") != self._asked or not isinstance(reply.get("answer"), dict):
+            raise WorkerDiedError("not one answer")
+        return dict(reply["answer"])
 
     def close(self) -> None:
         """Let the worker end by itself; killed where it does not, or is still loading."""

@@ -42,7 +42,10 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     send({"ready": True})
     for line in sys.stdin:
-        send(_answered(answer, **json.loads(line)))
+        question = json.loads(line)
+        send(
+            {"number": question["number"], "answer": _answered(answer, question["limit_s"], question["task"])}
+        )
 
 
 def _answered(answer: Answer, limit_s: float, task: dict[str, Any]) -> dict[str, Any]:

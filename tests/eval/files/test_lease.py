@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -187,3 +188,26 @@ def test_only_a_process_of_this_machine_can_be_known_to_be_gone() -> None:
     assert not is_gone("/".join(["other", namespace, pid, "1"]))
     assert not is_gone("/".join([boot, "pid:[1]", pid, "1"]))
     assert not is_gone("")
+
+
+def test_storage_that_is_away_for_a_moment_does_not_end_the_heartbeat(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = acquire(base, LeaseObserver())
+    assert lease is not None
+
+    def stale(path: Path) -> bool:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as away:
+        away.setattr(Path, "exists", stale)
+        assert lease.beat()
+    assert lease.beat()
+
+
+def test_what_a_lease_says_of_its_owner_is_shown_harmless(base: Path) -> None:
+    content = {"host": "\x1b[2Jerror: fake", "pid": "x" * 10_000, "note": "\x1b[2J" * 1000}
+    (base.parent / "EVALUATING.0").write_text(json.dumps(content))
+    found = tail(base)
+    assert "\x1b" not in found.holder + found.note
+    assert len(found.holder + found.note) < 2000

@@ -143,7 +143,7 @@ def test_a_killed_worker_takes_its_jails_with_it(grader: CodeGrader, state: str)
     mark = worker.folder
     if state == "busy":
         task = {"dataset": "humaneval", "task_id": TASK, "solution": HOSTILE["sleep"], "limit_s": 60.0}
-        worker.write({"task": task, "limit_s": 75.0})
+        worker.write({"number": 1, "task": task, "limit_s": 75.0})
         time.sleep(0.5)
     worker.process.kill()
     deadline = time.monotonic() + 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import dataclasses
 import re
 import shutil
 import textwrap
@@ -90,6 +91,7 @@ def test_docstrings_comments_and_layout_change_no_hash(root: Path, before: dict[
         ("code_runner", "*.py", CODE),
         ("suites", "evalplus.py", CODE),
         ("grading", "verdict.py", (*MATH, *CALLS, *CODE)),
+        ("grading", "worker.py", (*MATH, *CALLS)),
         (".", "linear.py", (*MATH, *CALLS, *CODE)),
         ("suites", "arithmetic_problems.py", ("arithmetic-control",)),
         ("suites", "competitions.py", ()),
@@ -154,3 +156,54 @@ def test_hashing_again_takes_no_time() -> None:
     for suite in suites:
         code_hash(suite)
     assert (time.monotonic() - started) / len(suites) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("package", "suites"),
+    [("grading", (*MATH, *CALLS, *CODE)), ("grading/math", MATH), ("code_runner", CODE)],
+)
+def test_code_of_a_packages_init_is_seen(
+    root: Path, before: dict[str, str], package: str, suites: tuple[str, ...]
+) -> None:
+    path = root / package / "__init__.py"
+    assert changed(root, before, path, path.read_text(encoding="utf-8") + "\nADDED = 1\n") == set(suites)
+
+
+USERS = """\
+import functools
+from dipo_eval.grading import Verdict
+from dipo_eval.suites.base import Item, Suite
+
+def load(data_dir, limit, seed):
+    return [Item("1", [{{"role": "user", "content": "?"}}], "2")]
+
+class Grade:
+    def __call__(self, response, item):
+        return Verdict({verdict!r}, "mine")
+
+SUITE = Suite("mine", "mine", "none", "accuracy", functools.lru_cache(load), Grade())
+"""
+
+
+def test_a_users_python_file_counts_whatever_its_grader_is(tmp_path: Path) -> None:
+    """A callable object and a cached function have no source file of their own."""
+    path = tmp_path / "mine.py"
+    seen = set()
+    for verdict in ("correct", "wrong"):
+        path.write_text(USERS.format(verdict=verdict))
+        (suite,) = get_suites([str(path)])
+        seen.add(code_hash(suite))
+    assert len(seen) == 2
+
+
+def test_files_of_one_name_both_count(tmp_path: Path) -> None:
+    (suite,) = get_suites(["gsm8k"])
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "g.yaml")
+        files[-1].write_text(folder)
+    both = dataclasses.replace(suite, files=tuple(files))
+    known = code_hash(both)
+    files[0].write_text("changed")
+    assert code_hash(both) != known

@@ -69,3 +69,14 @@ def test_tasks_and_answers_take_turns():
             assert piped.read(60) == {"n": number}
     finally:
         _end(piped)
+
+
+@pytest.mark.parametrize("reply", ["[1]", "null", "not json", "{}\\n{}", "[" * 100_000])
+def test_what_is_not_one_answer_is_a_death(reply: str) -> None:
+    """Two lines would shift all later answers by one task."""
+    piped = _piped(f"print({reply.encode().decode('unicode_escape')!r}, flush=True); input()")
+    try:
+        with pytest.raises(WorkerDiedError, match="not one answer"):
+            piped.read(60)
+    finally:
+        _end(piped)

@@ -66,7 +66,8 @@ function setupBaseline() {
   select.addEventListener("change", () => {
     const base = baselines[select.value];
     for (const row of byId("board").tBodies[0].rows) {
-      const other = base.results[row.dataset.suite];
+      const suite = row.dataset.suite;
+      const other = Object.hasOwn(base.results, suite) ? base.results[suite] : undefined;
       const own = String(other) === row.dataset.index;
       row.classList.toggle("baseline", own);
       const found = pair(row.dataset.index, other);
