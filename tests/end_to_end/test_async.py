@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, dipo_advantages, sequence_log_ppl
 from dipo_openrlhf.algorithm.reference import score_tokens
-from dipo_openrlhf.openrlhf_patch.async_batches import CarriedOverSamples
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import read_events
 from dipo_openrlhf.record.run_log import read_metrics
@@ -126,7 +125,7 @@ def test_a_checkpoint_has_the_position_of_its_own_batches(run_dir):
         state = client_state(run_dir, step)
         assert state["total_consumed_prompts"] == step * BATCH
         assert state["data_loader_state_dict"]["_num_yielded"] == step * BATCH
-        assert CarriedOverSamples.load(run_dir / "ckpt", step) is None
+        assert not list((run_dir / "ckpt" / "_actor").glob(f"global_step{step}/dipo_left_over.pt"))
 
 
 def _killed_and_resumed(folder: Path, model: Path, steps: int, *arguments: str) -> Path:
