@@ -1,6 +1,6 @@
 """Threads that end a process when something vital to the run has died: its own Ray, a joined cluster's node, an engine.
 
-Without them a run waits for minutes or for ever, and `dipo train` only sees that nothing moves. A cause found here is
+Without them a run waits for minutes or forever, and `dipo train` only sees that nothing moves. A cause found here is
 written as the run's failure within seconds.
 """
 
@@ -64,7 +64,7 @@ def dead_engine(engines: Sequence[Any], patience: float = 5.0) -> str | None:
 
     An engine that dies while it generates is an error at once. One that dies while weights are sent to it, or before it
     has joined the actor's group, is not: openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.broadcast_to_vllm waits for
-    it for ever, and others wait for the actor.
+    it forever, and others wait for the actor.
     """
     import ray
     from ray.exceptions import ActorDiedError
@@ -122,7 +122,7 @@ class NodeWatch:
     """Finds a lost node of a joined cluster; to be called again and again. `gpus`: what the run needs.
 
     Nodes of a shared cluster come and go: one counts where the run has a place on it, or cannot do without. Ray gives up
-    a node about a minute after it was cut off, but a run that is still placing its actors would wait for room for ever.
+    a node about a minute after it was cut off, but a run that is still placing its actors would wait for room forever.
     """
 
     gpus: int
