@@ -22,5 +22,7 @@ class UserError(Exception):
 
 def one_line(error: BaseException) -> str:
     """Type and first non-empty line of an error's message, at most 400 characters, with secrets masked."""
-    lines = [line.strip() for line in mask_text(str(error)[:_MASKED])[:_MAX_MESSAGE].splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in mask_text(str(error)[:_MASKED])[:_MAX_MESSAGE].splitlines() if line.strip()
+    ]
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"[:400]
