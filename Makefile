@@ -1,10 +1,12 @@
 # make quickstart   train, evaluate every checkpoint and show the board, on two CPU cores
 # make test         all checks but the slow ones; make test-all runs those too
 # make lint         ruff and mypy
-# make setup | gpu  the environment alone: CPU (default) or a CUDA cluster node
+# make setup        the environment alone, $(VENV); like all of the above it is for the CPU, on a machine with GPUs too
+# make gpu          the environment of a GPU node, $(VENV)-gpu: docs/gpu.md
 # make evalplus     the second environment that grades code, $(VENV)-evalplus
 # Each target does its own set-up; the second time it takes no time.
 VENV ?= .venv
+GPU_VENV ?= $(VENV)-gpu
 BIN = $(VENV)/bin
 # Two test processes; all of the real stack's tests in one of them (tests/conftest.py). Empty: one after another.
 PARALLEL ?= -n 2 --dist loadscope
@@ -12,7 +14,7 @@ SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu
 TEST_STAMP = $(VENV)/.installed-test
-GPU_STAMP = $(VENV)/.installed-gpu
+GPU_STAMP = $(GPU_VENV)/.installed-gpu
 EVALPLUS_STAMP = $(VENV)-evalplus/.installed
 
 .PHONY: setup gpu evalplus quickstart test test-all lint format clean
@@ -30,7 +32,7 @@ $(TEST_STAMP): $(CPU_STAMP) requirements/test.txt
 	@touch $@
 
 $(GPU_STAMP): requirements/gpu.txt requirements/install.sh setup.cfg
-	requirements/install.sh $(VENV) gpu
+	@requirements/install.sh $(GPU_VENV) gpu
 	@touch $@
 
 $(EVALPLUS_STAMP): requirements/evalplus.txt requirements/install.sh
@@ -56,4 +58,4 @@ format: $(TEST_STAMP)
 	$(BIN)/ruff format $(SOURCES)
 
 clean:
-	rm -rf $(VENV) $(VENV)-evalplus runs build *.egg-info
+	rm -rf $(VENV) $(GPU_VENV) $(VENV)-evalplus runs build *.egg-info

