@@ -5,7 +5,9 @@ from __future__ import annotations
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Method
+from dipo_openrlhf.recipe.adapter_checks import adapter_problem
 from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
+from dipo_openrlhf.recipe.openrlhf_checks import check_openrlhf
 from dipo_openrlhf.recipe.placement import actor_gpus, check_cluster
 from dipo_openrlhf.recipe.recipe import Recipe
 
@@ -18,12 +20,12 @@ def check_combinations(recipe: Recipe) -> None:
     _check_required(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
-    if problem := _async_problem(recipe):
+    if problem := _async_problem(recipe) or adapter_problem(recipe):
         raise _refuse(recipe, *problem)
     if recipe.on_cpu:
         _check_cpu(recipe)
-    else:
-        check_cluster(recipe)
+    check_cluster(recipe)
+    check_openrlhf(recipe)
 
 
 def _refuse(recipe: Recipe, key: str, reason: str) -> UserError:
@@ -140,9 +142,7 @@ def _check_window(recipe: Recipe) -> None:
             f"train.batch_size must be above {samples}, a multiple of {group}: rollout.batch_size groups with variance "
             f"and room for the groups that DiPO acts on, such as {samples + group * max(1, samples // group // 4)}",
         )
-    # The last counts its steps from rollout.batch_size and would take none
-    # (openrlhf/trainer/ppo_utils/replay_buffer.py, NaiveReplayBuffer.setup_dynamic_batch).
-    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef", "train.dynamic_batch_enable"):
+    for argument in ("rollout.vllm_generate_batch_size", "actor.entropy_coef"):
         if recipe.get(argument) not in (None, False):
             raise _refuse(recipe, argument, "does not go with dipo.keep_and_refill: leave it out")
 
@@ -153,6 +153,10 @@ def _check_sizes(recipe: Recipe) -> None:
     train_batch = recipe.get("train.batch_size")
     if samples % train_batch and not recipe.dipo.keep_and_refill:
         reason = f"must divide rollout.batch_size * rollout.n_samples_per_prompt = {samples}: the rest would be lost"
+        raise _refuse(recipe, "train.batch_size", reason)
+    group = recipe.get("rollout.n_samples_per_prompt")
+    if train_batch % group:
+        reason = f"must be a multiple of rollout.n_samples_per_prompt = {group}: an optimizer step has whole groups"
         raise _refuse(recipe, "train.batch_size", reason)
     ranks = actor_gpus(recipe) // (recipe.get("ds.ring_attn_size") * recipe.get("ds.tensor_parallel_size"))
     micro = recipe.get("train.micro_batch_size")
@@ -213,18 +217,14 @@ def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
 
 def _check_cpu(recipe: Recipe) -> None:
     for key, allowed, reason in (
-        ("ds.packing_samples", (False,), "packed samples need flash-attn and a GPU"),
-        (
-            "train.dynamic_batch_enable",
-            (False,),
-            "dynamic batches are packed, which needs flash-attn and a GPU",
-        ),
-        ("vllm.enable_sleep", (False,), "sleep mode needs a GPU"),
-        ("ds.enable_sleep", (False,), "sleep mode needs a GPU"),
         ("train.enable_ema", (False,), "the moving average is written for CUDA"),
         ("ds.load_in_4bit", (False,), "4-bit loading needs a GPU"),
         ("vllm.sync_backend", ("gloo",), "weights travel over gloo on CPU"),
-        ("ds.attn_implementation", ("sdpa", "eager"), "on CPU use sdpa or eager"),
+        (
+            "ds.attn_implementation",
+            ("sdpa", "eager", "flash_attention_2"),
+            "on CPU use sdpa, eager or flash_attention_2",
+        ),
         ("vllm.tensor_parallel_size", (1,), "one process an engine on CPU"),
         ("ds.ring_attn_size", (1,), "ring attention needs a GPU"),
     ):

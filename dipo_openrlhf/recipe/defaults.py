@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dipo_eval.engines.device import is_cpu_build
 from dipo_openrlhf.algorithm import methods
 
 _LOSS_AGG_MODE = {
@@ -42,6 +43,19 @@ CPU_DEFAULTS: dict[str, Any] = {
     "ref.num_gpus_per_node": 1,
 }
 
+
+class Times(NamedTuple):
+    """Seconds: what `run` has where the recipe is silent."""
+
+    start_timeout: int
+    save_before: int
+
+
+CPU_TIMES = Times(start_timeout=900, save_before=300)
+GPU_TIMES = Times(
+    start_timeout=3600, save_before=1800
+)  # a download and a compilation; a step and a checkpoint
+
 COMMON_DEFAULTS: dict[str, Any] = {
     "data.apply_chat_template": True,
     "data.label_key": "label",
@@ -52,9 +66,9 @@ COMMON_DEFAULTS: dict[str, Any] = {
 
 
 def on_cpu(device: str) -> bool:
-    """Whether a run with this `run.device` uses the CPU changes."""
+    """Whether a run with this `run.device` uses the CPU changes; auto: without a GPU, or in the CPU environment."""
     if device == "auto":
-        return not any(Path("/dev").glob("nvidia[0-9]*"))
+        return is_cpu_build() or not any(Path("/dev").glob("nvidia[0-9]*"))
     return device == "cpu"
 
 

@@ -2,7 +2,8 @@
 
 A name is one file or several joined by `+`: `math_qwen3_4b+dapo+4x8` is the recipe math_qwen3_4b with the variants dapo
 and 4x8 laid over it. `extends:` in a file takes the same names, one or a list. What comes later wins, and a file wins
-over everything that it extends.
+over everything that it extends. A variant with `goes_with` is refused over any recipe or variant of this package that it
+does not list.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
 BUILT_IN = Path(__file__).parent.parent / "recipes"
 VARIANTS = BUILT_IN / "variants"
 JOINT = "+"
+GOES_WITH = "goes_with"  # key of a variant: the recipes and variants of this package that it is sized for
 
 
 def recipe_names() -> list[str]:
@@ -88,12 +90,29 @@ def merged_settings(name: str) -> tuple[str, dict[str, Setting]]:
     Raises UserError naming file and line.
     """
     settings: dict[str, Setting] = {}
-    for _, own in _layers(name):
+    layers = list(_layers(name))
+    for _, own in layers:
         settings.update(own)
+    if settings.pop(GOES_WITH, None):
+        _check_combination(layers)
     paths = find_recipe(name)
     # A source ends in .yaml, by which `dipo watch` tells a recipe from a folder.
     source = str(paths[0]) if len(paths) == 1 else f"{name.removesuffix('.yaml')}.yaml"
     return source, settings
+
+
+def _check_combination(layers: list[tuple[Path, dict[str, Setting]]]) -> None:
+    names = {path.stem: path for path, _ in layers if path.parent in (BUILT_IN, VARIANTS)}
+    for path, own in layers:
+        if GOES_WITH not in own:
+            continue
+        listed = own[GOES_WITH].value
+        for other in names:
+            if other != path.stem and other not in listed:
+                raise UserError(
+                    f"{own[GOES_WITH].where}: {path.stem} is sized for {', '.join(listed)}, not for {other}: set what "
+                    "you want of it in a recipe of your own"
+                )
 
 
 def own_files(name: str) -> list[Path]:

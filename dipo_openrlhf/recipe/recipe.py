@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dipo_openrlhf.algorithm import DipoConfig
-from dipo_openrlhf.recipe.defaults import on_cpu
+from dipo_openrlhf.recipe.defaults import CPU_TIMES, GPU_TIMES, on_cpu
 from dipo_openrlhf.recipe.files import display_name
 from dipo_openrlhf.recipe.openrlhf_args import argv_of, openrlhf_actions, portable
-from dipo_openrlhf.recipe.schema import EvaluateSection, RunSection, WatchSection
+from dipo_openrlhf.recipe.schema import OFFLINE_BATCH, EvaluateSection, RunSection, WatchSection
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,44 @@ class Recipe:
         return on_cpu(self.run.device)
 
     @property
+    def start_timeout(self) -> int:
+        """`run.start_timeout`, seconds."""
+        return self.run.start_timeout or (CPU_TIMES if self.on_cpu else GPU_TIMES).start_timeout
+
+    @property
+    def save_before(self) -> int:
+        """`run.save_before`, seconds; 0 where no checkpoint that a run can resume from is saved."""
+        if not self.get("ckpt.save_hf") or self.get("ckpt.disable_ds"):
+            return 0
+        if self.run.save_before is not None:
+            return self.run.save_before
+        return (CPU_TIMES if self.on_cpu else GPU_TIMES).save_before
+
+    @property
     def starts_watcher(self) -> bool:
         """Whether `dipo train` evaluates its checkpoints: it has suites and exports, and no one switched it off."""
         return self.watch.enabled and bool(self.evaluate.suites) and bool(self.get("ckpt.save_hf"))
 
     @property
     def watcher_on_ray(self) -> bool:
-        """Whether that watcher is a Ray task with resources of its own, and not a process of this machine."""
-        return self.starts_watcher and self.watch.ray and not self.on_cpu
+        """Whether that watcher is a Ray task with resources of its own, and not a process of this machine.
+
+        In a CPU run only on a cluster that the recipe is sized for, whose GPUs are simulated.
+        """
+        on_cluster = not self.on_cpu or (self.run.nodes > 0 and self.run.ray == "cluster")
+        return self.starts_watcher and self.watch.ray and on_cluster
 
     @property
     def waits_for_evaluation(self) -> bool:
         """Whether the training waits for its watcher after a save."""
         return self.starts_watcher and self.watch.when == "during" and self.watch.wait
+
+    @property
+    def engine_batch(self) -> dict[str, int]:
+        """How much an engine takes at once, as vLLM's options; on CPU vLLM's own choice, unless the recipe has one."""
+        given = {name: getattr(self.run, name) for name in OFFLINE_BATCH}
+        values = {} if self.on_cpu else OFFLINE_BATCH
+        return {**values, **{name: value for name, value in given.items() if value is not None}}
 
     @property
     def hash(self) -> str:

@@ -10,6 +10,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_MAX_UNDECIDED_RATE = 0.2
+OFFLINE_BATCH = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
+"""Of an engine: vllm/engine/arg_utils.py, EngineArgs.get_batch_defaults, for offline use on any GPU."""
+
+
+BUCKET_BYTES = 512 << 20
+"""Of one bucket of the weight sync: on the actor (twice with ZeRO 3, which gathers as much beside it) and on each engine.
+A larger parameter has a bucket of its own."""
 
 
 class _Section(BaseModel):
@@ -24,12 +31,19 @@ class RunSection(_Section):
     dir: str = ""
     """Folder of the run; runs/<name> if empty."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """auto: cpu when this machine has no NVIDIA device. gpu: also from a head node without one."""
+    """auto: cpu when this machine has no NVIDIA device, or this is the CPU environment (`make setup`). gpu: also from a
+    head node without one."""
     nodes: int = Field(0, ge=0)
-    """Nodes of the cluster that the recipe is sized for: it is refused where it does not fit, and vllm.num_engines, left
-    out, is what fits. 0: unknown, nothing is checked."""
+    """Nodes of the cluster that the recipe is sized for: it is refused where its training does not fit, and
+    vllm.num_engines, left out, is what fits. 0: unknown, nothing is checked."""
     gpus_per_node: int = Field(8, ge=1)
-    """GPUs of each of run.nodes."""
+    """GPUs of each node: of run.nodes, and of those that a launcher requests."""
+    max_num_seqs: int | None = Field(None, ge=1)
+    """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 256 on GPUs, vLLM's default for offline
+    batches; OpenRLHF would leave that for a server, 128. The shipped recipes have 512, vLLM's largest CUDA graph."""
+    max_num_batched_tokens: int | None = Field(None, ge=1)
+    """Tokens of one forward pass of an engine, prompts in pieces included (vLLM's own option). Empty: 8,192 on GPUs, in
+    the place of a server's 2,048."""
     ray: Literal["auto", "cluster"] = "auto"
     """auto: on CPU a Ray of the run's own, on GPUs as OpenRLHF does. cluster: join the Ray cluster of RAY_ADDRESS, else
     of this machine, as `dipo submit` does; never stop it."""
@@ -39,6 +53,9 @@ class RunSection(_Section):
     """Write rollouts.jsonl: correctness, reward and log-perplexity of every response."""
     dump_experiences: bool = False
     """Write experiences/step_N.pt: complete training batches, token by token; large."""
+    log_vllm_kl: bool = True
+    """Log vllm_kl in every step, and warn where it shows that weights do not reach the engines. The engines then return
+    the log-probabilities of what they sample; training uses them only with algo.advantage.is_correction_level."""
     seeded_rollouts: Literal["auto", "on", "off"] = "auto"
     """on: every response comes from a seed made from train.seed and the prompt's place in the data, so that a resumed run
     equals an uninterrupted one; on GPUs vLLM then samples more slowly. auto: on CPU."""
@@ -51,11 +68,17 @@ class RunSection(_Section):
     it would train on noise; 1: never."""
     keep_exports: int | None = Field(None, ge=0)
     """Hugging Face exports kept, of which ckpt.max_num can be resumed from; 0: all; empty: as many as ckpt.max_num. The
-    best one by evaluation is always kept."""
-    start_timeout: int = Field(900, ge=30)
-    """Seconds that models and engines may take to start before the run is ended."""
+    best one by evaluation is always kept, and those that the watcher has still to evaluate."""
+    start_timeout: int | None = Field(None, ge=30)
+    """Seconds that models and engines may take to start before the run is ended; empty: 3600 on GPUs, where models are
+    downloaded and kernels compiled, 900 on CPU."""
     step_timeout: int = Field(3600, ge=30)
-    """Seconds one training step may take before the run is ended as hanging."""
+    """Seconds one training step may take before the run is ended as hanging; the first of a start has run.start_timeout
+    in addition."""
+    save_before: int | None = Field(None, ge=0)
+    """Seconds from a request to stop (Slurm's time limit or preemption, a pod's end, `ray job stop`, a drained node,
+    SIGTERM or SIGUSR1) in which the run may end its step and save it: longer than a step and a checkpoint. 0: it ends at
+    once; empty: 1800 on GPUs, 300 on CPU."""
 
 
 class EvaluateSection(_Section):
@@ -99,7 +122,7 @@ class WatchSection(_Section):
     attempts: int = Field(2, ge=1)
     """Attempts at a checkpoint whose evaluation fails."""
     deadline: int = Field(7200, ge=1)
-    """Seconds the evaluation of one checkpoint may take."""
+    """Seconds without a finished response or verdict after which an evaluation is ended."""
     finish_timeout: int = Field(7200, ge=0)
     """Seconds `dipo train` waits at its end for the evaluations that are left."""
     nice: int = Field(10, ge=0, le=19)

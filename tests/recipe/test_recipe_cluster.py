@@ -6,7 +6,7 @@ import pytest
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.load import load_recipe
-from dipo_openrlhf.recipe.placement import Placement, placement, shares_gpus
+from dipo_openrlhf.recipe.placement import placement, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
@@ -33,31 +33,31 @@ def load(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "engines", "parts"),
     [
-        ([], 8, Placement(8, 0, 8, 0)),
-        (["--vllm.tensor_parallel_size", "2"], 4, Placement(8, 0, 8, 0)),
-        (["--vllm.tensor_parallel_size", "3"], 2, Placement(8, 0, 6, 0)),
-        (["--evaluate.suites", "[gsm8k]"], 7, Placement(8, 0, 7, 1)),
-        (["--evaluate.suites", "[gsm8k]", "--watch.when", "after"], 8, Placement(8, 0, 8, 0)),
-        (["--evaluate.suites", "[gsm8k]", "--watch.num_gpus", "0.5"], 7, Placement(8, 0, 7, 1)),
-        (["--train.colocate_all", "true"], 8, Placement(8, 0, 0, 0)),
-        (["--train.colocate_all", "true", "--actor.num_nodes", "2"], 16, Placement(16, 0, 0, 0)),
-        (["--vllm.num_engines", "2"], 2, Placement(8, 0, 2, 0)),
+        ([], 8, (8, 0, 8, 0)),
+        (["--vllm.tensor_parallel_size", "2"], 4, (8, 0, 8, 0)),
+        (["--vllm.tensor_parallel_size", "3"], 2, (8, 0, 6, 0)),
+        (["--evaluate.suites", "[gsm8k]"], 7, (8, 0, 7, 1)),
+        (["--evaluate.suites", "[gsm8k]", "--watch.when", "after"], 8, (8, 0, 8, 0)),
+        (["--evaluate.suites", "[gsm8k]", "--watch.num_gpus", "0.5"], 7, (8, 0, 7, 1)),
+        (["--train.colocate_all", "true"], 8, (8, 0, 0, 0)),
+        (["--train.colocate_all", "true", "--actor.num_nodes", "2"], 16, (16, 0, 0, 0)),
+        (["--vllm.num_engines", "2"], 2, (8, 0, 2, 0)),
         (
             ["--dipo.method", "grpo", "--algo.kl.use_loss", "true", "--algo.kl.init_coef", "0.01",
              "--ref.num_gpus_per_node", "4"],
-            4, Placement(8, 4, 4, 0),
+            4, (8, 4, 4, 0),
         ),
         (
             ["--dipo.method", "grpo", "--algo.kl.use_loss", "true", "--algo.kl.init_coef", "0.01",
              "--train.colocate_actor_ref", "true"],
-            8, Placement(8, 0, 8, 0),
+            8, (8, 0, 8, 0),
         ),
     ],
 )  # fmt: skip
 def test_the_engines_are_what_fits(load, arguments, engines, parts):
     recipe = load(*arguments)
     assert recipe.get("vllm.num_engines") == engines
-    assert placement(recipe) == parts
+    assert placement(recipe).counts == parts
     assert shares_gpus(recipe) is bool(recipe.get("train.colocate_all"))
 
 
@@ -74,11 +74,16 @@ def test_the_engines_are_what_fits(load, arguments, engines, parts):
             ["--vllm.num_engines: vllm.num_engines: 4", "4 must be the actor's GPUs, 8"],
         ),
         (
+            ["--train.colocate_all", "true", "--actor.num_nodes", "2", "--dipo.method", "grpo",
+             "--algo.kl.init_coef", "0.01", "--algo.kl.use_loss", "true"],
+            ["default of OpenRLHF: ref.num_nodes: 1", "set it to actor.num_nodes, 2"],
+        ),
+        (
             ["--train.dynamic_batch_enable", "true", "--actor.num_gpus_per_node", "6"],
             ["train.batch_size", "multiple of the actor ranks, 6"],
         ),
     ],
-)
+)  # fmt: skip
 def test_what_does_not_fit_is_one_line(load, arguments, words):
     with pytest.raises(UserError) as caught:
         load(*arguments)
