@@ -28,15 +28,26 @@ from dipo_openrlhf.algorithm import (
 )
 from dipo_openrlhf.algorithm.method import Rollout
 from dipo_openrlhf.openrlhf_patch.actor import ScoredActions
+from dipo_openrlhf.openrlhf_patch.engine import seed_of
 from dipo_openrlhf.openrlhf_patch.experiences import (
+    cumulative_returns,
     doubtful_share,
     dump_experiences,
     rollout_log_probs,
+    sample_means,
     to_groups,
     to_token_groups,
+    vllm_kl,
     with_rows,
 )
-from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means, split_evenly
+from dipo_openrlhf.openrlhf_patch.partition import choose
+from dipo_openrlhf.openrlhf_patch.windows import (
+    Window,
+    WindowRules,
+    make_windows,
+    split_by_tokens,
+    split_evenly,
+)
 from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 from dipo_openrlhf.record.run_log import Rollouts
 from dipo_openrlhf.rewards.verifier_health import verifier_rates
@@ -50,7 +61,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         progress: share of training done, in [0, 1]; the trainer sets it before every step.
         metrics: what the last batch logged (docs/metrics.md).
         rollouts: the last batch, for the rollout log.
-        dump_to: (run's folder, step) where the next batch is to be dumped, or None.
+        step: number of the step that the next batch trains, from 1; the order of its groups follows from it.
+        dump_to: the run's folder, where the next batch is to be dumped, or None.
         entropies: [B, A] of each experience of the next batch, where the method needs them.
         off_policy: whether the actor is updated after a batch was generated, so that perplexities are computed from the
             rollout's log-probabilities; the asynchronous trainer sets it.
@@ -72,37 +84,74 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         self.progress = 0.0
         self.metrics: dict[str, Any] = {}
         self.rollouts: Rollouts | None = None
-        self.dump_to: tuple[Path, int] | None = None
+        self.step = 1
+        self.dump_to: Path | None = None
         self.off_policy = False
-        self._kept_B = torch.zeros(0, dtype=torch.bool)
+        self._order_B = torch.zeros(0, dtype=torch.long)
+        self._kept_P = torch.zeros(0, dtype=torch.bool)
         self.entropies: list[torch.Tensor] = []
 
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
         """As OpenRLHF's, with the same number of micro-batches for every rank: under ZeRO-3 another number would hang."""
-        ranks = self._ranks()
-        micro = self.args.rollout.micro_batch_size
-        if self.args.train.dynamic_batch_enable or len(rollout_samples) % (micro * ranks) == 0:
-            return super().split_rollout_samples(rollout_samples)
         for row, sample in enumerate(rollout_samples):
             sample.index = [row]
-        return split_evenly(rollout_samples, micro, ranks, self.tokenizer.pad_token_id)
+        rollout, pad = self.args.rollout, self.tokenizer.pad_token_id
+        if self.args.train.dynamic_batch_enable:
+            per_sample = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
+            limit = rollout.max_tokens_per_gpu * per_sample
+            return split_by_tokens(rollout_samples, limit, self._ranks(), pad)
+        return split_evenly(rollout_samples, rollout.micro_batch_size, self._ranks(), pad)
 
-    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
-        """Experiences whose rows fill complete optimizer windows (windows.py)."""
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Window]:
+        """The batch as complete optimizer windows of whole groups (windows.py), a rank's after the other's."""
         experiences = super().make_experience_batch(rollout_samples)
         if self.dump_to is not None:
-            dump_experiences(*self.dump_to, experiences)
-        kept_B = self._kept_B
-        train_batch_size = self.args.train.batch_size
-        if bool(kept_B.all()) and len(kept_B) % train_batch_size == 0:
-            return experiences
-        means = sample_means(experiences)
-        self.metrics = {**means, **self.metrics}
-        filled = fill_windows(experiences, kept_B, train_batch_size, self._ranks())
-        rows = sum(len(experience.sequences) for experience in filled)
-        self.metrics["dipo/trained_samples"] = float(kept_B.sum())
-        self.metrics["dipo/padding_samples"] = float(rows - int(kept_B.sum()))
-        return filled
+            dump_experiences(self.dump_to, self.step, experiences)
+        self._check_sync(experiences)
+        kept_P, rules = self._kept_P, self._window_rules()
+        trained = int(kept_P.sum()) * rules.group_size
+        means = {}
+        if not bool(kept_P.all()) or trained % rules.samples:
+            means = sample_means(experiences)
+        seed = seed_of("windows", self.args.train.seed, self.step)
+        windows = make_windows(experiences, self._order_B, kept_P, rules, seed)
+        if means:
+            rows = sum(len(window.sequences) for window in windows)
+            self.metrics = {**means, **self.metrics}
+            self.metrics["dipo/trained_samples"] = float(trained)
+            self.metrics["dipo/padding_samples"] = float(rows - trained)
+        return windows
+
+    def _window_rules(self) -> WindowRules:
+        args, actor = self.args, self.args.actor
+        per_sample = args.ds.ring_attn_size * args.ds.tensor_parallel_size
+        dynamic, constant = args.train.dynamic_batch_enable, self.method.reduction == "constant"
+        return WindowRules(
+            samples=args.train.batch_size,
+            group_size=self._group_size,
+            ranks=self._ranks(),
+            max_tokens=args.train.max_tokens_per_gpu * per_sample if dynamic else None,
+            token_mean=actor.loss_agg_mode == "token-mean" and actor.policy_loss_type != "gspo",
+            constant=(args.rollout.max_new_tokens or args.data.max_len) if constant else None,
+        )
+
+    def get_cumulative_returns(
+        self, rewards: torch.Tensor, action_mask: torch.Tensor, gamma: float
+    ) -> torch.Tensor:
+        """OpenRLHF's to the bit, without its loop over tokens where nothing is discounted."""
+        if gamma != 1.0:
+            return super().get_cumulative_returns(rewards, action_mask, gamma)
+        return cumulative_returns(rewards, action_mask)
+
+    def _check_sync(self, experiences: list[Experience]) -> None:
+        """Log vllm_kl. Without a correction that uses them, the engine's log-probabilities end here: the update sees what
+        it sees without them.
+        """
+        if (divergence := vllm_kl(experiences)) is not None:
+            self.metrics["vllm_kl"] = divergence
+        if self.args.algo.advantage.is_correction_level == "off":
+            for experience in experiences:
+                experience.rollout_log_probs = None
 
     def _flatten_results(self, refs: Any, duplicate_factor: int) -> list[Any]:
         """Splits the entropies from the output of EntropyPolicyActor.forward."""
@@ -138,9 +187,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             self._add(experiences, order_B, result)
         else:
             self._replace(experiences, order_B, result, entropies)
-        if self.method.reduction == "constant":
-            self._divide_by_a_constant(experiences)
-        self._kept_B = self._kept_groups(result).cpu().repeat_interleave(self._group_size)[order_B]
+        self._order_B, self._kept_P = order_B, self._kept_groups(result).cpu()
         self.metrics["dipo/seconds"] = time.perf_counter() - started
         self._check_verifier(experiences)
         return experiences
@@ -250,17 +297,6 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             width = before.shape[1]
             experience.advantages = advantages_BA[rows, :width].to(before.device, before.dtype)
             experience.returns = experience.advantages.clone()
-
-    def _divide_by_a_constant(self, experiences: list[Experience]) -> None:
-        """Turn OpenRLHF's division by all action tokens into one by samples * token limit (reduction "constant").
-
-        Exact where the batch is one optimizer window, which checks.py requires.
-        """
-        tokens = sum(int(experience.action_mask.sum()) for experience in experiences)
-        samples = sum(len(experience.index) for experience in experiences)
-        limit = self.args.rollout.max_new_tokens or self.args.data.max_len
-        for experience in experiences:
-            experience.advantages = experience.advantages * (tokens / (samples * limit))
 
     def _kept_groups(self, result: ReallocationResult) -> torch.Tensor:
         """[P] bool: groups that are trained on. With keep_and_refill: those with variance, and of those that DiPO acts on

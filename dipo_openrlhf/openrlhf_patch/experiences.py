@@ -1,4 +1,4 @@
-"""What is read from a batch of OpenRLHF's experiences: groups, the sampling policy's log-probabilities, a dump.
+"""What is read from a batch of OpenRLHF's experiences: groups, returns, the sampling policy's log-probabilities, a dump.
 
 Experiences hold rows [B] and [B, A] in any order; `Experience.index` says where a row belongs in [P, G].
 """
@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
@@ -22,7 +23,7 @@ DUMPED = (
     "attention_mask",
     "action_mask",
     "action_log_probs",
-    "rollout_log_probs",  # vLLM's, where algo.advantage.is_correction_level requires them
+    "rollout_log_probs",  # vLLM's, unless run.log_vllm_kl is off and no correction requests them
     "advantages",
     "scores",
     "rewards",
@@ -61,6 +62,19 @@ def with_rows(experiences: Sequence[Experience]) -> Iterator[tuple[Experience, s
         start = end
 
 
+def cumulative_returns(rewards_BA: torch.Tensor, action_mask_BA: torch.Tensor | None) -> torch.Tensor:
+    """[B, A]: the sum of each token's reward and all later ones.
+
+    As openrlhf/trainer/ppo_utils/experience_maker.py, RemoteExperienceMaker.get_cumulative_returns with gamma 1, which
+    adds from the last token to the first, in float32 at least; torch.cumsum would add in float64.
+    """
+    masked_BA = rewards_BA if action_mask_BA is None else action_mask_BA * rewards_BA
+    masked_BA = masked_BA.to(torch.promote_types(masked_BA.dtype, torch.float32))
+    backwards = masked_BA.cpu().numpy()[:, ::-1]
+    sums = np.add.accumulate(backwards, axis=1)[:, ::-1].copy()
+    return torch.from_numpy(sums).to(rewards_BA.device, rewards_BA.dtype)
+
+
 def rollout_log_probs(experiences: Sequence[Experience]) -> list[torch.Tensor]:
     """[B, A] of each experience, as the engine sampled it: a batch's perplexity is that of the policy that sampled it.
 
@@ -86,6 +100,23 @@ def rollout_log_probs(experiences: Sequence[Experience]) -> list[torch.Tensor]:
                 "they were not recorded"
             )
     return [experience.rollout_log_probs for experience in experiences]
+
+
+def vllm_kl(experiences: Sequence[Experience]) -> float | None:
+    """Mean of log p(engine) - log p(actor) over the batch's action tokens, in nats: an estimate of the divergence between
+    the two on the engine's own samples. None where an experience has no rollout log-probabilities.
+
+    As openrlhf/models/loss.py, PolicyLoss.forward, which computes it with a correction of importance weights alone.
+    """
+    if any(
+        e.rollout_log_probs is None or e.rollout_log_probs.shape != e.action_mask.shape for e in experiences
+    ):
+        return None
+    gaps = [
+        (e.rollout_log_probs - e.action_log_probs)[e.action_mask.bool()].double().sum() for e in experiences
+    ]
+    tokens = sum(int(e.action_mask.bool().sum()) for e in experiences)
+    return float(sum(gaps)) / max(1, tokens)
 
 
 def doubtful_share(experiences: Sequence[Experience]) -> float:
@@ -115,3 +146,30 @@ def dump_experiences(run_dir: Path, step: int, experiences: Sequence[Experience]
         parts.append({**part, "index": list(experience.index or [])})
     torch.save(parts, path)
     return path
+
+
+def sample_means(experiences: Sequence[Experience]) -> dict[str, float]:
+    """Mean over all samples of each logged figure, under the names OpenRLHF's status gives them.
+
+    Taken before rows are dropped or padded, so that the log describes what was sampled.
+    """
+    means = {}
+    for key in {key for experience in experiences for key in experience.info}:
+        parts = [experience.info[key] for experience in experiences if key in experience.info]
+        values = torch.cat([torch.as_tensor(part).reshape(-1).float() for part in parts])
+        means[key] = values.mean().item()
+    for name, key in (("response_length", "response_length_mean"), ("truncated", "truncated_rate")):
+        values = torch.cat([getattr(e, name).reshape(-1).float() for e in experiences])
+        means[name] = means[f"rollout/{key}"] = values.mean().item()
+    if all(experience.rollout_log_probs is not None for experience in experiences):
+        gaps = [(e.rollout_log_probs - e.action_log_probs)[e.action_mask.bool()] for e in experiences]
+        # As openrlhf/models/loss.py, PolicyLoss.forward, token by token.
+        means["vllm_kl"] = torch.cat(gaps).float().mean().item()
+    rewards = torch.cat([experience.info["reward"].reshape(-1).float() for experience in experiences])
+    means |= {
+        "total_length": torch.cat([e.total_length.reshape(-1).float() for e in experiences]).mean().item(),
+        "rollout/reward_mean": rewards.mean().item(),
+        "rollout/reward_std": rewards.std().item() if len(rewards) > 1 else 0.0,
+        "rollout/num_samples": float(len(rewards)),
+    }
+    return means

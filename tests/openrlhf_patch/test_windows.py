@@ -1,144 +1,265 @@
-"""Dropping rows and padding windows keeps the loss: OpenRLHF's real PolicyLoss and batching."""
+"""Optimizer windows of whole groups: every kept sample once, ranks of equal load, the loss of the kept rows alone."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openrlhf.models.loss import PolicyLoss
-from openrlhf.trainer.ppo_utils.experience import Experience, balance_experiences
-from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
+from openrlhf.trainer.ppo_utils.experience import Experience, make_experience_batch
 
-from dipo_openrlhf.openrlhf_patch.windows import choose, fill_windows, sample_means, window_rows
+from dipo_openrlhf.algorithm.reference import clipped_loss
+from dipo_openrlhf.openrlhf_patch.experiences import sample_means
+from dipo_openrlhf.openrlhf_patch.update import WindowBuffer
+from dipo_openrlhf.openrlhf_patch.windows import (
+    Window,
+    WindowRules,
+    joined,
+    make_windows,
+    split_by_tokens,
+    split_evenly,
+)
 
-ACTIONS = 10
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_partition import response_lengths
+from window_batches import order_of, samples, scored
+
+GROUP = 4
 
 
-def experiences(count: int, seed: int = 0, size: int = 4) -> list[Experience]:
-    """Micro-batches of `size` rows of random length, prompt of 2 tokens, right-padded as OpenRLHF pads."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for start in range(0, count, size):
-        rows = min(size, count - start)
-        lengths = torch.randint(1, ACTIONS - 1, (rows,), generator=generator)
-        mask = (torch.arange(ACTIONS)[None] >= 1) & (torch.arange(ACTIONS)[None] < 1 + lengths[:, None])
-        old = -torch.rand(rows, ACTIONS, generator=generator) * mask
-        reward = torch.rand(rows, generator=generator)
-        made.append(
-            Experience(
-                index=list(range(start, start + rows)),
-                sequences=torch.randint(3, 9, (rows, ACTIONS + 1), generator=generator),
-                attention_mask=torch.nn.functional.pad(mask.long(), (1, 0))
-                + torch.nn.functional.one_hot(torch.zeros(rows).long(), ACTIONS + 1)
-                + torch.nn.functional.one_hot(torch.ones(rows).long(), ACTIONS + 1),
-                action_mask=mask.long(),
-                action_log_probs=old,
-                advantages=torch.randn(rows, 1, generator=generator) * mask,
-                returns=torch.zeros(rows, ACTIONS),
-                rewards=reward,
-                scores=(reward > 0.5).float(),
-                response_length=lengths,
-                total_length=lengths + 2,
-                truncated=torch.zeros(rows).bool(),
-                prompts=["p"] * rows,
-                labels=["l"] * rows,
-                images=[None] * rows,
-                mm_train_inputs=[None] * rows,
-                info={"reward": reward.clone(), "response_clip_ratio": torch.zeros(rows)},
-            )
+@st.composite
+def batches(draw):
+    """(lengths, rules, kept groups, order of the rows, size of the scoring micro-batches, seed)"""
+    group, groups = draw(st.integers(1, 6)), draw(st.integers(1, 24))
+    a_window, ranks = draw(st.integers(1, 8)), draw(st.sampled_from([1, 2, 3, 4, 8]))
+    rules = WindowRules(
+        samples=group * a_window * ranks,
+        group_size=group,
+        ranks=ranks,
+        max_tokens=draw(st.sampled_from([None, 20, 64, 500])),
+    )
+    lengths = draw(st.lists(st.integers(0, 40), min_size=group * groups, max_size=group * groups))
+    kept = draw(st.lists(st.booleans(), min_size=groups, max_size=groups) | st.just([True] * groups))
+    seed = draw(st.integers(0, 1000))
+    order = torch.randperm(group * groups, generator=torch.Generator().manual_seed(seed))
+    return lengths, rules, torch.tensor(kept), order, draw(st.integers(1, 7)), seed
+
+
+def by_window(made: list[Window], ranks: int) -> list[list[Window]]:
+    """The shares of each window: they come rank after rank."""
+    windows = len(made) // ranks
+    return [[made[rank * windows + number] for rank in range(ranks)] for number in range(windows)]
+
+
+def real_rows(window: Window) -> list[int]:
+    """The batch's rows in a share, padding left out."""
+    moved = (window.advantages != 0).any(1)
+    return [int(row) for row, real in zip(window.info["row"].tolist(), moved.tolist(), strict=True) if real]
+
+
+@given(batches())
+def test_every_window_holds_whole_groups_and_every_kept_sample_is_there_once(given_batch):
+    lengths, rules, kept, order, size, seed = given_batch
+    lengths = [max(1, length) for length in lengths]  # so that a real row has an advantage
+    parts = scored(samples(lengths), size, order)
+    made = make_windows(parts, order_of(parts), kept, rules, seed)
+    expected = [g for g, keep in enumerate(kept.tolist()) if keep]
+    seen: list[int] = []
+    for shares in by_window(made, rules.ranks):
+        assert [len(share.sequences) for share in shares] == [rules.samples // rules.ranks] * rules.ranks
+        rows = sorted(row for share in shares for row in real_rows(share))
+        groups = sorted({row // rules.group_size for row in rows})
+        assert rows == [g * rules.group_size + place for g in groups for place in range(rules.group_size)]
+        seen += groups
+        tokens = sum(int(share.action_mask.sum()) for share in shares)
+        assert {share.action_tokens for share in shares} == {tokens}
+        assert {share.samples for share in shares} == {float(rules.samples)}
+        sizes = [share.micro_batches for share in shares]
+        if rules.max_tokens is not None:
+            assert len({len(each) for each in sizes}) == 1
+            assert {sum(each) for each in sizes} == {rules.samples // rules.ranks}
+    assert sorted(seen) == expected
+    again = make_windows(parts, order_of(parts), kept, rules, seed)
+    assert all(torch.equal(one.sequences, other.sequences) for one, other in zip(made, again, strict=True))
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000), ranks=st.sampled_from([2, 4, 8]))
+def test_windows_of_real_lengths_are_balanced_within_five_percent(seed, ranks):
+    """Whole groups of 16, 16 groups or more a window: every rank has the same load."""
+    lengths = [max(1, length // 16) for length in response_lengths(16 * 64, seed)]
+    parts = scored(samples(lengths), 64)
+    rules = WindowRules(samples=256, group_size=16, ranks=ranks, max_tokens=700)
+    made = make_windows(parts, order_of(parts), torch.ones(64, dtype=torch.bool), rules, seed)
+    for shares in by_window(made, ranks):
+        loads = [float(share.total_length.sum()) for share in shares]
+        assert max(loads) - min(loads) <= 0.05 * sum(loads) / ranks
+    # Not sorted by length, as OpenRLHF's would be: windows resemble each other.
+    totals = [sum(float(share.total_length.sum()) for share in shares) for shares in by_window(made, ranks)]
+    assert max(totals) < 2 * min(totals)
+
+
+def trained(window: Window, dynamic: bool) -> list[tuple[Experience, dict[str, float]]]:
+    """A share as an actor's rank trains it: micro-batches and their denominators."""
+    buffer = WindowBuffer(2, packing_samples=dynamic, dynamic_batch=dynamic)
+    buffer.append(window)
+    if not dynamic:
+        rows = range(len(buffer))
+        batch = [buffer.collate_fn([buffer[row] for row in rows[start : start + 2]]) for start in rows[::2]]
+        info = {"batch_num_tokens": window.action_tokens, "global_batch_size": window.samples}
+        return [(each, info) for each in batch]
+    buffer.setup_dynamic_batch(None)
+    assert buffer.dynamic_optimizer_step == [0] * (len(buffer) - 1) + [1]
+    return [
+        (
+            buffer.collate_fn([buffer[place]]),
+            {
+                "batch_num_tokens": buffer.dynamic_batch_num_tokens[place],
+                "global_batch_size": buffer.dynamic_global_batch_size[place],
+            },
         )
-    return made
-
-
-def window_loss(batches: list[Experience], noise: float = 0.3) -> torch.Tensor:
-    """The token-mean loss over one window, from rows that went through OpenRLHF's replay buffer.
-
-    The new log-probabilities depend on token id and place alone, so a row is worth the same wherever it lies.
-    """
-    buffer = NaiveReplayBuffer(sample_batch_size=1)
-    for batch in batches:
-        buffer.append(batch)
-    whole = buffer.collate_fn(buffer.items)
-    shift = torch.sin(whole.sequences[:, 1:].float() * 7 + torch.arange(whole.sequences.shape[1] - 1))
-    new = whole.action_log_probs + noise * shift
-    loss = PolicyLoss(clip_eps_low=0.2, clip_eps_high=0.28)
-    return loss(new, whole.action_log_probs, whole.advantages, whole.action_mask)[0]
-
-
-@pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_padding_leaves_the_loss_of_the_kept_rows(seed, ranks):
-    kept = torch.rand(24, generator=torch.Generator().manual_seed(seed)) < 0.6
-    alone = [
-        part
-        for part in fill_windows(experiences(24, seed), kept, train_batch_size=1, ranks=1)  # no padding
+        for place in range(len(buffer))
     ]
-    filled = fill_windows(experiences(24, seed), kept, train_batch_size=32, ranks=ranks)
-    assert [len(part.sequences) for part in filled] == [32 // ranks] * ranks
-    torch.testing.assert_close(window_loss(filled), window_loss(alone), rtol=1e-5, atol=1e-7)
-    assert window_loss(alone).abs() > 1e-3
 
 
-def test_padding_rows_have_no_gradient_and_every_row_has_a_token():
-    filled = fill_windows(experiences(8), torch.tensor([True] * 3 + [False] * 5), 16, 2)
-    masks = torch.cat([part.action_mask.sum(1) for part in filled])
-    moved = torch.cat([(part.advantages != 0).any(1) for part in filled])
+def new_log_probs(tokens: torch.Tensor, old: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Of the place and the token alone, so that a row is worth the same wherever it lies."""
+    place = torch.arange(tokens.shape[1] - 1)
+    return old + 0.3 * torch.sin(weights[tokens[:, 1:]] * 7 + place)
+
+
+@settings(max_examples=60)
+@given(batches(), st.sampled_from(["token_mean", "response_mean", "constant"]))
+def test_loss_and_gradient_of_a_window_are_those_of_its_groups_padded(given_batch, reduction):
+    """Over all ranks and micro-batches, with padding rows and without, for each reduction."""
+    lengths, rules, kept, order, size, seed = given_batch
+    limit = 50
+    rules = WindowRules(
+        rules.samples,
+        rules.group_size,
+        rules.ranks,
+        rules.max_tokens,
+        token_mean=reduction != "response_mean",
+        constant=limit if reduction == "constant" else None,
+    )
+    fewest = 0 if reduction == "token_mean" else 1  # the others count rows, which have an end token at least
+    lengths = [max(length, row % 3, fewest) for row, length in enumerate(lengths)]
+    parts = scored(samples(lengths), size, order)
+    whole = Experience.concat_experiences(parts, 0)
+    row_of = {row: place for place, row in enumerate(whole.index)}
+    made = make_windows(parts, order_of(parts), kept, rules, seed)
+    policy_loss = PolicyLoss(0.2, 0.28, token_level_loss=rules.token_mean)
+    for shares in by_window(made, rules.ranks):
+        weights = torch.linspace(0.1, 1, 100, requires_grad=True)
+        total = torch.zeros(())
+        for share in shares:
+            for batch, info in trained(share, rules.max_tokens is not None):
+                new = new_log_probs(batch.sequences, batch.action_log_probs, weights)
+                total = (
+                    total
+                    + policy_loss(new, batch.action_log_probs, batch.advantages, batch.action_mask, **info)[0]
+                )
+        (found,) = torch.autograd.grad(total, weights)
+        groups = {int(row) // rules.group_size for share in shares for row in real_rows(share)}
+        groups &= {g for g, keep in enumerate(kept.tolist()) if keep}
+        if not groups:
+            assert not found.any()
+            continue
+        # A group without any action token leaves no trace in a share, and adds no token.
+        places = [row_of[g * rules.group_size + p] for g in sorted(groups) for p in range(rules.group_size)]
+        mask = whole.action_mask[places]
+        new = new_log_probs(whole.sequences[places], whole.action_log_probs[places], weights)
+        expected = clipped_loss(
+            new, whole.action_log_probs[places], whole.advantages[places], mask, 0.2, 0.28, reduction, limit
+        )
+        torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-6)
+        (gradient,) = torch.autograd.grad(expected, weights)
+        torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_padding_rows_have_one_token_and_no_gradient():
+    parts = scored(samples([5, 3, 7, 2, 6, 4, 1, 8]), 4)
+    rules = WindowRules(samples=16, group_size=GROUP, ranks=2, max_tokens=None)
+    made = make_windows(parts, order_of(parts), torch.tensor([True, False]), rules, seed=0)
+    masks = torch.cat([window.action_mask.sum(1) for window in made])
+    moved = torch.cat([(window.advantages != 0).any(1) for window in made])
     assert masks.min() >= 1  # a micro-batch without a token would log 0 / 0
-    assert int(moved.sum()) <= 3
+    assert int(moved.sum()) == GROUP
+    assert masks[~moved].tolist() == [1] * 12
 
 
-def test_no_row_kept_is_a_window_of_padding():
-    (part,) = fill_windows(experiences(8), torch.zeros(8, dtype=torch.bool), 16, 1)
-    assert len(part.sequences) == 16
-    assert torch.equal(part.advantages, torch.zeros_like(part.advantages))
+def test_no_group_kept_is_a_window_of_padding():
+    parts = scored(samples([5, 3, 7, 2]), 4)
+    rules = WindowRules(samples=16, group_size=GROUP, ranks=1, max_tokens=20)
+    (window,) = make_windows(parts, order_of(parts), torch.tensor([False]), rules, seed=0)
+    assert len(window.sequences) == 16
+    assert not window.advantages.any()
 
 
-def test_a_choice_within_the_room():
-    wanted = torch.tensor([True, False, True, True, False, True])
-    assert torch.equal(choose(wanted, 4, seed=0), wanted)
-    chosen = choose(wanted, 2, seed=3)
-    assert int(chosen.sum()) == 2
-    assert not (chosen & ~wanted).any()
-    assert torch.equal(chosen, choose(wanted, 2, seed=3))
-    assert len({tuple(choose(wanted, 2, seed=seed).tolist()) for seed in range(20)}) > 2
-    assert not choose(wanted, 0, seed=0).any()
+def test_a_micro_batch_is_what_openrlhf_makes_of_its_samples():
+    """Tokens, masks and figures of the rows, cut to the longest of them."""
+    parts = scored(samples([5, 3, 7, 2, 6, 4, 1, 8]), 3)
+    rules = WindowRules(samples=8, group_size=GROUP, ranks=1, max_tokens=18)
+    (window,) = make_windows(parts, order_of(parts), torch.ones(2, dtype=torch.bool), rules, seed=0)
+    rows = {int(e.info["row"]): e for e in samples([5, 3, 7, 2, 6, 4, 1, 8])}
+    for batch, _ in trained(window, dynamic=True):
+        names = [int(row) for row in batch.info["row"].tolist()]
+        for field in ("sequences", "attention_mask", "action_mask", "action_log_probs", "rollout_log_probs"):
+            theirs = make_experience_batch(
+                [Experience(**{field: getattr(rows[row], field)[0]}) for row in names]
+            )
+            assert torch.equal(getattr(batch, field), getattr(theirs, field)), field
+        assert batch.prompts == [f"prompt {row}" for row in names]
+        assert batch.labels == [f"label {row}" for row in names]
+        assert batch.total_length.tolist() == [float(rows[row].total_length) for row in names]
 
 
-def test_window_rows_is_the_next_multiple():
-    assert [window_rows(rows, 16) for rows in (0, 1, 16, 17, 32)] == [16, 16, 16, 32, 32]
+def test_a_batch_without_a_sample_is_an_error():
+    with pytest.raises(RuntimeError, match="without a single sample"):
+        make_windows([], torch.zeros(0), torch.zeros(0, dtype=torch.bool), WindowRules(4, 2, 1), seed=0)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(1, 5), st.integers(1, 4))
+def test_scoring_batches_hold_every_sample_once_in_equal_numbers_a_rank(lengths, micro, ranks):
+    rows = samples(lengths)
+    if len(rows) < ranks:
+        for split in (split_evenly, split_by_tokens):
+            with pytest.raises(RuntimeError, match="the prompts ran out"):
+                split(rows, micro, ranks, 0)
+        return
+    for batches_, limit in (
+        (split_evenly(rows, micro, ranks, 0), None),
+        (split_by_tokens(rows, 40, ranks, 0), 40),
+    ):
+        assert len(batches_) % ranks == 0
+        assert sorted(row for batch in batches_ for row in batch.index) == list(range(len(rows)))
+        if limit and len(batches_) + ranks <= len(rows):
+            longest = max(float(row.total_length) for row in rows)
+            assert all(float(batch.total_length.sum()) <= max(limit, longest) for batch in batches_)
+
+
+def test_joined_samples_are_openrlhf_s_concatenation():
+    rows = samples([5, 0, 7, 2])
+    rows[2].info["extra"] = torch.tensor([1.0])
+    ours, theirs = joined(rows, 9), Experience.concat_experiences(rows, 9)
+    for name, value in vars(theirs).items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(getattr(ours, name), value), name
+        elif isinstance(value, dict):
+            assert {k: v.tolist() for k, v in ours.info.items()} == {k: v.tolist() for k, v in value.items()}
+        else:
+            assert getattr(ours, name) == value, name
 
 
 def test_logged_means_are_of_all_samples():
-    parts = experiences(12)
+    parts = scored(samples([5, 3, 7, 2, 6, 4, 1, 8]), 3)
     means = sample_means(parts)
     rewards = torch.cat([part.info["reward"] for part in parts])
     assert means["reward"] == means["rollout/reward_mean"] == pytest.approx(rewards.mean().item())
-    assert means["rollout/num_samples"] == 12
-    assert means["response_length"] == pytest.approx(
-        torch.cat([p.response_length for p in parts]).float().mean().item()
-    )
-
-
-def test_logged_values_stay_tensors():
-    """Lists would break openrlhf/trainer/ppo_trainer.py, BasePPOTrainer._compute_rollout_stats, which concatenates."""
-    filled = fill_windows(experiences(8), torch.ones(8, dtype=torch.bool), 12, 2)
-    assert torch.cat([part.info["reward"] for part in filled]).shape == (12,)
-    assert torch.cat([part.response_length for part in filled]).shape == (12,)
-
-
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_filled_window_goes_through_dynamic_batching(ranks):
-    """train.dynamic_batch_enable redistributes the rows: none is lost, and ranks get equal numbers."""
-    made = experiences(24)
-    kept = torch.arange(24) < 13
-    filled = fill_windows(made, kept, train_batch_size=16, ranks=ranks)
-    args = SimpleNamespace(
-        actor=SimpleNamespace(num_nodes=1, num_gpus_per_node=ranks),
-        ds=SimpleNamespace(ring_attn_size=1, tensor_parallel_size=1),
-    )
-    balanced = balance_experiences(filled, args)
-    assert [len(batch.sequences) for batch in balanced] == [16 // ranks] * ranks
-    tokens = sum(int(batch.action_mask.sum()) for batch in balanced)
-    assert tokens == sum(int(batch.action_mask.sum()) for batch in filled)
-    assert window_loss(balanced).item() == pytest.approx(window_loss(filled).item(), rel=1e-5)
+    assert means["rollout/num_samples"] == 8
+    assert means["response_length"] == pytest.approx(4.5)

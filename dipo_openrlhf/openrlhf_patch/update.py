@@ -1,0 +1,136 @@
+"""The update on an actor's rank: windows as the trainer composed them, and figures that describe the whole step.
+
+OpenRLHF's replay buffer takes the samples apart and recomposes them by itself; ours keeps the windows of windows.py, in
+their order and with their micro-batches, with dynamic batches and without.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openrlhf.trainer.ray.ppo_actor as ppo_actor
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.replay_buffer import NaiveReplayBuffer
+from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+from openrlhf.utils.loss_utils import get_loss_batch_info
+from torch.utils.data import DataLoader
+
+from dipo_openrlhf.openrlhf_patch.windows import (
+    EPISODE_FIELDS,
+    LIST_FIELDS,
+    STEP_FIELDS,
+    Window,
+    row_lengths,
+)
+
+
+class WindowBuffer(NaiveReplayBuffer):
+    """OpenRLHF's replay buffer over windows; `items` are (window, row), in the order in which they are trained."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.windows: list[Window] = []
+        self.lengths: list[list[int]] = []  # of each row of each window
+
+    def append(self, experience: Window) -> None:
+        """Add this rank's share of the next optimizer step."""
+        self.items += [(len(self.windows), row) for row in range(len(experience.sequences))]
+        self.windows.append(experience)
+        self.lengths.append(row_lengths(experience.attention_mask).tolist())
+
+    def clear(self) -> None:
+        super().clear()
+        self.windows.clear()
+        self.lengths.clear()
+
+    def collate_fn(self, batch: list[Any]) -> Experience:
+        """The micro-batch of these items: adjacent rows of one window, no wider than the longest of them."""
+        items = batch[0] if self.dynamic_batch else batch
+        (number, first), (_, last) = items[0], items[-1]
+        window, rows = self.windows[number], slice(first, last + 1)
+        return _cut(window, rows, spare=window.sequences.shape[1] - max(self.lengths[number][rows]))
+
+    def setup_dynamic_batch(self, strategy: Any) -> None:
+        """Take micro-batches and denominators from the windows: the ranks have nothing to agree on."""
+        self.sample_batch_size = 1
+        self.dynamic_indices, self.dynamic_optimizer_step = [], []
+        self.dynamic_sample_loss_scale = []
+        self.dynamic_batch_num_tokens, self.dynamic_global_batch_size = [], []
+        start = 0
+        for window in self.windows:
+            sizes = window.micro_batches
+            for size in sizes:
+                self.dynamic_indices.append(list(range(start, start + size)))
+                start += size
+            self.dynamic_optimizer_step += [0] * (len(sizes) - 1) + [1]
+            self.dynamic_sample_loss_scale += [size / sum(sizes) for size in sizes]
+            self.dynamic_batch_num_tokens += [window.action_tokens] * len(sizes)
+            self.dynamic_global_batch_size += [window.samples] * len(sizes)
+
+
+def _cut(window: Window, rows: slice, spare: int) -> Experience:
+    """These rows without the last `spare` columns; views, not copies."""
+    values: dict[str, Any] = {}
+    for name in STEP_FIELDS:
+        if (column := getattr(window, name)) is not None:
+            values[name] = column[rows, : column.shape[1] - spare]
+    for name in EPISODE_FIELDS + LIST_FIELDS:
+        if (column := getattr(window, name)) is not None:
+            values[name] = column[rows]
+    values["info"] = {key: column[rows] for key, column in window.info.items()}
+    return Experience(**values)
+
+
+class WindowUpdate(ActorPPOTrainer):
+    """OpenRLHF's update, whose figures are those of the step's windows.
+
+    OpenRLHF logs the loss as a mean over micro-batches, weighted by tokens; but a micro-batch's loss is a partial sum,
+    divided by the tokens of its whole window, so that the more micro-batches there are the smaller is the figure.
+    """
+
+    def training_step(
+        self,
+        experience: Experience,
+        kl_ctl: float,
+        step: int,
+        loss_batch_info: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """OpenRLHF's; the partial sums are scaled so that their mean over samples is the mean loss of the windows."""
+        status: dict[str, Any] = super().training_step(experience, kl_ctl, step, loss_batch_info)
+        metrics, weights = status["metrics"], status["weights"]
+        dynamic = self.args.train.dynamic_batch_enable
+        info = loss_batch_info or get_loss_batch_info(
+            self.strategy,
+            experience.action_mask,
+            replay_buffer=self.replay_buffer,
+            step=step,
+            dynamic_batch=dynamic,
+        )
+        parts = 1 if dynamic else max(1, int(self.strategy.accumulated_gradient))
+        scale = self.args.train.batch_size / (status["num_samples"] * parts * info["dp_size"])
+        sums = ["policy_loss", "entropy_loss", *(["kl"] if self.args.algo.kl.use_loss else [])]
+        for name in sums:
+            if name in metrics:
+                metrics[name], weights[name] = metrics[name] * scale, "sample"
+        if self.args.algo.advantage.is_correction_level == "seq" and "is_filter_ratio" in weights:
+            weights["is_filter_ratio"] = "sample"
+        if not status["num_action_tokens"]:
+            # Means over none; and OpenRLHF divides by the tokens of all ranks.
+            status["num_action_tokens"] = 1e-9
+            for name, value in metrics.items():
+                if weights[name] == "token":
+                    metrics[name] = torch.zeros_like(value)
+        return status
+
+
+def in_order(buffer: WindowBuffer, shuffle: bool = False, **options: Any) -> DataLoader[Any]:
+    """A data loader that never shuffles: the order of groups is shuffled already, and a window stays together."""
+    return DataLoader(buffer, shuffle=False, **options)
+
+
+def install() -> None:
+    """Replace OpenRLHF's update, replay buffer and data loader in this process, before a PolicyModelActor builds them."""
+    ppo_actor.ActorPPOTrainer = WindowUpdate
+    ppo_actor.NaiveReplayBuffer = WindowBuffer
+    ppo_actor.DataLoader = in_order

@@ -1,0 +1,144 @@
+"""The experience maker's windows: their order follows from seed and step, their loss from the method's reduction."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from openrlhf.models.loss import PolicyLoss
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+from dipo_openrlhf.algorithm import DipoConfig, methods
+from dipo_openrlhf.openrlhf_patch.engine import as_arrays
+from dipo_openrlhf.openrlhf_patch.experiences import cumulative_returns
+from dipo_openrlhf.openrlhf_patch.windows import Window
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_experience_maker import GROUP, maker
+from window_batches import samples
+
+GROUPS, RANKS, LIMIT = 12, 2, 16
+
+
+def subject_of(
+    config: DipoConfig, *, seed: int = 42, step: int = 1, window: int = 4 * GROUP, dynamic: bool = True
+):
+    """A maker whose actor is replaced by log-probabilities that are there already."""
+    subject = maker(config)
+    args = subject.args
+    args.train = SimpleNamespace(
+        batch_size=window, seed=seed, dynamic_batch_enable=dynamic, max_tokens_per_gpu=30
+    )
+    args.algo.advantage.is_correction_level = "off"
+    args.ds = SimpleNamespace(ring_attn_size=1, tensor_parallel_size=1)
+    args.actor = SimpleNamespace(
+        num_nodes=1, num_gpus_per_node=RANKS, loss_agg_mode="token-mean", policy_loss_type="ppo"
+    )
+    args.rollout.max_tokens_per_gpu, args.rollout.micro_batch_size = 40, 4
+    args.rollout.batch_size = GROUPS
+    subject.tokenizer = SimpleNamespace(pad_token_id=0)
+    subject.step = step
+
+    def make_experience(parts: list[Experience]) -> list[Experience]:
+        for part in parts:
+            part.kl = torch.zeros_like(part.action_log_probs)
+        return parts
+
+    subject.make_experience = make_experience
+    return subject
+
+
+def rollout(groups: int = GROUPS) -> list[Experience]:
+    made = samples([1 + (7 * row) % 15 for row in range(groups * GROUP)], seed=3)
+    for row, sample in enumerate(made):
+        right = float((row * 5) % 3 == 0 and row // GROUP > 1)  # the first two groups are all incorrect
+        sample.rewards, sample.scores = torch.tensor([right]), torch.tensor([right])
+        sample.info["reward"] = torch.tensor([right])
+        sample.prompts = [f"prompt {row // GROUP}"]
+    return made
+
+
+def trained_order(windows: list[Window]) -> list[list[int]]:
+    return [window.info["row"].int().tolist() for window in windows]
+
+
+def test_the_order_follows_from_seed_and_step_alone():
+    first = trained_order(subject_of(DipoConfig()).make_experience_batch(rollout()))
+    assert first == trained_order(subject_of(DipoConfig()).make_experience_batch(rollout()))
+    for other in ({"step": 2}, {"seed": 43}):
+        assert first != trained_order(subject_of(DipoConfig(), **other).make_experience_batch(rollout()))
+    assert sorted(row for share in first for row in share) == list(range(GROUPS * GROUP))
+    for number in range(3):
+        groups = {row // GROUP for share in first[number::3] for row in share}
+        assert len(groups) == 4
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("keep_and_refill", [False, True])
+def test_a_constant_reduction_of_any_method_divides_by_rows_times_the_limit(dynamic, keep_and_refill):
+    """By the method's property, not its name; with groups dropped and padding rows as well."""
+    config = DipoConfig(keep_and_refill=keep_and_refill)
+    plain = subject_of(config, window=14 * GROUP, dynamic=dynamic)
+    plain.args.rollout.batch_size = 11
+    subject = subject_of(config, window=14 * GROUP, dynamic=dynamic)
+    subject.args.rollout.batch_size = 11
+    subject.method = replace(methods.get("dipo"), name="other", reduction="constant")
+    whole, scaled = plain.make_experience_batch(rollout()), subject.make_experience_batch(rollout())
+    # 12 groups of 14: two are padding; with keep_and_refill the two incorrect groups are dropped too.
+    kept = int(subject.metrics["dipo/trained_samples"])
+    assert kept < GROUPS * GROUP if keep_and_refill else kept == GROUPS * GROUP
+    tokens = whole[0].action_tokens - (14 * GROUP - kept)
+    for one, other in zip(whole, scaled, strict=True):
+        unpadded = one.advantages * tokens / one.action_tokens
+        torch.testing.assert_close(other.advantages, unpadded * one.action_tokens / (kept * LIMIT))
+    assert sum(len(w.sequences) for w in scaled) == 14 * GROUP
+    loss = sum(
+        PolicyLoss()(
+            w.action_log_probs,
+            w.action_log_probs,
+            w.advantages,
+            w.action_mask,
+            batch_num_tokens=w.action_tokens,
+        )[0]
+        for w in scaled
+    )
+    expected = (
+        -sum(float((w.advantages * w.action_mask).sum()) for w in whole) * tokens / whole[0].action_tokens
+    )
+    assert float(loss) == pytest.approx(expected / (kept * LIMIT), rel=1e-4, abs=1e-7)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    single=st.booleans(),
+)
+def test_returns_are_openrlhf_s_to_the_bit(seed, dtype, single):
+    generator = torch.Generator().manual_seed(seed)
+    rewards = torch.randn(3, 40, generator=generator).to(dtype)
+    if single:  # the reward of a response, at its last token; zeros may be negative
+        rewards = torch.where(torch.arange(40) == 17, rewards, torch.tensor(-0.0, dtype=dtype))
+    mask = torch.rand(3, 40, generator=generator) < 0.7
+    theirs = RemoteExperienceMaker.get_cumulative_returns(None, rewards, mask, 1.0)
+    ours = cumulative_returns(rewards, mask)
+    assert ours.dtype == theirs.dtype
+    assert torch.equal(ours, theirs)
+    through_maker = maker(DipoConfig()).get_cumulative_returns(rewards, mask, 0.9)
+    assert torch.equal(through_maker, RemoteExperienceMaker.get_cumulative_returns(None, rewards, mask, 0.9))
+
+
+def test_a_response_arrives_as_arrays_of_the_types_that_training_uses():
+    given_ = [{"observation_tokens": [3, 150_000], "rollout_log_probs": [0.0, -0.1], "prompt": "p"}]
+    (found,) = as_arrays(given_)
+    assert found["observation_tokens"].dtype == np.int64
+    assert torch.equal(torch.tensor(found["rollout_log_probs"]), torch.tensor([0.0, -0.1]))
+    assert as_arrays([{"observation_tokens": [1], "rollout_log_probs": None}])[0]["rollout_log_probs"] is None
