@@ -9,6 +9,7 @@ concerned is imported, in the driver, in every Ray worker (Ray's `worker_process
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,13 +80,6 @@ def _cpu_device_mesh(original: Callable[..., Any], device_type: str, *args: Any,
     return original("cpu", *args, **kwargs)
 
 
-def _plain_adam(original: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    config: dict[str, Any] = original(*args, **kwargs)
-    if "optimizer" in config:
-        config["optimizer"]["params"]["torch_adam"] = True
-    return config
-
-
 def _fp32_dtype(original: Callable[..., Any], param_dtype: str) -> Any:
     import torch
 
@@ -98,18 +92,54 @@ def _gloo_group(module: Any) -> None:
     module.stateless_init_process_group = gloo_sync.init_gloo_group
 
 
-def _cpu_update_weight(module: Any) -> None:
-    from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
+def _torch_attention(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import attention
 
-    module.WorkerWrap.update_weight = gloo_sync.update_weight
+    _wrap("_lazy_imports", attention.lazy_imports)(module)
+
+
+def _accept_flash_attention(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu.attention import can_dispatch
+
+    model = module.PreTrainedModel
+    model._flash_attn_can_dispatch = can_dispatch(model._flash_attn_can_dispatch)
+
+
+def _real_sleep(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import vllm_sleep
+
+    module.CPUWorker.sleep = vllm_sleep.sleep
+    module.CPUWorker.wake_up = vllm_sleep.wake_up
+
+
+def _sleep_is_available(module: Any) -> None:
+    module.CpuPlatform.is_sleep_mode_available = lambda self: True
 
 
 CHANGES = (
     Change(
         flash_attn_stand_in.TARGET,
         flash_attn_stand_in.FUNCTIONS,
-        "a stand-in for flash_attn during this one import",
-        "flash-attn needs CUDA; called only with packing and ring attention, both refused on CPU",
+        "flash_attn's packing functions in plain torch, during this one import",
+        "flash-attn needs CUDA; packed samples (ds.packing_samples, dynamic batches) call them",
+    ),
+    Change(
+        "transformers.modeling_flash_attention_utils",
+        (
+            "_lazy_imports(implementation, attention_wrapper, allow_all_kernels)",
+            "_pad_input(hidden_states, indices, batch, seqlen)",
+            "_unpad_input(hidden_states, attention_mask, unused_mask)",
+        ),
+        "flash_attention_2 is torch's attention, one packed sequence after the other",
+        "packed samples need attention that ends where a sequence ends",
+        _torch_attention,
+    ),
+    Change(
+        "transformers.modeling_utils",
+        ("PreTrainedModel._flash_attn_can_dispatch(self, flash_attn_version, is_init_check)",),
+        "flash_attention_2 is accepted without flash-attn",
+        "the attention above takes its place",
+        _accept_flash_attention,
     ),
     Change(
         "torch",
@@ -131,17 +161,10 @@ CHANGES = (
         _wrap("init_device_mesh", _cpu_device_mesh),
     ),
     Change(
-        "openrlhf.utils.deepspeed.deepspeed",
-        ("get_train_ds_config",),
-        "get_train_ds_config adds torch_adam: true",
-        "fused Adam is a C++ build of minutes, and a killed build leaves a lock that hangs the next run",
-        _wrap("get_train_ds_config", _plain_adam),
-    ),
-    Change(
         "deepspeed.ops",
         ("__compatible_ops__",),
         "the shared-memory communication op is marked incompatible",
-        "another C++ build of a minute; gloo does its work",
+        "a C++ build of a minute, and a killed build leaves a lock that hangs the next run; gloo does its work",
         lambda module: module.__compatible_ops__.update(deepspeed_shm_comm=False),
     ),
     Change(
@@ -152,11 +175,18 @@ CHANGES = (
         _gloo_group,
     ),
     Change(
-        "openrlhf.trainer.ray.vllm_worker_wrap",
-        ("WorkerWrap.update_weight(self, name, dtype, shape, empty_cache)",),
-        "WorkerWrap.update_weight receives into CPU memory",
-        "OpenRLHF's names 'cuda'",
-        _cpu_update_weight,
+        "vllm.v1.worker.cpu_worker",
+        ("CPUWorker.sleep(self, level)", "CPUWorker.wake_up(self, tags)"),
+        "a sleeping engine gives its memory back and gets it again",
+        "vLLM ignores both on CPU, so that a wrong order of sleep and use would not show",
+        _real_sleep,
+    ),
+    Change(
+        "vllm.platforms.cpu",
+        ("CpuPlatform.is_sleep_mode_available(self)",),
+        "vllm.enable_sleep is accepted",
+        "the sleep above works on CPU",
+        _sleep_is_available,
     ),
     Change(
         "vllm._custom_ops",
@@ -195,13 +225,17 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def install() -> None:
-    """Register all changes in this process; each is applied when its module is imported. Idempotent."""
+    """Register all changes in this process; each is applied when its module is imported. Idempotent.
+
+    On GPUs nothing but the stand-in for flash_attn, and that only where it is not installed (`+no_flash_attn`).
+    """
+    if importlib.util.find_spec("flash_attn") is None:
+        flash_attn_stand_in.install()
     if os.environ.get(ENABLED) != "1" or getattr(install, "done", False):
         return
     install.done = True  # type: ignore[attr-defined]
     import wrapt
 
-    flash_attn_stand_in.install()
     for change in CHANGES:
         if change.apply is not None:
             wrapt.register_post_import_hook(change.apply, change.module)

@@ -1,8 +1,9 @@
 """Let OpenRLHF's models import without flash-attn, which needs CUDA.
 
-openrlhf.models.ring_attn_utils imports five functions of flash-attn at the top, and every model imports that module; the
-functions are called only with packed samples or ring attention, both refused on CPU. The stand-in is in `sys.modules` for
-this one import and is removed afterwards, since transformers and vLLM probe for flash-attn to choose their kernels.
+openrlhf.models.ring_attn_utils imports five functions of flash-attn at the top, and every model imports that module.
+They are those of attention.py and of transformers; the one of ring attention, which is refused on CPU, raises. The
+stand-in is in `sys.modules` for this one import and is removed afterwards, since transformers and vLLM probe for
+flash-attn to choose their kernels.
 """
 
 from __future__ import annotations
@@ -10,33 +11,38 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 TARGET = "openrlhf.models.ring_attn_utils"
-_NAMES = {
-    "flash_attn": (),
-    "flash_attn.bert_padding": ("index_first_axis", "pad_input", "rearrange", "unpad_input"),
-    "flash_attn.utils": (),
-    "flash_attn.utils.distributed": ("all_gather",),
-}
-FUNCTIONS = tuple(name for functions in _NAMES.values() for name in functions)
+FUNCTIONS = ("index_first_axis", "pad_input", "rearrange", "unpad_input", "all_gather")
+
+
+def _all_gather(*args: object, **kwargs: object) -> NoReturn:
+    raise RuntimeError("ring attention needs flash-attn and a GPU: set ds.ring_attn_size: 1")
 
 
 def _stand_ins() -> dict[str, ModuleType]:
-    def refused(name: str) -> Callable[..., NoReturn]:
-        def refuse(*args: object, **kwargs: object) -> NoReturn:
-            raise RuntimeError(
-                f"{name} needs flash-attn and a GPU: turn ds.packing_samples and ring attention off"
-            )
+    from einops import rearrange
+    from transformers.modeling_flash_attention_utils import _pad_input, _unpad_input
 
-        return refuse
+    from dipo_openrlhf.openrlhf_patch.cpu.attention import index_first_axis
 
-    modules = {}
-    for module_name, functions in _NAMES.items():
-        modules[module_name] = ModuleType(module_name)
-        vars(modules[module_name]).update({name: refused(f"{module_name}.{name}") for name in functions})
+    functions: dict[str, dict[str, Any]] = {
+        "flash_attn": {},
+        "flash_attn.bert_padding": {
+            "index_first_axis": index_first_axis,
+            "pad_input": _pad_input,
+            "rearrange": rearrange,
+            "unpad_input": _unpad_input,
+        },
+        "flash_attn.utils": {},
+        "flash_attn.utils.distributed": {"all_gather": _all_gather},
+    }
+    modules = {name: ModuleType(name) for name in functions}
+    for name, module in modules.items():
+        vars(module).update(functions[name])
     return modules
 
 

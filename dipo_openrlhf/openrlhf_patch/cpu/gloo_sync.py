@@ -32,17 +32,3 @@ def init_gloo_group(
     """In place of openrlhf/utils/distributed_util.py, stateless_init_process_group, with the same arguments."""
     store = dist.TCPStore(master_address, master_port, world_size, is_master=rank == 0, timeout=TIMEOUT)
     return GlooGroup(dist.ProcessGroupGloo(dist.PrefixStore("dipo_sync", store), rank, world_size, TIMEOUT))
-
-
-def update_weight(
-    self: Any, name: str, dtype: torch.dtype, shape: torch.Size, empty_cache: bool = False
-) -> None:
-    """In place of openrlhf/trainer/ray/vllm_worker_wrap.py, WorkerWrap.update_weight.
-
-    Raises TypeError when the training engine's dtype is not vLLM's.
-    """
-    if dtype != self.model_config.dtype:
-        raise TypeError(f"weight {name} is {dtype} in training but {self.model_config.dtype} in vLLM")
-    weight = torch.empty(shape, dtype=dtype, device="cpu")
-    self._model_update_group.broadcast(weight, src=0)
-    self.model_runner.model.load_weights(weights=[(name, weight)])
