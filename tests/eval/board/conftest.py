@@ -103,6 +103,12 @@ def write_results(root: Path, n_items: int = 60, steps: tuple[int, ...] = (0, 40
     return root
 
 
+PHASES = {
+    "generate": 1.6, "reward": 0.2, "forward": 0.9, "advantages": 0.2, "update": 2.4, "sync": 0.2,
+    "sleep_wake": 0.3, "save": 0.2, "evaluate": 0.0, "wait": 0.0, "other": 0.1,
+}  # fmt: skip
+
+
 def metrics_row(step: int, rng: random.Random) -> dict[str, Any]:
     """One training step with every key that the board reads; no threshold before step 11 and every 19th."""
     skill = 0.3 + 0.3 * (1 - math.exp(-step / 30))
@@ -114,6 +120,8 @@ def metrics_row(step: int, rng: random.Random) -> dict[str, Any]:
     ppl = 1.12 + 0.25 * math.exp(-step / 40)
     times = {"generation": 1.9, "make_experience": 1.1, "ppo_train": 2.6, "broadcast": 0.3}
     spent = {f"timing/{k}": v * rng.uniform(0.9, 1.2) for k, v in times.items()}
+    spent |= {f"timing/phases/{k}": v * rng.uniform(0.9, 1.2) for k, v in PHASES.items()}
+    wall = sum(v for k, v in spent.items() if "/phases/" in k)
     low = rng.uniform(0.05, 0.2) if feasible else rng.uniform(-0.2, 0.0)
     return {
         "step": step,
@@ -127,7 +135,16 @@ def metrics_row(step: int, rng: random.Random) -> dict[str, Any]:
         "policy_loss": rng.gauss(0, 0.01),
         "vllm_kl": 2e-5 * rng.uniform(0.5, 2),
         **spent,
-        "timing/step_total": sum(spent.values()) + 0.4,
+        "timing/step_total": sum(v for k, v in spent.items() if "/phases/" not in k),
+        "timing/wall": wall,
+        "gpu/idle_share": rng.uniform(0.2, 0.4),
+        "throughput/generated_per_second_per_gpu": 2000 * rng.uniform(0.9, 1.1),
+        "throughput/trained_per_second_per_gpu": 5000 * rng.uniform(0.9, 1.1),
+        "engine/running_mean": 60 * rng.uniform(0.9, 1.1),
+        "engine/waiting_mean": 10 * rng.uniform(0.9, 1.1),
+        "engine/waiting_max": 64,
+        "engine/cache_max": rng.uniform(0.5, 1),
+        "engine/preemptions": rng.choice((0, 0, 3)),
         "dipo/threshold_ppl": 1.05 + ppl / 5 if feasible else None,
         "dipo/feasible": feasible,
         "dipo/infeasible_reason": "" if feasible else "fewer than 30 samples on one side",

@@ -15,7 +15,7 @@ from dipo_eval.board import RunLog, numbers, read_run_log
 from dipo_eval.board.charts.chart import Chart, Series, render, summary
 from dipo_eval.board.charts.scales import Scale, log_ticks, rounded_range, ticks
 from dipo_eval.board.charts.svg import area_path, line_path
-from dipo_eval.board.charts.training import health_charts, trailing_rate, training_charts
+from dipo_eval.board.charts.training import PHASES, health_charts, trailing_rate, training_charts
 from dipo_eval.board.data.runlog import bucket_means, buckets
 from dipo_eval.board.embed import json_script, safe_json
 from dipo_eval.board.page.sentences import (
@@ -165,8 +165,23 @@ def test_log_with_broken_lines_and_odd_values(tmp_path: Path) -> None:
 
 def test_run_with_every_key_makes_every_chart(run_dir: Path) -> None:
     run = read_run_log(run_dir)
-    assert len(training_charts(run)) == 12
-    assert len(health_charts(run)) == 8
+    assert len(training_charts(run)) == 14
+    assert len(health_charts(run)) == 11
+
+
+def test_the_phases_of_a_step_are_drawn_as_one_stack(run_dir: Path) -> None:
+    """Every key of the log is in one area, so that the areas add up to the step's time; older logs have fewer."""
+    run = read_run_log(run_dir)
+    chart = next(one for one in training_charts(run) if one.title == "Time per step")
+    assert [series.name for series in chart.series] == [name for name, _, _ in PHASES]
+    for place, wall in enumerate(run.values("timing/wall")):
+        assert sum(series.values[place] or 0.0 for series in chart.series) == pytest.approx(wall)
+    old = RunLog("old", [{"step": 1, "timing/generation": 2.0, "timing/step_total": 3.0}])
+    (chart,) = training_charts(old)
+    assert [(series.name, series.values) for series in chart.series] == [
+        ("sampling", [2.0]),
+        ("other", [1.0]),
+    ]
 
 
 def test_long_run_is_thinned_but_its_totals_are_not(run_dir: Path) -> None:

@@ -10,11 +10,20 @@ from dipo_eval.board.charts.chart import Chart, Format, Series, Values
 from dipo_eval.board.data.runlog import RunLog, bucket_means, buckets
 
 RATE_WINDOW = 10
-PHASES = (
-    ("generation", "timing/generation", "blue"),
-    ("scoring", "timing/make_experience", "orange"),
-    ("update", "timing/ppo_train", "green"),
-    ("sync", "timing/broadcast", "purple"),
+PHASES = (  # name, keys whose sum it is, colour
+    ("sampling", ("timing/phases/generate",), "blue"),
+    ("rewards", ("timing/phases/reward",), "sky"),
+    ("scoring", ("timing/phases/forward", "timing/phases/advantages"), "orange"),
+    ("update", ("timing/phases/update",), "green"),
+    ("sync, sleep", ("timing/phases/sync", "timing/phases/sleep_wake"), "purple"),
+    ("waiting", ("timing/phases/wait",), "red"),
+    ("save, other", ("timing/phases/save", "timing/phases/evaluate", "timing/phases/other"), "grey"),
+)
+PHASES_WITHOUT_A_METER = (  # of runs that logged OpenRLHF's own figures alone
+    ("sampling", ("timing/generation",), "blue"),
+    ("scoring", ("timing/make_experience",), "orange"),
+    ("update", ("timing/ppo_train",), "green"),
+    ("sync", ("timing/broadcast",), "purple"),
 )
 QUADRANTS = (
     ("CL", "correct, sure", "blue"),
@@ -110,6 +119,7 @@ def health_charts(run: RunLog) -> list[Chart]:
             "vllm_kl", "Rollout engine against trainer", "KL, nats", may_be_log=True,
             note="How far the engine that samples is from the model that learns.",
         ),
+        *_queues(curves),
         *single("dipo/train_error", "Error of the threshold", "share", fmt=numbers.percent, from_zero=True),
         *_idle(curves),
         *single("dipo/queue_size", "Responses in the queue", "responses", **_COUNT),
@@ -171,12 +181,55 @@ def _evidence(curves: Curves) -> list[Chart]:
 
 
 def _time(curves: Curves) -> list[Chart]:
-    phases = [(name, curves.run.values(key), colour) for name, key, colour in PHASES]
-    steps = zip(curves.run.values("timing/step_total"), *(values for _, values, _ in phases), strict=True)
-    rest = [
-        None if total is None else max(0.0, total - sum(v or 0.0 for v in parts)) for total, *parts in steps
+    run = curves.run
+    measured = run.has("timing/wall")
+    total, table = ("timing/wall", PHASES) if measured else ("timing/step_total", PHASES_WITHOUT_A_METER)
+    phases = [(name, _sums([run.values(key) for key in keys]), colour) for name, keys, colour in table]
+    if not measured:
+        steps = zip(run.values(total), *(values for _, values, _ in phases), strict=True)
+        rest = [
+            None if all_ is None else max(0.0, all_ - sum(v or 0.0 for v in parts)) for all_, *parts in steps
+        ]
+        phases.append(("other", rest, "grey"))
+    note = "Where the trainer's time goes. A save counts in the step after it." if measured else ""
+    return [
+        *curves.stack("Time per step", "seconds", phases, numbers.duration, note=note),
+        *curves.single(
+            "gpu/idle_share", "Idle GPUs", "of GPU time", **_SHARE,
+            note="Share of all GPU time in which neither an engine nor the trainer works.",
+        ),
+        *curves.chart(
+            "Tokens per second and GPU", "tokens a second",
+            [
+                Series("sampled", curves.get("throughput/generated_per_second_per_gpu"), "blue"),
+                Series("trained", curves.get("throughput/trained_per_second_per_gpu"), "green"),
+            ],
+            **_COUNT, note="While engines sample, and while the actor is updated.",
+        ),
+    ]  # fmt: skip
+
+
+def _queues(curves: Curves) -> list[Chart]:
+    requests = [
+        Series("running", curves.get("engine/running_mean"), "blue"),
+        Series("waiting", curves.get("engine/waiting_mean"), "orange"),
+        Series("most waiting", curves.get("engine/waiting_max"), "orange", dashed=True),
     ]
-    return curves.stack("Time per step", "seconds", [*phases, ("other", rest, "grey")], numbers.duration)
+    return [
+        *curves.chart(
+            "Requests in an engine", "requests", requests, **_COUNT, note="Mean over iterations and engines."
+        ),
+        *curves.single("engine/cache_max", "Fullest key-value cache", "of the cache", **_SHARE),
+        *curves.single("engine/preemptions", "Preempted requests", "a step", **_COUNT),
+    ]
+
+
+def _sums(lists: Sequence[Values]) -> Values:
+    """At every step the sum of what is known; None where nothing is."""
+    return [
+        sum(v for v in column if v is not None) if any(v is not None for v in column) else None
+        for column in zip(*lists, strict=True)
+    ]
 
 
 def _idle(curves: Curves) -> list[Chart]:
