@@ -12,10 +12,11 @@ A training run, in the order in which things happen (OpenRLHF's part in brackets
       advantages  experience_maker.py, DiPOExperienceMaker.compute_advantages_and_returns, on what experiences.py reads
       windows     windows.py, fill_windows: complete optimizer windows
       update      actor.py, DiPOPolicyActor.fit; divergence.py, check_step
-      weight sync [broadcast_to_vllm]; async_batches.py, NumberedUpdates
+      weight sync weight_sync/sender.py, send_weights; worker.py, BucketWorker; async_batches.py, NumberedUpdates
       log, save   trainer.py, DiPOTraining.save_logs_and_checkpoints; trackers.py for wandb and TensorBoard
+      timing      observe/step.py, StepMeter, asks the ranks and engines what they did
     end           health.py ends a run whose Ray, node or engine died; failures.py words the cause
 
 `overrides.py` lists every overridden or called method of OpenRLHF; `dipo doctor` prints it. CPU runs only: cpu/changes.py
-(the list of run-time changes), cpu/flash_attn.py (an import without flash-attn), cpu/gloo_sync.py (weight sync).
+(the list of run-time changes), cpu/flash_attn.py (an import without flash-attn), cpu/gloo_sync.py (transport of weights).
 """

@@ -1,11 +1,13 @@
-"""OpenRLHF's policy actor with three additions: exact resume, detection of lost updates, and token entropies.
+"""OpenRLHF's policy actor with our update (update.py), an optimizer that needs no build, weights sent in buckets, exact
+resume, detection of lost updates, and token entropies.
 
-The order in which the replay buffer is trained (openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.ppo_train) and dropout
-depend on random number generators, so a checkpoint holds them too: one file a rank, in DeepSpeed's folder of the step.
+Dropout depends on random number generators, so a checkpoint holds them too: one file a rank, in DeepSpeed's folder of
+the step.
 """
 
 from __future__ import annotations
 
+import functools
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,11 @@ import numpy as np
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
+from dipo_openrlhf.openrlhf_patch import fused_adam, update
 from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
+from dipo_openrlhf.openrlhf_patch.lora import merged_parameters
+from dipo_openrlhf.openrlhf_patch.observe.rank_meter import RankMeter, RankReport
+from dipo_openrlhf.openrlhf_patch.weight_sync.sender import Weights, full_parameters, send_weights
 
 Base: Any = PolicyModelActor.__ray_actor_class__
 
@@ -23,7 +29,9 @@ class DiPOPolicyActor(Base):
     """PolicyModelActor that saves and restores its generators, and checks its weights after a step."""
 
     def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """OpenRLHF's, whose resume loads the step that `latest` names."""
+        """OpenRLHF's, with our update and optimizer; its resume loads the step that `latest` names."""
+        fused_adam.install()
+        update.install()
         super().init_model_from_pretrained(*args, **kwargs)
         options, folder = self.strategy.args, self._state_folder()
         if not options.ckpt.load_enable or not (folder / "latest").is_file():
@@ -36,12 +44,50 @@ class DiPOPolicyActor(Base):
         """OpenRLHF's status, and the updates lost on any rank (divergence.py)."""
         engine = self.actor.model
         skipped = engine.skipped_steps
-        status: dict[str, Any] = super().fit(kl_ctl)
+        lengths = self.trainer.replay_buffer.lengths  # of the rows of each window
+        self.meter.tokens += self.trainer.max_epochs * sum(map(sum, lengths))
+        with self.meter("update"):
+            status: dict[str, Any] = super().fit(kl_ctl)
         lost = self.strategy.all_reduce(lost_updates(engine, skipped), op="max")
         return {**status, **{name: count for name, count in lost.items() if count}}
 
+    def broadcast_to_vllm(self) -> None:
+        """In buckets, where OpenRLHF's calls every engine for each parameter."""
+        with self.meter("sync"):
+            send_weights(self.trainer, self.synced_weights())
+
+    def synced_weights(self) -> Weights:
+        """What the engines get: names of the Hugging Face checkpoint, and whole tensors; with LoRA the merged ones."""
+        if self.strategy.args.ds.lora.rank:
+            return merged_parameters(self.actor.model.module)
+        return full_parameters(self.actor, self.strategy.args)
+
+    def execute_batch(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+        """OpenRLHF's, which calls the method for each micro-batch."""
+        with self.meter(method_name):
+            return super().execute_batch(method_name, *args, **kwargs)
+
+    def reload_states(self) -> None:
+        """OpenRLHF's, timed."""
+        with self.meter("reload"):
+            super().reload_states()
+
+    def offload_states(self) -> None:
+        """OpenRLHF's, timed."""
+        with self.meter("offload"):
+            super().offload_states()
+
+    def take_report(self) -> RankReport:
+        """What the rank has done since the last call."""
+        return self.meter.take()
+
+    @functools.cached_property
+    def meter(self) -> RankMeter:
+        return RankMeter()
+
     def save_checkpoint(self, tag: str, *args: Any, **kwargs: Any) -> None:
-        super().save_checkpoint(tag, *args, **kwargs)
+        with self.meter("save"):
+            super().save_checkpoint(tag, *args, **kwargs)
         if not self.disable_ds_ckpt:
             torch.save(rng_state(), self._rng_file(tag))
 

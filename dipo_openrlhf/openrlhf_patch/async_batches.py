@@ -54,10 +54,12 @@ class NumberedUpdates(BasePPOTrainer):
 
     weights_step = 0
     vllm_lock: Any
+    meter: Any
 
     def broadcast_to_vllm(self) -> None:
         """The number follows the weights: no sample counts as newer than it is."""
-        super().broadcast_to_vllm()
+        with self.meter.clock("sync"):
+            super().broadcast_to_vllm()
         ray.get(self.vllm_lock.set_weights_step.remote(self.weights_step))
 
 

@@ -29,10 +29,13 @@ SKIPPED, WEIGHTS = "actor_skipped_updates", "actor_weights_not_finite"
 def lost_updates(engine: Any, skipped_before: int) -> dict[str, float]:
     """On one rank, after a step: how many updates DeepSpeed skipped, and 1 where a weight of this rank is not finite.
 
-    With ZeRO 3 a rank checks its own partition of each weight (`ds_tensor`), else the whole weight.
+    With ZeRO 3 a rank checks its own partition of each weight (`ds_tensor`), else the whole weight. What is not trained
+    is not checked: beside LoRA's adapters the whole model.
     """
     weights = [
-        getattr(parameter, "ds_tensor", parameter).detach() for parameter in engine.module.parameters()
+        getattr(parameter, "ds_tensor", parameter).detach()
+        for parameter in engine.module.parameters()
+        if parameter.requires_grad
     ]
     finite = [torch.isfinite(weight).all() for weight in weights if weight.numel()]
     lost = not all(bool(one) for one in torch.stack([one.cpu() for one in finite])) if finite else False

@@ -27,7 +27,7 @@ from dipo_eval.subject.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.openrlhf_patch import overrides, ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
-from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
+from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart, was_stopped
 from dipo_openrlhf.openrlhf_patch.health import NodeWatch, dead_ray, watch_for_death
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
@@ -48,6 +48,7 @@ def _replace_classes(plan: LaunchPlan, dipo_config: DipoConfig, settings: Traine
 
     from dipo_openrlhf.openrlhf_patch.actor import DiPOPolicyActor, EntropyPolicyActor
     from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, SeededEngine
+    from dipo_openrlhf.openrlhf_patch.weight_sync.worker import EXTENSION
 
     named = {"dipo_config": dipo_config, "settings": settings}
     if "--train.async_enable" in plan.argv:
@@ -67,15 +68,37 @@ def _replace_classes(plan: LaunchPlan, dipo_config: DipoConfig, settings: Traine
     actor = EntropyPolicyActor if needs_entropy else DiPOPolicyActor
     ppo_actor.PolicyModelActor = ray.remote(num_gpus=1)(actor)
 
+    if given(plan.argv, "--ds.lora.rank") not in ("", "0"):
+        import openrlhf.utils.deepspeed as strategies
+
+        from dipo_openrlhf.openrlhf_patch.lora import LoraStrategy
+
+        strategies.DeepspeedStrategy = LoraStrategy  # what openrlhf/utils/utils.py, get_strategy makes
+
     engine = ray.remote(SeededEngine if settings.seeded_rollouts else CheckedEngine)
-    vllm_engine.RolloutRayActor = ActorFactory(engine, **engine_dtype(plan.argv))
+    vllm_engine.RolloutRayActor = ActorFactory(
+        engine,
+        worker_extension_cls=EXTENSION,
+        **_log_probs(settings),
+        **engine_dtype(plan.argv),
+        **plan.engine,
+    )
+
+
+def _log_probs(settings: TrainerSettings) -> dict[str, str]:
+    """As OpenRLHF starts its engines where it requests log-probabilities: those of the distribution that is sampled."""
+    return {"logprobs_mode": "processed_logprobs"} if settings.log_vllm_kl else {}
 
 
 def engine_dtype(argv: Sequence[str]) -> dict[str, str]:
     """A weight sync needs equal types on both sides; OpenRLHF starts its engines with bfloat16."""
-    given = dict(itertools.pairwise(argv)).get("--ds.param_dtype", "")
-    names = {"fp32": "float32", "fp16": "float16"}
-    return {"dtype": names[given]} if given in names else {}
+    dtype = {"fp32": "float32", "fp16": "float16"}.get(given(argv, "--ds.param_dtype"))
+    return {"dtype": dtype} if dtype else {}
+
+
+def given(argv: Sequence[str], option: str) -> str:
+    """The value of an option of OpenRLHF's command line, empty where it is not given."""
+    return dict(itertools.pairwise(argv)).get(option, "")
 
 
 def _allow_fp32() -> None:
@@ -104,9 +127,13 @@ def run(plan: LaunchPlan) -> None:
     check_prompts(plan.argv)
     write_event(run_dir, "joining the Ray cluster" if plan.cluster else "starting Ray")
     if plan.cluster:
-        ray_start.join_cluster(plan.gpus, plan.environment, run_dir)
+        folders = {"run.dir": settings.run_dir, "ckpt.path": settings.ckpt_path or settings.run_dir}
+        ray_start.join_cluster(plan.gpus, plan.environment, run_dir, folders, plan.files)
     elif plan.cpu:
         ray_start.start_simulated(plan.gpus, plan.environment)
+    else:
+        ray_start.start_on_gpus(plan.environment)
+    ray_start.set_signals()  # Ray has a handler of its own, which ends the driver at once
     if plan.cpu:
         _allow_fp32()
     write_event(run_dir, "importing OpenRLHF")
@@ -132,18 +159,16 @@ def _end_with_parent(run_id: str) -> None:
 
 
 def main(path: str) -> int:
-    """Exit status: 0 trained, 1 failed (events.jsonl says why), 130 interrupted."""
+    """Exit status: 0 trained, 1 failed (events.jsonl says why), 130 interrupted, or stopped as asked."""
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
     _end_with_parent(os.environ.get(RUN_ID, ""))
-    nodes = NodeWatch(plan.gpus)
+    nodes = NodeWatch(plan.gpus, run_dir)
     if plan.cluster:
         stopping = watch_for_death("cluster-health", nodes, run_dir)
     else:
         stopping = watch_for_death("ray-health", dead_ray, run_dir, poll=2.0)
-    # SIGINT too: a shell starts what it runs in the background, such as a job's script, with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    ray_start.set_signals()
     outcome = "failed"
     try:
         run(plan)
@@ -159,10 +184,18 @@ def main(path: str) -> int:
         return 1
     except (Exception, SystemExit) as error:
         stopping.set()  # the cause is written here
+        if was_stopped(error):
+            ignore_further_signals()
+            outcome = "interrupted"
+            write_event(run_dir, "interrupted")
+            return 130
         print(mask_text(traceback.format_exc()), file=sys.stderr)
         lost = nodes() if plan.cluster else None  # Ray's message on a lost actor seldom names its node
         write_event(
-            run_dir, "failed", error=lost or explain(error), may_restart=bool(lost) or may_restart(error)
+            run_dir,
+            "failed",
+            error=lost or explain(error, plan.argv),
+            may_restart=bool(lost) or may_restart(error),
         )
         return 1
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
@@ -13,13 +14,26 @@ _DISK_FULL = re.compile(
     r"|Disk quota exceeded|file write failed",
     re.IGNORECASE,
 )
-_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|Cannot allocate memory", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|OutOfMemoryError|Cannot allocate memory|node running low on memory", re.IGNORECASE
+)
+
+_HOST_MEMORY = re.compile(r"Cannot allocate memory|node running low on memory", re.IGNORECASE)
 
 _DEAD_ACTOR = re.compile(
     r"class_name: (?P<name>\S+).*?\bpid: (?P<pid>\d+).*?\bip: (?P<ip>\S+)\s+The actor is dead because its worker "
     r"process has died",
     re.DOTALL,
 )
+
+
+class StoppedError(Exception):
+    """The run was asked to stop, and has saved its step; raised in the trainer, seen by the driver."""
+
+
+def was_stopped(error: BaseException) -> bool:
+    """Whether `error`, which may have come through Ray, is a StoppedError."""
+    return type(root_cause(error)).__name__ == StoppedError.__name__
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -41,13 +55,30 @@ def may_restart(error: BaseException) -> bool:
     return not (user or _DISK_FULL.search(text) or _OUT_OF_MEMORY.search(text))
 
 
-def explain(error: BaseException) -> str:
-    """The cause in one line and, where known, what to do; the traceback is in the run's train.log."""
+def _memory_hint(text: str, argv: Sequence[str]) -> str:
+    """Names settings that have an effect: a dynamic batch has no micro-batch size."""
+    if _HOST_MEMORY.search(text):
+        return (
+            "out of memory on a host, not on a GPU: give the node or pod more (`dipo doctor RECIPE` shows what is on the "
+            "host), or use more nodes"
+        )
+    size = "max_tokens_per_gpu" if "--train.dynamic_batch_enable" in argv else "micro_batch_size"
+    return (
+        f"out of memory: lower train.{size}, rollout.{size}, vllm.gpu_memory_utilization or data.max_len; `dipo doctor "
+        "RECIPE` shows what takes how much"
+    )
+
+
+def explain(error: BaseException, argv: Sequence[str] = ()) -> str:
+    """The cause in one line and, where known, what to do; the traceback is in the run's train.log.
+
+    argv: OpenRLHF's arguments of the run, on which it depends what helps.
+    """
     text = str(error)
     if _DISK_FULL.search(text):
         return "the disk is full: a checkpoint could not be written; free space (ckpt.path, ckpt.max_num), then resume"
     if _OUT_OF_MEMORY.search(text):
-        return "out of memory: lower train.micro_batch_size, rollout.micro_batch_size or data.max_len"
+        return _memory_hint(text, argv)
     if dead := _DEAD_ACTOR.search(text):
         return f"{dead['name']} (pid {dead['pid']} on {dead['ip']}) died: killed, out of memory or crashed"
     cause = root_cause(error)

@@ -6,15 +6,18 @@ written as the run's failure within seconds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
 
 POLL_SECONDS = 5.0
 VITAL = ("raylet", "gcs_server")  # a run goes on without the log monitor or the dashboard
@@ -91,6 +94,7 @@ class View:
     gpus: int
     places: frozenset[str]
     is_replacing: bool = False  # Ray is rescheduling a placement group of the run
+    drained: dict[str, float] = field(default_factory=dict)  # id -> seconds until it ends; 0: not known
 
 
 def view() -> View | None:
@@ -104,6 +108,7 @@ def view() -> View | None:
         context = ray.get_runtime_context()
         job, driver_node = context.get_job_id(), context.get_node_id()
         nodes = [node for node in ray.nodes() if node["Alive"]]
+        drained = ray._private.state.state.get_draining_nodes()
         # A group's id ends with that of its job.
         groups = [group for name, group in placement_group_table().items() if name.endswith(job)]
     except Exception:  # Ray itself ends a driver whose GCS is gone
@@ -114,18 +119,21 @@ def view() -> View | None:
         gpus=int(sum(node["Resources"].get("GPU", 0) for node in nodes)),
         places=frozenset({*places, driver_node}),
         is_replacing=any(group["state"] == "RESCHEDULING" for group in groups),
+        drained={node: max(0.0, end / 1000 - time.time()) for node, end in drained.items()},
     )
 
 
 @dataclass
 class NodeWatch:
-    """Finds a lost node of a joined cluster; to be called again and again. `gpus`: what the run needs.
+    """Finds a lost node of a joined cluster; to be called again and again. `gpus`: what the run needs. For a node that is
+    drained, `run_dir`'s run is asked to save and stop.
 
     Nodes of a shared cluster come and go: one counts where the run has a place on it, or cannot do without. Ray gives up
     a node about a minute after it was cut off, but a run that is still placing its actors would wait for room forever.
     """
 
     gpus: int
+    run_dir: Path
     _addresses: dict[str, str] = field(default_factory=dict)
     _places: set[str] = field(default_factory=set)
 
@@ -138,6 +146,10 @@ class NodeWatch:
         """As `__call__`, of a given view."""
         self._addresses |= now.addresses
         self._places |= now.places
+        for node in sorted(now.drained.keys() & self._places):
+            reason = f"Ray drains {self._addresses.get(node, node)}"
+            with contextlib.suppress(OSError):  # a full disk ends no watch
+                ask_to_stop(self.run_dir, StopRequest(reason, now.drained[node], may_restart=True))
         lost = self._addresses.keys() - now.addresses.keys()
         if not now.is_replacing and now.gpus >= self.gpus:
             lost &= self._places

@@ -80,11 +80,12 @@ _TABLE: dict[str, dict[str, str]] = {
         "__init__(self, actor_model_group, critic_model_group, reward_model_group, initial_model_group, "
         "kl_controller, strategy, tokenizer, kwargs)": "ours is built with the same arguments",
         "make_experience_batch(self, rollout_samples)": (
-            "rows that train nothing are dropped, and a batch is padded to full optimizer windows"
+            "the batch becomes full optimizer windows of whole groups, without the rows that train nothing"
         ),
         "split_rollout_samples(self, rollout_samples)": (
-            "a batch of odd size gives every rank the same number of micro-batches"
+            "every rank gets the same number of micro-batches, of no more tokens than allowed"
         ),
+        "get_cumulative_returns(self, rewards, action_mask, gamma)": "the same sums without a loop over tokens",
         "_flatten_results(self, refs, duplicate_factor)": "token entropies are split from the actor's output",
         "compute_advantages_and_returns(self, experiences)": (
             "the method's advantages are added here: the last place where a prompt's group is still known"
@@ -110,9 +111,24 @@ _TABLE: dict[str, dict[str, str]] = {
         ),
     },
     "openrlhf.trainer.ppo_utils.experience:": {
-        "make_experience_batch(items, packing_samples)": "called to rebuild a batch",
-        "remove_padding_in_sequences(items)": "called to rebuild a batch",
-        "split_experience_batch(experience)": "called to rebuild a batch",
+        "balance_experiences(experiences, args)": "ours returns the ranks' shares of the optimizer windows as they are",
+    },
+    "openrlhf.trainer.ppo_utils.replay_buffer:NaiveReplayBuffer.": {
+        "__init__(self, sample_batch_size, limit, cpu_offload, packing_samples, dynamic_batch)": (
+            "ours is built with the same arguments"
+        ),
+        "append(self, experience)": "a rank's share of an optimizer window is kept as it is",
+        "clear(self)": "the windows are removed too",
+        "collate_fn(self, batch)": "a micro-batch is cut from its window",
+        "setup_dynamic_batch(self, strategy)": "the windows hold their micro-batches and denominators",
+    },
+    "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.": {
+        "training_step(self, experience, kl_ctl, step, loss_batch_info)": "logged losses are those of whole windows",
+        "broadcast_to_vllm(self)": "the sync by single parameters that weight_sync replaces",
+    },
+    "openrlhf.utils.loss_utils:": {
+        "get_loss_batch_info(strategy, loss_mask, replay_buffer, step, dynamic_batch, batch_num_tokens, "
+        "global_batch_size)": "called for the number of data-parallel ranks",
     },
     "openrlhf.trainer.ray.ppo_actor:PolicyModelActor.__ray_actor_class__.": {
         "init_model_from_pretrained(self, strategy, pretrain, max_steps, vllm_engines)": (
@@ -122,8 +138,29 @@ _TABLE: dict[str, dict[str, str]] = {
         "forward(self, sequences, action_mask, attention_mask, packed_seq_lens, mm_train_inputs_list)": (
             "returns token entropies too, for methods that need them alone"
         ),
+        "broadcast_to_vllm(self)": "weights are sent in buckets",
+        "reload_states(self)": "timed",
+        "offload_states(self)": "timed",
         "save_checkpoint(self, tag, client_states, metric_value, metric_key)": (
             "a checkpoint holds the actor's random number generators"
+        ),
+    },
+    "openrlhf.utils.deepspeed.deepspeed:DeepspeedStrategy.": {
+        "_ds_init_train_model(self, model, cfg)": "with LoRA a checkpoint holds the adapters alone",
+        "save_model(self, model, tokenizer, output_dir, kwargs)": "with LoRA the merged model is exported",
+    },
+    "openrlhf.trainer.ray.launcher:BaseModelActor.": {
+        "execute_batch(self, method_name, all_data, start_idx, end_idx)": "timed",
+    },
+    "openrlhf.trainer.ray.utils:": {
+        "get_physical_gpu_id()": "called to match an actor and its engine on one GPU",
+    },
+    "openrlhf.utils.distributed_util:": {
+        "torch_dist_barrier_and_cuda_sync()": "called at the end of a weight sync",
+    },
+    "openrlhf.trainer.ray.vllm_worker_wrap:WorkerWrap.": {
+        "init_process_group(self, master_address, master_port, rank_offset, world_size, group_name, backend, use_ray)": (
+            "buckets of weights are received on its group"
         ),
     },
     "openrlhf.trainer.ray.vllm_engine:": {
@@ -139,6 +176,8 @@ _TABLE: dict[str, dict[str, str]] = {
         "generate_responses(self, prompt, label, sampling_params, max_length, hf_tokenizer, num_samples, images)": (
             "every sample gets its own seed"
         ),
+        "sleep(self, level)": "timed",
+        "wake_up(self, tags)": "timed",
         "get_num_unfinished_requests(self)": "called to see whether an engine is alive",
     },
 }  # fmt: skip

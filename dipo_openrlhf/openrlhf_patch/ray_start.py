@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from dipo_eval.engines.device import tools_on_path
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.openrlhf_patch.shared_storage import check_shared
 from dipo_openrlhf.record.events import write_event
-from dipo_openrlhf.record.processes import RUN_ID
+from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID
 
 STARTS = 3
 RAYLET_SECONDS = 90
@@ -30,13 +35,56 @@ _OPENRLHF_ENV = {
     "NCCL_DEBUG": "WARN",
     "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
 }
-_PASSED_ON = (RUN_ID, SECRETS_FILE)
+_PASSED_ON = (RUN_ID, SECRETS_FILE, EXTENSIONS)
 
 
 def install() -> None:
-    """In every Ray worker of a joined cluster: the keys of the secrets file, and the changes of a CPU run."""
+    """In the workers of a GPU run or a joined cluster: the secrets file's keys, programs, the changes of a CPU run."""
+    keep_sigterm_blocked()
     load_secrets()
+    tools_on_path()
     cpu.install()
+
+
+def keep_sigterm_blocked() -> None:
+    """Where a Slurm step has blocked SIGTERM (launchers/slurm_step.py): a process that starts another by multiprocessing
+    starts a resource tracker first, and unblocks SIGTERM then. So the tracker is started here.
+    """
+    if signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def set_signals() -> None:
+    """The driver's: SIGINT interrupts it, and SIGTERM as well where it was started by hand.
+
+    Where `dipo train` has started it, SIGTERM is `dipo train`'s to handle: Ray sends that of a stopped job to all of the
+    job's processes, and the step is to be saved first.
+    """
+    # SIGINT too: a shell starts what it runs in the background, such as a job's script, with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    by_hand = RUN_ID not in os.environ
+    signal.signal(signal.SIGTERM, signal.default_int_handler if by_hand else _leave_to_parent)
+
+
+def _leave_to_parent(number: int, frame: FrameType | None) -> None:
+    """No SIG_IGN, which Ray's processes would inherit."""
+
+
+def joins_cluster() -> bool:
+    """Whether `ray.init()` joins a running cluster, whose nodes are not this machine (ray/_private/worker.py, init)."""
+    return (
+        bool(os.environ.get("RAY_ADDRESS")) or Path(tempfile.gettempdir(), "ray/ray_current_cluster").exists()
+    )
+
+
+def start_on_gpus(environment: dict[str, str]) -> None:
+    """As openrlhf/cli/train_ppo_ray.py, train does, which keeps a Ray that is initialised, and with our workers' hook."""
+    import ray
+
+    ray.init(
+        runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": worker_environment(environment)}
+    )
 
 
 def start_ray(**settings: Any) -> Any:
@@ -46,6 +94,7 @@ def start_ray(**settings: Any) -> Any:
     and raises a plain Exception then. Any other is raised at once.
     """
     os.environ.setdefault("RAY_raylet_start_wait_time_s", str(RAYLET_SECONDS))
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(1000 * RAYLET_SECONDS))
     import ray
 
     for attempt in range(1, STARTS + 1):
@@ -86,10 +135,13 @@ def worker_environment(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name not in given}
 
 
-def join_cluster(gpus: int, environment: dict[str, str], run_dir: Path) -> None:
+def join_cluster(
+    gpus: int, environment: dict[str, str], run_dir: Path, folders: dict[str, str], files: dict[str, str]
+) -> None:
     """Connect to the cluster of RAY_ADDRESS, else of this machine, and wait until it has `gpus` GPUs.
 
-    Raises UserError: no cluster answers, or it has too few GPUs.
+    folders, files: as check_shared. Raises UserError: no cluster answers, it has too few GPUs, or not every node sees
+    the run's files.
     """
     import ray
 
@@ -102,9 +154,8 @@ def join_cluster(gpus: int, environment: dict[str, str], run_dir: Path) -> None:
             f"run.ray: 'cluster': no Ray cluster answers at {address!r} ({one_line(error)}): start one, or set "
             "RAY_ADDRESS to its address"
         ) from None
-    # Ray's own handler ends the driver at once; the end of a job is to be an interruption.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     wait_for_gpus(ray, gpus, run_dir)
+    check_shared(ray, folders, files)
 
 
 def wait_for_gpus(ray: Any, gpus: int, run_dir: Path) -> None:

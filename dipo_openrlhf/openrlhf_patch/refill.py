@@ -113,6 +113,7 @@ def rollout_generator(
     plain: Any,
     dipo_config: DipoConfig,
     seed: int | None,
+    log_probs: bool = False,
     ordered: Any = OrderedGenerator,
     refill: Any = RefillGenerator,
 ) -> Any:
@@ -121,9 +122,13 @@ def rollout_generator(
     parts = {name: getattr(plain, name) for name in names}
     if refills(dipo_config):
         return refill(
-            keep_extremes=dipo_config.keep_and_refill, refill_cap=dipo_config.refill_cap, seed=seed, **parts
+            keep_extremes=dipo_config.keep_and_refill,
+            refill_cap=dipo_config.refill_cap,
+            seed=seed,
+            log_probs=log_probs,
+            **parts,
         )
-    return ordered(seed=seed, **parts)
+    return ordered(seed=seed, log_probs=log_probs, **parts)
 
 
 def _scores(group: list[Experience]) -> list[float]:

@@ -22,8 +22,8 @@ from dipo_openrlhf.openrlhf_patch.engine import seed_of
 POLL_SECONDS = 10.0
 
 
-class _SeedingHandle:
-    """An engine's handle that adds a seed to each request. OpenRLHF calls `generate_responses.remote`."""
+class _RequestHandle:
+    """An engine's handle that completes each request. OpenRLHF calls `generate_responses.remote`."""
 
     def __init__(self, engine: Any, generator: OrderedGenerator) -> None:
         self.engine = engine
@@ -33,8 +33,7 @@ class _SeedingHandle:
         return self if name == "generate_responses" else getattr(self.engine, name)
 
     def remote(self, *, sampling_params: Any, **request: Any) -> Any:
-        params = sampling_params.clone()
-        params.seed = self.generator.next_seed()
+        params = self.generator.completed(sampling_params.clone())
         return self.engine.generate_responses.remote(sampling_params=params, **request)
 
 
@@ -49,17 +48,27 @@ class OrderedGenerator(Base):
         rng: of a resumed run, the random state to restore once the data are read; else None.
     """
 
-    def __init__(self, *, seed: int | None = None, **parts: Any) -> None:
-        """`seed`: of the run, or None for samples from the engines' own generators."""
+    def __init__(self, *, seed: int | None = None, log_probs: bool = False, **parts: Any) -> None:
+        """`seed`: of the run, or None for samples from the engines' own generators. `log_probs`: request those of the
+        sampled tokens too where OpenRLHF does not, so that vllm_kl can be logged.
+        """
         super().__init__(**parts)
-        self.seed = seed
+        self.seed, self.log_probs = seed, log_probs
         self.position = 0
         self.rng: dict[str, Any] | None = None
         self._evaluated: int | None = None  # prompts of a running evaluation
         self._dataloader_iter: Iterator[Any] | None = None
         self._sample_buffer: list[Experience] = []
-        if seed is not None:
-            self.vllm_engines = [_SeedingHandle(engine, self) for engine in parts["vllm_engines"] or []]
+        if seed is not None or log_probs:
+            self.vllm_engines = [_RequestHandle(engine, self) for engine in parts["vllm_engines"] or []]
+
+    def completed(self, sampling_params: Any) -> Any:
+        """What is sent to an engine for one prompt; changes its argument."""
+        if self.seed is not None:
+            sampling_params.seed = self.next_seed()
+        if self.log_probs and self._evaluated is None:
+            sampling_params.logprobs = 1
+        return sampling_params
 
     def next_seed(self) -> int:
         """The seed of the next prompt that is sent to an engine."""

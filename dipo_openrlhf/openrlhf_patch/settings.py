@@ -10,6 +10,8 @@ from typing import Any
 from dipo_eval.files.atomic import write_atomic
 from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 
+CLIENT_STATE_KEY = "dipo"  # of this project's part of a checkpoint's client state
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -21,11 +23,13 @@ class TrainerSettings:
     keep_exports: int | None = None  # Hugging Face exports kept; None: as keep_checkpoints, 0: all
     wait_for_evaluation: int = 0  # seconds to wait after a save until a watcher has evaluated it; 0: never
     ckpt_path: str = ""  # where the driver writes that it has ended; empty: nowhere
-    wait_every: int = 1  # of every so many saves one is evaluated
+    evaluate_every: int = 0  # every N-th save is evaluated, and its export kept until then; 0: none
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
     dump_experiences: bool = False  # experiences/step_N.pt: complete training batches, token by token
     max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE
+    log_vllm_kl: bool = True  # request the engines' log-probabilities in every run
     seeded_rollouts: bool = False  # every prompt's samples come from a seed of their own
+    shares_gpus: bool = False  # engines and actor ranks take turns on the same GPUs
     wandb: bool = False
     tensorboard_dir: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -40,8 +44,10 @@ class LaunchPlan:
     dipo: dict[str, Any]
     settings: dict[str, Any]
     cpu: bool
-    gpus: int  # simulated GPUs of a CPU run: one for each actor rank and engine
+    gpus: int  # without which the training cannot start; simulated in a CPU run
     environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # recipe key -> path here that every node has to read
+    engine: dict[str, int] = field(default_factory=dict)  # of vLLM, that OpenRLHF has no argument for
     cluster: bool = False  # join the running Ray cluster; else start a Ray of the run's own
 
     def write(self, path: Path) -> None:

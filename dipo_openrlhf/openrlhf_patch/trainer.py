@@ -8,34 +8,40 @@ wraps ours in `ray.remote` again.
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
+import openrlhf.trainer.ppo_trainer as ppo_trainer
 from openrlhf.trainer.ppo_trainer import PPOTrainer
 from transformers import set_seed
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.lease import LeaseObserver
-from dipo_eval.subject.checkpoints import weights_hash
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.algorithm.perplexity import NotFiniteError
 from dipo_openrlhf.openrlhf_patch import divergence, trackers
 from dipo_openrlhf.openrlhf_patch.actor import rng_state
 from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker
 from dipo_openrlhf.openrlhf_patch.health import dead_engine, watch_for_death
+from dipo_openrlhf.openrlhf_patch.observe.step import Gpus, StepMeter
 from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, rollout_generator
-from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
-from dipo_openrlhf.record import checkpoints, run_log
-from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.openrlhf_patch.saving import CheckpointSaving
+from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
+from dipo_openrlhf.openrlhf_patch.weight_sync import divergence_limit
+from dipo_openrlhf.record import run_log
+from dipo_openrlhf.record.events import WARNING, write_event
 
 logger = logging.getLogger(__name__)
 
-CLIENT_STATE_KEY = "dipo"
 Base: Any = PPOTrainer.__ray_actor_class__
 
 
-class DiPOTraining:
+def as_composed(experiences: list[Any], args: Any) -> list[Any]:
+    """In the place of OpenRLHF's balance_experiences: the experience maker has composed the ranks' shares already."""
+    return experiences
+
+
+class DiPOTraining(CheckpointSaving):
     """To be inherited before an OpenRLHF trainer class, whose `__init__` is followed by `set_up`."""
 
     args: Any
@@ -46,6 +52,7 @@ class DiPOTraining:
     def set_up(self, dipo_config: DipoConfig, settings: TrainerSettings) -> None:
         """Replace OpenRLHF's experience maker and loggers. To be called after OpenRLHF's own `__init__`."""
         base: Any = self
+        ppo_trainer.balance_experiences = as_composed
         self.settings = settings
         self.run_dir = Path(settings.run_dir)
         self.ckpt_path = Path(self.args.ckpt.path)
@@ -55,6 +62,15 @@ class DiPOTraining:
         if settings.tensorboard_dir:
             self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
         engines = base.vllm_engines or []
+        ds = self.args.ds
+        gpus = Gpus(
+            settings.shares_gpus,
+            self.args.vllm.tensor_parallel_size,
+            ds.ring_attn_size * ds.tensor_parallel_size,
+        )
+        self.meter = StepMeter(base.actor_model_group, engines, gpus)
+        self.sync_warned = False
+        self.first_vllm_kl: float | None = None
         self.engine_watch = watch_for_death("engine-health", lambda: dead_engine(engines), self.run_dir)
         self.experience_maker = DiPOExperienceMaker(
             base.actor_model_group,
@@ -67,6 +83,16 @@ class DiPOTraining:
             dipo_config=dipo_config,
             max_undecided_rate=settings.max_undecided_rate,
         )
+        clock, maker = self.meter.clock, self.experience_maker
+        maker.make_experience = clock.timed("forward", maker.make_experience)
+        maker.make_experience_batch = clock.timed("advantages", maker.make_experience_batch)
+        base.save_best_checkpoint = clock.timed("save", base.save_best_checkpoint)
+
+    def begin(self, total_steps: int) -> None:
+        """Log that training begins, and its number of steps; the first step's time counts from here."""
+        self.total_steps = total_steps
+        self.meter.clock.take()
+        write_event(self.run_dir, "training", total_steps=total_steps)
 
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside OpenRLHF's own state; `restore_best_checkpoint_state` reads it."""
@@ -91,21 +117,37 @@ class DiPOTraining:
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """DiPO's metrics join the step's; the rollout's groups are logged."""
         self.experience_maker.progress = min(1.0, global_step / max(1, self.total_steps))
+        self.experience_maker.step = global_step + 1
         if self.settings.dump_experiences:
-            self.experience_maker.dump_to = (self.run_dir, global_step + 1)
+            self.experience_maker.dump_to = self.run_dir
         try:
             status, next_step = super().train_step(rollout_samples, global_step)  # type: ignore[misc]
         except NotFiniteError as error:
             raise divergence.lost_forward(global_step + 1, self.ckpt_path) from error
         status.update(self.experience_maker.metrics)
         status.update(self.batch_metrics())
+        self._warn_of_broken_sync(next_step, status.get("vllm_kl"))
         if self.settings.save_rollouts and self.experience_maker.rollouts is not None:
             run_log.append_rollouts(self.run_dir, next_step, self.experience_maker.rollouts)
         return status, next_step
 
+    def _warn_of_broken_sync(self, step: int, found: float | None) -> None:
+        """Once in a process. In asynchronous training vllm_kl includes the samples' age, and says nothing of the sync."""
+        if self.sync_warned or self.experience_maker.off_policy:
+            return
+        if self.first_vllm_kl is None:  # of a resumed run it is in the log
+            rows = run_log.read_metrics(self.run_dir)
+            self.first_vllm_kl = next((row.get("vllm_kl") for row in rows if row["step"] == 1), None)
+        text = divergence_limit.warning(step, found, self.args.ds.param_dtype, self.first_vllm_kl)
+        if text is not None:
+            self.sync_warned = True
+            logger.warning("%s", text)
+            write_event(self.run_dir, WARNING, text=text)
+
     def ppo_train(self, global_steps: int) -> dict[str, Any]:
         """OpenRLHF's update; a run that has diverged ends before its weights reach the engines or the disk."""
-        status: dict[str, Any] = super().ppo_train(global_steps)  # type: ignore[misc]
+        with self.meter.clock("update"):
+            status: dict[str, Any] = super().ppo_train(global_steps)  # type: ignore[misc]
         try:
             divergence.check_step(status, global_steps + 1, self.args.ds.param_dtype, self.ckpt_path)
         except UserError:
@@ -116,61 +158,6 @@ class DiPOTraining:
             )
             raise
         return status
-
-    def save_logs_and_checkpoints(
-        self,
-        global_step: int,
-        logs_dict: dict[str, Any] | None = None,
-        client_states: dict[str, Any] | None = None,
-    ) -> None:
-        """Log, save with the queue in the client state, verify, mark complete, then prune."""
-        run_log.append_metrics(self.run_dir, global_step, logs_dict or {})
-        client_states = dict(client_states or {})
-        client_states[CLIENT_STATE_KEY] = self.training_state()
-        super().save_logs_and_checkpoints(global_step, logs_dict, client_states)  # type: ignore[misc]
-        if global_step % self.args.ckpt.save_steps == 0:
-            self.complete_checkpoint(global_step)
-
-    def complete_checkpoint(self, global_step: int) -> None:
-        """All ranks have returned, so both folders are written: check them and the weights, mark, prune.
-
-        Raises UserError for weights that are not finite, before anything is marked or pruned.
-        """
-        started = time.time()
-        tag = checkpoints.tag_of(global_step)
-        actor_folder = self.ckpt_path / "_actor" / tag
-        if not self.args.ckpt.disable_ds and not any(actor_folder.glob("*optim_states.pt")):
-            raise RuntimeError(f"checkpoint {actor_folder} has no optimizer state after its save")
-        if not self.args.ckpt.save_hf:
-            return
-        divergence.check_weights(self.ckpt_path, global_step)
-        facts = {
-            "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
-            "weights_finite": True,
-            "recipe_hash": self.settings.recipe_hash,
-            "data_sha256": self.settings.data_sha256,
-            "versions": self.settings.versions,
-            "save_steps": self.args.ckpt.save_steps,
-            "saved": round(started, 3),
-        }
-        checkpoints.mark_complete(self.ckpt_path, global_step, facts)
-        self._wait_for_evaluation(global_step)
-        checkpoints.prune(
-            self.ckpt_path,
-            self.settings.keep_checkpoints,
-            keep_exports=self.settings.keep_exports,
-            observer=self.observer,
-        )
-
-    def _wait_for_evaluation(self, global_step: int) -> None:
-        """Only with `watch.wait` in the recipe, and for a limited time."""
-        limit = self.settings.wait_for_evaluation
-        if not limit or (global_step // self.args.ckpt.save_steps) % self.settings.wait_every:
-            return
-        write_event(self.run_dir, f"waiting for the evaluation of step {global_step}", timeout=limit + 60)
-        if not checkpoints.wait_until_evaluated(self.ckpt_path, global_step, limit):
-            logger.warning("step %d was not evaluated within %d s: training goes on", global_step, limit)
-        write_event(self.run_dir, "training", total_steps=self.total_steps)
 
 
 class DiPOTrainer(DiPOTraining, Base):
@@ -197,15 +184,26 @@ class DiPOTrainer(DiPOTraining, Base):
         super().__init__(pretrain, strategy, *args, **generate_kwargs)
         self.set_up(dipo_config, settings)
         seed = self.args.train.seed if settings.seeded_rollouts else None
-        self.samples_generator = rollout_generator(self.samples_generator, dipo_config, seed)
+        self.samples_generator = rollout_generator(
+            self.samples_generator, dipo_config, seed, settings.log_vllm_kl
+        )
+        clock, generator = self.meter.clock, self.samples_generator
+        generator.generate_samples = clock.timed("generate", generator.generate_samples)
+        base: Any = self
+        base.evaluate = clock.timed("evaluate", base.evaluate)
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; the number of steps is logged first (an upper bound where prompts are refilled)."""
-        self.total_steps = self.samples_generator.total_steps
-        write_event(self.run_dir, "training", total_steps=self.total_steps)
+        self.begin(self.samples_generator.total_steps)
         super().fit(global_step)
         self.engine_watch.set()  # the engines end with the run
+        self.save_final_checkpoint()
         write_event(self.run_dir, "saving the final model")
+
+    def broadcast_to_vllm(self) -> None:
+        """OpenRLHF's, timed."""
+        with self.meter.clock("sync"):
+            super().broadcast_to_vllm()
 
     def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:
         """Also the position of the prompts' seeds and this process's random number generators."""

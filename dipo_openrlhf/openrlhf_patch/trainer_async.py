@@ -30,8 +30,8 @@ from dipo_openrlhf.openrlhf_patch.async_batches import (
 )
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
 from dipo_openrlhf.openrlhf_patch.refill import rollout_generator
-from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
-from dipo_openrlhf.openrlhf_patch.trainer import CLIENT_STATE_KEY, DiPOTraining
+from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
+from dipo_openrlhf.openrlhf_patch.trainer import DiPOTraining
 from dipo_openrlhf.record.events import write_event
 
 GeneratorBase: Any = GenerateSamplesActor.__ray_actor_class__
@@ -121,11 +121,7 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, async_batches.NumberedUpdate
         self.set_up(dipo_config, settings)
         self.experience_maker.off_policy = True
         self._staleness: dict[str, float] = {}
-
-    def begin(self, total_steps: int) -> None:
-        """Log that training begins, and its number of steps."""
-        self.total_steps = total_steps
-        write_event(self.run_dir, "training", total_steps=total_steps)
+        vars(self.queue_reader)["get"] = self.meter.clock.timed("wait", self.queue_reader.get)
 
     def restore_best_checkpoint_state(self, checkpoint_states: dict[str, Any]) -> None:
         """The queue, and the number of the weights that are sent to the engines next."""
@@ -138,6 +134,7 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, async_batches.NumberedUpdate
     def fit(self, global_step: int = 0) -> None:
         super().fit(global_step)
         self.engine_watch.set()  # the engines end with the run
+        self.save_final_checkpoint()
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """The samples' labels are removed, and the coming update is numbered."""
@@ -150,8 +147,11 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, async_batches.NumberedUpdate
     def broadcast_to_vllm(self) -> None:
         """OpenRLHF's, which calls NumberedUpdates'. Defined here, since Ray pickles a method that is only inherited from
         a decorated actor class by value, with a copy of that class, in which `super()` is not of this class.
+
+        What is not NumberedUpdates' is a wait for the generator, which holds the lock.
         """
-        super().broadcast_to_vllm()
+        with self.meter.clock("wait"):
+            super().broadcast_to_vllm()
 
     def training_state(self) -> dict[str, Any]:
         """Also the generator's random state after it had made the step's batch."""

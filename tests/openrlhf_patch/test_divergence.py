@@ -19,6 +19,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
 from dipo_openrlhf.openrlhf_patch import divergence
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
+from dipo_openrlhf.openrlhf_patch.observe.step import Gpus, StepMeter
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
 from dipo_openrlhf.record import checkpoints
@@ -131,6 +132,7 @@ def trainer(folder: Path, ppo_train: dict[str, Any], **settings: Any) -> Any:
         settings=TrainerSettings(run_dir=str(folder), recipe_hash="", **settings),
         experience_maker=SimpleNamespace(metrics={"dipo/queue_size": 64.0}),
         samples_generator=None,
+        meter=StepMeter(None, [], Gpus(shared=True)),
         observer=None,
         kl_ctl=SimpleNamespace(value=0.0),
         critic_model_group=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.openrlhf_patch.failures import explain
+from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
 
 
 class RayLikeError(Exception):
@@ -28,6 +28,25 @@ class RayLikeError(Exception):
 )
 def test_a_full_disk_is_recognised(error):
     assert explain(error).startswith("the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("argv", "named", "without_effect"),
+    [
+        (["--train.dynamic_batch_enable"], "train.max_tokens_per_gpu", "micro_batch_size"),
+        ([], "train.micro_batch_size", "max_tokens_per_gpu"),
+    ],
+)
+def test_the_hint_on_memory_names_what_has_an_effect(argv, named, without_effect):
+    line = explain(RayLikeError(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")), argv)
+    assert named in line
+    assert without_effect not in line
+
+
+def test_a_hosts_memory_is_not_a_gpus():
+    text = "Task was killed due to the node running low on memory."
+    assert explain(RuntimeError(text)).startswith("out of memory on a host")
+    assert not may_restart(RuntimeError(text))
 
 
 def test_the_cause_is_shown_not_rays_wrapper():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from dipo_openrlhf.openrlhf_patch.health import (
 )
 from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.stop_request import asked_to_stop
 
 NODES = {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
 
@@ -58,14 +60,38 @@ def view_of(nodes: str, gpus: int, places: str = "a", is_replacing: bool = False
         pytest.param([view_of("abc", 24), view_of("ac", 16), view_of("abc", 24)], None, id="another's that came back"),
     ],
 )  # fmt: skip
-def test_which_lost_node_ends_the_run(views: list[View], lost: str | None) -> None:
-    watch = NodeWatch(gpus=16)
+def test_which_lost_node_ends_the_run(views: list[View], lost: str | None, tmp_path: Path) -> None:
+    watch = NodeWatch(16, tmp_path)
     causes = [watch.cause(view) for view in views]
     assert causes[:-1] == [None] * (len(views) - 1)
     if lost is None:
         assert causes[-1] is None
     else:
         assert f"has lost {lost} (cut off" in str(causes[-1])
+
+
+def test_a_run_on_a_drained_node_is_asked_to_stop(tmp_path: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1, num_gpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        watch = NodeWatch(2, tmp_path)
+        ray.get(placement_group([{"GPU": 1}] * 2, strategy="STRICT_SPREAD").ready(), timeout=60)
+        assert watch() is None
+        assert asked_to_stop(tmp_path) is None
+        words = ["drain-node", "--address", cluster.address, "--node-id", second.node_id]
+        words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+        ray_command = str(Path(sys.executable).with_name("ray"))
+        subprocess.run([ray_command, *words, "--deadline-remaining-seconds", "500"], check=True, timeout=120)
+        assert watch() is None, "it lives until its deadline"
+        request = asked_to_stop(tmp_path)
+        assert request is not None
+        assert request.reason == f"Ray drains {second.node_ip_address}"
+        assert request.may_restart
+        assert 300 < request.seconds <= 500
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def test_a_node_that_dies_while_the_run_is_placed_ends_the_driver(tmp_path: Path) -> None:
@@ -77,7 +103,7 @@ def test_a_node_that_dies_while_the_run_is_placed_ends_the_driver(tmp_path: Path
         group = placement_group([{"GPU": 1}] * 2, strategy="SPREAD")
         ray.get(group.ready(), timeout=60)
         exits: list[int] = []
-        stopping = watch_for_death("node", NodeWatch(gpus=2), tmp_path, 0.2, exits.append)
+        stopping = watch_for_death("node", NodeWatch(2, tmp_path), tmp_path, 0.2, exits.append)
         time.sleep(1)
         assert exits == []
         cluster.remove_node(second, allow_graceful=False)

@@ -76,10 +76,14 @@ def missing(modules: list[Any], table: tuple[Override, ...]) -> list[str]:
 
 
 def called() -> set[str]:
-    """Names of all functions and methods that our modules call, `x.name.remote()` included."""
+    """Names of all functions and methods that our modules call, `x.name.remote()` included, or set in a module."""
     calls = [node.func for tree in SOURCES for node in ast.walk(tree) if isinstance(node, ast.Call)]
     calls += [func.value for func in calls if isinstance(func, ast.Attribute) and func.attr == "remote"]
-    return {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
+    names = {func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "") for func in calls}
+    assigned = [
+        node.targets[0] for tree in SOURCES for node in ast.walk(tree) if isinstance(node, ast.Assign)
+    ]
+    return names | {target.attr for target in assigned if isinstance(target, ast.Attribute)}
 
 
 def stale(modules: list[Any], table: tuple[Override, ...]) -> list[str]:
@@ -111,7 +115,7 @@ def test_no_entry_is_stale() -> None:
 
 
 def test_a_stale_entry_is_found() -> None:
-    more = Override("openrlhf.trainer.ppo_trainer:BasePPOTrainer.save_best_checkpoint", ("self",), "test")
+    more = Override("openrlhf.trainer.ppo_trainer:BasePPOTrainer._compute_rollout_stats", ("self",), "test")
     assert stale(our_modules(), (*OVERRIDES, more)) == [more.path]
 
 

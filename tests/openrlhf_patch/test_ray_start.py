@@ -6,6 +6,10 @@ import importlib.metadata
 import json
 import os
 import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
 
 import pytest
 from packaging.requirements import Requirement
@@ -21,9 +25,17 @@ KEY = "feedface" * 5  # not a real key
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in (SECRETS_FILE, RUN_ID, "RAY_JOB_CONFIG_JSON_ENV_VAR", "NCCL_DEBUG", "TOKENIZERS_PARALLELISM"):
+    for name in (
+        SECRETS_FILE,
+        RUN_ID,
+        "RAY_JOB_CONFIG_JSON_ENV_VAR",
+        "NCCL_DEBUG",
+        "TOKENIZERS_PARALLELISM",
+        "TORCH_EXTENSIONS_DIR",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", raising=False)
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
@@ -37,6 +49,58 @@ def test_workers_get_settings_and_no_key(monkeypatch):
         "DIPO_CPU": "1",
         RUN_ID: "abc",
     }
+
+
+def test_workers_compile_where_the_run_does_and_find_ninja(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/shared/run/torch_extensions")
+    assert ray_start.worker_environment({})["TORCH_EXTENSIONS_DIR"] == "/shared/run/torch_extensions"
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    ray_start.install()
+    assert os.environ["PATH"].split(":") == [sysconfig.get_path("scripts"), "/usr/bin", "/bin"]
+    ray_start.install()
+    assert len(os.environ["PATH"].split(":")) == 3
+
+
+def test_a_running_cluster_is_joined_and_its_nodes_are_not_this_machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert not ray_start.joins_cluster()
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:6379")
+    assert ray_start.joins_cluster()
+    (tmp_path / "ray/ray_current_cluster").unlink()
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert ray_start.joins_cluster()
+
+
+# As the driver of a GPU run starts Ray; the workers of this one have no GPU.
+ON_GPUS = """
+import os
+from dipo_openrlhf.openrlhf_patch import ray_start
+os.environ["PATH"] = "/usr/bin:/bin"
+ray_start.start_on_gpus({"VLLM_USE_FLASHINFER_SAMPLER": "0"})
+import ray
+@ray.remote
+def look():
+    import openrlhf.models.ring_attn_utils
+    return os.environ["PATH"].split(":")[0], os.environ["VLLM_USE_FLASHINFER_SAMPLER"], os.environ["NCCL_DEBUG"]
+print("found", *ray.get(look.remote(), timeout=200))
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_worker_of_a_gpu_run_has_the_programs_and_imports_without_flash_attn(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", ON_GPUS],
+        env={**os.environ, "DIPO_CPU": "0", "RAY_TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    assert f"found {sysconfig.get_path('scripts')} 0 WARN" in done.stdout, done.stderr[-3000:]
 
 
 def test_variables_of_the_job_are_not_set_twice(monkeypatch):
@@ -107,6 +171,56 @@ def test_a_second_signal_does_not_interrupt_the_clean_up():
     finally:
         for number, handler in zip((signal.SIGINT, signal.SIGTERM), kept, strict=True):
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("started_by", ["dipo train", "hand"])
+def test_sigterm_is_left_to_dipo_train(monkeypatch, started_by):
+    """Ray sends the SIGTERM of a stopped job to the driver too, and the step is to be saved first."""
+    monkeypatch.delenv("DIPO_RUN_ID", raising=False)
+    if started_by == "dipo train":
+        monkeypatch.setenv("DIPO_RUN_ID", "x")
+    kept = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        ray_start.set_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        if started_by == "hand":
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        else:
+            signal.raise_signal(signal.SIGTERM)
+            assert signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN, "children would inherit it"
+    finally:
+        for number, handler in zip((signal.SIGINT, signal.SIGTERM), kept, strict=True):
+            signal.signal(number, handler)
+
+
+SPAWNS = """
+import multiprocessing, signal, sys
+def is_blocked(queue=None):
+    found = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return found if queue is None else queue.put(found)
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if sys.argv[1] == "kept":
+        from dipo_openrlhf.openrlhf_patch.ray_start import keep_sigterm_blocked
+        keep_sigterm_blocked()
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=is_blocked, args=(queue,))
+    child.start()
+    print(is_blocked(), queue.get(timeout=60))
+    child.join()
+"""
+
+
+@pytest.mark.parametrize(("mode", "printed"), [("kept", "True True"), ("control", "False False")])
+def test_a_worker_that_starts_an_engine_keeps_sigterm_blocked(tmp_path, mode, printed):
+    """A preempted Slurm job's engine would end by the signal that only announces the preemption."""
+    (tmp_path / "spawns.py").write_text(SPAWNS)
+    words = [sys.executable, str(tmp_path / "spawns.py"), mode]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == printed, done.stderr
 
 
 def test_the_job_servers_packages_are_installed():

@@ -15,10 +15,11 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 sys.path.insert(0, str(Path(__file__).parent))
 
 from test_experience_maker import GROUP, batch, by_row, maker, separated
+from test_maker_windows import rollout, subject_of
 
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, check_log_probs
-from dipo_openrlhf.openrlhf_patch.experiences import doubtful_share, rollout_log_probs
+from dipo_openrlhf.openrlhf_patch.experiences import doubtful_share, rollout_log_probs, vllm_kl
 
 
 def moved(experiences: list[Experience]) -> list[Experience]:
@@ -101,3 +102,24 @@ def test_the_engine_checks_what_was_requested(monkeypatch, requested):
     else:
         with pytest.raises(RuntimeError, match="0 log-probabilities for 1 tokens"):
             asyncio.run(call)
+
+
+def test_the_divergence_is_a_mean_over_tokens():
+    """Masked tokens do not count, nor does a token of a short response more than another."""
+    first = sample([-1.0, -2.0, 5.0], [-1.5, -2.0, 0.0], [1, 1, 0])
+    second = sample([-1.0, 9.0, 9.0], [-0.9, 0.0, 0.0], [1, 0, 0])
+    assert vllm_kl([first, second]) == pytest.approx((0.5 + 0.0 - 0.1) / 3)
+    assert vllm_kl([first, sample(None, [-1.0], [1])]) is None
+    assert vllm_kl([first, sample([-1.0, -2.0], [-1.0, -2.0, 0.0], [1, 1, 0])]) is None
+
+
+@pytest.mark.parametrize(("level", "kept"), [("off", False), ("token", True)])
+def test_the_update_sees_them_with_a_correction_alone(level, kept):
+    subject = subject_of(DipoConfig())
+    subject.args.algo.advantage.is_correction_level = level
+    samples = rollout()
+    for experience in samples:
+        experience.rollout_log_probs = experience.action_log_probs + 0.25
+    windows = subject.make_experience_batch(samples)
+    assert subject.metrics["vllm_kl"] == pytest.approx(0.25)
+    assert {window.rollout_log_probs is not None for window in windows} == {kept}

@@ -45,7 +45,10 @@ class LateEngine:
             {
                 "prompt": prompt, "label": "", "observation_tokens": [1, 2, 3], "action_ranges": [(1, 3)],
                 "rollout_log_probs": None, "reward": 1.0, "scores": 1.0, "truncated": False,
-                "extra_logs": {"seed": float((sampling_params.seed or 0) % 2**20)},
+                "extra_logs": {
+                    "seed": float((sampling_params.seed or 0) % 2**20),
+                    "log_probs": float(sampling_params.logprobs or 0),
+                },
             }
             for _ in range(num_samples)
         ]  # fmt: skip
@@ -62,7 +65,7 @@ class Shuffled:
         return iter([(None, [self.prompts[place]], [""], [None]) for place in order])
 
 
-def generator(loader: Any, seed: int | None = 7) -> OrderedGenerator:
+def generator(loader: Any, seed: int | None = 7, log_probs: bool = False) -> OrderedGenerator:
     arguments = SimpleNamespace(
         rollout=SimpleNamespace(batch_size=4, n_samples_per_prompt=GROUP, vllm_generate_batch_size=None),
         vllm=SimpleNamespace(enable_sleep=False),
@@ -72,6 +75,7 @@ def generator(loader: Any, seed: int | None = 7) -> OrderedGenerator:
     )
     return OrderedGenerator(
         seed=seed,
+        log_probs=log_probs,
         strategy=SimpleNamespace(args=arguments),
         prompts_dataloader=loader,
         eval_dataloader=loader,
@@ -99,6 +103,18 @@ def test_groups_come_in_the_order_of_the_data_with_seeds_by_position():
 def test_without_a_seed_none_is_sent():
     samples, *_ = generator(in_data_order(4), seed=None).generate_samples(max_new_tokens=4)
     assert {sample.info["seed"].item() for sample in samples} == {0.0}
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("log_probs", [False, True])
+def test_log_probabilities_are_requested_for_what_is_trained(seed, log_probs):
+    """OpenRLHF itself requests them with a correction of importance weights alone, which is off here."""
+    subject = generator(in_data_order(8), seed=seed, log_probs=log_probs)
+    samples, *_ = subject.generate_samples(max_new_tokens=4)
+    assert {sample.info["log_probs"].item() for sample in samples} == {float(log_probs)}
+    assert (samples[0].info["seed"].item() > 0) is (seed is not None)
+    evaluated = subject.generate_eval_samples(max_new_tokens=4)
+    assert {sample.info["log_probs"].item() for sample in evaluated} == {0.0}
 
 
 def test_an_evaluation_changes_no_seed_of_the_training():

@@ -28,6 +28,7 @@ from dipo_openrlhf.openrlhf_patch.async_batches import (
     QueueWriter,
     save_carried_over,
 )
+from dipo_openrlhf.openrlhf_patch.observe.step import Gpus, StepMeter
 from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer_async import DiPOGenerator, DiPOTrainerAsync, DiPOTrainingActor
@@ -244,6 +245,7 @@ def test_the_number_of_the_weights_changes_under_the_lock():
         args=SimpleNamespace(vllm=SimpleNamespace(enable_sleep=False)),
         vllm_engines=[],
         _partial_rollout=False,
+        meter=StepMeter(None, [], Gpus(shared=False)),
         weights_step=5,
         vllm_lock=Remote(
             acquire=lambda: calls.append("acquire"),
@@ -256,6 +258,7 @@ def test_the_number_of_the_weights_changes_under_the_lock():
     )
     actor.broadcast_to_vllm()
     assert calls == ["acquire", "broadcast_to_vllm", 5, "release"]
+    assert set(actor.meter.clock.take()[1]) == {"wait", "sync"}  # for the lock, and under it
 
 
 def test_the_lock_is_openrlhf_s_with_a_number():
