@@ -25,13 +25,25 @@ def doctor_command(
     compare: Annotated[
         str, typer.Option("--compare", help="With --rollouts: the switch whose values are compared.")
     ] = "group_space",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The machine's state as JSON, for scripts.")
+    ] = False,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            "--measured",
+            help="With RECIPE: speeds from `dipo check-gpu`. Default: where it wrote them, if it did.",
+        ),
+    ] = None,
     *,
     options: Assumptions,
 ) -> None:
     """Show whether this machine is ready, and everything this project changes in OpenRLHF.
 
-    With a RECIPE: what it needs of each GPU and how long a step takes, by arithmetic that is shown; nothing is started.
-    The exit status is 1 where it does not fit. Any key of the recipe can be overridden as --section.key value.
+    On a machine with GPUs: driver, CUDA, compilers, flash-attn, NCCL, memory, each with a remedy where it is missing.
+    With a RECIPE: what it needs of each GPU and how long a step takes, by arithmetic that is shown, and what this machine
+    lacks for it; nothing is started. The exit status is 1 where something is missing or does not fit. Any key of the
+    recipe can be overridden as --section.key value.
 
     With --rollouts: the fire rate of every value of dipo.group_space (or another switch) on stored rollouts, the other
     switches as the run used them or as given. Examples:
@@ -61,17 +73,23 @@ def doctor_command(
             raise UserError(f"unexpected argument {rest[0]!r}: switches go with a RECIPE or --rollouts")
         from dipo_openrlhf.estimate.doctor import doctor
 
-        if not doctor(console):
+        if not doctor(console, as_json):
             raise typer.Exit(1)
         return
-    from dipo_openrlhf.estimate.report import estimate_lines
+    from dipo_openrlhf.estimate.doctor import doctor_recipe
+    from dipo_openrlhf.estimate.measured import read_measured, with_measured
     from dipo_openrlhf.recipe.load import load_recipe
 
-    fits, lines = estimate_lines(load_recipe(recipe, parse_overrides(rest)), options)
-    for line in lines:
-        typer.echo(line)
-    if not fits:
+    by, values = read_measured(measured)
+    options, names = with_measured(options, values, lambda name: _given(context, name))
+    loaded = load_recipe(recipe, parse_overrides(rest))
+    if not doctor_recipe(console, loaded, options, as_json, names, by):
         raise typer.Exit(1)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def recipes_command() -> None:

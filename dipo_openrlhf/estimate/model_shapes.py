@@ -1,6 +1,6 @@
 """Shapes of the models that the recipes train, and what follows from a shape: parameters, key-value cache.
 
-Without the hub: the five models of the paper are in a table, any other is read from its folder's config.json. A test
+Without the hub: the models of the shipped recipes are in a table, any other is read from its folder's config.json. A test
 compares the parameters with those of transformers' own models, which would take seconds to build for each estimate.
 """
 
@@ -63,7 +63,8 @@ class ModelShape:
         return 2 * 2 * self.layers * self.key_value
 
 
-# Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B.
+# Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B and
+# 1.54B.
 _QWEN25_7B = ModelShape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, qkv_bias=True)
 _QWEN25_3B = ModelShape(36, 2048, 11008, 16, 2, 128, 151936, tied=True, qkv_bias=True)
 KNOWN: dict[str, ModelShape] = {
@@ -72,6 +73,7 @@ KNOWN: dict[str, ModelShape] = {
     "Qwen/Qwen2.5-7B": _QWEN25_7B,
     "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,
     "Qwen/Qwen2.5-3B-Instruct": _QWEN25_3B,
+    "Qwen/Qwen2.5-1.5B-Instruct": ModelShape(28, 1536, 8960, 12, 2, 128, 151936, tied=True, qkv_bias=True),
 }
 
 

@@ -1,8 +1,8 @@
 """Time of one training step. Pure functions; seconds.
 
 Sampling is bound by memory bandwidth: each new token of a batch reads the weights once and every sequence's cache.
-Training costs 6 FLOPs a parameter and token, 8 where activations are computed again, and scoring 2 (Kaplan et al., arXiv
-2001.08361, section 2.1; attention over the context is left out).
+Training costs 6 FLOPs a parameter and token, 8 where activations are computed again, each 2 fewer with LoRA, and scoring
+2 (Kaplan et al., arXiv 2001.08361, section 2.1; attention over the context and the adapters themselves are left out).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class StepTime:
     steps: int  # of the whole run, 0 where the number of prompts is not known
 
 
-def sequences_at_once(work: Workload, assume: Assumptions, fitting: int) -> int:
+def sequences_at_once(work: Workload, fitting: int) -> int:
     """Sequences that an engine decodes together; fitting: those for which its cache has room."""
     share = math.ceil(_sampled(work) / work.engines)
-    return max(1, min(assume.max_num_seqs, fitting, share))
+    return max(1, min(work.max_num_seqs, fitting, share))
 
 
 def _sampled(work: Workload) -> int:
@@ -44,17 +44,17 @@ def decode_rate(work: Workload, assume: Assumptions, together: int) -> Line:
     context = work.prompt_tokens + work.response_tokens / 2
     cache = together * context * work.shape.kv_bytes / work.engine_tp
     bandwidth = assume.bandwidth_tbs * 1e12 * assume.decode_utilization
-    rate = together * bandwidth / (weights + cache)
+    rate = together / ((weights + cache) / bandwidth + assume.decode_ms / 1e3)
     how = (
-        f"{together} sequences x {assume.bandwidth_tbs:g} TB/s x {assume.decode_utilization:g} / ({weights / 1e9:.1f} GB "
-        f"weights + {cache / 1e9:.1f} GB cache)"
+        f"{together} sequences / (({weights / 1e9:.1f} GB weights + {cache / 1e9:.1f} GB cache) / "
+        f"({assume.bandwidth_tbs:.3g} TB/s x {assume.decode_utilization:g}){_fixed(assume.decode_ms, 'ms')})"
     )
     return Line("tokens a second, one engine", rate, how)
 
 
 def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
     """Time of a step; fitting: sequences of mean length for which an engine's cache has room."""
-    together = sequences_at_once(work, assume, fitting)
+    together = sequences_at_once(work, fitting)
     rate = decode_rate(work, assume, together)
     sampled, trained = _sampled(work), work.prompts_a_step * work.group
     new = sampled * work.response_tokens
@@ -73,7 +73,7 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
     parts = (
         sampling,
         _compute(work, assume, "scoring", 2, tokens),
-        _compute(work, assume, "update", 8 if work.checkpointing else 6, tokens * work.epochs),
+        _compute(work, assume, "update", work.training_flops, tokens * work.epochs),
         *_moves(work, assume),
     )
     training = sum(part.value for part in parts[1:])
@@ -87,24 +87,31 @@ def step_time(work: Workload, assume: Assumptions, fitting: int) -> StepTime:
 
 def _compute(work: Workload, assume: Assumptions, what: str, flops: int, tokens: float) -> Line:
     params = work.shape.parameters
+    again = ", forward again for checkpointing" if what == "update" and work.checkpointing else ""
     speed = work.actor_gpus * assume.tflops * 1e12 * assume.utilization
     how = (
         f"{flops} x {params / 1e9:.2f}e9 x {tokens:.2e} / ({work.actor_gpus} GPUs x {assume.tflops:g} TFLOP/s x "
-        f"{assume.utilization:g}){', forward again for checkpointing' if flops == 8 else ''}"
+        f"{assume.utilization:g}){again}"
     )
     return Line(what, flops * params * tokens / speed, how)
 
 
 def _moves(work: Workload, assume: Assumptions) -> list[Line]:
     weights = 2 * work.shape.parameters
-    how = f"{weights / 1e9:.1f} GB at {assume.sync_gbs:g} GB/s"
-    lines = [Line("weights to the engines", weights / assume.sync_gbs / 1e9, how)]
+    how = f"{weights / 1e9:.1f} GB at {assume.sync_gbs:.3g} GB/s{_fixed(assume.sync_seconds, 's')}"
+    seconds = weights / assume.sync_gbs / 1e9 + assume.sync_seconds
+    lines = [Line("weights to the engines", seconds, how)]
     moved = 0.0
     if work.trainer_sleep:
-        moved += 2 * (OPTIMIZER_BYTES + work.gradient_bytes) * work.rank_parameters / work.ranks
+        moved += 2 * (OPTIMIZER_BYTES + work.gradient_bytes) * work.trained_parameters / work.ranks
     if work.engine_sleep:
         moved += 2 * weights / work.engine_tp
     if moved:
-        how = f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:g} GB/s"
-        lines.append(Line("sleep and wake", moved / assume.host_gbs / 1e9, how))
+        how = f"{moved / 1e9:.1f} GB of each GPU, both ways, at {assume.host_gbs:.3g} GB/s"
+        how += _fixed(assume.sleep_seconds, "s")
+        lines.append(Line("sleep and wake", moved / assume.host_gbs / 1e9 + assume.sleep_seconds, how))
     return lines
+
+
+def _fixed(value: float, unit: str) -> str:
+    return f" + {value:.3g} {unit}" if value else ""

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
+from dipo_openrlhf.estimate.adapters import Adapters, adapters_of
 from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
 from dipo_openrlhf.estimate.options import Assumptions
-from dipo_openrlhf.recipe.placement import actor_gpus, shares_gpus
+from dipo_openrlhf.recipe.placement import ACTOR, needs_of, placement, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.recipe.schema import OFFLINE_BATCH
 
 GIB = 2**30
 
@@ -33,9 +35,11 @@ class Workload:
 
     shape: ModelShape
     actor_gpus: int
-    actor_gpus_per_node: int
+    actor_gpus_per_node: int  # of the node that has most of the actor
     engines: int
     engine_tp: int
+    max_num_seqs: int  # that an engine decodes at once
+    batched_tokens: int  # of one forward pass of an engine
     trainer_tp: int
     zero_stage: int
     adam_offload: bool
@@ -60,6 +64,7 @@ class Workload:
     prompt_tokens: int
     response_tokens: int
     checkpoints: int
+    adapters: Adapters | None = None  # of LoRA; None: the whole model is trained
 
     @property
     def ranks(self) -> int:
@@ -71,14 +76,26 @@ class Workload:
         """Parameters of one tensor-parallel part of the model."""
         return self.shape.parameters / self.trainer_tp
 
+    @property
+    def trained_parameters(self) -> float:
+        """Those of rank_parameters, or of adapters beside them, that have gradients and optimizer state."""
+        return self.adapters.parameters(self.shape) if self.adapters else self.rank_parameters
+
+    @property
+    def training_flops(self) -> int:
+        """For one parameter and token: forward 2, again for checkpointing, and backward 2 for the activations' gradients
+        and 2 for the weights', which the frozen weights under adapters have none of.
+        """
+        return 4 + 2 * self.checkpointing + 2 * (self.adapters is None)
+
 
 def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
     """The sizes of a validated recipe. Raises UserError for what the arithmetic does not cover."""
     get = recipe.get
-    for key, off in (("ds.lora.rank", 0), ("ds.load_in_4bit", False), ("train.enable_ema", False)):
-        if get(key) != off:
+    for key in ("ds.load_in_4bit", "train.enable_ema"):
+        if get(key):
             raise UserError(
-                f"{recipe.where.get(key, key)}: {key}: {get(key)!r}: the estimate covers full fine-tuning alone"
+                f"{recipe.where.get(key, key)}: {key}: {get(key)!r}: is not covered by the estimate"
             )
     max_len = get("data.max_len")
     new_tokens = get("rollout.max_new_tokens") or max_len
@@ -88,13 +105,17 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
     if not dynamic:
         score_tokens = get("rollout.micro_batch_size") * max_len
     divisor = 1 if dynamic else get("ds.ring_attn_size")  # dynamic batches count tokens on one GPU
+    batch = {**OFFLINE_BATCH, **recipe.engine_batch}
     refills = recipe.dipo.keep_and_refill or methods.get(recipe.dipo.method).dynamic_sampling
+    shape = shape_of(get("actor.model_name_or_path"))
     return Workload(
-        shape=shape_of(get("actor.model_name_or_path")),
-        actor_gpus=actor_gpus(recipe),
-        actor_gpus_per_node=get("actor.num_gpus_per_node"),
+        shape=shape,
+        actor_gpus=placement(recipe).actor,
+        actor_gpus_per_node=max(node[ACTOR] for node in needs_of(recipe).layout.parts_by_node),
         engines=get("vllm.num_engines"),
         engine_tp=get("vllm.tensor_parallel_size"),
+        max_num_seqs=batch["max_num_seqs"],
+        batched_tokens=batch["max_num_batched_tokens"],
         trainer_tp=get("ds.tensor_parallel_size"),
         zero_stage=get("ds.zero_stage"),
         adam_offload=get("ds.adam_offload"),
@@ -119,6 +140,7 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
         prompt_tokens=assume.prompt_tokens or max(1, (max_len - new_tokens) // 4),
         response_tokens=assume.response_tokens or max(1, new_tokens // 4),
         checkpoints=get("ckpt.max_num"),
+        adapters=adapters_of(recipe, shape),
     )
 
 

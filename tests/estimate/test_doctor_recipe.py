@@ -26,6 +26,15 @@ def test_the_command_shows_every_figure_with_its_arithmetic():
     assert result.output.rstrip().splitlines()[-1].startswith("fits: sampling is the fullest")
 
 
+def test_the_placement_is_a_picture():
+    words = ["math_qwen3_8b+async", "--vllm.num_engines", "3", "--watch.when", "during"]
+    assert "  node 0  e0  e1  e2  a0  a1  a2  a3  w\n" in doctor(*words).output
+    result = doctor("math_qwen3_4b+4x8", "--vllm.tensor_parallel_size", "4").output
+    assert "  node 3  a24+e6  a25+e6  a26+e6  a27+e6  a28+e7  a29+e7  a30+e7  a31+e7\n" in result
+    waiting = ["--run.nodes", "1", "--vllm.num_engines", "4", "--watch.when", "during"]
+    assert "watcher waits in Ray's queue for 1 GPU" in doctor("math_qwen3_8b+async", *waiting).output
+
+
 def test_what_does_not_fit_is_the_exit_status():
     result = doctor("math_qwen3_8b", "--gpu-memory-gib", "24", "--vllm.gpu_memory_utilization", "0.9")
     assert result.exit_code == 1
