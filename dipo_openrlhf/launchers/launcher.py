@@ -45,7 +45,9 @@ class Options:
             help="File of NAME=VALUE lines with keys, on the cluster, for its owner alone; only its path is sent."
         ),
     ] = None
-    gpus_per_node: Annotated[int, Option(min=1, help="slurm, kuberay: GPUs of a node.")] = 8
+    gpus_per_node: Annotated[
+        int | None, Option(min=1, help="slurm, kuberay: GPUs of a node; run.gpus_per_node of the recipe if not given.")
+    ] = None  # fmt: skip
     time: Annotated[
         str, Option(help="slurm: time limit, as sbatch takes it; before it the job requeues itself.")
     ] = ""
@@ -57,8 +59,12 @@ class Options:
     secret: Annotated[
         str | None, Option(help="kuberay: Secret with WANDB_API_KEY and HF_TOKEN; only referred to.")
     ] = None
-    cpus: Annotated[int, Option(min=1, help="kuberay: CPU cores of a pod.")] = 16
-    memory: Annotated[str, Option(help="kuberay: memory of a pod.")] = "128Gi"
+    cpus: Annotated[
+        int | None, Option(min=1, help="kuberay: CPU cores of a pod; by the recipe's estimate if not given.")
+    ] = None
+    memory: Annotated[
+        str | None, Option(help="kuberay: memory of a pod, such as 512Gi; by the recipe's estimate if not given.")
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

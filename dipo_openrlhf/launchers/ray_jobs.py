@@ -21,13 +21,15 @@ from dipo_openrlhf.launchers.launcher import Options
 from dipo_openrlhf.launchers.request import Request, job_variables
 from dipo_openrlhf.launchers.upload.choice import Upload, choose
 from dipo_openrlhf.launchers.upload.stage import check_upload, own_code, staged
+from dipo_openrlhf.recipe.recipe import Recipe
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
 START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and started the job
-STOP_WAIT = 90  # seconds that Ray lets a stopped job clean up before it kills it; its own default is 3
+CLEAN_END = 90  # seconds that a stopped job gets to clean up, once it has saved
 LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
 POLL = 1.0  # seconds
+_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ def server_address(given: str | None) -> str:
     return address
 
 
+def stop_variables(recipe: Recipe) -> dict[str, str]:
+    """Seconds that Ray lets a stopped job go on before it kills it; its own default is 3."""
+    return {_STOP_WAIT: str(recipe.save_before + CLEAN_END)}
+
+
 def plan_job(request: Request, address: str, options: Options) -> JobPlan:
     """Checked, with nothing sent yet. Raises UserError."""
     named = [(f"RECIPE {path.name}", os.path.relpath(path)) for path in request.recipe_files]
@@ -74,7 +81,7 @@ def plan_job(request: Request, address: str, options: Options) -> JobPlan:
     folder = choose(Path.cwd(), named, options.exclude, options.include)
     uploads = [check_upload(part, request.secrets) for part in (folder, *own_code())]
     variables = job_variables(options.env, options.secrets_file)
-    runtime_env = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT), **variables}}
+    runtime_env = {"env_vars": {**stop_variables(request.recipe), **variables}}
     metadata = {
         "dipo_recipe": request.name,
         "dipo_recipe_hash": request.recipe.hash,
@@ -197,9 +204,11 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
 
 def stop(client: Any, job: str) -> Any:
     """Stop a job and wait until Ray reports its end; its JobDetails. Raises UserError when it does not."""
-    if (details := info(client, job)).status.is_terminal():
+    details = info(client, job)
+    if details.status.is_terminal():
         return details
     client.stop_job(job)
-    timeout = STOP_WAIT + 60
+    variables = (details.runtime_env or {}).get("env_vars") or {}
+    timeout = int(variables.get(_STOP_WAIT, CLEAN_END)) + 60
     problem = f"has not ended {timeout} s after it was stopped: see its log"
     return _wait(client, job, lambda status: status.is_terminal(), timeout, problem)

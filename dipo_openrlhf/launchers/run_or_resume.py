@@ -6,6 +6,7 @@ python -m dipo_openrlhf.launchers.run_or_resume RECIPE [--section.key value ...]
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def train_arguments(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Become `dipo train`: the scheduler's signals reach it directly."""
+    # A script starts what it runs in the background with SIGINT ignored, and a program that it becomes inherits that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         arguments = train_arguments(sys.argv[1:])
     except UserError as error:

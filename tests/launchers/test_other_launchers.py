@@ -58,6 +58,43 @@ def test_the_manifest_follows_kuberays_schema(project, monkeypatch, gpus_per_nod
     assert config["metadata"]["name"] == job["metadata"]["name"] == "dipo-big"
 
 
+@pytest.mark.parametrize("save_before", [0, 2400])
+def test_a_pod_that_is_ended_lets_the_run_save(project, save_before):
+    _, job = documents("big.yaml", "--run.save_before", str(save_before))
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] == save_before + 90
+        hook = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert hook[:3] == ["python", "-m", "dipo_openrlhf.launchers.stop_run"]
+        assert hook[3:] == ["/shared/runs/big", "--seconds", str(save_before)]
+    assert f"RAY_JOB_STOP_WAIT_TIME_S: '{save_before + 90}'" in job["spec"]["runtimeEnvYAML"]
+
+
+def test_a_pod_has_the_gpus_of_the_recipes_nodes(project):
+    """--gpus-per-node is for another size."""
+    sized = ["--run.gpus_per_node", "4"]
+    for tokens, given, workers, gpus in ((sized, None, 3, 4), (sized, 8, 1, 8), ([], None, 1, 8)):
+        _, job = documents("big.yaml", *tokens, gpus_per_node=given)
+        (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert (group["replicas"], limits["nvidia.com/gpu"]) == (workers, gpus)
+
+
+def test_a_pod_is_sized_by_the_recipe(project):
+    _, job = documents(cpus=None, memory=None)
+    for group in (
+        job["spec"]["rayClusterSpec"]["headGroupSpec"],
+        *job["spec"]["rayClusterSpec"]["workerGroupSpecs"],
+    ):
+        resources = group["template"]["spec"]["containers"][0]["resources"]
+        assert (
+            resources["limits"]
+            == resources["requests"]
+            == {"cpu": "36", "memory": "120Gi", "nvidia.com/gpu": 8}
+        )
+
+
 def test_the_schema_refuses_what_kuberay_would(project):
     _, job = documents()
     for path, value in (

@@ -116,7 +116,7 @@ def test_a_key_is_no_variable_of_a_job(project, monkeypatch, tmp_path):
     monkeypatch.setenv("DIPO_DATA_DIR", "/shared/data")
     planned = plan(env=["DIPO_DATA_DIR"], secrets_file="/home/me/keys")
     assert planned.runtime_env["env_vars"] == {
-        "RAY_JOB_STOP_WAIT_TIME_S": "90",
+        "RAY_JOB_STOP_WAIT_TIME_S": "390",  # run.save_before of a CPU run, and 90 s for a clean end
         "DIPO_DATA_DIR": "/shared/data",
         "DIPO_SECRETS_FILE": "/home/me/keys",
     }
@@ -236,7 +236,10 @@ class Server:
         value = self.status.pop(0) if len(self.status) > 1 else self.status[0]
         terminal = value in ("SUCCEEDED", "FAILED", "STOPPED")
         return SimpleNamespace(
-            status=SimpleNamespace(value=value, is_terminal=lambda: terminal), message="queued", metadata={}
+            status=SimpleNamespace(value=value, is_terminal=lambda: terminal),
+            message="queued",
+            metadata={},
+            runtime_env=None,
         )
 
     async def tail_job_logs(self, job: str) -> Any:
@@ -280,7 +283,7 @@ def test_stop_waits_for_the_end_with_a_limit(quick, monkeypatch):
     server = Server([], ["RUNNING", "RUNNING", "STOPPED"])
     assert ray_jobs.stop(server, "job").status.value == "STOPPED"
     assert server.stopped == ["job"]
-    monkeypatch.setattr(ray_jobs, "STOP_WAIT", -60)
+    monkeypatch.setattr(ray_jobs, "CLEAN_END", -60)
     with pytest.raises(UserError, match="has not ended"):
         ray_jobs.stop(Server([], ["RUNNING"]), "job")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def script(recipe: str = "tiny.yaml", gpus_per_node: int = 1, time: str = "24:00
 def test_it_requests_what_the_recipe_needs(project):
     text = script("big.yaml", gpus_per_node=8, sbatch=["--partition=gpu", "--account=lab"])
     for line in (
-        "--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@300", "--time=24:00:00",
+        "--nodes=2", "--gpus-per-node=8", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@1920", "--time=24:00:00",
         "--export=NONE", "--output=/shared/runs/big/slurm-%j.log", "--partition=gpu", "--account=lab",
         "--open-mode=append",
     ):  # fmt: skip
@@ -45,6 +46,9 @@ def test_it_requests_what_the_recipe_needs(project):
     first_command = text.splitlines().index("set -uo pipefail")
     assert max(directives) < first_command  # Slurm stops reading at the first command
     assert "sleep" not in text
+    lines = text.splitlines()
+    path = next(line for line in lines if line.startswith('export PATH="$(dirname "$PYTHON"):$PATH"'))
+    assert lines.index(path) < next(i for i, line in enumerate(lines) if '"$RAY" start' in line)
 
 
 def test_the_key_is_in_no_script(project):
@@ -55,7 +59,23 @@ def test_the_key_is_in_no_script(project):
         script(sbatch=[f"--comment={KEY}"])
 
 
-@pytest.mark.parametrize("limit", ["30", "1:00:00", "2-00", "1-12:30:00"])
+@pytest.mark.parametrize("save_before", [0, 60, 1200])
+def test_the_notice_follows_from_what_saving_takes(project, save_before):
+    request = make_request("tiny.yaml", ["--run.save_before", str(save_before)])
+    text = slurm_script(request, Options(gpus_per_node=1, time="1:00:00"))
+    assert f"#SBATCH --signal=B:USR1@{save_before + 120}\n" in text
+    assert f"the time limit is {save_before + 120} s away" in text
+
+
+@pytest.mark.parametrize("limit", ["14", "14:00", "0:14:00", "0-0:14"])
+def test_a_time_limit_that_leaves_nothing_is_refused(project, limit):
+    with pytest.raises(
+        UserError, match=rf"--time {limit}: leaves too little .* 420 s before .*save_before: 300"
+    ):
+        script(time=limit)
+
+
+@pytest.mark.parametrize("limit", ["30", "15:00", "1:00:00", "2-00", "0-1", "1-12:30:00"])
 def test_time_limits_of_sbatch(project, limit):
     assert f"--time={limit}\n" in script(time=limit)
 
@@ -116,9 +136,28 @@ if [[ "$2" == *.ready ]]; then
     [ "$(grep -c launchers.ready "$RECORD")" -ge "${NOT_READY_FROM:-9}" ] && exit 1
     exit 0
 fi
-trap 'echo interrupted >> "$RECORD"; exit 130' TERM
 [ -n "${DONE:-}" ] && exit "$DONE"
-for _ in $(seq 600); do sleep 0.1; done
+if [[ "$2" == *.slurm_step ]]; then
+    while [ "$1" != start ]; do shift; done
+    exec ray "$@"
+fi
+exec "$REAL_PYTHON" "$TRAINER"
+"""
+TRAINER = """
+import os, signal, sys, time
+def say(word):
+    with open(os.environ["RECORD"], "a") as file:
+        print(word, file=file)
+def save(*_):
+    say("saved")
+    sys.exit(130)
+def interrupt(*_):
+    say("interrupted")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, save)
+signal.signal(signal.SIGINT, interrupt)
+say("trains")
+time.sleep(60)
 """
 
 
@@ -131,6 +170,7 @@ class Job:
         for name, content in (("srun", SRUN), ("scontrol", SCONTROL), ("ray", RAY), ("python", PYTHON)):
             (bin_folder / name).write_text(content)
             (bin_folder / name).chmod(0o755)
+        (folder / "trainer.py").write_text(TRAINER)
         lines = [
             f"PYTHON={bin_folder}/python" if line.startswith("PYTHON=") else line
             for line in text.splitlines()
@@ -142,7 +182,8 @@ class Job:
             ["bash", str(folder / "job.sh")],
             env={
                 "PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "41", "SLURM_JOB_NODELIST": "node[1-2]",
-                "RECORD": str(self.record), **environment,
+                "RECORD": str(self.record), "REAL_PYTHON": sys.executable, "TRAINER": str(folder / "trainer.py"),
+                **environment,
             },
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
@@ -167,14 +208,16 @@ class Job:
         return self.process.returncode, output
 
 
-def test_before_its_time_limit_it_stops_and_requeues(project, tmp_path):
+@pytest.mark.parametrize("times", [1, 2])
+def test_before_its_time_limit_it_saves_and_requeues(project, tmp_path, times):
     job = Job(tmp_path, script())
-    job.wait_for("run_or_resume")
-    job.process.send_signal(signal.SIGUSR1)
+    job.wait_for("trains")
+    for _ in range(times):  # preempted, and near the limit
+        job.process.send_signal(signal.SIGUSR1)
     status, output = job.finish()
     assert status == 0, output
-    assert "stopping to be requeued" in output
-    assert job.lines()[-2:] == ["interrupted", "requeue 41"]
+    assert output.count("saving, then stopping to be requeued") == 1
+    assert job.lines()[-2:] == ["saved", "requeue 41"]
     worker, head = sorted(line for line in job.lines() if line.startswith("ray"))
     assert "start --head --node-ip-address=10.0.0.1 --port=20041 --num-gpus=1" in head
     assert "start --address=10.0.0.1:20041 --num-gpus=1" in worker
@@ -185,8 +228,9 @@ def test_before_its_time_limit_it_stops_and_requeues(project, tmp_path):
 
 def test_a_cancelled_job_ends_and_does_not_come_back(project, tmp_path):
     job = Job(tmp_path, script())
-    job.wait_for("run_or_resume")
+    job.wait_for("trains")
     job.process.send_signal(signal.SIGTERM)
+    job.process.send_signal(signal.SIGUSR1)  # by slurm_step, which cannot tell a preemption from scancel
     status, output = job.finish()
     assert status == 130, output
     assert job.lines()[-1] == "interrupted"
@@ -226,7 +270,7 @@ def test_a_cluster_that_does_not_come_up_ends_the_job(project, tmp_path):
 
 def test_requeues_are_counted(project, tmp_path):
     job = Job(tmp_path, script(), SLURM_RESTART_COUNT="50")
-    job.wait_for("run_or_resume")
+    job.wait_for("trains")
     job.process.send_signal(signal.SIGUSR1)
     status, output = job.finish()
     assert (status, "requeued 50 times already" in output) == (1, True)

@@ -17,9 +17,11 @@ import yaml
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_openrlhf.launchers.launcher import Launcher, Options
-from dipo_openrlhf.launchers.ray_jobs import STOP_WAIT
+from dipo_openrlhf.launchers.pod_size import pod_size
+from dipo_openrlhf.launchers.ray_jobs import CLEAN_END, stop_variables
 from dipo_openrlhf.launchers.request import Request, job_variables
 from dipo_openrlhf.recipe.placement import Needs, needs_of
+from dipo_openrlhf.recipe.recipe import Recipe
 
 RECIPE_FOLDER = "/etc/dipo"
 KEYS = ("WANDB_API_KEY", "HF_TOKEN")  # of the Secret, each optional
@@ -38,10 +40,13 @@ def manifest(request: Request, options: Options) -> str:
     recipe = {key: setting.value for key, setting in request.settings.items()}
     recipe.setdefault("run.name", request.name)  # which would else follow from the file's name
     needs = needs_of(request.recipe, options.gpus_per_node)
-    spec = _pod_spec(needs, options, name, claim, mount)
+    size = pod_size(
+        request.recipe, needs, options.cpus, options.memory, lambda line: typer.echo(line, err=True)
+    )
+    spec = _pod_spec(request.recipe, needs, options, size, name, claim, mount)
     data = {"recipe.yaml": yaml.safe_dump(recipe, sort_keys=False)}
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-    documents = [config_map, _ray_job(needs, name, spec)]
+    documents = [config_map, _ray_job(request.recipe, needs, name, spec)]
     text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
     refuse_secrets("the manifest", text, request.secrets)
     return text
@@ -87,7 +92,7 @@ def _check_paths(request: Request, mount: str) -> None:
             raise UserError(f"{place}: is not under {mount}, the only storage that all pods see (--claim)")
 
 
-def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:
+def _ray_job(recipe: Recipe, needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:
     def group(container: str) -> dict[str, Any]:
         first, *_ = pod_spec["containers"]
         template = {"spec": {**pod_spec, "containers": [{"name": container, **first}]}}
@@ -107,7 +112,7 @@ def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any
         "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "dipo"}},
         "spec": {
             "entrypoint": f"python -m dipo_openrlhf.launchers.run_or_resume {RECIPE_FOLDER}/recipe.yaml",
-            "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT)}}),
+            "runtimeEnvYAML": yaml.safe_dump({"env_vars": stop_variables(recipe)}),
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 600,
             "backoffLimit": RETRIES,
@@ -116,9 +121,13 @@ def _ray_job(needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any
     }
 
 
-def _pod_spec(needs: Needs, options: Options, name: str, claim: str, mount: str) -> dict[str, Any]:
+def _pod_spec(
+    recipe: Recipe, needs: Needs, options: Options, size: tuple[int, str], name: str, claim: str, mount: str
+) -> dict[str, Any]:
     """Of head and workers alike; its one container has no name yet."""
-    resources: dict[str, Any] = {"cpu": str(options.cpus), "memory": options.memory}
+    run_dir, seconds = str(recipe.run_dir), str(recipe.save_before)
+    save = ["python", "-m", "dipo_openrlhf.launchers.stop_run", run_dir, "--seconds", seconds]
+    resources: dict[str, Any] = {"cpu": str(size[0]), "memory": size[1]}
     if not needs.simulated:
         resources["nvidia.com/gpu"] = needs.gpus_per_node
     variables = job_variables(options.env, None)
@@ -129,6 +138,8 @@ def _pod_spec(needs: Needs, options: Options, name: str, claim: str, mount: str)
     container = {
         "image": options.image,
         "env": environment,
+        # Ray gets SIGTERM, and ends with all of its workers, when the hook is done.
+        "lifecycle": {"preStop": {"exec": {"command": save}}},
         "resources": {"limits": resources, "requests": resources},
         "volumeMounts": [
             {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True},
@@ -142,7 +153,8 @@ def _pod_spec(needs: Needs, options: Options, name: str, claim: str, mount: str)
         # NCCL and vLLM share memory between processes; a pod's default is 64 MiB.
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
     ]
-    return {"containers": [container], "volumes": volumes}
+    grace = recipe.save_before + CLEAN_END
+    return {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": grace}
 
 
 def _submit(request: Request, options: Options) -> int:

@@ -19,9 +19,10 @@ from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
 from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request, job_variables
+from dipo_openrlhf.recipe.openrlhf_checks import check_packages
 from dipo_openrlhf.recipe.placement import needs_of
 
-NOTICE = 300  # seconds before the time limit at which the run is interrupted: a step and a clean end fit
+CLEAN_END = 120  # seconds for what follows a saved step: end the training and the cluster, requeue the job
 READY_TIMEOUT = 600  # seconds until all nodes have joined
 LOST_TIMEOUT = 30  # seconds after a failed training in which a node that Ray misses may come back
 MAX_RESTARTS = 50
@@ -32,6 +33,8 @@ _TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 def slurm_script(request: Request, options: Options) -> str:
     """The sbatch script. Raises UserError for options that Slurm would not take, and for a key in any of it."""
     _check(options, (Path.cwd(), request.recipe.run_dir))
+    notice = _notice(request.recipe.save_before, options.time)
+    check_packages(request.recipe)  # the job runs with this interpreter
     needs = needs_of(request.recipe, options.gpus_per_node)
     variables = job_variables(options.env, options.secrets_file)
     template = Path(__file__).with_name("slurm.sbatch.j2").read_text(encoding="utf-8")
@@ -41,7 +44,7 @@ def slurm_script(request: Request, options: Options) -> str:
         needs=needs,
         simulated=f" --num-gpus={needs.gpus_per_node}" if needs.simulated else "",
         time=options.time,
-        notice=NOTICE,
+        notice=notice,
         folder=Path.cwd(),
         run_dir=request.recipe.run_dir,
         options=options.sbatch,
@@ -75,6 +78,29 @@ def _check(options: Options, folders: tuple[Path, Path]) -> None:
             raise UserError(
                 f"{str(folder)!r}: Slurm's #SBATCH lines take no spaces: use a folder without them"
             )
+
+
+def _notice(save_before: int, limit: str) -> int:
+    """Seconds before the time limit at which the run is asked to save. Raises UserError for a limit that is too short."""
+    notice = save_before + CLEAN_END
+    if _seconds(limit) <= 2 * notice:
+        raise UserError(
+            f"--time {limit}: leaves too little for training: {notice} s before the limit the run is asked to save "
+            f"(run.save_before: {save_before}, and {CLEAN_END} s to end): give more than twice as much, or lower "
+            "run.save_before"
+        )
+    return notice
+
+
+def _seconds(limit: str) -> int:
+    """Of a time limit that _TIME accepts: M, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
+    days, dash, rest = limit.rpartition("-")
+    fields = [int(field) for field in rest.split(":")]
+    if dash:
+        hours, minutes, seconds = (*fields, 0, 0)[:3]
+        return int(days) * 86400 + hours * 3600 + minutes * 60 + seconds
+    hours, minutes, seconds = (0, *fields, 0)[:3] if len(fields) < 3 else fields
+    return hours * 3600 + minutes * 60 + seconds
 
 
 def _one_line(text: str) -> str:
