@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from dipo_eval.subject.marker import (
     complete_checkpoints,
     export_folder,
     export_folders,
+    saves_to_evaluate,
     step_of,
     tag_of,
     write_json,
@@ -42,6 +44,11 @@ def mark_complete(ckpt_path: Path, step: int, facts: dict[str, Any]) -> None:
     for stale in (EVALUATED, BEST):
         (folder / stale).unlink(missing_ok=True)
     write_json(folder / MARKER, {"step": step, **facts})
+
+
+def saved_steps(steps: int, save_steps: int) -> list[int]:
+    """Which of the steps 1 to `steps` a run saves: every `save_steps`-th, and the last."""
+    return sorted({*range(save_steps, steps + 1, save_steps), *([steps] if steps else [])})
 
 
 def resumable_steps(ckpt_path: Path) -> list[int]:
@@ -89,27 +96,38 @@ def _point_latest_at(ckpt_path: Path, step: int) -> None:
 
 
 def prune(
-    ckpt_path: Path, keep: int, *, keep_exports: int | None = None, observer: LeaseObserver | None = None
+    ckpt_path: Path,
+    keep: int,
+    *,
+    keep_exports: int | None = None,
+    evaluate_every: int = 0,
+    observer: LeaseObserver | None = None,
 ) -> list[int]:
     """Delete checkpoints beyond the newest `keep`; returns the steps of which something was deleted.
 
     Never deleted: the one `latest` names, the best by evaluation (BEST.json), one that is being evaluated. `keep` <= 0
-    keeps everything. `keep_exports`: so many Hugging Face exports stay, at least `keep`; None: `keep`, 0: all.
+    keeps everything. One that was saved off schedule, before an end, is replaced by the next that is complete.
+    `keep_exports`: so many Hugging Face exports stay, at least `keep`; None: `keep`, 0: all.
+    `evaluate_every` N: the export of every N-th save stays until it is evaluated or given up; 0: none does.
     `observer` of earlier calls distinguishes a dead watcher's lease from a live one's.
     """
     if keep <= 0:
         return []
-    steps = [checkpoint.step for checkpoint in complete_checkpoints(ckpt_path)]
-    _remove_half_pruned(ckpt_path, steps)
+    found = complete_checkpoints(ckpt_path)
+    _remove_half_pruned(ckpt_path, [checkpoint.step for checkpoint in found])
+    replaced = [one.step for one in found[:-1] if one.marker.get("scheduled") is False]
+    steps = [checkpoint.step for checkpoint in found if checkpoint.step not in replaced]
+    waiting = saves_to_evaluate(found, every=evaluate_every) if evaluate_every else []
+    unevaluated = {one.step for one in waiting if not (one.hf_path / EVALUATED).exists()}
     exports = {None: keep, 0: len(steps)}.get(keep_exports, max(keep, keep_exports or 0))
     latest = _latest(ckpt_path)
     observer = observer if observer is not None else LeaseObserver()
     pruned = []
-    for step in steps[:-keep]:
+    for step in (*replaced, *steps[:-keep]):
         export, state = export_folder(ckpt_path, step), state_folder(ckpt_path, step)
         if tag_of(step) == latest or (export / BEST).exists():
             continue
-        if step in steps[:-exports]:
+        if step in replaced or (step in steps[:-exports] and step not in unevaluated):
             if _delete_export(export, state, observer):
                 pruned.append(step)
         elif state.is_dir():
@@ -145,11 +163,17 @@ def _remove_half_pruned(ckpt_path: Path, complete: list[int]) -> None:
             shutil.rmtree(export, ignore_errors=True)
 
 
-def wait_until_evaluated(ckpt_path: Path, step: int, timeout: float, poll: float = 1.0) -> bool:
-    """Wait until a watcher has evaluated a checkpoint or given it up. False after `timeout` seconds."""
+def wait_until_evaluated(
+    ckpt_path: Path,
+    step: int,
+    timeout: float,
+    poll: float = 1.0,
+    give_up: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Wait until a watcher has evaluated a checkpoint or given it up. False after `timeout` seconds, or on `give_up`."""
     deadline = time.monotonic() + timeout
     while not (export_folder(ckpt_path, step) / EVALUATED).exists():
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or give_up():
             return False
         time.sleep(poll)
     return True

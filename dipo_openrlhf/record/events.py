@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 EVENTS = "events.jsonl"
+ENDED = "ended"  # the last stage of each attempt, however it ended
+WARNING = "warning"  # the stage of an event that is no stage: its `text` is shown, and the run goes on
 
 
 def write_event(run_dir: Path, stage: str, **facts: Any) -> None:

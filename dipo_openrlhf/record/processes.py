@@ -14,6 +14,7 @@ import time
 import psutil
 
 RUN_ID = "DIPO_RUN_ID"
+EXTENSIONS = "TORCH_EXTENSIONS_DIR"  # where torch keeps what it compiles at run time, and a lock meanwhile
 
 
 def processes_of(run_id: str, variable: str = RUN_ID, session: int | None = None) -> list[psutil.Process]:
@@ -30,18 +31,18 @@ def processes_of(run_id: str, variable: str = RUN_ID, session: int | None = None
     return found
 
 
-def end_processes(run_id: str, grace: float = 5.0, session: int | None = None) -> int:
+def end_processes(run_id: str, grace: float = 5.0, session: int | None = None, variable: str = RUN_ID) -> int:
     """SIGTERM, then SIGKILL after `grace` seconds. Returns how many were still alive at the start.
 
     `session`: of the run's first process, where that one leads a session (start_new_session).
     """
-    alive = processes_of(run_id, session=session)
+    alive = processes_of(run_id, variable, session)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.terminate()
     psutil.wait_procs(alive, timeout=grace)
     deadline = time.monotonic() + 10
-    while (left := processes_of(run_id, session=session)) and time.monotonic() < deadline:
+    while (left := processes_of(run_id, variable, session)) and time.monotonic() < deadline:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dipo_eval.engines.device import usable_cores
+from dipo_eval.engines.device import NO_FLASHINFER_SAMPLER, usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_openrlhf.openrlhf_patch import ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.openrlhf_args import portable
-from dipo_openrlhf.recipe.placement import gpus_to_start
+from dipo_openrlhf.recipe.placement import gpus_to_start, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import stored_settings
 from dipo_openrlhf.record import checkpoints
@@ -27,6 +29,9 @@ from dipo_openrlhf.record.provenance import check_same_prompts, installed_versio
 RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
 # What may change between a run and its resumption: bookkeeping, not what is learnt.
 _MAY_CHANGE = ("ckpt.", "logger.", "eval.")
+_READ_BY_ALL = (
+    "actor.model_name_or_path", "data.prompt_dataset", "reward.remote_url", "train.agent_func_path",
+)  # fmt: skip
 UNBOUNDED = 10**9  # checkpoints: OpenRLHF's own rotation is disabled (record/checkpoints.py rotates)
 
 
@@ -44,14 +49,16 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         keep_checkpoints=recipe.get("ckpt.max_num"),
         keep_exports=recipe.run.keep_exports,
         wait_for_evaluation=recipe.watch.wait_timeout if recipe.waits_for_evaluation else 0,
-        wait_every=recipe.watch.every,
+        evaluate_every=recipe.watch.every if recipe.starts_watcher else 0,
         ckpt_path=recipe.get("ckpt.path"),
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,
         max_undecided_rate=recipe.run.max_undecided_rate,
+        log_vllm_kl=recipe.run.log_vllm_kl,
         seeded_rollouts=on_this_cpu
         if recipe.run.seeded_rollouts == "auto"
         else recipe.run.seeded_rollouts == "on",
+        shares_gpus=shares_gpus(recipe),
         wandb=wants_wandb(recipe.run.wandb),
         tensorboard_dir=str(Path(tensorboard_dir).expanduser().resolve()) if tensorboard_dir else "",
         versions=installed_versions(),
@@ -63,9 +70,41 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         settings=dataclasses.asdict(settings),
         cpu=on_this_cpu,
         gpus=gpus_to_start(recipe),
-        environment=cpu.environment(recipe.run.cpu_threads or usable_cores()) if on_this_cpu else {},
-        cluster=recipe.run.ray == "cluster",
+        engine=recipe.engine_batch,
+        environment=cpu.environment(recipe.run.cpu_threads or usable_cores())
+        if on_this_cpu
+        else _gpu_environment(),
+        files=_local_files(recipe),
+        cluster=joins_cluster(recipe),
     )
+
+
+def _gpu_environment() -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in NO_FLASHINFER_SAMPLER.items()}
+
+
+def joins_cluster(recipe: Recipe) -> bool:
+    """Whether the run is on a Ray cluster that is there already. OpenRLHF joins one by itself."""
+    return recipe.run.ray == "cluster" or (not recipe.on_cpu and ray_start.joins_cluster())
+
+
+def check_ray(recipe: Recipe) -> None:
+    """Raise UserError where the run needs several nodes and is to start a Ray of its own.
+
+    On CPU such a Ray simulates the GPUs of all of them.
+    """
+    nodes = max(recipe.get("actor.num_nodes"), recipe.run.nodes)
+    if nodes > 1 and not recipe.on_cpu and not joins_cluster(recipe):
+        place = recipe.where.get("actor.num_nodes", recipe.source)
+        raise UserError(
+            f"{place}: {nodes} nodes need a Ray cluster: start one, put run.dir on storage that every node sees, and add "
+            "--run.ray cluster; or send the recipe there with `dipo submit`"
+        )
+
+
+def _local_files(recipe: Recipe) -> dict[str, str]:
+    values = {key: recipe.get(key) for key in _READ_BY_ALL}
+    return {key: value for key, value in values.items() if isinstance(value, str) and os.path.exists(value)}
 
 
 def command_text(plan: LaunchPlan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
-from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.events import WARNING, read_events
 
 POLL_SECONDS = 0.5
 FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
@@ -38,6 +39,9 @@ def step_line(row: dict[str, Any], dipo_enabled: bool = True) -> str:
         )
     if (seconds := row.get("timing/step_total")) is not None:
         parts.append(f"{seconds:.1f} s")
+    on_gpus = any(key.startswith("memory/") for key in row)  # else they are simulated
+    if on_gpus and (idle := row.get("gpu/idle_share")) is not None:
+        parts.append(f"GPUs idle {100 * idle:.0f}%")
     parts += [f"{name} {word}" for name, word in not_finite(row).items()]
     return "  ".join(parts)
 
@@ -49,8 +53,12 @@ def show_progress(
     step_timeout: float,
     verbose: bool,
     dipo_enabled: bool = True,
+    check: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Follow the run until its driver ends. Returns a message when a deadline passed, else None.
+
+    start_timeout, step_timeout: seconds, as run.start_timeout and run.step_timeout. The first step of a start has both:
+    much is compiled in it. `check` is called every POLL_SECONDS; what it raises ends the following.
 
     A failure that a worker has written ends the run too: the driver may wait for an actor that waits for the dead.
 
@@ -68,6 +76,8 @@ def show_progress(
         follower = _Follower(run_dir, bar, dipo_enabled)
         while True:
             ended = driver.poll() is not None
+            if not ended:
+                check()
             follower.show_stages()
             follower.show_steps()
             if verbose:
@@ -86,7 +96,8 @@ class _Follower:
     def __init__(self, run_dir: Path, bar: bars.Progress, dipo_enabled: bool) -> None:
         self.run_dir, self.bar, self.dipo_enabled = run_dir, bar, dipo_enabled
         earlier = read_metrics(run_dir)
-        self.steps, self.stages = len(earlier), 0
+        self.earlier = self.steps = len(earlier)
+        self.stages = 0
         self.not_finite_shown = sentence(earlier) is not None
         self.stage = "starting"
         self.stage_limit: float | None = None  # seconds; of an event with a limit of its own
@@ -97,6 +108,9 @@ class _Follower:
     def show_stages(self) -> None:
         events = read_events(self.run_dir)
         for event in events[self.stages :]:
+            if event["stage"] == WARNING:
+                self._print(event["text"], "yellow")
+                continue
             self.stage, self.last_change = event["stage"], time.monotonic()
             self.stage_limit = event.get("timeout")
             if self.stage == "failed" and self.failed_at is None:
@@ -127,8 +141,12 @@ class _Follower:
         self.bar.console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
     def deadline_passed(self, start_timeout: float, step_timeout: float) -> str | None:
-        in_steps = self.stage == "training" and self.steps > 0
-        limit = self.stage_limit or (step_timeout if in_steps else start_timeout)
+        if self.stage != "training":
+            limit = self.stage_limit or start_timeout
+        elif self.steps == self.earlier:
+            limit = start_timeout + step_timeout
+        else:
+            limit = step_timeout
         if time.monotonic() - self.last_change <= limit:
             return None
         return f"no progress for {limit:.0f} s while {self.stage}: the run was ended"

@@ -5,9 +5,11 @@ A run that failed is restarted from its last complete checkpoint, `run.max_resta
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,16 +18,30 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.processes import start_session
 from dipo_eval.subject.marker import training_ended, training_started
 from dipo_openrlhf.algorithm import methods
+from dipo_openrlhf.estimate.environment import check_gpu_run
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
-from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan
+from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
+from dipo_openrlhf.recipe.openrlhf_checks import check_packages
 from dipo_openrlhf.recipe.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
-from dipo_openrlhf.record.events import EVENTS, read_events, write_event
-from dipo_openrlhf.record.processes import RUN_ID, end_processes
-from dipo_openrlhf.run.plan import check_run_dir, plan_run, resume_hint, write_recipe
+from dipo_openrlhf.record.events import ENDED, EVENTS, read_events, write_event
+from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID, end_processes
+from dipo_openrlhf.record.stop_request import StopRequest, withdraw_stop
+from dipo_openrlhf.run.plan import (
+    check_ray,
+    check_run_dir,
+    joins_cluster,
+    plan_run,
+    resume_hint,
+    write_recipe,
+)
 from dipo_openrlhf.run.progress import show_progress
+from dipo_openrlhf.run.stopping import StopNotice
 from dipo_openrlhf.run.watcher import watcher_beside
+
+INTERRUPTED = 130  # the driver's exit status
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0  # seconds between a failure and the restart
 
 
 class RunFailedError(UserError):
@@ -41,19 +57,26 @@ class RunFailedError(UserError):
         self.may_restart = may_restart
 
 
-def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False) -> Path:
-    """Train to the end and return the run's folder.
+DRIVER = "dipo_openrlhf.openrlhf_patch.driver"
+
+
+def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver: str = DRIVER) -> Path:
+    """Train to the end and return the run's folder. `driver`: the module to run, one that calls DRIVER's `main`.
 
     Raises UserError with one line: bad input, or a failure of the run (the traceback is in train.log) after which it was
     not restarted, or restarted too often. KeyboardInterrupt, after everything has ended, where the user interrupts.
     """
     check_version()
+    check_ray(recipe)
+    check_packages(recipe)
+    if not recipe.on_cpu and not joins_cluster(recipe):
+        check_gpu_run(recipe)
     check_model(recipe.get("actor.model_name_or_path"))
     for name in recipe.get("data.prompt_dataset").split(","):
         check_data_file(name, recipe.get("data.input_key"), recipe.get("data.label_key"))
     ckpt_path = Path(recipe.get("ckpt.path"))
     return with_restarts(
-        lambda resuming: _train_once(recipe, resuming, verbose),
+        lambda resuming: _train_once(recipe, resuming, verbose, driver),
         resume=resume,
         max_restarts=recipe.run.max_restarts,
         resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
@@ -68,11 +91,14 @@ def with_restarts(
     max_restarts: int,
     resumable: Callable[[], int | None],
     log: Callable[[str], None],
+    pause: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Call `run_once(resume)` until it succeeds.
 
     `resumable`: the newest complete checkpoint's step, or None: then the run starts again. `log` gets a line for each
-    restart. Raises what `run_once` raises where a restart would not help, or after `max_restarts`.
+    restart. Each is preceded by a pause, longer each time: a cluster needs seconds to take back what the dead held, and
+    an overloaded machine is not helped by a restart at once. Raises what `run_once` raises where a restart would not
+    help, or after `max_restarts`.
     """
     restart = 0
     while True:
@@ -85,10 +111,12 @@ def with_restarts(
             step = resumable()
             resume = step is not None
             start = f"from step {step}" if resume else "from the beginning"
-            log(f"restart {restart} of {max_restarts} {start}: {failure}")
+            seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (restart - 1))
+            log(f"restart {restart} of {max_restarts} {start} in {seconds:.0f} s: {failure}")
+            pause(seconds)
 
 
-def _train_once(recipe: Recipe, resume: bool, verbose: bool) -> Path:
+def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Path:
     run_dir, ckpt_path = recipe.run_dir.resolve(), Path(recipe.get("ckpt.path"))
     check_run_dir(recipe, run_dir, resume)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -96,45 +124,79 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool) -> Path:
     plan.write(run_dir / "launch.json")
     write_recipe(recipe, plan, run_dir)
     (run_dir / EVENTS).unlink(missing_ok=True)
+    withdraw_stop(run_dir)
     write_event(run_dir, "starting")
     training_started(ckpt_path)
     with watcher_beside(recipe, run_dir) as finish_evaluation:
         try:
-            _run_driver(plan, run_dir, recipe, verbose)
+            with StopNotice(run_dir, recipe.save_before) as notice:
+                _run_driver(plan, run_dir, recipe, verbose, notice, driver)
         finally:
             training_ended(ckpt_path, "failed")  # the driver has recorded how, unless it was killed
+            with contextlib.suppress(OSError):  # a full disk, which may be what ended it
+                write_event(run_dir, ENDED)
         finish_evaluation()
+    settings = TrainerSettings(**plan.settings)
+    checkpoints.prune(
+        ckpt_path,
+        settings.keep_checkpoints,
+        keep_exports=settings.keep_exports,
+        evaluate_every=settings.evaluate_every,
+    )
     return run_dir
 
 
-def _run_driver(plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool) -> None:
+def _run_driver(
+    plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool, notice: StopNotice, module: str
+) -> None:
     """Run the driver until it ends, fails, hangs or is interrupted; leave no process behind."""
     run_id = uuid.uuid4().hex
     driver = start_session(
-        [sys.executable, "-m", "dipo_openrlhf.openrlhf_patch.driver", str(run_dir / "launch.json")],
+        [sys.executable, "-m", module, str(run_dir / "launch.json")],
         run_dir / "train.log",
-        # A folder of its own for extensions: the lock of a build killed elsewhere cannot hang this run.
-        {**plan.environment, RUN_ID: run_id, "TORCH_EXTENSIONS_DIR": str(run_dir / "torch_extensions")},
+        {**plan.environment, RUN_ID: run_id, EXTENSIONS: str(extensions_folder(run_dir))},
     )
     try:
         problem = show_progress(
             driver,
             run_dir,
-            recipe.run.start_timeout,
+            recipe.start_timeout,
             recipe.run.step_timeout,
             verbose,
+            check=notice.check,
             dipo_enabled=methods.get(recipe.dipo.method).reallocates and recipe.dipo.alpha > 0,
         )
     finally:
         if driver.poll() is None:
             _interrupt(driver)
         end_processes(run_id, session=driver.pid)
+    if notice.request is not None:
+        _end_as_asked(notice.request, recipe, run_dir, driver.returncode)
     if problem:
         raise RunFailedError(f"{problem} (log: {run_dir / 'train.log'}){resume_hint(recipe)}", True)
     if driver.returncode != 0:
         failure = failure_of(run_dir, driver.returncode)
         hint = "" if "--resume" in str(failure) else resume_hint(recipe)  # it may say more about that itself
         raise RunFailedError(f"{failure}{hint}", failure.may_restart)
+
+
+def _end_as_asked(request: StopRequest, recipe: Recipe, run_dir: Path, status: int) -> None:
+    """Raise what ends a run that was asked to stop; returns where its training is over and nothing is left to do."""
+    if status == 0 and not recipe.starts_watcher:
+        return
+    if status not in (0, INTERRUPTED):
+        print(f"the run failed before its step was saved: {failure_of(run_dir, status)}", flush=True)
+    if request.may_restart:
+        raise RunFailedError(f"stopped: {request.reason}{resume_hint(recipe)}", True)
+    raise KeyboardInterrupt
+
+
+def extensions_folder(run_dir: Path) -> Path:
+    """A folder of this run's own for what it compiles: the lock of a killed build cannot hang it."""
+    folder = run_dir / "torch_extensions"
+    for lock in folder.glob("**/lock"):
+        lock.unlink(missing_ok=True)
+    return folder
 
 
 def _interrupt(driver: subprocess.Popen[bytes]) -> None:

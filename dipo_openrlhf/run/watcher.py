@@ -1,4 +1,4 @@
-"""The watcher beside a training: started with it, waited for at its end, ended in every case.
+"""The watchers of a training: one beside it, more at its end, waited for then, ended in every case.
 
 On a CPU machine, or where the recipe says so, a process of lower priority than the training; in a GPU run a Ray task
 with GPUs of its own (watcher_on_ray.py). The training waits for it only with `watch.wait`.
@@ -22,8 +22,9 @@ from rich.console import Console
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.processes import start_session
 from dipo_eval.results.store import safe_name
-from dipo_eval.subject.marker import EVALUATED, complete_checkpoints
+from dipo_eval.subject.marker import EVALUATED, complete_checkpoints, saves_to_evaluate
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
+from dipo_openrlhf.recipe.placement import placement
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
 
@@ -47,10 +48,8 @@ def watch_values(recipe: Recipe) -> dict[str, Any]:
         "best": section.best or None,
         "deadline": float(section.deadline),
         "tensorboard": recipe.get("logger.tensorboard_dir"),
+        "start_model": recipe.get("actor.model_name_or_path"),
     }
-    model = Path(recipe.get("actor.model_name_or_path"))
-    if model.is_dir():
-        values["start_model"] = str(model)
     if wants_wandb(recipe.run.wandb) and (project := recipe.get("logger.wandb.project")):
         values["wandb"] = project
         values["wandb_group"] = recipe.get("logger.wandb.group") or safe_name(recipe.name)
@@ -83,21 +82,25 @@ def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]
 
 
 class Watcher:
-    """One `dipo watch` process and its log."""
+    """`dipo watch` processes, each with a log of its own: one beside the training; at its end as many as there are GPUs
+    to evaluate what is left, each another checkpoint.
+    """
 
     def __init__(self, recipe: Recipe, run_dir: Path) -> None:
         self.recipe, self.run_dir = recipe, run_dir
+        self.ckpt_path = Path(recipe.get("ckpt.path"))
         self.run_id = uuid.uuid4().hex
-        self.process: subprocess.Popen[bytes] | None = None
+        self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *, as_ray_task: bool) -> None:
-        """Start it; Ctrl-C reaches `dipo train` alone, which ends it."""
-        Path(self.recipe.get("ckpt.path")).mkdir(parents=True, exist_ok=True)
+    def start(self, *, as_ray_task: bool, environment: dict[str, str] | None = None) -> None:
+        """Start one; Ctrl-C reaches `dipo train` alone, which ends it. `environment`: of a process of this machine."""
+        self.ckpt_path.mkdir(parents=True, exist_ok=True)
+        log = self._next_log()
         command = watch_command(self.recipe)
         if as_ray_task:
             needs = self.recipe.watch.model_dump(include={"num_gpus", "num_cpus"})
-            task = {"command": command, "run_dir": str(self.run_dir), **needs}
-            path = self.run_dir / "watch.json"
+            task = {"command": command, "run_dir": str(self.run_dir), "log": str(log), **needs}
+            path = log.with_suffix(".json")
             write_atomic(path, (json.dumps(task, indent=2) + "\n").encode(), private=True)
             command = [sys.executable, "-m", "dipo_openrlhf.run.watcher_on_ray", str(path)]
         else:
@@ -108,48 +111,80 @@ class Watcher:
             # Ray may unpack a job's folder again while the job runs in it; torch's MKL then ends a process that starts in
             # the deleted one ("Cannot load libtorch_cpu.so").
             folder = str(self.run_dir)
-        self.process = start_session(command, self.run_dir / LOG, {RUN_ID: self.run_id}, folder)
+        process = start_session(command, log, {RUN_ID: self.run_id, **(environment or {})}, folder)
+        self.processes.append(process)
+
+    def _next_log(self) -> Path:
+        """watch.log, watch.2.log, ...: of each that runs one."""
+        number = len(self._running()) + 1
+        return self.run_dir / (LOG if number == 1 else LOG.replace(".", f".{number}."))
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self.processes if process.poll() is None]
 
     def finish(self) -> None:
         """Wait until everything is evaluated, at most `watch.finish_timeout` seconds.
 
-        A watcher that does not run (killed, lost with the training's Ray, or to start only now) is started first.
+        Watchers are started for what is left where none runs (killed, lost with the training's Ray, or to start only
+        now), and on further GPUs, which are free now.
         """
-        log, limit = self.run_dir / LOG, self.recipe.watch.finish_timeout
+        limit = self.recipe.watch.finish_timeout
         deadline = time.monotonic() + limit
-        if self.process is None or (self.process.poll() is not None and not self._is_complete()):
-            # A Ray of the training's own has ended with it; a cluster that was joined still has the GPUs.
-            self.start(as_ray_task=self.recipe.watcher_on_ray and self.recipe.run.ray == "cluster")
-        assert self.process is not None
-        if self.process.poll() is None:
+        waited_for = self._start_for_the_rest()
+        if waited_for:
             _print(
-                f"training has ended; waiting for the evaluation of what is left (at most {limit} s, log: {log})"
+                f"training has ended; waiting for the evaluation of what is left (at most {limit} s, log: "
+                f"{self.run_dir / LOG})"
             )
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self._running() and time.monotonic() < deadline:
             time.sleep(0.2)
         go_on = f"continue with: dipo watch {self.recipe.source} --once"
-        if self.process.poll() is None:
+        if self._running():
             _print(f"evaluation is not done after {limit} s and was ended; {go_on}", "yellow")
-        elif self.process.returncode != 0:
-            _print(f"evaluation is not complete, see {log}; {go_on}", "yellow")
+        elif any(process.returncode != 0 for process in waited_for):
+            _print(f"evaluation is not complete, see {self.run_dir / LOG}; {go_on}", "yellow")
 
-    def _is_complete(self) -> bool:
-        """Whether it ended by itself and left nothing; False also with `watch.every`: it is then started once more."""
-        assert self.process is not None
-        found = complete_checkpoints(Path(self.recipe.get("ckpt.path")))
-        evaluated = all((checkpoint.hf_path / EVALUATED).exists() for checkpoint in found)
-        return self.process.returncode in _ENDED_WELL and evaluated
+    def _start_for_the_rest(self) -> list[subprocess.Popen[bytes]]:
+        """All that evaluate it. A Ray of the training's own has ended with it; a joined cluster still has the GPUs."""
+        as_ray_task = self.recipe.watcher_on_ray and self.recipe.run.ray == "cluster"
+        running, left = self._running(), self._left()
+        if not running and not left and self.processes and self.processes[-1].returncode in _ENDED_WELL:
+            return []
+        gpus = [] if self.recipe.on_cpu or as_ray_task else visible_gpus()
+        places = len(gpus)
+        if as_ray_task and self.recipe.watch.num_gpus:
+            places = int(placement(self.recipe).training // self.recipe.watch.num_gpus)
+        before = len(self.processes)
+        for place in range(len(running), max(1, min(places, left))):
+            environment = {"CUDA_VISIBLE_DEVICES": gpus[place]} if len(gpus) > 1 else None
+            self.start(as_ray_task=as_ray_task, environment=environment)
+        return running + self.processes[before:]
+
+    def _left(self) -> int:
+        """Checkpoints that are still to be evaluated."""
+        saves = saves_to_evaluate(
+            complete_checkpoints(self.ckpt_path), every=self.recipe.watch.every, last_too=True
+        )
+        return sum(not (save.hf_path / EVALUATED).exists() for save in saves)
 
     def end(self) -> None:
-        """End it with all that it started: the lease is released on SIGTERM."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.process.terminate()
+        """End all with what they started: the leases are released on SIGTERM."""
+        for process in self._running():
+            process.terminate()
+        for process in self.processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(15)
-        end_processes(self.run_id, session=self.process.pid)
-        self.process.wait(15)
+                process.wait(15)
+        for process in self.processes:
+            end_processes(self.run_id, session=process.pid)
+            process.wait(15)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs of this machine that its user has not hidden, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
 
 
 def _print(line: str, style: str | None = None) -> None:

@@ -67,7 +67,7 @@ def run_as_task(task: dict[str, Any]) -> int:
     )
     names = (SECRETS_FILE, "DIPO_RUN_ID", "DIPO_DATA_DIR", "DIPO_CACHE_DIR", "WANDB_MODE", "PYTHONPATH")
     environment = {name: os.environ[name] for name in names if name in os.environ}
-    reference = remote.remote(task["command"], str(Path(task["run_dir"], "watch.log")), environment)
+    reference = remote.remote(task["command"], task["log"], environment)
     print(f"requested from Ray: {task['num_gpus']} GPUs and {task['num_cpus']} CPUs", flush=True)
     try:
         while not ray.wait([reference], timeout=_POLL)[0]:

@@ -15,13 +15,13 @@ from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.run.plan import UNBOUNDED
 
 
-def save(ckpt: Path, step: int, *, marked: bool = True) -> None:
+def save(ckpt: Path, step: int, *, marked: bool = True, **facts: object) -> None:
     for folder in (ckpt / "_actor" / f"global_step{step}", ckpt / f"global_step{step}_hf"):
         folder.mkdir(parents=True)
         (folder / "data").write_text("x")
     (ckpt / "_actor" / "latest").write_text(f"global_step{step}")
     if marked:
-        checkpoints.mark_complete(ckpt, step, {"weights_hash": f"h{step}"})
+        checkpoints.mark_complete(ckpt, step, {"weights_hash": f"h{step}", **facts})
 
 
 def steps_on_disk(ckpt: Path) -> list[int]:
@@ -66,6 +66,19 @@ def test_prune_keeps_the_newest(tmp_path, keep, left):
     assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == left
 
 
+def test_one_saved_before_an_end_is_replaced_by_the_next_and_displaces_none(tmp_path):
+    for step in (10, 20):
+        save(tmp_path, step)
+    save(tmp_path, 23, scheduled=False)
+    checkpoints.prune(tmp_path, 2)
+    assert steps_on_disk(tmp_path) == [20, 23]
+    assert checkpoints.resumable_steps(tmp_path)[-1] == 23
+    save(tmp_path, 30)
+    checkpoints.prune(tmp_path, 2, keep_exports=0)
+    assert steps_on_disk(tmp_path) == [20, 30]
+    assert not (tmp_path / "global_step23_hf").exists()
+
+
 def test_prune_spares_latest_and_leased(tmp_path):
     for step in (1, 2, 3, 4, 5):
         save(tmp_path, step)
@@ -103,6 +116,19 @@ def test_exports_may_be_kept_longer_than_what_is_resumed_from(tmp_path, keep_exp
     assert steps_on_disk(tmp_path) == [4, 5]
     assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == exports
     assert checkpoints.prune(tmp_path, 2, keep_exports=keep_exports) == []
+
+
+@pytest.mark.parametrize(("every", "waiting"), [(0, []), (1, [1, 2, 3]), (2, [2])])
+def test_an_export_stays_until_it_is_evaluated(tmp_path, every, waiting):
+    for step in (1, 2, 3, 4, 5):
+        save(tmp_path, step)
+    checkpoints.prune(tmp_path, 2, evaluate_every=every)
+    assert steps_on_disk(tmp_path) == [4, 5]  # what a resume needs is pruned at once
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == [*waiting, 4, 5]
+    for step in waiting:
+        (tmp_path / f"global_step{step}_hf" / EVALUATED).write_text("{}")
+    assert checkpoints.prune(tmp_path, 2, evaluate_every=every) == waiting
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == [4, 5]
 
 
 def test_the_lease_of_a_dead_watcher_keeps_nothing_forever(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.events import WARNING, write_event
+from dipo_openrlhf.record.run_log import append_metrics
 from dipo_openrlhf.run import progress
 
 
@@ -43,6 +44,30 @@ def test_a_driver_that_says_nothing_is_told_from_one_that_failed(
     assert message == "no progress for 1 s while loading the model and the rollout engine: the run was ended"
 
 
+@pytest.mark.parametrize("earlier", [0, 3], ids=["a new run", "a resumed run"])
+def test_the_first_step_has_the_time_of_a_start_and_of_a_step(
+    driver: subprocess.Popen[bytes], tmp_path: Path, earlier: int
+) -> None:
+    for step in range(1, earlier + 1):
+        append_metrics(tmp_path, step, {"policy_loss": 0.5})
+    write_event(tmp_path, "loading the model and the rollout engine")
+    write_event(tmp_path, "training", total_steps=9)
+    message = progress.show_progress(driver, tmp_path, 1.0, 2.0, verbose=False)
+    assert message == "no progress for 3 s while training: the run was ended"
+
+
+def test_each_further_step_has_the_time_of_a_step(driver: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    write_event(tmp_path, "training", total_steps=9)
+    shown = iter([0, 0, 1])
+
+    def check() -> None:
+        if next(shown, 0):
+            append_metrics(tmp_path, 1, {"policy_loss": 0.5})
+
+    message = progress.show_progress(driver, tmp_path, 500, 1.0, verbose=False, check=check)
+    assert message == "no progress for 1 s while training: the run was ended"
+
+
 def test_a_driver_that_ended_is_followed_no_longer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         assert progress.show_progress(process, tmp_path, 50, 50, verbose=False) is None
@@ -65,3 +90,24 @@ def test_a_loss_that_is_no_number_is_said_once_at_its_step(
     assert [line.split()[1:] for line in lines if line.startswith("step ")] == [
         ["1"], ["2", "policy_loss", "NaN"], ["3", "policy_loss", "NaN"],
     ]  # fmt: skip
+
+
+def test_a_warning_is_shown_and_is_no_stage(
+    driver: subprocess.Popen[bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_event(tmp_path, "loading the model and the rollout engine")
+    write_event(tmp_path, WARNING, text="step 3: vllm_kl 0.1 is above 0.005")
+    message = progress.show_progress(driver, tmp_path, 1.0, 50, verbose=False)
+    assert message == "no progress for 1 s while loading the model and the rollout engine: the run was ended"
+    assert capsys.readouterr().out.splitlines().count("step 3: vllm_kl 0.1 is above 0.005") == 1
+
+
+def test_a_step_names_the_idle_share() -> None:
+    row = {"rollout/accuracy": 0.5, "timing/step_total": 12.34, "gpu/idle_share": 0.347}
+    assert progress.step_line(row) == "accuracy 0.500  12.3 s"  # of a CPU run, whose GPUs are simulated
+    assert (
+        progress.step_line({**row, "memory/update_peak_gib": 40.0}) == "accuracy 0.500  12.3 s  GPUs idle 35%"
+    )

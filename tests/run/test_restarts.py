@@ -9,7 +9,7 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch.failures import may_restart
 from dipo_openrlhf.record.events import write_event
-from dipo_openrlhf.run.supervisor import RunFailedError, failure_of, with_restarts
+from dipo_openrlhf.run.supervisor import RunFailedError, extensions_folder, failure_of, with_restarts
 
 
 class Attempts:
@@ -20,6 +20,7 @@ class Attempts:
         self.unsaved = unsaved
         self.resumed: list[bool] = []
         self.lines: list[str] = []
+        self.pauses: list[float] = []
 
     def run(self, resume: bool) -> Path:
         self.resumed.append(resume)
@@ -37,6 +38,7 @@ class Attempts:
             max_restarts=max_restarts,
             resumable=self.step,
             log=self.lines.append,
+            pause=self.pauses.append,
         )
 
 
@@ -45,8 +47,8 @@ def test_continues_from_the_newest_checkpoint_until_it_succeeds():
     assert subject.go(3) == Path("run")
     assert subject.resumed == [False, True, True]
     assert subject.lines == [
-        "restart 1 of 3 from step 4: engine died",
-        "restart 2 of 3 from step 8: node died",
+        "restart 1 of 3 from step 4 in 10 s: engine died",
+        "restart 2 of 3 from step 8 in 20 s: node died",
     ]
 
 
@@ -54,7 +56,13 @@ def test_starts_again_where_nothing_was_saved():
     subject = Attempts([RunFailedError("engine died", True)], unsaved=1)
     subject.go(1)
     assert subject.resumed == [False, False]
-    assert subject.lines == ["restart 1 of 1 from the beginning: engine died"]
+    assert subject.lines == ["restart 1 of 1 from the beginning in 10 s: engine died"]
+
+
+def test_each_restart_waits_longer_than_the_one_before_up_to_a_limit():
+    subject = Attempts([RunFailedError("node died", True)] * 7)
+    subject.go(7)
+    assert subject.pauses == [10, 20, 40, 80, 160, 300, 300]
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 2])
@@ -100,3 +108,13 @@ def test_a_killed_driver_writes_nothing_and_is_restarted(tmp_path):
 )
 def test_only_faults_may_be_restarted(error, again):
     assert may_restart(error) is again
+
+
+def test_the_lock_of_a_build_that_was_killed_does_not_hang_the_restart(tmp_path: Path) -> None:
+    """torch waits for ever for the file (torch/utils/file_baton.py, FileBaton.wait)."""
+    built = tmp_path / "torch_extensions/py311_cpu/cpu_adam"
+    built.mkdir(parents=True)
+    for name in ("lock", "cpu_adam.so"):
+        (built / name).touch()
+    assert extensions_folder(tmp_path) == tmp_path / "torch_extensions"
+    assert [path.name for path in built.iterdir()] == ["cpu_adam.so"]
