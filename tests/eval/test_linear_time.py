@@ -294,6 +294,8 @@ _NO_MODEL_TEXT = {
     "dipo_openrlhf/launchers/upload/names.py": "names of files",
     "dipo_openrlhf/data/toolrl.py": "a published data set",
     "dipo_openrlhf/data/word_ngrams.py": "training prompts and benchmarks",
+    "dipo_openrlhf/estimate/machine.py": "what a driver and the kernel say of themselves",
+    "dipo_openrlhf/launchers/pod_size.py": "a user's options",
     "dipo_openrlhf/launchers/targets/kuberay.py": "names of runs",
     "dipo_openrlhf/launchers/targets/slurm.py": "names of runs, a user's options",
     "dipo_openrlhf/openrlhf_patch/failures.py": "messages of Ray and torch",

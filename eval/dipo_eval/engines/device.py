@@ -5,8 +5,10 @@ Nothing here initialises CUDA in this process: a process forked from it afterwar
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,12 @@ PROCESS_DEFAULTS = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
+# vLLM tries every sampler at each start (vllm/v1/worker/gpu_model_runner.py, GPUModelRunner._dummy_sampler_run), and
+# FlashInfer's is compiled then, with nvcc and ninja. Seeds and plain sampling never use it.
+NO_FLASHINFER_SAMPLER = {"VLLM_USE_FLASHINFER_SAMPLER": "0"}
+
 # vLLM's workers are spawned: the state of CUDA in this process does not reach them.
-VLLM_ON_GPU = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+VLLM_ON_GPU = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", **NO_FLASHINFER_SAMPLER}
 
 # Measured on 2 cores: without torch.compile the first generation takes 0.5 s, not 20.7 s; without an engine process of
 # its own vLLM starts in 12 to 23 s, not 41 to 87 s. Bound threads would take cores from whatever else runs.
@@ -51,6 +57,22 @@ Capability = tuple[int, int]
 def set_process_env() -> None:
     """Set the defaults of a command that will import torch; a second call changes nothing."""
     _defaults(PROCESS_DEFAULTS)
+    tools_on_path()
+
+
+def tools_on_path() -> None:
+    """Put this environment's programs on PATH, also where it was not activated: what compiles at run time calls ninja."""
+    folder, path = sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)
+    if folder not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([folder, path])
+
+
+def is_cpu_build() -> bool:
+    """Whether this environment's torch is the CPU build, which can use no GPU. Reads its version alone."""
+    try:
+        return importlib.metadata.version("torch").endswith("+cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def set_engine_env(model: Path) -> None:

@@ -106,8 +106,8 @@ Renderer = ModelRenderer | ServerRenderer
 
 
 def end_tokens(model: Path, tokenizer: Any) -> list[int]:
-    """Tokens that end a response: those of generation_config.json (without it, of config.json) and of the tokenizer,
-    since each may name one that the other does not. Raises UserError for a file that does not load.
+    """Tokens that end a response: those of generation_config.json (without it, of config.json), of the tokenizer and of
+    its chat template, since each may name one that the others do not. Raises UserError for a file that does not load.
     """
     from transformers import AutoConfig, GenerationConfig
 
@@ -120,7 +120,26 @@ def end_tokens(model: Path, tokenizer: Any) -> list[int]:
     except Exception as error:
         raise UserError(f"{model}: its generation_config.json does not load ({one_line(error)})") from error
     configured = found if isinstance(found, list | tuple) else [found]
-    return sorted({int(token) for token in (*configured, tokenizer.eos_token_id) if token is not None})
+    found = (*configured, tokenizer.eos_token_id, turn_end(tokenizer))
+    return sorted({int(token) for token in found if token is not None})
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The special token with which the chat template ends the assistant's turn; None where there is none.
+
+    Base models with a chat template, such as Qwen3-4B-Base, name <|endoftext|> alone as their end, but their template
+    ends a turn with <|im_end|>: what follows it is no part of the answer.
+    """
+    content = "the answer"
+    turns = [{"role": "user", "content": "a question"}, {"role": "assistant", "content": content}]
+    try:
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False)) if tokenizer.chat_template else ""
+    except Exception:  # templates are programs of the model's author
+        return None
+    after = text.rpartition(content)[2]
+    first = next(iter(tokenizer(after, add_special_tokens=False)["input_ids"]), None) if after else None
+    added = tokenizer.added_tokens_decoder.get(first)
+    return int(first) if first is not None and added is not None and added.special else None
 
 
 def _sha256(text: str) -> str:

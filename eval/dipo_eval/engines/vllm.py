@@ -14,13 +14,19 @@ from typing import Any
 
 from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
 from dipo_eval.engines.device import has_gpu, set_engine_env
+from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.errors import UserError, one_line
 
 
 class VllmEngine:
-    """A model in vLLM; see dipo_eval.engines.base.Engine. Prompts are token ids: vLLM never applies a chat template."""
+    """A model in vLLM; see dipo_eval.engines.base.Engine. Prompts are token ids: vLLM never applies a chat template.
 
-    def __init__(self, model: Path, *, max_model_len: int, dtype: str) -> None:
+    On CPU every request has its own seed, so that results can be repeated. On a GPU they could not be, since sums depend
+    on what else is in a batch, and vLLM draws the noise of each seeded request by itself
+    (vllm/v1/sample/ops/topk_topp_sampler.py, random_sample): there `seed` is that of the engine.
+    """
+
+    def __init__(self, model: Path, *, max_model_len: int, dtype: str, seed: int = 0) -> None:
         set_engine_env(model)
         try:
             from vllm import LLM
@@ -30,19 +36,21 @@ class VllmEngine:
             ) from error
         self._llm: Any = None
         self._sent = 0  # requests so far: LLM numbers them in this order
+        self._seed_requests = not has_gpu()
         try:
             self._llm = LLM(
                 model=str(model),
                 max_model_len=max_model_len,
                 dtype=dtype,  # type: ignore[arg-type]  # one of base.DTYPES
                 enforce_eager=not has_gpu(),
-                seed=0,
+                seed=seed,
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
                 trust_remote_code=False,
                 **_unsplit_prefill(max_model_len),
             )
             self._tokenizer = self._llm.get_tokenizer()
+            self._ends = end_tokens(model, self._tokenizer)
         except Exception as error:
             self.close()
             raise UserError(f"{model}: vLLM cannot load this model ({one_line(error)})") from error
@@ -80,7 +88,8 @@ class VllmEngine:
                 max_tokens=request.max_tokens,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
-                seed=request.seed,
+                seed=request.seed if self._seed_requests else None,
+                stop_token_ids=self._ends,
                 stop=list(request.stop) or None,
                 detokenize=bool(request.stop),
             )

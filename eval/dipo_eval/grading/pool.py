@@ -8,6 +8,7 @@ from dipo_eval.workers.pool import WorkerPool
 from dipo_eval.workers.process import Program
 
 MEMORY_BYTES = 2 * 1024**3
+MAX_WORKERS = 8
 
 
 class GradingPool(WorkerPool):
@@ -15,7 +16,7 @@ class GradingPool(WorkerPool):
 
     def __init__(self, workers: int | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
         program = Program("dipo_eval.grading.worker:load", memory_bytes=memory_bytes)
-        super().__init__(lambda: program, workers or max(2, min(8, (os.cpu_count() or 2) // 2)))
+        super().__init__(lambda: program, workers or max(2, min(MAX_WORKERS, (os.cpu_count() or 2) // 2)))
 
 
 _shared = GradingPool()

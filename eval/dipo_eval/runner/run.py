@@ -57,6 +57,7 @@ def evaluate(
     force: bool = False,
     progress: bool = True,
     log: Callable[[str], None] = lambda line: None,
+    beat: Callable[[], None] = lambda: None,
 ) -> list[SuiteResult]:
     """Evaluate every checkpoint on every suite; the results come in the order given, checkpoints outermost.
 
@@ -70,7 +71,7 @@ def evaluate(
     strings that end a response, beside the model's end tokens and the suite's stop strings. `thinking`: the chat
     template's thinking mode, None for its default. `base_url`: the server of engine "openai"; it may be down where all
     results are there already. `log` gets one line for a result that is replaced, a file that is skipped, a server that
-    does not answer.
+    does not answer; `beat` is called whenever something has been done.
 
     Raises UserError for bad data, options or models, for weights that are not finite, and for a model whose files
     change while it is evaluated, of which nothing is stored. Results of other settings under the same names are not
@@ -84,7 +85,7 @@ def evaluate(
     loaded = [(suite, suite.load(data_dir, limit, seed)) for suite in get_suites(suites)]
     names = [suite.name for suite, _ in loaded]
     results: list[SuiteResult] = []
-    with Reporter(progress) as report:
+    with Reporter(progress, beat) as report:
         with report.bar("hashing weights", None):
             subjects = [subject_of(checkpoint, names, options) for checkpoint in checkpoints]
         for subject in subjects:

@@ -81,6 +81,7 @@ def load(subject: Subject, context: int | None, options: Options) -> Engine:
         max_model_len=context or 0,
         dtype=subject.identity.dtype,
         base_url=options.base_url,
+        seed=options.seed,
     )
     try:
         if subject.files is not None:

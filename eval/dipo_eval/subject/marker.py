@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,29 @@ def complete_checkpoints(ckpt_path: Path) -> list[Marked]:
     markers = [(step, folder, read_json(folder / MARKER)) for step, folder in export_folders(ckpt_path)]
     found = [Marked(step, folder, content) for step, folder, content in markers if content is not None]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def ordinal(checkpoint: Marked, position: int) -> int:
+    """1-based index of this save within its run.
+
+    From the marker's `save_steps`, so that pruning changes nothing; else its position among those on disk.
+    """
+    every = checkpoint.marker.get("save_steps")
+    if isinstance(every, int) and every > 0:
+        return -(-checkpoint.step // every)
+    return position
+
+
+def saves_to_evaluate(found: Sequence[Marked], *, every: int = 1, last_too: bool = False) -> list[Marked]:
+    """Every `every`-th save of `found`, which is in step order; with `last_too` the last one as well.
+
+    One that was saved off schedule, since the run was asked to stop, is evaluated only as the last.
+    """
+    regular = [c for c in found if c.marker.get("scheduled") is not False]
+    picked = [c for position, c in enumerate(regular, 1) if ordinal(c, position) % every == 0]
+    if last_too and found and found[-1] not in picked:
+        picked.append(found[-1])
+    return picked
 
 
 def training_started(ckpt_path: Path) -> None:

@@ -17,25 +17,6 @@ ORDERS: tuple[str, ...] = get_args(Order)
 _KEPT = 10  # errors
 
 
-def ordinal(checkpoint: Marked, position: int) -> int:
-    """1-based index of this save within its run.
-
-    From the marker's `save_steps`, so that pruning changes nothing; else its position among those on disk.
-    """
-    every = checkpoint.marker.get("save_steps")
-    if isinstance(every, int) and every > 0:
-        return -(-checkpoint.step // every)
-    return position
-
-
-def chosen(found: Sequence[Marked], *, every: int = 1, last_too: bool = False) -> list[Marked]:
-    """Every `every`-th save of `found`, which is in step order; with `last_too` the last one as well."""
-    picked = [c for position, c in enumerate(found, 1) if ordinal(c, position) % every == 0]
-    if last_too and found and found[-1] not in picked:
-        picked.append(found[-1])
-    return picked
-
-
 def ordered(todo: Sequence[Marked], order: Order, attempts: Sequence[int]) -> list[Marked]:
     """The order in which to try them; those that failed come last, so that they block nothing."""
     sign = -1 if order == "newest" else 1

@@ -34,17 +34,21 @@ _OOM_SCORE = "500"  # where memory runs out, the kernel ends the evaluation, not
 def evaluate_in_child(
     plan: Plan, checkpoint: Marked, deadline: float, cancelled: threading.Event
 ) -> str | None:
-    """Evaluate one checkpoint; returns None, or in one line why there is no result. `deadline`: seconds.
+    """Evaluate one checkpoint; returns None, or in one line why there is no result.
+
+    deadline: seconds without a finished response or verdict after which it is ended; what is finished is kept for the
+    next attempt. How long an evaluation may take in all follows from its responses, of which each is bounded.
 
     Ends the child in every case, also where an exception (Ctrl-C) passes through; `cancelled` ends it early.
     """
     log = plan.folder(checkpoint) / "watch.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dipo_watch_") as folder:
-        outcome = Path(folder, "outcome.json")
+        outcome, beats = Path(folder, "outcome.json"), Path(folder, "beats")
         task = {
             "checkpoint": (str(checkpoint.hf_path), checkpoint.name, checkpoint.step), "outcome": str(outcome),
-            "suites": list(plan.suites), "results_dir": str(plan.results_dir), "run": plan.run,
+            "beats": str(beats),
+            "suites": list(plan.given), "results_dir": str(plan.results_dir), "run": plan.run,
             "options": asdict(plan.options),
         }  # fmt: skip
         log.unlink(missing_ok=True)
@@ -54,7 +58,7 @@ def evaluate_in_child(
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(task).encode() + b"\n")
                 process.stdin.flush()
-            problem = _wait(process, deadline, cancelled)
+            problem = _wait(process, beats, deadline, cancelled)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -67,14 +71,26 @@ def evaluate_in_child(
     return f"{problem or _exit_reason(process.returncode)} (log: {log})"
 
 
-def _wait(process: subprocess.Popen[bytes], deadline: float, cancelled: threading.Event) -> str | None:
-    until = time.monotonic() + deadline
+def _wait(
+    process: subprocess.Popen[bytes], beats: Path, deadline: float, cancelled: threading.Event
+) -> str | None:
+    last, until = 0, time.monotonic() + deadline
     while process.poll() is None:
         if cancelled.wait(_POLL):
             return "the lease was lost"
+        found = _size(beats)
+        if found != last:
+            last, until = found, time.monotonic() + deadline
         if time.monotonic() > until:
-            return f"not done after {deadline:.0f} s"
+            return f"no progress for {deadline:.0f} s"
     return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _exit_reason(status: int) -> str:
@@ -98,7 +114,14 @@ def _run(task: dict[str, Any]) -> None:
     if data_dir := task["options"].pop("data_dir"):
         places["data_dir"] = Path(data_dir)
     checkpoint = Checkpoint(Path(path), name, step)
-    evaluate([checkpoint], task["suites"], progress=False, log=print, **places, **task["options"])
+    with open(task["beats"], "ab", buffering=0) as beats:
+
+        def beat() -> None:
+            beats.write(b".")
+
+        evaluate(
+            [checkpoint], task["suites"], progress=False, log=print, beat=beat, **places, **task["options"]
+        )
 
 
 def main() -> int:

@@ -39,7 +39,9 @@ def watch_command(
     run: Annotated[
         str | None, _set("Name of the run in the results. Default: the training's folder.")
     ] = None,
-    start_model: Annotated[Path | None, _set("Also evaluate the starting model, as step 0.")] = None,
+    start_model: Annotated[
+        str | None, _set("Also evaluate the starting model, a folder or hub name, as step 0.")
+    ] = None,
     once: Annotated[bool, _set("End when all that is there is evaluated.", "--once")] = False,
     until_done: Annotated[
         bool, _set("End once training has ended and all is evaluated.", "--until-done")
@@ -63,7 +65,10 @@ def watch_command(
     dtype: Annotated[str | None, _set("As in dipo eval. Default: auto.")] = None,
     seed: Annotated[int | None, _set("Fixes sampling, --limit and generated suites.")] = None,
     data_dir: Annotated[Path | None, _set("Folder of the suites' files.", envvar="DIPO_DATA_DIR")] = None,
-    deadline: Annotated[float | None, _set("Seconds for one checkpoint. Default: 7200.", min=1)] = None,
+    deadline: Annotated[
+        float | None,
+        _set("Seconds without a finished response after which an evaluation is ended. Default: 7200.", min=1),
+    ] = None,
     attempts: Annotated[int | None, _set("Attempts at a failing checkpoint. Default: 2.", min=1)] = None,
     stale_after: Annotated[
         float | None, _set("Seconds without a beat before a lease is taken over. Default: 60.", min=0.5)
@@ -124,11 +129,12 @@ def watch_options(target: str, given: dict[str, Any]) -> WatchOptions:
     results = Path(values.get("results", "results")).resolve()
     data_dir = str(Path(values["data_dir"]).resolve()) if values.get("data_dir") else None
     evaluation = EvalOptions(**_fields_of(EvalOptions, values | {"data_dir": data_dir}))
+    plan = make_plan(names, results, run, evaluation)
     own = {
         "ckpt_path": folder.resolve(),
-        "plan": make_plan(names, results, run, evaluation),
-        "best": _best_rule(values.get("best"), names),
-        "start_model": Path(values["start_model"]) if values.get("start_model") else None,
+        "plan": plan,
+        "best": _best_rule(values.get("best"), list(plan.suites)),
+        "start_model": values.get("start_model") or None,
         "trackers": _trackers(values, results, run),
     }
     return WatchOptions(**_fields_of(WatchOptions, values | own))

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dipo_eval.errors import UserError
 from dipo_eval.files import lease as leases
 from dipo_eval.subject import marker
-from dipo_eval.subject.checkpoints import weights_hash
-from dipo_eval.subject.marker import Marked
-from dipo_eval.watch.backlog import Attempts, Order, chosen, ordered, read_attempts, write_attempts
+from dipo_eval.subject.checkpoints import find_checkpoints, weights_hash
+from dipo_eval.subject.marker import Marked, saves_to_evaluate
+from dipo_eval.watch.backlog import Attempts, Order, ordered, read_attempts, write_attempts
 from dipo_eval.watch.best import BestRule, mark_best, score
 from dipo_eval.watch.child import evaluate_in_child
 from dipo_eval.watch.plan import Plan, Results, found_results
@@ -33,7 +34,7 @@ class WatchOptions:
     ckpt_path: Path
     plan: Plan
     best: BestRule
-    start_model: Path | None = None
+    start_model: str | None = None  # a folder or a hub name
     every: int = 1
     order: Order = "oldest"
     once: bool = False
@@ -41,7 +42,7 @@ class WatchOptions:
     idle_timeout: float = 0.0  # end when nothing has happened for so long; 0: never
     poll: float = 2.0
     stale_after: float = leases.STALE_AFTER
-    deadline: float = 7200.0  # for one checkpoint
+    deadline: float = 7200.0  # without progress of one evaluation
     attempts: int = 2
     trackers: Trackers = field(default_factory=Trackers)
 
@@ -61,9 +62,7 @@ def watch(options: WatchOptions, log: Log) -> Summary:
     where results or leases cannot be written.
     """
     watcher = _Watcher(options, log)
-    start = []
-    if options.start_model is not None:
-        start = [Marked(0, options.start_model, {"weights_hash": weights_hash(options.start_model)})]
+    start = _starting_model(options.start_model, log)
     last_change = time.monotonic()
     while True:
         # Read before looking for checkpoints: one that was marked before the end is then seen.
@@ -78,6 +77,20 @@ def watch(options: WatchOptions, log: Log) -> Summary:
             log(f"nothing new for {options.idle_timeout:.0f} s: ending")
             return watcher.summary
         time.sleep(options.poll)
+
+
+def _starting_model(name: str | None, log: Log) -> list[Marked]:
+    """As step 0. Raises UserError for a folder that holds no model; a hub name that is not to be had costs a line."""
+    if name is None:
+        return []
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and not folder.is_absolute():
+        try:
+            folder = find_checkpoints(name)[0].path
+        except UserError as error:
+            log(f"global_step0: the starting model is not evaluated: {error}")
+            return []
+    return [Marked(0, folder, {"weights_hash": weights_hash(folder)})]
 
 
 class _Watcher:
@@ -95,7 +108,7 @@ class _Watcher:
         """Unfinished checkpoints in the order in which to try them."""
         options = self.options
         found = marker.complete_checkpoints(options.ckpt_path)
-        found = start + chosen(found, every=options.every, last_too=at_end)
+        found = start + saves_to_evaluate(found, every=options.every, last_too=at_end)
         todo = [one for one in found if (one.name, one.weights_hash) not in self.finished]
         return ordered(todo, options.order, [read_attempts(self.plan, one).attempts for one in todo])
 

@@ -14,6 +14,7 @@ from dipo_eval.subject.checkpoints import generation_hash
 from dipo_eval.subject.identity import engine_version
 from dipo_eval.subject.marker import Marked
 from dipo_eval.suites import get_suites
+from dipo_eval.suites.user import is_suite_path
 
 Results = dict[str, dict[str, Any]]
 """results.json by suite."""
@@ -46,9 +47,10 @@ class EvalOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Suites with their hashes, options, and the place of the results."""
+    """Suites by name with their hashes, options, and the place of the results. `given`: suites as names and paths."""
 
     suites: dict[str, str]
+    given: tuple[str, ...]
     results_dir: Path
     run: str
     options: EvalOptions
@@ -70,7 +72,8 @@ def make_plan(suites: list[str], results_dir: Path, run: str, options: EvalOptio
     for suite in get_suites(suites):
         suite_folder(results_dir, run, "checkpoint", suite.name)
         hashes[suite.name] = suite_hash(suite, suite.load(data_dir, options.limit, options.seed))
-    return Plan(hashes, results_dir, run, options)
+    given = tuple(str(Path(suite).resolve()) if is_suite_path(suite) else suite for suite in suites)
+    return Plan(hashes, given, results_dir, run, options)
 
 
 def found_results(plan: Plan, checkpoint: Marked, *, verify: bool = True) -> Results | None:

@@ -11,11 +11,12 @@ from dipo_eval.subject.marker import (
     Marked,
     complete_checkpoints,
     how_it_ended,
+    saves_to_evaluate,
     training_ended,
     training_started,
     write_json,
 )
-from dipo_eval.watch.backlog import chosen, ordered
+from dipo_eval.watch.backlog import ordered
 
 
 def saves(*steps: int, save_steps: int | None = 10) -> list[Marked]:
@@ -39,15 +40,24 @@ def steps(found: list[Marked]) -> list[int]:
     ],
 )
 def test_every_kth_and_the_last(every: int, last_too: bool, expected: list[int]) -> None:
-    assert steps(chosen(saves(10, 20, 30, 40, 50), every=every, last_too=last_too)) == expected
+    assert steps(saves_to_evaluate(saves(10, 20, 30, 40, 50), every=every, last_too=last_too)) == expected
 
 
-def test_pruning_does_not_change_which_are_chosen() -> None:
-    assert steps(chosen(saves(30, 40, 50), every=2)) == [40]
+def test_pruning_does_not_change_which_are_saves_to_evaluate() -> None:
+    assert steps(saves_to_evaluate(saves(30, 40, 50), every=2)) == [40]
+
+
+def test_one_saved_before_an_end_is_evaluated_only_as_the_last() -> None:
+    off = Marked(35, Path("global_step35_hf"), {"save_steps": 10, "scheduled": False})
+    found = [*saves(10, 20, 30), off]
+    assert steps(saves_to_evaluate(found, every=2)) == [20]
+    assert steps(saves_to_evaluate(found, every=1)) == [10, 20, 30]
+    assert steps(saves_to_evaluate(found, every=2, last_too=True)) == [20, 35]
+    assert steps(saves_to_evaluate([*found, *saves(40)], every=2, last_too=True)) == [20, 40]
 
 
 def test_markers_without_save_steps_are_counted() -> None:
-    assert steps(chosen(saves(3, 7, 8, 12, save_steps=None), every=2)) == [7, 12]
+    assert steps(saves_to_evaluate(saves(3, 7, 8, 12, save_steps=None), every=2)) == [7, 12]
 
 
 def test_the_order_of_a_backlog() -> None:

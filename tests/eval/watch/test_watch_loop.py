@@ -19,6 +19,7 @@ import pytest
 from dipo_eval.files.lease import LeaseObserver, acquire, tail
 from dipo_eval.results.store import read_result
 from dipo_eval.subject.marker import BEST, EVALUATED, LEASE, read_json, training_ended
+from dipo_eval.watch.best import BestRule
 from dipo_eval.watch.loop import WatchOptions, watch
 from dipo_eval.watch.plan import EvalOptions, make_plan
 from dipo_openrlhf.record.processes import processes_of
@@ -39,7 +40,7 @@ def test_each_once_and_a_broken_one_blocks_nothing(
     first = add_checkpoint(1)
     broken = add_checkpoint(2, broken=True)
     lines: list[str] = []
-    made = options(start_model=exports[1])
+    made = options(start_model=str(exports[1]))
     summary = watch(made, lines.append)
     assert summary.evaluated == ["global_step0", "global_step1"]
     assert summary.given_up == ["global_step2"]
@@ -74,7 +75,7 @@ def test_a_deadline_ends_an_evaluation(add_checkpoint: Add, options: Make) -> No
     lines: list[str] = []
     summary = watch(options(deadline=0.3, attempts=1), lines.append)
     assert summary.given_up == ["global_step1"]
-    assert "not done after 0 s" in lines[0]
+    assert "no progress for 0 s" in lines[0]
 
 
 def test_it_ends_when_the_training_has_ended(ckpt: Path, options: Make) -> None:
@@ -236,3 +237,19 @@ def test_a_changed_tokenizer_is_not_taken_for_evaluated(add_checkpoint: Add, opt
     assert before is not None
     assert after is not None
     assert after["settings"]["end_tokens"] != before["settings"]["end_tokens"]
+
+
+def test_a_users_own_suite_is_evaluated(ckpt, add_checkpoint, tmp_path):
+    """By its path, which the evaluation's process needs too."""
+    (tmp_path / "mine.jsonl").write_text('{"question": "1 + 1 = ?", "answer": "2"}\n')
+    text = "name: mine\nfile: mine.jsonl\nfields: {question: question, answer: answer}\ngrader: math\n"
+    (tmp_path / "mine.yaml").write_text(text + "license: Apache-2.0\nsource: this test\n")
+    add_checkpoint(1)
+    evaluation = EvalOptions(engine="hf", limit=2, max_new_tokens=4)
+    plan = make_plan([str(tmp_path / "mine.yaml")], tmp_path / "results", "r", evaluation)
+    assert plan.suites.keys() == {"mine"}
+    watch(
+        WatchOptions(ckpt, plan, BestRule("mine"), once=True, poll=0.05, stale_after=5.0, deadline=120.0),
+        print,
+    )
+    assert (tmp_path / "results" / "r" / "global_step1" / "mine" / "results.json").is_file()
