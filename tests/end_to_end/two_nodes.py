@@ -65,8 +65,8 @@ def poll(condition: Callable[[], Any], limit: float, what: str) -> Any:
 
 
 @contextmanager
-def two_nodes() -> Iterator[Cluster]:
-    """Start both nodes, a simulated GPU each; end every process of them in any case."""
+def two_nodes(gpus: int = 1) -> Iterator[Cluster]:
+    """Start both nodes, with `gpus` simulated GPUs each; end every process of them in any case."""
     mark = uuid.uuid4().hex
     # Ray's sockets lie in there, and a socket's path has at most 107 characters.
     temp = Path(tempfile.mkdtemp(prefix="dipo-ray-", dir="/tmp"))
@@ -88,12 +88,17 @@ def two_nodes() -> Iterator[Cluster]:
             f"--dashboard-port={dashboard}", f"--temp-dir={temp}", f"--dashboard-agent-listen-port={agents[0]}",
         ]  # fmt: skip
         cluster = Cluster(f"http://{HEAD}:{dashboard}", temp, mark)
-        _start(head, environment, cluster, lambda: _answers(cluster) and len(cluster.addresses()) == 1)
+        _start(
+            [*head, f"--num-gpus={gpus}"],
+            environment,
+            cluster,
+            lambda: _answers(cluster) and len(cluster.addresses()) == 1,
+        )
         worker = [
             f"--address={HEAD}:{port}", f"--node-ip-address={WORKER}",
             f"--dashboard-agent-listen-port={agents[1]}",
         ]  # fmt: skip
-        _start(worker, environment, cluster, lambda: len(cluster.addresses()) == 2)
+        _start([*worker, f"--num-gpus={gpus}"], environment, cluster, lambda: len(cluster.addresses()) == 2)
         yield cluster
     finally:
         _end(mark)
@@ -102,7 +107,7 @@ def two_nodes() -> Iterator[Cluster]:
 
 def _start(options: list[str], environment: dict[str, str], cluster: Cluster, up: Callable[[], bool]) -> None:
     ray = [str(Path(sys.executable).with_name("ray")), "start", *options, "--disable-usage-stats"]
-    ray += ["--num-gpus=1", f"--num-cpus={_CPUS}", f"--object-store-memory={_STORE}"]
+    ray += [f"--num-cpus={_CPUS}", f"--object-store-memory={_STORE}"]
     said = ""
     for _ in range(ATTEMPTS):
         before = {process.pid for process in cluster.processes()}
