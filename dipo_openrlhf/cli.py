@@ -27,14 +27,18 @@ from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch import cli as watch_cli
 from dipo_openrlhf.data.cli import data_command
 from dipo_openrlhf.estimate.cli import doctor_command, recipes_command
+from dipo_openrlhf.gpu_check.cli import check_gpu_command
 from dipo_openrlhf.launchers.cli import submit_command
 from dipo_openrlhf.quickstart.cli import quickstart_command
+from dipo_openrlhf.rehearse.cli import rehearse_command
 from dipo_openrlhf.run.cli import train_command, watched_recipe
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "quickstart": quickstart_command,
+    "rehearse": rehearse_command,
     "doctor": doctor_command,
+    "check-gpu": check_gpu_command,
     "recipes": recipes_command,
     "data": data_command,
     "eval": eval_command,
@@ -72,10 +76,11 @@ def main() -> None:
     """Entry point: a UserError is one line and status 2, Ctrl-C is status 130.
 
     Status 1 is reserved for a command's own verdict (a regression, a changed verdict): an unexpected error is one line
-    and status 2, with DIPO_TRACEBACK=1 and its traceback. SIGTERM, with which a cluster's scheduler ends a job, is
-    handled as Ctrl-C: what was started is ended first.
+    and status 2, with DIPO_TRACEBACK=1 and its traceback. SIGTERM and SIGUSR1, with which a cluster's scheduler ends a
+    job, are handled as Ctrl-C: what was started is ended first (run/stopping.py: a training is saved before).
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.default_int_handler)
     set_process_env()
     try:
         app()

@@ -63,9 +63,10 @@ def test_canary_names_what_moved_of_the_cpu_changes(release: Path) -> None:
         "def convert_to_torch_dtype(name",
     )
     moved = CANARY["moved"](release)
-    assert len(moved) == 4
+    assert len(moved) == 5
     for expected in (
         "openrlhf/utils/distributed_util.py: the file is gone (openrlhf.utils.distributed_util:stateless_init",
+        "openrlhf/utils/distributed_util.py: the file is gone (openrlhf.utils.distributed_util:torch_dist",
         "openrlhf/trainer/ray/vllm_worker_wrap.py: the class WorkerWrap is gone",
         "openrlhf/utils/deepspeed/deepspeed.py: init_device_mesh is gone",
         "convert_to_torch_dtype takes ('name',), expected ('param_dtype',)",
@@ -237,8 +238,8 @@ def test_workflows_are_valid(path: Path) -> None:
 @pytest.mark.slow
 def test_gate_script_passes_the_model_of_the_baseline(tmp_path: Path) -> None:
     """For real: the quickstart's model before training against the stored example (minutes)."""
-    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
+    from dipo_openrlhf.record.user_cache import cache_dir
 
     model = shutil.copytree(pretrained_model(cache_dir(), progress=False), tmp_path / "global_step0_hf")
     done = subprocess.run(

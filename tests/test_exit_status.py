@@ -92,7 +92,7 @@ def test_a_mistake_is_one_line_and_2(ended: Ended) -> None:
     assert ended(UserError("a.yaml: margin: fix it")) == (2, "error: a.yaml: margin: fix it\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interruption_is_130(number: signal.Signals) -> None:
     body = "import time; print('ready', flush=True); time.sleep(60)"
     with subprocess.Popen(

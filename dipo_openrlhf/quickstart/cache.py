@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-
-def cache_dir() -> Path:
-    """$DIPO_CACHE_DIR, else the user's cache folder."""
-    base = os.environ.get("DIPO_CACHE_DIR")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dipo"
 
 
 def built_once(folder: Path, done: str, build: Callable[[Path], dict[str, Any]]) -> Path:

@@ -17,7 +17,13 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from dipo_openrlhf.data.arithmetic import demonstrations
 from dipo_openrlhf.quickstart.cache import built_once
@@ -152,7 +158,7 @@ def train(
     return sum(tail) / len(tail)
 
 
-def response_loss(model: Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
+def response_loss(model: Qwen2ForCausalLM | Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
     """Mean cross-entropy in nats over the response tokens of a batch.
 
     Rows are padded on the right, so that causal attention needs no padding mask; the output layer runs only where the
@@ -178,13 +184,14 @@ def make_batches(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings)
     order.sort(key=lambda row: len(prompt_ids[row]) + len(response_ids[row]))
     size = settings.batch_size
     batches = [
-        _batch([(prompt_ids[row], response_ids[row]) for row in order[start : start + size]], tokenizer)
+        batch_of([(prompt_ids[row], response_ids[row]) for row in order[start : start + size]], tokenizer)
         for start in range(0, len(order), size)
     ]
     return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 
 
-def _batch(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokenizerFast) -> Batch:
+def batch_of(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """Token ids of prompts and responses as one batch, padded on the right."""
     length = max(len(prompt) + len(response) for prompt, response in rows) + 1
     tokens = torch.full((len(rows), length), tokenizer.pad_token_id)
     loss_mask = torch.zeros(len(rows), length, dtype=torch.bool)

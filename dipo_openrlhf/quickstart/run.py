@@ -14,11 +14,11 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
-from dipo_openrlhf.quickstart.cache import cache_dir
 from dipo_openrlhf.quickstart.prompts import DATA_DIR, gsm8k_file, write_quickstart_prompts
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
+from dipo_openrlhf.record.user_cache import cache_dir
 from dipo_openrlhf.run.plan import interrupted_message
 from dipo_openrlhf.run.supervisor import train
 

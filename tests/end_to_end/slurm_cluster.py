@@ -22,6 +22,7 @@ from two_nodes import poll
 
 ADDRESSES = {"n1": "10.78.0.1", "n2": "10.78.0.2"}
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "nsenter", "unshare", "ip")
+GRACE = 600  # seconds that a job of the partition "all" has when one of "urgent" needs its nodes
 _DEVICE = "dipo0"
 _CONFIG = """\
 ClusterName=dipo
@@ -42,7 +43,10 @@ SlurmdTimeout=300
 KillWait=30
 MailProg=/bin/true
 NodeName=n[1-2] CPUs={cpus}
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime={grace}
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF
 """
 
 
@@ -154,7 +158,7 @@ def _write_files(folder: Path) -> None:
         (folder / sub).mkdir()
     hosts = ["127.0.0.1 localhost", *(f"{address} {node}" for node, address in ADDRESSES.items())]
     (folder / "hosts").write_text("\n".join(hosts) + "\n")
-    (folder / "slurm.conf").write_text(_CONFIG.format(folder=folder, cpus=os.cpu_count()))
+    (folder / "slurm.conf").write_text(_CONFIG.format(folder=folder, cpus=os.cpu_count(), grace=GRACE))
     key = folder / "munge.key"
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)

@@ -20,6 +20,7 @@ import torch
 
 from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, reallocation_advantages
 from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.openrlhf_patch.observe.step import PHASES
 from dipo_openrlhf.record.processes import processes_of
 from dipo_openrlhf.record.run_log import read_metrics
 
@@ -38,6 +39,7 @@ class Dipo:
 
     arguments: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None  # the current folder of the command
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[str] | None = None
 
@@ -45,6 +47,7 @@ class Dipo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "dipo_openrlhf.cli", *self.arguments],
             env={**os.environ, **self.environment, MARK: self.mark, "COLUMNS": "200"},
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -158,6 +161,16 @@ def check_equal_steps(one: list[dict[str, Any]], other: list[dict[str, Any]]) ->
         assert row["rollout/response_length_mean"] == twin["rollout/response_length_mean"]
         for key in ("dipo/threshold_ppl", "policy_loss", "actor_grad_norm"):
             assert row[key] == pytest.approx(twin[key], abs=BF16_NOISE), (row["step"], key)
+
+
+def check_phases(rows: list[dict[str, Any]]) -> None:
+    """Fails unless every step's phases are those that are documented, add up, and leave little unexplained."""
+    for row in rows:
+        phases = {key: value for key, value in row.items() if key.startswith("timing/phases/")}
+        assert {key.removeprefix("timing/phases/") for key in phases} == set(PHASES)
+        assert min(phases.values()) >= 0
+        assert sum(phases.values()) == pytest.approx(row["timing/wall"], rel=1e-6)
+        assert phases["timing/phases/other"] < 0.05 * row["timing/wall"] + 0.5, phases
 
 
 def check_metrics_follow(run_dir: Path, config: DipoConfig) -> None:

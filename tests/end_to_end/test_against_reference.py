@@ -58,7 +58,6 @@ def test_twenty_steps_are_equal(small_model, tmp_path):
         "--run.dump_experiences", "true",
         "--actor.adam.lr", str(LR),
         "--train.max_epochs", "2",  # the second pass has ratios other than 1
-        "--train.micro_batch_size", "64",  # one micro-batch: its loss is the window's
         "--algo.advantage.is_correction_level", "off",
         "--ckpt.save_steps", "1000",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from stack import Dipo, check_metrics_follow, rollouts, run_dipo, wait_until, write_recipe
+from stack import Dipo, check_metrics_follow, check_phases, rollouts, run_dipo, wait_until, write_recipe
 from test_against_reference import stored, whole
 from transformers import AutoModelForCausalLM
 
@@ -55,7 +55,7 @@ def test_it_trains_every_prompt_and_logs_it(run_dir):
     assert len(prompts) == len(set(prompts)) == STEPS * BATCH
     totals = [event["total_steps"] for event in read_events(run_dir) if event["stage"] == "training"]
     assert set(totals) == {STEPS}
-    assert [found.step for found in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 4]
+    assert [found.step for found in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 4, 5]
     check_metrics_follow(run_dir, CONFIG)
 
 
@@ -74,6 +74,18 @@ def test_samples_are_one_update_old_at_most(run_dir):
         assert row["async/wait_seconds"] >= 0
         assert row["async/doubtful_log_probs"] == 0
         assert "async/weights_step" not in row
+
+
+def test_the_phases_of_a_step_add_up_to_it(run_dir):
+    """Of the training actor's time; the engines work at the same time, and neither is idle while the other works."""
+    rows = read_metrics(run_dir)
+    check_phases(rows)
+    for row in rows:
+        assert row["timing/phases/generate"] == 0
+        assert row["timing/phases/wait"] >= 0.9 * row["async/wait_seconds"]
+        assert 0 <= row["gpu/idle_share"] < 1
+        assert row["throughput/generated_tokens"] >= 0
+    assert sum(row["throughput/generated_tokens"] for row in rows) > 0
 
 
 def test_perplexities_are_those_of_the_weights_that_sampled(run_dir):

@@ -11,7 +11,7 @@ from dipo_openrlhf.record.run_log import read_metrics
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS, KILLED_AT = 20, 11
-# Two optimizer windows a step, whose rows the actor draws, and two passes over the prompts, each in an order drawn anew.
+# Two optimizer windows a step, in an order drawn for each step, and two passes over the prompts, each in a new order.
 OPTIONS = ["--ckpt.save_steps", "1", "--train.batch_size", "32"]
 
 

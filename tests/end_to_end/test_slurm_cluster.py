@@ -1,4 +1,4 @@
-"""`dipo submit --to slurm` on a real Slurm of two nodes: trains on both, survives its time limit and a lost node."""
+"""`dipo submit --to slurm` on a real Slurm of two nodes: trains on both; time limit, preemption, a lost node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slurm_cluster import Slurm, missing, slurm_cluster
+from slurm_cluster import GRACE, Slurm, missing, slurm_cluster
 from stack import rollouts, write_recipe
 from two_nodes import poll
 
@@ -34,12 +34,15 @@ def slurm() -> Iterator[Slurm]:
         yield running
 
 
-def submit(slurm: Slurm, recipe: Path) -> str:
+def submit(slurm: Slurm, recipe: Path, *overrides: str) -> str:
     """Number of the job that a user's command has made."""
-    names = [word for name in NETWORK for word in ("--env", name)]
+    ours = [
+        name for name in ("PYTHONPATH",) if name in os.environ
+    ]  # the tree that is tested, where it is not installed
+    names = [word for name in (*NETWORK, *ours) for word in ("--env", name)]
     said = slurm.run(
         sys.executable, "-m", "dipo_openrlhf.cli", "submit", str(recipe), "--to", "slurm", "--time", "60",
-        "--gpus-per-node", "1", *names, cwd=recipe.parent, environment={**os.environ, **NETWORK},
+        "--gpus-per-node", "1", *names, *overrides, cwd=recipe.parent, environment={**os.environ, **NETWORK},
     )  # fmt: skip
     assert said.startswith("Submitted batch job "), said
     return said.split()[-1]
@@ -90,11 +93,12 @@ def test_a_job_survives_its_time_limit_and_a_lost_node(slurm, small_model, tmp_p
     places = [role_nodes(slurm, role) for role in ("DiPOPolicyActor", "SeededEngine")]
     assert sorted(places) == [["n1"], ["n2"]]
 
-    # Less than the script's five minutes are left: Slurm itself sends it the signal.
-    slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=5")
+    # Less than the script's seven minutes are left: Slurm itself sends it the signal.
+    slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=7")
     poll(lambda: is_requeued(slurm, job, 1), 300, "the job to be requeued before its time limit")
     stopped = step_of(run_dir)
     assert stopped < steps
+    assert checkpoints.resumable_steps(run_dir / "ckpt")[-1] == stopped
     poll(lambda: step_of(run_dir) > stopped + 4, STARTS, "the requeued job to go on")
 
     # Slurm gives a silent node five minutes; Ray's patience ends before.
@@ -109,12 +113,46 @@ def test_a_job_survives_its_time_limit_and_a_lost_node(slurm, small_model, tmp_p
 
     text = log.read_text()
     assert text.count(f"dipo train {recipe.name} --resume") + text.count(f"dipo train {recipe} --resume") == 2
-    assert "300 s away: stopping to be requeued" in text
+    assert "420 s away, or the job is preempted: saving, then stopping to be requeued" in text
     assert "error: the Ray cluster has lost 10.78.0.2" in text
     assert "Traceback" not in text
     assert [row["step"] for row in read_metrics(run_dir)] == list(range(1, steps + 1))
     prompts = Counter(group["prompt"] for step in rollouts(run_dir).values() for group in step)
     assert (len(prompts), set(prompts.values())) == (BATCH * steps, {1})
+    for node in slurm.nodes:
+        poll(lambda node=node: not titles(slurm, node), 60, f"{node} to be empty")
+
+
+def test_a_preempted_job_loses_no_step(slurm, small_model, tmp_path):
+    """The urgent job needs both nodes, and Slurm's first SIGTERM goes to Ray's processes, not to the script."""
+    steps = 16
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=steps)
+    job = submit(slurm, recipe, "--ckpt.save_steps", "100")
+    log = run_dir / f"slurm-{job}.log"
+    poll(lambda: step_of(run_dir) >= 2, STARTS, f"two steps, see {log}")
+    assert not checkpoints.resumable_steps(run_dir / "ckpt")
+    urgent = slurm.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap",
+        "sleep 5",
+    ).strip()  # fmt: skip
+    poll(
+        lambda: is_requeued(slurm, job, 1), GRACE, f"the job to be requeued within its grace time, see {log}"
+    )
+    saved = step_of(run_dir)
+    assert 2 <= saved < steps
+    assert checkpoints.resumable_steps(run_dir / "ckpt") == [saved]
+    poll(lambda: slurm.job(urgent)["JobState"] == "COMPLETED", 120, "the urgent job to have run")
+    poll(lambda: slurm.job(job)["JobState"] == "COMPLETED", STARTS, f"the job to be completed, see {log}")
+
+    text = log.read_text()
+    assert "the job is preempted: saving, then stopping to be requeued" in text
+    assert "asked to stop (SIGTERM): at most 300 s to end this step and save it" in text
+    assert f"step {saved} is saved" in text
+    assert "Traceback" not in text
+    assert [row["step"] for row in read_metrics(run_dir)] == list(range(1, steps + 1))
+    every = [json.loads(line) for line in (run_dir / "rollouts.jsonl").read_text().splitlines()]
+    assert len(every) == BATCH * steps, "no step was made twice"
+    assert len({group["prompt"] for group in every}) == BATCH * steps
     for node in slurm.nodes:
         poll(lambda node=node: not titles(slurm, node), 60, f"{node} to be empty")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from stack import (
     check_equal_rollouts,
     check_equal_steps,
     check_metrics_follow,
+    check_phases,
     rollouts,
     run_dipo,
     write_recipe,
@@ -116,6 +118,31 @@ def test_weights_really_reach_vllm(trained):
     assert moved > 100 * max(abs(row["vllm_kl"]) for row in rows)
 
 
+def test_the_phases_of_a_step_add_up_to_it(trained):
+    """And the whole training to what its rows are apart in time; a save counts in the step after it."""
+    rows = read_metrics(trained.run_dir)
+    check_phases(rows)
+    for before, row in itertools.pairwise(rows):
+        assert row["timing/wall"] == pytest.approx(row["time"] - before["time"], rel=0.05, abs=0.3)
+        phases = {name: row[f"timing/phases/{name}"] for name in ("generate", "forward", "update", "sync")}
+        assert min(phases.values()) > 0
+        assert row["timing/phases/wait"] == 0
+    assert rows[2]["timing/phases/save"] > 5 * rows[1]["timing/phases/save"]  # steps 2 and 4 are saved
+
+
+def test_engines_and_ranks_report_what_they_did(trained):
+    for row in read_metrics(trained.run_dir):
+        assert row["throughput/generated_tokens"] == pytest.approx(
+            64 * row["rollout/response_length_mean"], rel=0.02
+        )
+        assert row["throughput/trained_tokens"] == pytest.approx(64 * row["total_length"], rel=0.02)
+        assert 1 <= row["engine/running_mean"] <= row["engine/running_max"] <= 64
+        assert 0 < row["engine/cache_max"] <= 1
+        assert row["engine/preemptions"] == 0
+        assert 0 < row["engine/busy_share"] < 1
+        assert 0 < row["gpu/idle_share"] < 1  # two simulated GPUs, one engine and one rank, that take turns
+
+
 def test_logged_metrics_follow_from_the_logged_rollouts(trained):
     """Threshold, fired groups and accuracy of every step, recomputed from rollouts.jsonl alone."""
     check_metrics_follow(trained.run_dir, DipoConfig(min_side_samples=10))
@@ -153,7 +180,9 @@ def test_a_changed_recipe_is_not_resumed(trained):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
-    """As if killed after step 2: the second half is that of the uninterrupted run, response by response."""
+    """As if killed after step 2: the second half is that of the uninterrupted run, response by response. The last step
+    is a checkpoint, whatever its number.
+    """
     recipe, run_dir = write_recipe(tmp_path, trained.model)
     shutil.copytree(trained.run_dir, run_dir)
     for left in (run_dir / "ckpt" / "_actor" / "global_step4", run_dir / "ckpt" / "global_step4_hf"):
@@ -164,7 +193,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
     resolved = (run_dir / "recipe.yaml").read_text().replace(str(trained.recipe.parent), str(tmp_path))
     (run_dir / "recipe.yaml").write_text(resolved)
 
-    status, output = run_dipo("train", str(recipe), "--resume")
+    status, output = run_dipo("train", str(recipe), "--resume", "--ckpt.save_steps", "3")
     assert status == 0, output
 
     uninterrupted, resumed = rollouts(trained.run_dir), rollouts(run_dir)
@@ -175,7 +204,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(trained, tmp_path):
     assert len(seen) == len(set(seen)) == 32
     queue_sizes = [row["dipo/queue_size"] for row in read_metrics(run_dir)]
     assert queue_sizes == [64, 128, 128, 128]
-    assert [whole.step for whole in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 4]
+    assert [whole.step for whole in checkpoints.complete_checkpoints(run_dir / "ckpt")] == [2, 3, 4]
+    same = [folder / "ckpt" / "global_step4_hf" for folder in (trained.run_dir, run_dir)]
+    assert [weights_hash(one) for one in same] == [
+        json.loads((one / "COMPLETE.json").read_text())["weights_hash"] for one in same
+    ]
 
 
 def test_every_checkpoint_is_evaluated_with_an_interval(trained, tmp_path):
