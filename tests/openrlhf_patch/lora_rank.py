@@ -31,10 +31,12 @@ from openrlhf.utils.deepspeed.deepspeed_utils import (  # noqa: E402
     reload_deepspeed_states,
 )
 
+from dipo_openrlhf.openrlhf_patch import fused_adam  # noqa: E402
 from dipo_openrlhf.openrlhf_patch.divergence import lost_updates  # noqa: E402
 from dipo_openrlhf.openrlhf_patch.lora import LoraStrategy, merged_parameters  # noqa: E402
 from dipo_openrlhf.recipe.openrlhf_args import openrlhf_parser  # noqa: E402
 
+fused_adam.install()  # as the actor does: DeepSpeed's own would compile an extension
 TOKENS = torch.arange(40).reshape(4, 10)[2 * int(RANK) : 2 * int(RANK) + 2] % 60
 
 

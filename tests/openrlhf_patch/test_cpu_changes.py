@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -142,3 +143,23 @@ def test_without_the_switch_only_a_missing_flash_attn_is_replaced():
     )
     assert run.stdout.splitlines()[0] == "torch.cuda 1", run.stderr  # DeepSpeed logs below it
     assert run.returncode == 0, run.stderr
+
+
+def test_gathered_parameters_are_there():
+    """Several at once: DeepSpeed itself waits for the last alone, which under gloo may end first."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    script = str(Path(__file__).with_name("zero_3_gather.py"))
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, script, rank, port], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for rank in "01"
+    ]
+    try:
+        outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    assert all("missing 0" in output for output in outputs), outputs

@@ -86,6 +86,13 @@ def _fp32_dtype(original: Callable[..., Any], param_dtype: str) -> Any:
     return torch.float32 if param_dtype == "fp32" else original(param_dtype)
 
 
+def _gather_one_by_one(module: Any) -> None:
+    def gather(self: Any, param_list: Any, hierarchy: int = 0, quantize: bool = False) -> None:
+        self._allgather_params_sequential(param_list, hierarchy)
+
+    module.Init._allgather_params_coalesced = gather
+
+
 def _gloo_group(module: Any) -> None:
     from dipo_openrlhf.openrlhf_patch.cpu import gloo_sync
 
@@ -166,6 +173,17 @@ CHANGES = (
         "the shared-memory communication op is marked incompatible",
         "a C++ build of a minute, and a killed build leaves a lock that hangs the next run; gloo does its work",
         lambda module: module.__compatible_ops__.update(deepspeed_shm_comm=False),
+    ),
+    Change(
+        "deepspeed.runtime.zero.partition_parameters",
+        (
+            "Init._allgather_params_coalesced(self, param_list, hierarchy, quantize)",
+            "Init._allgather_params_sequential(self, param_list, hierarchy)",
+        ),
+        "ZeRO 3 gathers several parameters one after the other where it blocks",
+        "it starts them all and waits for the last: NCCL ends them in order, gloo does not, so a parameter might be "
+        "used before it is there",
+        _gather_one_by_one,
     ),
     Change(
         "openrlhf.utils.distributed_util",
