@@ -123,7 +123,9 @@ _TABLE: dict[str, dict[str, str]] = {
         "setup_dynamic_batch(self, strategy)": "the windows hold their micro-batches and denominators",
     },
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.": {
-        "training_step(self, experience, kl_ctl, step, loss_batch_info)": "logged losses are those of whole windows",
+        "training_step(self, experience, kl_ctl, step, loss_batch_info)": (
+            "logged losses are those of whole windows, and DeepSpeed knows their last micro-batch"
+        ),
         "broadcast_to_vllm(self)": "the sync by single parameters that weight_sync replaces",
     },
     "openrlhf.utils.loss_utils:": {

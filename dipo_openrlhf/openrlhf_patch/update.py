@@ -97,9 +97,11 @@ class WindowUpdate(ActorPPOTrainer):
         loss_batch_info: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """OpenRLHF's; the partial sums are scaled so that their mean over samples is the mean loss of the windows."""
+        dynamic = self.args.train.dynamic_batch_enable
+        if dynamic:
+            self.end_window(bool(self.replay_buffer.dynamic_optimizer_step[step]))
         status: dict[str, Any] = super().training_step(experience, kl_ctl, step, loss_batch_info)
         metrics, weights = status["metrics"], status["weights"]
-        dynamic = self.args.train.dynamic_batch_enable
         info = loss_batch_info or get_loss_batch_info(
             self.strategy,
             experience.action_mask,
@@ -122,6 +124,15 @@ class WindowUpdate(ActorPPOTrainer):
                 if weights[name] == "token":
                     metrics[name] = torch.zeros_like(value)
         return status
+
+    def end_window(self, last: bool) -> None:
+        """Tell DeepSpeed whether the next backward pass is the window's last.
+
+        With dynamic batches its gradient_accumulation_steps is 1, so that it takes every pass for the last; and then
+        deepspeed/runtime/zero/stage_1_and_2.py, DeepSpeedZeroOptimizer.independent_gradient_partition_epilogue keeps the
+        gradient of one micro-batch alone in ZeRO 1 and 2.
+        """
+        self.actor.model.set_gradient_accumulation_boundary(last)
 
 
 def in_order(buffer: WindowBuffer, shuffle: bool = False, **options: Any) -> DataLoader[Any]:

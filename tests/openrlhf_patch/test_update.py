@@ -136,8 +136,10 @@ def run(
     def train(rank: int) -> tuple[list[list[torch.Tensor]], dict[str, float]]:
         accumulated = 1 if args.train.dynamic_batch_enable else args.train.batch_size // ranks // micro
         strategy = Strategy(args, together, rank, accumulated)
+        actor = actor_of(folder, args.ds.packing_samples)
+        actor.model.set_gradient_accumulation_boundary = lambda last: None  # of DeepSpeed's engine
         trainer = ppo_actor.ActorPPOTrainer(
-            strategy, actor_of(folder, args.ds.packing_samples), None, None,
+            strategy, actor, None, None,
             SimpleNamespace(get_last_lr=lambda: [1e-6]), micro_train_batch_size=micro, dataloader_pin_memory=False,
         )  # fmt: skip
         for window in windows[rank * WINDOWS : (rank + 1) * WINDOWS]:
