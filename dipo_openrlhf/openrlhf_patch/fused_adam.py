@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+OFFLOAD_BUFFER = "_offload_buffer"  # of deepspeed/runtime/zero/offload_states.py, _make_offload_state_key
+
 
 class FusedAdam(torch.optim.Adam):
     """Adam with DeepSpeed's arguments, names of state ("step", "exp_avg", "exp_avg_sq") and defaults.
@@ -53,7 +55,14 @@ class FusedAdam(torch.optim.Adam):
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A loaded group gets this device's kernel; what it does not name, as DeepSpeed's does not, stays as made."""
+        """A loaded group gets this device's kernel; what it does not name, as DeepSpeed's does not, stays as made.
+
+        A checkpoint saved asleep holds the buffers of deepspeed/runtime/zero/offload_states.py, offload_adam_states too.
+        Loading moves them to the GPU, where the moments would then sleep: they are made anew.
+        """
+        for moments in state["state"].values():
+            for name in [name for name in moments if name.endswith(OFFLOAD_BUFFER)]:
+                del moments[name]
         defaults = state.get("defaults") or self.defaults  # the former in a copy of an optimizer
         for group in state["param_groups"]:
             for name, value in defaults.items():

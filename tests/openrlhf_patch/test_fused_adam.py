@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import socket
@@ -11,6 +12,7 @@ import sys
 
 import pytest
 import torch
+from deepspeed.runtime.zero.offload_states import offload_adam_states, reload_adam_states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +90,31 @@ def test_a_state_of_deepspeeds_own_class_is_continued():
     assert copied.param_groups[0]["decoupled_weight_decay"] is True
     steps(optimizer, parameter, 3)
     steps(loaded, other, 3)
+    assert torch.equal(parameter, other)
+
+
+def test_moments_saved_asleep_sleep_again_after_a_resume():
+    """A checkpoint's buffers in CPU memory are not loaded, to the GPU: the moments would "sleep" there."""
+    parameter = torch.nn.Parameter(torch.ones(4))
+    optimizer = FusedAdam([parameter])
+    parameter.grad = torch.ones(4)
+    optimizer.step()
+    offload_adam_states(optimizer, "cpu")
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    assert any(name.endswith("_offload_buffer") for name in saved["state"][0])
+    other = torch.nn.Parameter(parameter.detach().clone())
+    resumed = FusedAdam([other])
+    resumed.load_state_dict(saved)
+    assert set(resumed.state[other]) == {"step", "exp_avg", "exp_avg_sq"}
+    assert torch.equal(resumed.state[other]["exp_avg"], optimizer.state[parameter]["exp_avg"])
+    offload_adam_states(resumed, "cpu")
+    reload_adam_states(resumed, "cpu")
+    for one, its in ((parameter, optimizer), (other, resumed)):
+        one.grad = torch.ones(4)
+        its.step()
     assert torch.equal(parameter, other)
 
 
