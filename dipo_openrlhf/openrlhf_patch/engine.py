@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
+from vllm.sampling_params import RequestOutputKind
 
 from dipo_eval.engines.prompts import turn_end
 from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
@@ -31,7 +32,8 @@ class CheckedEngine(Base):
     and what follows the turn would be graded and trained on.
     """
 
-    turn_ends: tuple[int, ...] | None = None  # of the tokenizer; not known before the first prompt
+    tokenizer: Any = None  # known before the first prompt
+    turn_ends: tuple[int, ...] = ()  # of the tokenizer
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
@@ -39,18 +41,19 @@ class CheckedEngine(Base):
         children = psutil.Process().children(recursive=True)
         self._guard = guard_children([child.pid for child in children])
 
-    def find_turn_end(self, tokenizer: Any) -> None:
-        """From the first tokenizer that is passed."""
-        if self.turn_ends is None:
-            end = turn_end(tokenizer)
-            self.turn_ends = () if end is None else (end,)
+    async def take_tokenizer(self, tokenizer: Any) -> None:
+        """The tokenizer of every prompt to come."""
+        end = turn_end(tokenizer)
+        self.tokenizer, self.turn_ends = tokenizer, () if end is None else (end,)
 
     async def generate(
         self, prompt_token_ids: Any, sampling_params: Any, multi_modal_data: Any = None
     ) -> Any:
         """OpenRLHF's. Raises RuntimeError where log-probabilities were requested and one is missing."""
+        sampling_params = sampling_params.clone()
+        # OpenRLHF keeps the last output alone: vLLM need not make one for every token.
+        sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
         if self.turn_ends:
-            sampling_params = sampling_params.clone()
             sampling_params.update_from_generation_config({"eos_token_id": [*self.turn_ends]})
         with self.meter.requests:
             output = await super().generate(prompt_token_ids, sampling_params, multi_modal_data)
@@ -61,10 +64,9 @@ class CheckedEngine(Base):
         return output
 
     async def generate_responses(self, *args: Any, hf_tokenizer: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        """OpenRLHF's responses to one prompt, with their rewards, as arrays; the tokenizer comes with every prompt."""
-        self.find_turn_end(hf_tokenizer)
+        """OpenRLHF's responses to one prompt, with their rewards, as arrays. `hf_tokenizer`: None (take_tokenizer)."""
         with self.meter.groups:
-            return as_arrays(await super().generate_responses(*args, hf_tokenizer=hf_tokenizer, **kwargs))
+            return as_arrays(await super().generate_responses(*args, hf_tokenizer=self.tokenizer, **kwargs))
 
     async def receive_bucket(self, *bucket: Any) -> None:
         """Load a bucket of weights in each of the engine's processes (weight_sync/worker.py)."""
@@ -94,8 +96,9 @@ class SeededEngine(CheckedEngine):
     """An engine that gives every sample, and every turn of it, a seed made from that of its prompt.
 
     OpenRLHF's engines draw all samples from one generator, so that a response depends on the order in which requests
-    arrive, and no resumed run can equal an uninterrupted one. On GPUs vLLM draws the noise of seeded requests one by one,
-    which costs time in every decoding step: `run.seeded_rollouts` is off there by default.
+    arrive, and no resumed run can equal an uninterrupted one. On GPUs `run.seeded_rollouts` is off by default: the engine
+    adds a request's numbers in an order that depends on what else is in the batch, so that no seed could repeat a sample,
+    and vLLM's first model runner draws the noise of seeded requests one by one.
     """
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
@@ -119,7 +122,6 @@ class SeededEngine(CheckedEngine):
         images: Any = None,
     ) -> Any:
         """OpenRLHF's, with a seed for each of the prompt's samples."""
-        self.find_turn_end(hf_tokenizer)
         tasks = []
         for sample in range(num_samples):
             params = sampling_params.clone()
@@ -131,7 +133,7 @@ class SeededEngine(CheckedEngine):
                     label=label,
                     sampling_params=params,
                     max_length=max_length,
-                    hf_tokenizer=hf_tokenizer,
+                    hf_tokenizer=self.tokenizer,
                     llm_engine=self,
                     images=images,
                 )

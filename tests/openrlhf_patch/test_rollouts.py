@@ -31,14 +31,21 @@ class LateEngine:
     """Answers the earlier requests of a batch later, and returns the seed of each."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked, self.tokenizers = 0, []
+
+    def take_tokenizer(self, tokenizer: Any) -> None:
+        self.tokenizers.append(tokenizer)
+
+    def tokenizers_taken(self) -> list[Any]:
+        return self.tokenizers
 
     def get_num_unfinished_requests(self) -> int:
         return 0
 
     def generate_responses(
-        self, *, prompt: str, sampling_params: Any, num_samples: int, **unused: Any
+        self, *, prompt: str, sampling_params: Any, hf_tokenizer: Any, num_samples: int, **unused: Any
     ) -> list[Any]:
+        assert hf_tokenizer is None, "an engine has it already"
         self.asked += 1
         time.sleep(max(0.0, 0.8 - 0.2 * self.asked))
         return [
@@ -79,7 +86,7 @@ def generator(loader: Any, seed: int | None = 7, log_probs: bool = False) -> Ord
         strategy=SimpleNamespace(args=arguments),
         prompts_dataloader=loader,
         eval_dataloader=loader,
-        tokenizer=None,
+        tokenizer="the tokenizer",
         vllm_engines=[LateEngine.remote()],
     )
 
@@ -98,6 +105,17 @@ def test_groups_come_in_the_order_of_the_data_with_seeds_by_position():
     samples, _, consumed, exhausted = subject.generate_samples(max_new_tokens=4)
     assert [sample.prompts[0] for sample in samples[::GROUP]] == ["p4", "p5"]
     assert (consumed, exhausted, subject.position) == (2, True, 6)
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_an_engine_gets_the_tokenizer_once(seed):
+    """In an evaluation too, whichever comes first."""
+    subject = generator(in_data_order(8), seed=seed)
+    subject.generate_eval_samples(max_new_tokens=4)
+    for _ in range(2):
+        subject.generate_samples(max_new_tokens=4)
+    (engine,) = subject.vllm_engines
+    assert ray.get(engine.tokenizers_taken.remote()) == ["the tokenizer"]
 
 
 def test_without_a_seed_none_is_sent():

@@ -108,7 +108,7 @@ async def _rolled_out(folder: Path, prompt: list[int]) -> int:
         model=str(folder), num_gpus=1, dtype="float32", enforce_eager=True, max_model_len=64
     )
     try:
-        engine.find_turn_end(tokenizer_of(folder))
+        await engine.take_tokenizer(tokenizer_of(folder))
         params = SamplingParams(temperature=0.0, max_tokens=LONG, include_stop_str_in_output=True)
         output = await engine.generate(prompt, params)
         assert params.stop_token_ids == []  # the caller's are as before
