@@ -61,7 +61,7 @@ def test_ready_made_files_are_what_the_command_writes(project, name):
     (project / "recipe.yaml").write_text((ROOT / "launchers" / "recipe.yaml").read_text())
     text = run(["submit", "recipe.yaml", *shlex.split(FILES[name]), "--dry-run"])
     text = text.replace(str(project), "/shared/project").replace(
-        sys.executable, "/shared/project/.venv/bin/python"
+        sys.executable, "/shared/project/.venv-gpu/bin/python"
     )
     path = ROOT / "launchers" / name
     assert path.read_text() == text, f"write it anew: {text}"

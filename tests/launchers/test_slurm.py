@@ -51,6 +51,15 @@ def test_it_requests_what_the_recipe_needs(project):
     assert lines.index(path) < next(i for i, line in enumerate(lines) if '"$RAY" start' in line)
 
 
+def test_a_job_for_gpus_is_not_sent_with_the_environment_for_cpu(project):
+    """The one that the tests have: the job would wait in the queue, and fail in the engines."""
+    words = ["submit", "big.yaml", "--to", "slurm", "--time", "24:00:00", "--gpus-per-node", "8"]
+    raised = CliRunner().invoke(app, words).exception
+    assert isinstance(raised, UserError)
+    assert "this environment is for CPU, and the job would train with it" in str(raised)
+    assert ".venv-gpu/bin/dipo" in str(raised)
+
+
 def test_the_key_is_in_no_script(project):
     text = script(secrets_file="/home/me/my keys")
     assert KEY not in text

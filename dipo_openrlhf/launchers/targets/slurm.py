@@ -14,6 +14,7 @@ from pathlib import Path
 import jinja2
 import typer
 
+from dipo_eval.engines.device import is_cpu_build
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
@@ -132,6 +133,11 @@ def sbatch(script: str, run_dir: Path) -> str:
 
 def _submit(request: Request, options: Options) -> int:
     script = slurm_script(request, options)
+    if not options.dry_run and not request.recipe.on_cpu and is_cpu_build():
+        raise UserError(
+            f"{sys.executable}: this environment is for CPU, and the job would train with it: submit with the one "
+            "of `make gpu`, .venv-gpu/bin/dipo, or train on CPU with --run.device cpu"
+        )
     typer.echo(script if options.dry_run else sbatch(script, request.recipe.run_dir), nl=False)
     return 0
 
