@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openrlhf.trainer.ray.ppo_actor as ppo_actor
 import psutil
 import torch
 
@@ -18,6 +20,13 @@ from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
 def _save(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)
+
+
+def _added(sleep: Callable[[], Any]) -> int:
+    """Bytes of this process's memory that `sleep` adds."""
+    before = psutil.Process().memory_info().rss
+    sleep()
+    return int(psutil.Process().memory_info().rss - before)
 
 
 class ObservedTrainer(DiPOTrainer):
@@ -39,17 +48,28 @@ class ObservedActor(DiPOPolicyActor):
     """
 
     _seen = False
-    _offloaded = 0
+    _first_offloaded = _offloaded = 0
+
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """The first sleep, of master weights and gradients, is in there; there are no moments yet."""
+        original = ppo_actor.offload_deepspeed_states
+
+        def offload(model: Any) -> None:
+            self._first_offloaded = _added(lambda: original(model))
+
+        ppo_actor.offload_deepspeed_states = offload
+        try:
+            super().init_model_from_pretrained(*args, **kwargs)
+        finally:
+            ppo_actor.offload_deepspeed_states = original
 
     def offload_states(self) -> None:
-        before = psutil.Process().memory_info().rss
-        super().offload_states()
-        self._offloaded = max(self._offloaded, psutil.Process().memory_info().rss - before)
+        self._offloaded = max(self._offloaded, _added(super().offload_states))
 
     def save_checkpoint(self, tag: str, *args: Any, **kwargs: Any) -> None:
         super().save_checkpoint(tag, *args, **kwargs)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        text = json.dumps({"peak": peak, "offloaded": self._offloaded})
+        text = json.dumps({"peak": peak, "offloaded": self._first_offloaded + self._offloaded})
         host_file(self._run_dir(), self._rank).write_text(text, encoding="utf-8")
 
     def _run_dir(self) -> Path:

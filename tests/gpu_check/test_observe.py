@@ -98,11 +98,20 @@ def test_host_memory_is_kept_with_a_checkpoint(actor, observe, tmp_path, monkeyp
     held = []
     monkeypatch.setattr(observe.DiPOPolicyActor, "offload_states", lambda self: held.append(b"x" * 2**26))
     monkeypatch.setattr(observe.DiPOPolicyActor, "save_checkpoint", lambda self, tag: None)
+    monkeypatch.setattr(
+        observe.DiPOPolicyActor,
+        "init_model_from_pretrained",
+        lambda self: observe.ppo_actor.offload_deepspeed_states(None),
+    )
+    monkeypatch.setattr(
+        observe.ppo_actor, "offload_deepspeed_states", lambda model: held.append(b"y" * 2**27)
+    )
+    actor.init_model_from_pretrained()
     actor.fit(0.0)
     actor.offload_states()
     actor.save_checkpoint("global_step1")
     host = json.loads(host_file(tmp_path, 1).read_text())
-    assert 2**25 < host["offloaded"] < 2**28
+    assert 2**27 + 2**25 < host["offloaded"] < 2**28
     assert host["peak"] > host["offloaded"]
 
 

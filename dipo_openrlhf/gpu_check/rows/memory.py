@@ -50,13 +50,18 @@ def check(evidence: Evidence) -> Row:
 
 
 def measured(evidence: Evidence) -> dict[str, float]:
-    """GiB by phase of the estimate; `asleep`: the whole GPU after the training's states have left it; `host`: what that
-    added to one host's memory.
+    """GiB by phase of the estimate, the most of the step before the kill and of those after it; `asleep`: the whole GPU
+    after the training's states have left it; `host`: what that added to one host's memory.
     """
-    row = evidence.metrics(evidence.settings.run_dir).get(KILLED_AFTER, {})
+    rows = evidence.metrics(evidence.settings.run_dir)
     keys = {phase: f"memory/{ours}_peak_gib" for phase, ours in PHASES.items()}
     keys["asleep"] = "memory/offload_device_gib"
-    found = {name: float(row[key]) for name, key in keys.items() if row.get(key) is not None}
+    found: dict[str, float] = {}
+    for name, key in keys.items():
+        if seen := [
+            float(row[key]) for step, row in rows.items() if step >= KILLED_AFTER and row.get(key) is not None
+        ]:
+            found[name] = max(seen)
     if moved := [host["offloaded"] for host in _hosts(evidence)]:
         found["host"] = sum(moved) / GIB
     return found
