@@ -33,6 +33,8 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
     ("tools_qwen25_3b+dapo", ()),
     ("math_qwen3_8b+async+grpo", ()),
     ("math_qwen3_4b+no_flash_attn", ()),
+    ("math_qwen25_1.5b_lora", ()),
+    ("tools_qwen25_3b+lora", ()),
 ]
 
 

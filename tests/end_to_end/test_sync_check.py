@@ -85,7 +85,8 @@ def test_weights_that_do_not_arrive_are_reported(logged, small_model, tmp_path):
     run_dir, output = train(tmp_path, small_model, environment={"PYTHONPATH": path})
     found = [abs(row["vllm_kl"]) for row in read_metrics(run_dir)]
     working = [abs(row["vllm_kl"]) for row in read_metrics(logged[0])]
-    assert found[0] == working[0]  # no sync before it
+    # No sync before it; what is in a batch with a sample, and so the rounding of its sums, depends on time.
+    assert found[0] == pytest.approx(working[0], rel=0.01)
     assert min(found[2:]) > 10 * max(working)
     warnings = [event["text"] for event in read_events(run_dir) if event["stage"] == WARNING]
     assert len(warnings) == 1

@@ -91,15 +91,17 @@ ray.shutdown()
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_every_worker_of_a_gpu_run_has_the_programs_and_imports_without_flash_attn(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", ON_GPUS],
-        env={**os.environ, "DIPO_CPU": "0", "RAY_TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=380,
-        check=False,
-    )
+def test_every_worker_of_a_gpu_run_has_the_programs_and_imports_without_flash_attn():
+    # Ray's sockets lie in there, and a socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="dipo-ray-", dir="/tmp", ignore_cleanup_errors=True) as temp:
+        done = subprocess.run(
+            [sys.executable, "-c", ON_GPUS],
+            env={**os.environ, "DIPO_CPU": "0", "RAY_TMPDIR": temp},
+            capture_output=True,
+            text=True,
+            timeout=380,
+            check=False,
+        )
     assert f"found {sysconfig.get_path('scripts')} 0 WARN" in done.stdout, done.stderr[-3000:]
 
 

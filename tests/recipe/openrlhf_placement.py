@@ -50,6 +50,10 @@ class Somewhere:
     def sleep(self) -> None: ...
 
 
+def say_nothing(*words: Any) -> None:
+    """Of the strategy. Not `print`: ray's progress bars replace it, and then it cannot be pickled."""
+
+
 class Trainer:
     def __init__(self, *unused: Any, **named: Any) -> None: ...
 
@@ -103,7 +107,9 @@ def placed(ray: Any, recipe: Any) -> list[list[str]]:
         import openrlhf.trainer.ppo_trainer as module
 
         module.PPOTrainer = Recorded
-    program.get_strategy = lambda arguments: SimpleNamespace(print=print)  # the real one is slow to unpickle
+    program.get_strategy = lambda arguments: SimpleNamespace(
+        print=say_nothing
+    )  # the real one is slow to unpickle
     program.PolicyModelActor = program.ReferenceModelActor = vllm_engine.RolloutRayActor = actor_class
     arguments = hierarchize(openrlhf_parser().parse_args(recipe.argv()))
     arguments.algo.advantage.is_correction_threshold = [0.0, 1.0]
