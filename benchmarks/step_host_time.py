@@ -3,16 +3,19 @@
     python benchmarks/step_host_time.py                     ours on the whole batch, OpenRLHF's on an eighth of it
     python benchmarks/step_host_time.py --part 1            OpenRLHF's on the whole batch too (minutes, 12 GB)
 
-Everything that the trainer and the actor's ranks do between two calls of an engine or a model: samples from responses,
-micro-batches for scoring, advantages, windows, the ranks' replay buffers and micro-batches, figures, logs. The real
-classes run; engines, forward and backward passes are left out, and so are Ray's transfers between processes (of the
-responses, of the micro-batches to be scored, and of the windows to the ranks). The ranks' work, which a cluster does
+Everything that the trainer and the actor's ranks do between two calls of an engine or a model: the requests (pickled by
+the trainer and read by the engines), samples from responses, micro-batches for scoring, advantages, windows, the ranks'
+replay buffers and micro-batches, figures, logs. The real classes run; engines, forward and backward passes are left
+out, and so are Ray's other transfers between processes (of the responses, of the micro-batches to be scored, and of the
+windows to the ranks). The ranks' work, which a cluster does
 on as many cores, is done here one after another and added up.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +41,10 @@ import openrlhf.trainer.ray.ppo_actor as ppo_actor  # noqa: E402
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer  # noqa: E402
 from openrlhf.trainer.ppo_utils.experience import Experience, balance_experiences  # noqa: E402
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator  # noqa: E402
+from ray import cloudpickle  # noqa: E402
+from tokenizers import Tokenizer, models  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
+from vllm import SamplingParams  # noqa: E402
 
 from dipo_openrlhf.algorithm import DipoConfig  # noqa: E402
 from dipo_openrlhf.openrlhf_patch import update  # noqa: E402
@@ -46,6 +53,7 @@ from dipo_openrlhf.openrlhf_patch.experience_maker import DiPOExperienceMaker  #
 from dipo_openrlhf.record import run_log  # noqa: E402
 
 PROMPTS, GROUP, PROMPT_TOKENS, TOKENS, RANKS = 512, 16, 200, 4096, 8
+VOCABULARY = 151_643  # of Qwen2.5 and Qwen3
 MAX_LEN, MAX_TOKENS = 10240, 10240  # of recipes/parts/math.yaml
 
 
@@ -109,6 +117,36 @@ def responses(prompts: int, seed: int = 0) -> list[dict[str, Any]]:
         answer |= {"action_ranges": [(PROMPT_TOKENS, length)], "extra_logs": {"verifier/undecided": 0.0}}
         made.append(answer)
     return made
+
+
+@functools.cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Made up, of the size of Qwen's."""
+    draw = random.Random(0)
+    tokens = [chr(0x100 + place) for place in range(256)]
+    places, merges = {token: place for place, token in enumerate(tokens)}, []
+    while len(tokens) < VOCABULARY:
+        pair = draw.choice(tokens), draw.choice(tokens)
+        if len(token := "".join(pair)) <= 10 and token not in places:
+            places[token] = len(tokens)
+            tokens.append(token)
+            merges.append(pair)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(places, merges)), eos_token=tokens[0]
+    )
+
+
+def request(prompts: int, ours: bool) -> None:
+    """What rollouts.py, OrderedGenerator or OpenRLHF's generator sends to engines, pickled and read as Ray does it.
+
+    Ours has sent the tokenizer to each engine before the first step.
+    """
+    made = tokenizer()
+    params = SamplingParams(max_tokens=8192, temperature=1.0, top_p=1.0, logprobs=1)
+    for place in range(prompts):
+        words = {"prompt": f"prompt {place} " * 50, "label": "7", "max_length": MAX_LEN, "num_samples": GROUP}
+        words |= {"sampling_params": params.clone(), "hf_tokenizer": None if ours else made, "images": None}
+        cloudpickle.loads(cloudpickle.dumps(words, protocol=5))
 
 
 class Scorer:
@@ -203,6 +241,8 @@ def scored(prompts: int, ours: bool, args: Any, clock: Clock) -> tuple[Any, list
 def step(prompts: int, ours: bool) -> dict[str, float]:
     """Seconds by phase."""
     args, clock = arguments(prompts), Clock()
+    tokenizer()
+    clock.run("requests", lambda: request(prompts, ours))
     maker, experiences = scored(prompts, ours, args, clock)
     maker.split_rollout_samples = maker.make_experience = lambda given: given
     windows = clock.run("advantages, windows", lambda: maker.make_experience_batch(experiences))
