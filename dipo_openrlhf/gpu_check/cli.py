@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from dipo_eval.errors import UserError
 
+DEFAULT_FOLDER = Path("runs", "check-gpu")
 LIMITS = {False: 600, True: 1500}  # seconds of a part, by whether it runs on CPU
 
 
@@ -57,6 +59,7 @@ def check_gpu_command(
 
     from dipo_openrlhf.estimate.measured import measured_file
     from dipo_openrlhf.gpu_check.check import run_check
+    from dipo_openrlhf.gpu_check.prepare import check_recipes
     from dipo_openrlhf.gpu_check.report import print_report
     from dipo_openrlhf.gpu_check.settings import CheckSettings
     from dipo_openrlhf.openrlhf_patch.overrides import check_version
@@ -65,7 +68,10 @@ def check_gpu_command(
 
     check_version()
     overrides = {key: setting.value for key, setting in parse_overrides(context.args).items()}
-    cpu = on_cpu(overrides.pop("run.device", "auto"))
+    device = overrides.pop("run.device", "auto")
+    if device not in ("auto", "cpu", "gpu"):
+        raise UserError(f"--run.device {device!r}: choose auto, cpu or gpu")
+    cpu = on_cpu(device)
     found = visible_gpus()
     if gpus is None:
         gpus = 2 if cpu or found >= 2 else 1
@@ -81,7 +87,7 @@ def check_gpu_command(
             f"--samples {samples}"
         )
     settings = CheckSettings(
-        folder=str(_new_folder(out)),
+        folder=str((out or DEFAULT_FOLDER).resolve()),
         cpu=cpu,
         gpus=gpus,
         model=model,
@@ -93,6 +99,8 @@ def check_gpu_command(
         overrides=overrides,
         measured=str(measured or ("" if cpu else measured_file())),
     )
+    check_recipes(settings)
+    settings = replace(settings, folder=str(_new_folder(out)))
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
@@ -120,7 +128,7 @@ def _no_gpu(found: int) -> str:
 
 def _new_folder(out: Path | None) -> Path:
     """The folder of the check, made; nothing of an earlier one is overwritten. Raises UserError."""
-    first = folder = (out or Path("runs", "check-gpu")).resolve()
+    first = folder = (out or DEFAULT_FOLDER).resolve()
     number = 1
     while folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if out is not None:

@@ -19,6 +19,7 @@ RECIPE = Path(__file__).with_name("check.yaml")
 
 # Packed samples need it; on CPU torch's attention stands in (openrlhf_patch/cpu/attention.py).
 ON_CPU = {"ds.attn_implementation": "flash_attention_2"}
+_CONTROL = {"actor.adam.lr": CONTROL_LR}
 
 
 def prepare(settings: CheckSettings) -> None:
@@ -46,24 +47,30 @@ def sums(settings: CheckSettings) -> list[str]:
     return json_lines(prompts, "sums")
 
 
+def check_recipes(settings: CheckSettings) -> None:
+    """Raise UserError for an override that a run of the check would refuse. Before `prepare`: any model stands in."""
+    for run_dir, more in ((settings.run_dir, {}), (settings.control_dir, _CONTROL)):
+        _recipe(settings, run_dir, STEPS, more, model="any/model")
+
+
 def main_recipe(settings: CheckSettings) -> Recipe:
     """The run that is killed and resumed."""
-    return _recipe(settings, settings.run_dir, STEPS, {})
+    return _recipe(settings, settings.run_dir, STEPS, {}, str(settings.start_model()))
 
 
 def control_recipe(settings: CheckSettings) -> Recipe:
     """The run whose weights stay at the actor: a high learning rate, so that it must show."""
-    return _recipe(settings, settings.control_dir, CONTROL_STEPS, {"actor.adam.lr": CONTROL_LR})
+    return _recipe(settings, settings.control_dir, CONTROL_STEPS, _CONTROL, str(settings.start_model()))
 
 
-def _recipe(settings: CheckSettings, run_dir: Path, steps: int, more: dict[str, Any]) -> Recipe:
+def _recipe(settings: CheckSettings, run_dir: Path, steps: int, more: dict[str, Any], model: str) -> Recipe:
     ranks = settings.gpus
     values = {
         "run.dir": str(run_dir),
         "run.device": "cpu" if settings.cpu else "gpu",
         "run.gpus_per_node": ranks,
         "run.step_timeout": max(30, settings.limit),
-        "actor.model_name_or_path": str(settings.start_model()),
+        "actor.model_name_or_path": model,
         "actor.num_gpus_per_node": ranks,
         "vllm.num_engines": ranks,
         "data.prompt_dataset": str(settings.prompts_file()),
@@ -75,7 +82,8 @@ def _recipe(settings: CheckSettings, run_dir: Path, steps: int, more: dict[str, 
         "train.batch_size": settings.train_batch,
         "train.seed": settings.seed,
         **(ON_CPU if settings.cpu else {}),
-        **settings.overrides,
-        **more,
     }
-    return load_recipe(str(RECIPE), {key: Setting(value, "dipo check-gpu") for key, value in values.items()})
+    given = {key: Setting(value, "dipo check-gpu") for key, value in values.items()}
+    given |= {key: Setting(value, f"--{key}") for key, value in settings.overrides.items()}
+    given |= {key: Setting(value, "dipo check-gpu") for key, value in more.items()}
+    return load_recipe(str(RECIPE), given)

@@ -28,6 +28,10 @@ def check_gpu(*arguments: str):
         (["--model", "nowhere"], "--model 'nowhere': has no config.json"),
         (["--run.device", "gpu", "--gpus", "2"], "--gpus 2: torch sees 0 GPUs here"),
         (["stray"], "unexpected argument 'stray'"),
+        (["--modell", "x"], "--modell: unknown key modell"),
+        (["--actor.adam.lrr", "1"], "--actor.adam.lrr: unknown key .* nearest known key is actor.adam.lr"),
+        (["--run.device", "tpu"], "--run.device 'tpu': choose auto, cpu or gpu"),
+        (["--rollout.temperature", "0"], "--rollout.temperature: .* must be above 0"),
     ],
 )
 def test_mistakes_are_refused(arguments, message, tmp_path, monkeypatch):
