@@ -35,12 +35,14 @@ def rehearse_command(
 
         dipo submit runs/rehearsal/my_recipe/rehearsal.yaml --address http://head:8265
     """
+    from dipo_eval.engines.device import quiet_libraries
     from dipo_openrlhf.recipe.files import display_name
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
     from dipo_openrlhf.rehearse.prepare import prepare, rehearsed
     from dipo_openrlhf.run.plan import interrupted_message
     from dipo_openrlhf.run.supervisor import train
 
+    quiet_libraries()
     folder = folder or Path("runs", "rehearsal", display_name(recipe))
     path = prepare(recipe, parse_overrides(context.args), folder)
     typer.echo(f"written: {path}")

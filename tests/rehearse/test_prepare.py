@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,20 @@ def test_what_cannot_be_rehearsed_is_one_line(tmp_path):
     given = parse_overrides(["--actor.model_name_or_path", str(tmp_path)])
     with pytest.raises(UserError, match="families Qwen2 and Qwen3"):
         prepare("math_qwen3_4b", given, tmp_path / "q")
+
+
+def test_nothing_but_our_own_lines_is_on_the_terminal(tmp_path):
+    """In a process of its own: DeepSpeed's warning about the missing GPU comes once a process."""
+    command = [
+        sys.executable,
+        "-m",
+        "dipo_openrlhf.cli",
+        "rehearse",
+        "math_qwen3_4b",
+        "--write-only",
+        "--folder",
+        "it",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"written: {tmp_path / 'it' / 'rehearsal.yaml'}\n"

@@ -54,6 +54,15 @@ _FORMATS = ("bfloat16", "float16", "float32")
 Capability = tuple[int, int]
 
 
+def quiet_libraries() -> None:
+    """Keep transformers' progress bars and, where there is no GPU, DeepSpeed's warning about that off the terminal."""
+    if not has_gpu():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
 def set_process_env() -> None:
     """Set the defaults of a command that will import torch; a second call changes nothing."""
     _defaults(PROCESS_DEFAULTS)
