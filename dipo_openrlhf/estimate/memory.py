@@ -7,6 +7,7 @@ LoRA gradients and optimizer state are those of the adapters alone.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dipo_openrlhf.estimate.adapters import Adapters, linear_sizes
@@ -212,10 +213,21 @@ def host_bytes(work: Workload) -> Line:
 
 
 def disk_bytes(work: Workload) -> Line:
-    """Checkpoints to resume from, one more than are kept while a save goes on; exports come on top."""
+    """Checkpoints to resume from, one more than are kept while a save goes on; `exports_bytes` come on top."""
     params = work.adapters.parameters(work.shape) if work.adapters else work.shape.parameters
     kept = work.checkpoints + 1
     return Line("disk, checkpoints", 14.0 * params * kept, f"(2 + 12) B x {count(params)} x {kept}")
+
+
+def exports_bytes(work: Workload) -> Line:
+    """Hugging Face exports, in bf16: those that are kept, one being written, and those that wait for their evaluation."""
+    params = work.shape.parameters
+    if math.isinf(work.exports):
+        how = f"2 B x {params / 1e9:.2f}e9 each, one of every save until it is evaluated: --prompts gives their number"
+        return Line("disk, each export", 2.0 * params, how)
+    return Line(
+        "disk, exports", 2.0 * params * work.exports, f"2 B x {params / 1e9:.2f}e9 x {work.exports:.0f}"
+    )
 
 
 def verdict(found: list[Phase], rollouts: Engine, work: Workload) -> tuple[bool, str]:

@@ -20,7 +20,7 @@ def block(size: float) -> int:
 
 def training_blocks(work: Workload) -> list[float]:
     """Sizes in bytes on one GPU's behalf: master weights and both moments by sub-group, then the gradient at once."""
-    left, found = work.rank_parameters / work.ranks, []
+    left, found = work.trained_parameters / work.ranks, []
     gradient = [left * work.gradient_bytes] if work.trainer_sleep else []
     while left > 0:
         part = min(left, SUB_GROUP) if work.zero_stage == 3 else left

@@ -50,7 +50,10 @@ def estimate_lines(
         _row(Line("mean sequences at once", rollouts.mean, f"of {mean:,} tokens"), 1, 0),
         "",
         "Beside the GPUs of each node, GiB",
-        *(_row(line, GIB, 0) for line in (*host.lines, host.total, memory.disk_bytes(work))),
+        *(
+            _row(line, GIB, 0)
+            for line in (*host.lines, host.total, memory.disk_bytes(work), memory.exports_bytes(work))
+        ),
         _row(cores(recipe, where.layout), 1, 0),
         "",
         *_time(work, assume, max(1, rollouts.mean)),

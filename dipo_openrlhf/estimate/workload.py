@@ -5,6 +5,7 @@ memory.py and step_time.py compute; every figure is a Line that carries its arit
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class Workload:
     prompt_tokens: int
     response_tokens: int
     checkpoints: int
+    exports: float  # Hugging Face exports that lie on the disk at once; inf: all of a run whose length is not known
     adapters: Adapters | None = None  # of LoRA; None: the whole model is trained
 
     @property
@@ -140,8 +142,27 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
         prompt_tokens=assume.prompt_tokens or max(1, (max_len - new_tokens) // 4),
         response_tokens=assume.response_tokens or max(1, new_tokens // 4),
         checkpoints=get("ckpt.max_num"),
+        exports=_exports(recipe, assume),
         adapters=adapters_of(recipe, shape),
     )
+
+
+def _exports(recipe: Recipe, assume: Assumptions) -> float:
+    """As record/checkpoints.py, prune keeps them: run.keep_exports, and those that wait for a watcher after the run."""
+    get = recipe.get
+    every = get("ckpt.save_steps")
+    if every <= 0 or not get("ckpt.save_hf"):
+        return 0
+    prompts = assume.prompts or _rows(get("data.prompt_dataset"), get("data.max_samples"))
+    steps = math.ceil(prompts / get("rollout.batch_size")) * get("train.num_episodes")
+    saves = math.ceil(steps / every) if prompts else math.inf
+    kept = get("ckpt.max_num") if recipe.run.keep_exports is None else recipe.run.keep_exports
+    waiting = 0.0
+    if recipe.starts_watcher and recipe.watch.when == "after":
+        waiting = math.ceil(saves / recipe.watch.every) if prompts else math.inf
+    if kept <= 0 or get("ckpt.max_num") <= 0:
+        return saves
+    return min(saves, max(kept, get("ckpt.max_num")) + 1 + waiting)
 
 
 def _rows(dataset: str, limit: int) -> int:

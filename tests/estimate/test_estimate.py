@@ -13,6 +13,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate.memory import (
     disk_bytes,
     engine,
+    exports_bytes,
     host_bytes,
     layer_bytes,
     phases,
@@ -37,6 +38,7 @@ WORK = Workload(
     utilization=0.7, reference=False, asynchronous=False, train_tokens=10_000, score_tokens=10_000, max_len=10_000,
     prompts_a_step=512, group=16, refill=0.0, train_batch=512, epochs=1, episodes=6,
     prompts=17_398, prompt_tokens=500, response_tokens=2_000, checkpoints=2,
+    exports=5,
 )  # fmt: skip
 P = 330_500
 
@@ -153,6 +155,32 @@ def test_host_and_disk_by_hand():
     assert host_bytes(awake).value == 0
     assert host_bytes(replace(awake, adam_offload=True)).value == pytest.approx(12 * P)
     assert disk_bytes(WORK).value == 14 * P * 3
+    assert exports_bytes(WORK).value == 2 * P * 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exports"),
+    [
+        (
+            [],
+            11,
+        ),  # 204 steps, saved every 20 and at the end: all wait for the watcher, which runs after the training
+        (["--watch.every", "3"], 7),  # 4 that wait, 2 kept, one being written
+        (["--watch.enabled", "false"], 3),
+        (["--watch.enabled", "false", "--run.keep_exports", "5"], 6),
+        (["--watch.enabled", "false", "--run.keep_exports", "0"], 11),
+        (["--ckpt.save_hf", "false"], 0),
+    ],
+)
+def test_exports_that_lie_on_the_disk_at_once(arguments, exports):
+    recipe = load_recipe("math_qwen3_8b", parse_overrides(arguments))
+    assert workload_of(recipe, replace(ASSUME, prompts=17_398)).exports == exports
+
+
+def test_of_a_run_of_unknown_length_each_export_is_named():
+    line = exports_bytes(workload_of(load_recipe("math_qwen3_8b"), ASSUME))
+    assert line.what == "disk, each export"
+    assert "--prompts" in line.how
 
 
 def test_time_by_hand():

@@ -26,6 +26,16 @@ def test_the_training_of_8b_by_hand():
     assert training_blocks(work) == pytest.approx([4e9] * 3 + [4 * (part - 1e9)] * 3 + [4 * part])
 
 
+def test_with_adapters_their_parameters_alone_are_in_blocks():
+    """4 B of each of them for master weights and for both moments, and the gradient."""
+    recipe = load_recipe("math_qwen25_1.5b_lora", parse_overrides(["--ds.enable_sleep", "true"]))
+    work = workload_of(recipe, Assumptions())
+    assert work.adapters is not None
+    adapters = work.adapters.parameters(work.shape)
+    assert adapters < 0.05 * work.shape.parameters
+    assert training_blocks(work) == pytest.approx([4 * adapters] * 3 + [work.gradient_bytes * adapters])
+
+
 def test_the_weights_of_an_engine_are_all_there():
     shape = shape_of("Qwen/Qwen3-8B-Base")
     assert sum(engine_blocks(shape, 1)) == pytest.approx(2 * shape.parameters, rel=1e-3)
