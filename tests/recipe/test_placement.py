@@ -32,6 +32,14 @@ ds: {packing_samples: true}
 """
 
 
+ONE_GPU = "math_qwen25_1.5b_lora"
+
+
+def test_a_recipe_for_one_gpu_does_not_go_on_four_nodes_of_eight():
+    with pytest.raises(UserError, match=f"4x8.yaml:3: 4x8 is sized for .*, not for {ONE_GPU}: set what you"):
+        load_recipe(f"{ONE_GPU}+4x8")
+
+
 def shipped() -> list[str]:
     """Every recipe for GPUs, alone and with each variant that goes with it, on one node and on four."""
     found = []
@@ -44,7 +52,8 @@ def shipped() -> list[str]:
                 try:
                     load_recipe(whole)
                 except UserError:
-                    assert variant == "async"  # sized for some of them: tests/estimate/test_estimate.py
+                    # Sized for some of them: tests/estimate/test_estimate.py, and below.
+                    assert variant == "async" or (name == ONE_GPU and "4x8" in whole)
                     continue
                 found.append(whole)
     return found
@@ -205,7 +214,7 @@ def test_any_recipe_is_placed_whole_and_no_gpu_twice(data, size, tmp_path_factor
 ON_RAY = (
     ["math_qwen3_4b"],
     ["math_qwen25_1.5b_lora"],
-    ["math_qwen25_1.5b_lora+4x8"],
+    ["math_qwen25_1.5b_lora", "--run.nodes", "4", "--actor.num_nodes", "4"],
     ["math_qwen3_4b+4x8"],
     ["math_qwen3_8b+async"],
     ["math_qwen3_8b+4x8+async"],

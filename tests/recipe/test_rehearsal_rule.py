@@ -29,7 +29,8 @@ def names() -> list[str]:
             try:
                 load_recipe(whole)
             except UserError:
-                assert "async" in whole, "a variant that does not go with a recipe"
+                one_gpu = name == "math_qwen25_1.5b_lora" and "4x8" in whole
+                assert "async" in whole or one_gpu, "a variant that does not go with a recipe"
             else:
                 found.append(whole)
     return found
