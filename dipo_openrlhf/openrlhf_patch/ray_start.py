@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import tempfile
 import time
 from multiprocessing import resource_tracker
@@ -29,6 +30,7 @@ RAYLET_SECONDS = 90
 WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.ray_start.install"
 NODES_TIMEOUT = 120.0  # seconds: nodes that are still joining
 POLL_SECONDS = 1.0
+CONNECT_SECONDS = 2.0
 # Set by openrlhf/cli/train_ppo_ray.py, train where it starts Ray itself, and only there.
 _OPENRLHF_ENV = {
     "TOKENIZERS_PARALLELISM": "true",
@@ -73,9 +75,28 @@ def _leave_to_parent(number: int, frame: FrameType | None) -> None:
 
 def joins_cluster() -> bool:
     """Whether `ray.init()` joins a running cluster, whose nodes are not this machine (ray/_private/worker.py, init)."""
-    return (
-        bool(os.environ.get("RAY_ADDRESS")) or Path(tempfile.gettempdir(), "ray/ray_current_cluster").exists()
-    )
+    return bool(os.environ.get("RAY_ADDRESS")) or _answers(_address_of_this_machine())
+
+
+def _address_of_this_machine() -> str:
+    """What `ray start` has left in ray/_common/utils.py, get_ray_address_file; empty where there is none."""
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens at HOST:PORT: the file outlives a cluster that was killed, and a reboot."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return False
+    try:
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def start_on_gpus(environment: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -66,9 +67,15 @@ def test_a_running_cluster_is_joined_and_its_nodes_are_not_this_machine(monkeypa
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert not ray_start.joins_cluster()
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray/ray_current_cluster").write_text("10.0.0.1:6379")
-    assert ray_start.joins_cluster()
-    (tmp_path / "ray/ray_current_cluster").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as gcs:
+        (tmp_path / "ray/ray_current_cluster").write_text(f"127.0.0.1:{gcs.getsockname()[1]}")
+        assert ray_start.joins_cluster()
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "elsewhere"))
+        assert not ray_start.joins_cluster()
+        monkeypatch.delenv("RAY_TMPDIR")
+    assert not ray_start.joins_cluster(), "the file of a cluster that was killed"
+    (tmp_path / "ray/ray_current_cluster").write_text("no address")
+    assert not ray_start.joins_cluster()
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert ray_start.joins_cluster()
 
