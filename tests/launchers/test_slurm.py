@@ -136,20 +136,22 @@ echo "$@" >> "$RECORD"
 """
 RAY = """#!/bin/bash
 echo "ray $*" >> "$RECORD"
+[ -n "${RAY_FAILS:-}" ] && exit 1
 exec sleep 300
 """
 PYTHON = """#!/bin/bash
 echo "python $*" >> "$RECORD"
 if [[ "$2" == *.ready ]]; then
-    sleep "${READY_TAKES:-0}"
+    trap 'kill $!; wait $!; exit 143' TERM
+    sleep "${READY_TAKES:-0}" & wait $!
     [ "$(grep -c launchers.ready "$RECORD")" -ge "${NOT_READY_FROM:-9}" ] && exit 1
     exit 0
 fi
-[ -n "${DONE:-}" ] && exit "$DONE"
 if [[ "$2" == *.slurm_step ]]; then
     while [ "$1" != start ]; do shift; done
     exec ray "$@"
 fi
+[ -n "${DONE:-}" ] && exit "$DONE"
 exec "$REAL_PYTHON" "$TRAINER"
 """
 TRAINER = """
@@ -274,6 +276,17 @@ def test_a_lost_node_requeues_the_job(project, tmp_path):
 def test_a_cluster_that_does_not_come_up_ends_the_job(project, tmp_path):
     job = Job(tmp_path, script(), NOT_READY_FROM="1")
     assert job.finish()[0] == 1
+    assert not any("run_or_resume" in line for line in job.lines())
+
+
+def test_a_head_that_cannot_start_is_not_waited_for(project, tmp_path):
+    """Its port is taken, or its disk is full: its step ends at once."""
+    job = Job(tmp_path, script(), READY_TAKES="25", RAY_FAILS="1")
+    started = time.monotonic()
+    status, output = job.finish()
+    assert status == 1
+    assert time.monotonic() - started < 20
+    assert "error: Ray has ended on a node before the cluster was ready" in output
     assert not any("run_or_resume" in line for line in job.lines())
 
 
