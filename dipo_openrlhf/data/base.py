@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.suites.data_file import Record
 from dipo_eval.suites.hub import HubData
 from dipo_eval.suites.math_file import BOXED
@@ -97,7 +97,7 @@ def text_of(record: Record, *names: str) -> str:
         if value is None:
             continue
         if not isinstance(value, str) or not value.strip():
-            raise UserError(f"field {name!r} must be a non-empty string, got {value!r:.80}")
+            raise UserError(f"field {name!r} must be a non-empty string, got {short_repr(value)}")
         return value
     have = ", ".join(sorted(map(str, record))) or "none"
     raise UserError(f"no field {' or '.join(repr(name) for name in names)}; the row has: {have}")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading import check_gold, grade_math
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, Question, Reward, UnsoundRowError
@@ -78,7 +78,7 @@ def _convert(dataset: Dataset, record: Record) -> Prompt:
     assert dataset.convert is not None
     prompt = dataset.convert(record)
     if isinstance(prompt.question, str) and not key(prompt.question):
-        raise UnsoundRowError(f"the question {prompt.question!r:.80} holds no words")
+        raise UnsoundRowError(f"the question {short_repr(prompt.question)} holds no words")
     return prompt
 
 
@@ -114,7 +114,10 @@ def _in_conflict(reward: Reward, group: list[Placed], drop_bad: bool, found: Cle
     if not others:
         return False
     where, other = others[0]
-    met = f"the same question has the gold {first.label!r:.40} ({first_where}) and {other.label!r:.40} ({where})"
+    golds = [
+        f"{short_repr(one.label, 40)} ({place})" for place, one in ((first_where, first), (where, other))
+    ]
+    met = f"the same question has the gold {' and '.join(golds)}"
     for place, prompt in group if drop_bad else [others[0]]:
         _drop_or_raise(found, drop_bad, Dropped(prompt.id, place, "two golds", met))
     return True
@@ -139,7 +142,7 @@ def gold_problem(reward: Reward, label: str) -> str | None:
         return str(error)
     if function([PROMPT + response], [PROMPT], [label])["scores"] == 1.0:
         return None
-    return f"the gold {label!r:.80} is not graded as correct when it is given back as the answer"
+    return f"the gold {short_repr(label)} is not graded as correct when it is given back as the answer"
 
 
 def gold_response(reward: Reward, label: str) -> str:

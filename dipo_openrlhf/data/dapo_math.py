@@ -13,7 +13,7 @@ prompted as the suites do; `--prompt dapo` restores it.
 
 from __future__ import annotations
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.suites.data_file import Record
 from dipo_eval.suites.hub import HubData
 from dipo_openrlhf.data.base import Dataset, Prompt, hub_row, math_prompt, text_of
@@ -33,7 +33,7 @@ def _asked(record: Record) -> str:
     prompt = record.get("prompt")
     if isinstance(prompt, list):
         if len(prompt) != 1 or not isinstance(prompt[0], dict):
-            raise UserError(f"field 'prompt' must be a string or one message, got {prompt!r:.80}")
+            raise UserError(f"field 'prompt' must be a string or one message, got {short_repr(prompt)}")
         return text_of(prompt[0], "content")
     return text_of(record, "prompt", "question", "problem")
 

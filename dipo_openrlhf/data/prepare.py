@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data.base import TEMPLATES, Dataset, Prompt, json_lines
@@ -81,7 +81,9 @@ def template_of(dataset: Dataset, asked: str | None) -> str:
     name = asked or dataset.template
     template = TEMPLATES.get(name, name)
     if "{question}" not in template:
-        raise UserError(f"--prompt {name!r:.80}: give {', '.join(TEMPLATES)}, or a string with {{question}}")
+        raise UserError(
+            f"--prompt {short_repr(name)}: give {', '.join(TEMPLATES)}, or a string with {{question}}"
+        )
     if dataset.reward == "function_call" and template != TEMPLATES["plain"]:
         raise UserError(
             f"--prompt: {dataset.name} holds complete conversations with their tools; leave it out"

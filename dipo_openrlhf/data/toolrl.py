@@ -14,7 +14,7 @@ import json
 import re
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, UnsoundRowError, id_of, text_of
 from dipo_openrlhf.rewards import toolrl
@@ -45,7 +45,7 @@ def _parts(record: Record) -> tuple[str, str, str]:
         )
     contents = {one.get("role"): one for one in prompt if isinstance(one, dict)}
     if len(prompt) != 2 or contents.keys() != {"system", "user"}:
-        raise UserError(f"field 'prompt' must be a system and a user message, got {prompt!r:.80}")
+        raise UserError(f"field 'prompt' must be a system and a user message, got {short_repr(prompt)}")
     graded = record.get("reward_model")
     return (
         text_of(contents["system"], "content"),
@@ -65,7 +65,9 @@ def _calls(output: str, system: str) -> list[dict[str, Any]]:
     offered = {name.strip() for name in _TOOL.findall(system)}
     for name, _ in calls:
         if offered and name.strip() not in offered:
-            raise UnsoundRowError(f"the gold calls {name!r:.60}, which is none of the tools on offer")
+            raise UnsoundRowError(
+                f"the gold calls {short_repr(name, 60)}, which is none of the tools on offer"
+            )
     return [{"name": name, "parameters": arguments} for name, arguments in calls]
 
 

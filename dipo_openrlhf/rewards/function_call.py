@@ -16,6 +16,7 @@ import json
 import logging
 from typing import Any
 
+from dipo_eval.errors import short_repr
 from dipo_eval.grading.calls.grade import Language, calls_of, check_call_gold, grade_calls, language_of
 from dipo_eval.grading.calls.strict import argument_refusal
 from dipo_eval.grading.verdict import Verdict
@@ -43,7 +44,9 @@ def label_of(label: Any) -> dict[str, Any]:
     """A label as a dict with a list ``gold``. Raises ValueError otherwise."""
     found = json.loads(label) if isinstance(label, str) else label
     if not isinstance(found, dict) or not isinstance(found.get("gold"), list):
-        raise ValueError(f"label {label!r:.80} is not an object with a list `gold`; check --data.label_key")
+        raise ValueError(
+            f"label {short_repr(label)} is not an object with a list `gold`; check --data.label_key"
+        )
     return found
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from dipo_eval.errors import short_repr
+
 FORMAT_MAX = 1.0
 CORRECT_MAX = 3.0
 MAX_DEPTH = 50
@@ -130,7 +132,7 @@ def plain_gold(calls: list[dict[str, Any]]) -> list[Wanted]:
     gold = []
     for found in calls:
         if (call := _call(found)) is None:
-            raise ValueError(f"gold call {found!r:.80} has no name with parameters or arguments")
+            raise ValueError(f"gold call {short_repr(found)} has no name with parameters or arguments")
         name, arguments = call
         gold.append(Wanted(name, tuple(arguments), partial(_accepts, arguments)))
     return gold

@@ -1,5 +1,5 @@
-"""The one error that a user is meant to read, and any error in one line; defined with what masks secrets in them."""
+"""The one error that a user is meant to read, and values and errors in one line, all without secrets."""
 
-from dipo_eval.secrets.errors import UserError, one_line
+from dipo_eval.secrets.errors import UserError, one_line, short_repr
 
-__all__ = ["UserError", "one_line"]
+__all__ = ["UserError", "one_line", "short_repr"]

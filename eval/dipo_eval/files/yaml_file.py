@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from yaml.reader import ReaderError
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 40
@@ -53,7 +53,7 @@ class _Loader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except _BROKEN as error:
-            shown = f"{node.value!r:.60}" if isinstance(node, yaml.ScalarNode) else "this"
+            shown = short_repr(node.value, 60) if isinstance(node, yaml.ScalarNode) else "this"
             problem = f"{shown} cannot be read ({type(error).__name__}); put text in quotes"
             raise _RefusedError(problem, node) from None
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
 from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
@@ -40,7 +40,7 @@ def _case(row: base.Row) -> dict[str, Any]:
     category = row.get("kind")
     if category not in CATEGORIES:
         raise UserError(
-            f"{row['item_id']}: kind {category!r:.80} is no category of BFCL; {NAME} cannot grade it"
+            f"{row['item_id']}: kind {short_repr(category)} is no category of BFCL; {NAME} cannot grade it"
         )
     return bfcl.item(category, row["item_id"])
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.bounded_file import MAX_RESULT, MAX_SAMPLES, open_regular, pieces, read_limited, unpacked
 from dipo_eval.files.bounded_file import lines as lines_of
@@ -165,7 +165,7 @@ def _rows(path: Path, lines: Iterable[bytes]) -> list[dict[str, Any]]:
             first = seen.setdefault((row["item_id"], row["sample"]), number)
             if first != number:
                 raise ValueError(
-                    f"item {row['item_id']!r:.60} has sample {row['sample']} twice, first in line {first}"
+                    f"item {short_repr(row['item_id'], 60)} has sample {row['sample']} twice, first in line {first}"
                 )
         except ValueError as error:
             raise UserError(f"{path}:{number}: {error}; {_AGAIN}") from None

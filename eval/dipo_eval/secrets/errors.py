@@ -20,6 +20,11 @@ class UserError(Exception):
         return mask_text(super().__str__())
 
 
+def short_repr(value: object, limit: int = 80) -> str:
+    """repr of a value for a message, cut at `limit` characters; a secret is masked before it could be cut in two."""
+    return mask_text(repr(value)[:_MASKED])[:limit]
+
+
 def one_line(error: BaseException) -> str:
     """Type and first non-empty line of an error's message, at most 400 characters, with secrets masked."""
     lines = [

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading import Verdict, check_gold, grade_math
 from dipo_eval.suites.base import Gold, Item, Suite, take
 from dipo_eval.suites.data_file import DataFile, Record, Records, check_hash, records
@@ -109,7 +109,7 @@ def checked_text(record: Record, key: str, where: str) -> str:
     """A field that must be a non-empty string; UserError with the place otherwise."""
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: field {key!r} must be a string that is not empty, got {value!r:.80}")
+        raise UserError(f"{where}: field {key!r} must be a string that is not empty, got {short_repr(value)}")
     return value
 
 
@@ -119,7 +119,7 @@ def checked_gold(record: Record, where: str, key: str, readable: bool) -> Gold:
     strings = value if isinstance(value, list) and value else [value]
     if not all(isinstance(one, str) and one.strip() for one in strings):
         raise UserError(
-            f"{where}: field {key!r} must be a string or a list of strings, none empty, got {value!r:.80}"
+            f"{where}: field {key!r} must be a string or a list of strings, none empty, got {short_repr(value)}"
         )
     if readable:
         try:

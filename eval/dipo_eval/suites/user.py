@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from dipo_eval.discovery import nearest
-from dipo_eval.errors import UserError, one_line
+from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.grading import Verdict
 from dipo_eval.grading.math.extract import extract_answer
@@ -143,7 +143,7 @@ def _explain(error: Mapping[str, Any]) -> str:
         hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}"
         return f"{key}: no such key: {hint}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {error['input']!r:.80}: {message}" if key else message
+    return f"{key}: {short_repr(error['input'])}: {message}" if key else message
 
 
 def _items(path: Path, spec: SuiteFile) -> list[Item]:

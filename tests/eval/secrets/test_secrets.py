@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipo_eval.errors import UserError, one_line
+from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.secrets.masking import mask_text, mask_values
 from dipo_eval.secrets.names import is_secret_name
 from dipo_eval.secrets.refusing import held_secret, refuse_secrets, refuse_url_secrets
@@ -254,3 +255,18 @@ def test_there_is_one_list_of_secret_names():
     files = [*root.glob("dipo_openrlhf/**/*.py"), *root.glob("eval/dipo_eval/**/*.py")]
     lists = [path.name for path in files if '"passwd"' in path.read_text(encoding="utf-8")]
     assert sorted(lists) == ["content.py", "names.py"]
+
+
+@pytest.mark.parametrize("limit", range(1, 80, 7))
+def test_a_key_is_masked_before_a_message_is_cut(limit, monkeypatch):
+    """Cut first, the beginning of the key would not be recognized."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    shown = str(UserError(f"field 'gold' is {short_repr({'gold': f'it is {KEY} and more'}, limit)}"))
+    assert KEY[:4] not in shown
+
+
+def test_no_message_cuts_a_value_by_itself():
+    """`{value!r:.80}` would cut a key in two, of which the first half is then no secret any more."""
+    for folder in ("dipo_openrlhf", "eval/dipo_eval"):
+        for path in (Path(__file__).parents[3] / folder).rglob("*.py"):
+            assert not re.search(r"!r:\.\d", path.read_text(encoding="utf-8")), path

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 
 VERSION = "2026.3.23"
 _MODELS = "bfcl_eval.constants.model_config"
@@ -118,7 +118,7 @@ def item(category: str, item_id: str) -> dict[str, Any]:
     for row in items(category):
         if row["id"] == item_id:
             return row
-    raise UserError(f"bfcl-eval {VERSION} has no item {item_id!r:.80} in the category {category}")
+    raise UserError(f"bfcl-eval {VERSION} has no item {short_repr(item_id)} in the category {category}")
 
 
 def prompt(row: dict[str, Any]) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from dipo_eval import linear
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.calls import official, strict
 from dipo_eval.grading.calls.bfcl import Language, language_of
 from dipo_eval.grading.calls.java_calls import SlowError, read_java
@@ -168,12 +168,12 @@ def check_call_gold(gold: object, functions: object, category: str) -> None:
     if not isinstance(functions, list) or not all(
         isinstance(function, dict) and isinstance(function.get("name"), str) for function in functions
     ):
-        raise UserError(f"functions: {functions!r:.80} is no list of descriptions with a name")
+        raise UserError(f"functions: {short_repr(functions)} is no list of descriptions with a name")
     if "relevance" in category:
         return
     if not isinstance(gold, list):
-        raise UserError(f"gold calls: {gold!r:.80} is {type(gold).__name__}; give a list of calls")
+        raise UserError(f"gold calls: {short_repr(gold)} is {type(gold).__name__}; give a list of calls")
     for call in gold:
         arguments = next(iter(call.values())) if isinstance(call, dict) and len(call) == 1 else None
         if not isinstance(arguments, dict) or not all(isinstance(one, list) for one in arguments.values()):
-            raise UserError(f"gold call: {call!r:.80} is not {{name: {{argument: [allowed, ...]}}}}")
+            raise UserError(f"gold call: {short_repr(call)} is not {{name: {{argument: [allowed, ...]}}}}")

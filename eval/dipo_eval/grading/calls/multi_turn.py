@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.calls.bfcl import ENVIRONMENTS, is_installed
 from dipo_eval.grading.calls.grade import Mode
 from dipo_eval.grading.pool import GradingPool, shared_pool
@@ -77,7 +77,7 @@ def check_turn_gold(gold: object, case: Mapping[str, Any]) -> None:
     if not isinstance(gold, list) or not all(
         isinstance(turn, list) and all(isinstance(call, str) for call in turn) for turn in gold
     ):
-        raise UserError(f"gold turns: {gold!r:.80} is no list of turns, each a list of calls as text")
+        raise UserError(f"gold turns: {short_repr(gold)} is no list of turns, each a list of calls as text")
     if "question" in case and len(gold) != len(case["question"]):
         raise UserError(f"{case['id']}: gold for {len(gold)} turns, but {len(case['question'])} user turns")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.math.compare_parts import compare_answers, read_gold
 from dipo_eval.grading.math.extract import extract_answer
 from dipo_eval.grading.math.normalize import MAX_ANSWER_CHARS, clean
@@ -129,4 +129,4 @@ def _check_one(gold: object) -> None:
 
 
 def _refused(gold: object, why: str) -> UserError:
-    return UserError(f"gold answer: {gold!r:.80} {why}")
+    return UserError(f"gold answer: {short_repr(gold)} {why}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading import Verdict, check_call_gold, grade_calls
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
@@ -99,7 +99,9 @@ def grade(response: str, item: Item) -> Verdict:
     """The strict verdict, by the item's id and kind. UserError for an item that is not BFCL's."""
     category = item.meta.get("kind")
     if category not in CATEGORIES:
-        raise UserError(f"{item.id}: its kind {category!r:.80} is no category of BFCL; is its suite bfcl?")
+        raise UserError(
+            f"{item.id}: its kind {short_repr(category)} is no category of BFCL; is its suite bfcl?"
+        )
     row = bfcl.item(category, item.id)
     _check_gold(category, item.gold, row)
     if category in MULTI_TURN:
