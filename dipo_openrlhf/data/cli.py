@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.places import check_can_write
 from dipo_openrlhf.data.options import Options
 from dipo_openrlhf.recipe.command_options import takes_options
 
@@ -57,6 +58,11 @@ def data_command(
     if options.out.suffix != ".jsonl":
         raise UserError(f"--out {options.out}: must end in .jsonl, which is what training reads")
     dataset = get_dataset(name)
+    check_can_write(options.out, "--out")
+    if options.data_dir is not None and not options.data_dir.is_dir():
+        raise UserError(
+            f"--data-dir {str(options.data_dir)!r}: no such folder; nothing could be compared with the suites"
+        )
     with Reporter(sys.stderr.isatty()) as progress:
         outcome = prepare(dataset, options, progress)
     _print_outcome(console, dataset, outcome)

@@ -58,7 +58,9 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
     train, heldout = _split(clean_prompts, options.split, options.seed)
     limited = _limited(train, options.limit, options.seed)
     if not limited:
-        raise UserError(f"{header['source']}: no prompt is left of {found.read} rows; nothing was written")
+        raise UserError(
+            f"{header['source']}: {_nothing_left(found, met, leaked, options)}; nothing was written"
+        )
     parts = [(options.out, limited), *([(options.heldout, heldout)] if options.split else [])]
     files = _write(parts, dataset.name, template, options.force)
     report = {
@@ -74,6 +76,22 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
     }
     write_atomic(options.report, (json.dumps(report, indent=1) + "\n").encode("ascii"))
     return Outcome(files, report, options.report)
+
+
+def _nothing_left(found: Cleaned, met: dict[str, list[Meeting]], leaked: set[str], options: Options) -> str:
+    """Why, with the counts, and the first row that was dropped."""
+    counts = _counts(found, met, leaked, 0)
+    reasons = [f"{number:,} {why}" for why, number in counts["dropped"].items()]
+    if counts["same_row_again"]:
+        reasons.append(f"{counts['same_row_again']:,} the same row again")
+    if options.split and counts["kept"]:
+        reasons.append(f"{counts['kept']:,} held out by --split {options.split:g}")
+    text = f"no prompt is left of {found.read} rows"
+    if reasons:
+        text += f" ({', '.join(reasons)})"
+    if found.dropped:
+        text += f"; the first, {found.dropped[0].where}: {found.dropped[0].met}"
+    return text
 
 
 def template_of(dataset: Dataset, asked: str | None) -> str:

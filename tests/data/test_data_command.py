@@ -132,6 +132,13 @@ def test_broken_files_are_always_refused_with_their_line(folder, write):
         run("gsm8k", folder, [], write)
 
 
+def test_it_says_why_no_prompt_is_left(folder, write):
+    rows = [row(1, "?!"), row(2, answer="..."), row(5, "What is 6 * 7?")]
+    words = r"no prompt is left of 3 rows \(1 gold, 1 suite, exact, 1 unsound\); the first, .*own.jsonl:1: the question"
+    with pytest.raises(UserError, match=words):
+        run("gsm8k", folder, rows, write, drop_bad=True)
+
+
 def test_the_same_bytes_again_and_nothing_overwritten_unasked(folder, write):
     rows = [row(number) for number in range(40)]
     first = run("gsm8k", folder, rows, write, split=0.3)
@@ -218,6 +225,9 @@ def test_on_the_command_line(folder, write):
         (["arithmetic", "--out", "o.jsonl", "--from", "x.jsonl"], "arithmetic is generated"),
         (["toolrl", "--out", "o.jsonl", "--prompt", "boxed"], "complete conversations"),
         ([], "no data set named"),
+        (["arithmetic", "--out", "o.jsonl", "--data-dir", "nowhere"], "--data-dir 'nowhere': no such folder"),
+        (["arithmetic", "--out", "/proc/no/o.jsonl"], "--out '/proc/no/o.jsonl': nothing can be written there"),
+        (["arithmetic", "--out", f"{'o' * 300}.jsonl"], "a name in it is longer than 255 bytes"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(folder, monkeypatch, arguments, message):

@@ -13,6 +13,7 @@ from dipo_eval.board.page.samples import MAX_SAMPLES
 from dipo_eval.board.table.export import to_csv, to_markdown
 from dipo_eval.board.table.leaderboard import read_board
 from dipo_eval.errors import UserError
+from dipo_eval.files.places import check_can_write
 
 
 def board_command(
@@ -60,6 +61,9 @@ def board_command(
     if out.suffix.lower() in (".md", ".csv"):
         other = {".md": "--markdown", ".csv": "--csv"}[out.suffix.lower()]
         raise UserError(f"--out {out}: the page is HTML: name a .html file, and the table with {other} {out}")
+    for option, path in (("--out", out), ("--markdown", markdown), ("--csv", csv)):
+        if path is not None:
+            check_can_write(path, option)
     runs = [read_run_log(path) for path in run_dir or []]
     data = read_board(results, runs, baseline)
     write_page(data, out, runs, title, max_samples)

@@ -198,3 +198,16 @@ def test_a_markdown_file_is_not_filled_with_html(results_dir: Path, tmp_path: Pa
 def test_unknown_baseline_lists_the_known_ones(results_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint 'nope' in the results: choose one of dapo/step_0"):
         write_board(results_dir, tmp_path / "b.html", baseline="nope")
+
+
+@pytest.mark.parametrize("option", ["--out", "--markdown", "--csv"])
+def test_a_folder_is_no_file_to_write(results_dir: Path, tmp_path: Path, option: str) -> None:
+    app = Typer()
+    app.command()(board_command)
+    words = {"--out": str(tmp_path / "board.html"), option: str(tmp_path)}
+    with pytest.raises(UserError, match=f"{option} '.*': is a folder; name a file in it"):
+        CliRunner().invoke(
+            app, ["--results", str(results_dir), *(word for pair in words.items() for word in pair)],
+            catch_exceptions=False,
+        )  # fmt: skip
+    assert not (tmp_path / "board.html").exists()
