@@ -9,17 +9,25 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, one_line
 
 
-def defined_in(package: ModuleType, attribute: str) -> dict[str, Any]:
+def defined_in(package: ModuleType, attribute: str, broken: dict[str, str] | None = None) -> dict[str, Any]:
     """The objects called `attribute` (one, or a tuple) of the package's modules, by their `name`, sorted.
 
-    Raises ValueError where two modules claim one name.
+    broken: gets the modules that cannot be imported, with the reason; None: what they raise is raised. Raises ValueError
+    where two modules claim one name.
     """
     found: dict[str, Any] = {}
     for module in pkgutil.iter_modules(package.__path__):
-        one = getattr(importlib.import_module(f"{package.__name__}.{module.name}"), attribute, None)
+        try:
+            imported = importlib.import_module(f"{package.__name__}.{module.name}")
+        except Exception as error:  # a module may fail in any way
+            if broken is None:
+                raise
+            broken[f"{module.name}.py"] = f"cannot be imported ({one_line(error)})"
+            continue
+        one = getattr(imported, attribute, None)
         for each in one if isinstance(one, tuple) else () if one is None else (one,):
             if each.name in found:
                 raise ValueError(f"two modules define {each.name!r}; rename the one in {module.name}.py")

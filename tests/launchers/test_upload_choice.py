@@ -229,3 +229,8 @@ def test_a_folder_of_too_many_files_is_refused(folder, monkeypatch):
     monkeypatch.setattr(upload_choice, "MAX_ENTRIES", 12)
     with pytest.raises(UserError, match="more than 12 files: submit from the folder of the project alone"):
         choose(folder, [])
+
+
+def test_an_exclude_that_meets_nothing_is_refused(folder):
+    with pytest.raises(UserError, match=r"--exclude 'dta.jsonl': no file or folder here has such a name"):
+        choose(folder, [], exclude=["dta.jsonl"])

@@ -58,7 +58,8 @@ def choose(
 ) -> Upload:
     """What of `root` is uploaded. `named`: (recipe key, relative path as written).
 
-    Raises UserError: a named file that must stay, an --include that adds nothing, a folder of too many files.
+    Raises UserError: a named file that must stay, an --include that adds or an --exclude that meets nothing, a folder of
+    too many files.
     """
     by_name = [one for one in include if names.may_hold_keys(one)]
     rules = Rules(*(GitIgnoreSpec.from_lines(lines) for lines in (exclude, include, by_name)))
@@ -68,6 +69,8 @@ def choose(
     _walk(upload, rules, "", [], (upload.root,))
     for pattern in include:
         _check_include(upload, pattern)
+    for pattern in exclude:
+        _check_exclude(upload, pattern)
     upload.files = dict(sorted(upload.files.items()))
     upload.left_out = {name: why for name, why in sorted(upload.left_out.items()) if name not in upload.files}
     return upload
@@ -237,3 +240,16 @@ def _check_include(upload: Upload, pattern: str) -> None:
         else "no file that could be sent has such a name"
     )
     raise UserError(f"--include {pattern!r}: {why}; --dry-run lists what travels and what does not")
+
+
+def _check_exclude(upload: Upload, pattern: str) -> None:
+    """One that keeps nothing here is a misunderstanding: what it was to keep would be sent."""
+    spec = GitIgnoreSpec.from_lines([pattern])
+    not_looked_into = [name for name in upload.left_out if name.endswith("/")]
+    if any(pattern.removeprefix("/").startswith(name) for name in not_looked_into):
+        return
+    if not any(spec.match_file(name) for name in (*upload.left_out, *upload.files)):
+        raise UserError(
+            f"--exclude {pattern!r}: no file or folder here has such a name; write it as in a .gitignore of "
+            f"{upload.root}"
+        )

@@ -15,9 +15,12 @@ from dipo_eval.suites.base import Item, Suite
 from dipo_eval.suites.user import is_suite_path, load_user_suite
 
 
-def all_suites() -> dict[str, Suite]:
-    """Every suite by name, sorted. Raises ValueError where two modules claim one name."""
-    return defined_in(sys.modules[__name__], "SUITE")
+def all_suites(broken: dict[str, str] | None = None) -> dict[str, Suite]:
+    """Every suite by name, sorted. Raises ValueError where two modules claim one name.
+
+    broken: gets the modules that cannot be imported, with the reason, in the place of an exception.
+    """
+    return defined_in(sys.modules[__name__], "SUITE", broken)
 
 
 def get_suites(names: Sequence[str]) -> list[Suite]:

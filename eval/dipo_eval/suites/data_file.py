@@ -86,7 +86,7 @@ def read_records(path: Path) -> Records:
     """The objects of a JSON-lines file, blank lines skipped. UserError names the first bad line."""
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # Windows programs begin a file with a byte order mark
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); get the file again") from error
     except UnicodeDecodeError as error:

@@ -15,21 +15,31 @@ from dipo_eval.printable import visible
 from dipo_eval.suites import Suite, all_suites, get_suites
 from dipo_eval.suites.base import items_sha256
 from dipo_eval.suites.data_file import find_file
+from dipo_eval.suites.user import is_suite_path
 
 
 def print_list(console: Console, data_dir: Path | None, names: Sequence[str] = ()) -> None:
-    """The package's suites and those named (a user's own), all items read; below, why some cannot be read here.
+    """The package's suites and those named (a user's own), all items read; below, why some cannot be read here, modules
+    that cannot be imported among them.
 
     Raises UserError for an unknown name.
     """
-    suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(names) if names else [])}}
+    broken: dict[str, str] = {}
+    suites = all_suites(broken)
+    for name in (one for one in names if one not in suites):
+        try:
+            suites |= {suite.name: suite for suite in get_suites([name])}
+        except UserError as error:
+            if not is_suite_path(name) or not Path(name).is_file():
+                raise
+            broken[name] = str(error)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("suite", no_wrap=True)
     table.add_column("items", justify="right", no_wrap=True)
     table.add_column("items sha256", no_wrap=True)
     for name in ("metric", "license", "source"):
         table.add_column(name, overflow="fold")
-    hints = []
+    hints = [f"{name}: {visible(why, 400)}" for name, why in broken.items()]
     for suite in suites.values():
         count, digest, hint = _items(suite, data_dir)
         table.add_row(suite.name, count, digest, *map(Text, (suite.metric, suite.license, suite.source)))

@@ -116,6 +116,10 @@ def watch_options(target: str, given: dict[str, Any]) -> WatchOptions:
         values |= _from_recipe(target)
         folder = Path(values["ckpt_path"])
         folder.mkdir(parents=True, exist_ok=True)
+    elif (folder / "config.json").is_file():
+        raise UserError(
+            f"{target}: is one model, to which no checkpoints are added: evaluate it with dipo eval {target} --suites ..."
+        )
     elif not any(folder.glob("global_step*_hf")) and (folder / "ckpt").is_dir():
         values["run"] = safe_name(folder.resolve().name)
         folder = folder / "ckpt"

@@ -189,3 +189,12 @@ def test_the_list_shows_what_is_missing(tmp_path: Path) -> None:
     assert "gsm8k: put gsm8k_test.jsonl into" in listed.output
     unknown = CliRunner().invoke(app, ["eval", "--list", "--suites", "gsm8"])
     assert (unknown.exit_code, "did you mean 'gsm8k'" in unknown.output) == (2, True)
+
+
+def test_a_module_that_cannot_be_imported_does_not_end_the_list(tmp_path):
+    broken = tmp_path / "mine.py"
+    broken.write_text("import no_such_module\n")
+    listed = CliRunner().invoke(app, ["eval", "--list", "--suites", str(broken)], catch_exceptions=False)
+    assert listed.exit_code == 0
+    assert "arithmetic-control" in listed.output
+    assert "No module named 'no_such_module'" in listed.output

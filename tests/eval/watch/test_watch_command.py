@@ -67,6 +67,12 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         options(tmp_path / "nothing")
 
 
+def test_a_plain_model_has_no_checkpoints_to_watch(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is one model, to which no checkpoints are added: .* dipo eval"):
+        options(tmp_path)
+
+
 def test_own_wandb_run_is_the_same_after_a_restart(tmp_path: Path) -> None:
     first, again = (options(tmp_path, wandb="p", results=tmp_path / "out").trackers for _ in range(2))
     other = options(tmp_path, wandb="p", results=tmp_path / "other").trackers
