@@ -19,15 +19,9 @@ _REQUIRED = (
 def adapter_problem(recipe: Recipe) -> tuple[str, str] | None:
     """(key, reason) of the first setting that cannot work; None where there is none."""
     rank = recipe.get(RANK)
-    if rank < 0:
-        return RANK, "must be 0, for full fine-tuning, or the adapters' rank"
     if rank == 0:
         given = next((key for key in (_ALPHA, _DROPOUT, _MODULES) if key in recipe.openrlhf), None)
         return (given, f"does nothing without adapters: leave it out, or set {RANK}") if given else None
-    if recipe.get(_ALPHA) <= 0:
-        return _ALPHA, f"must be above 0: an adapter counts with ds.lora.alpha / {RANK}"
-    if not 0 <= recipe.get(_DROPOUT) < 1:
-        return _DROPOUT, "must be at least 0 and below 1"
     if problem := _modules_problem(recipe.get(_MODULES)):
         return _MODULES, problem
     return next(((key, why) for key, wanted, why in _REQUIRED if recipe.get(key) != wanted), None)

@@ -6,6 +6,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Method
 from dipo_openrlhf.recipe.adapter_checks import adapter_problem
+from dipo_openrlhf.recipe.no_effect import setting_without_effect
 from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
 from dipo_openrlhf.recipe.openrlhf_checks import check_openrlhf
 from dipo_openrlhf.recipe.placement import actor_gpus, check_cluster
@@ -20,7 +21,7 @@ def check_combinations(recipe: Recipe) -> None:
     _check_required(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
-    if problem := _async_problem(recipe) or adapter_problem(recipe):
+    if problem := setting_without_effect(recipe) or _async_problem(recipe) or adapter_problem(recipe):
         raise _refuse(recipe, *problem)
     if recipe.on_cpu:
         _check_cpu(recipe)
@@ -190,8 +191,6 @@ def _async_problem(recipe: Recipe) -> tuple[str, str] | None:
             "must be token or seq with train.async_enable: perplexities come from the rollout's log-probabilities, "
             "which OpenRLHF requests with the correction alone"
         )
-    if recipe.get("train.async_queue_size") < 1:
-        return "train.async_queue_size", "must be at least 1: it is how many batches may wait to be trained"
     if recipe.get("train.colocate_all") and recipe.get("vllm.enable_sleep"):
         reason = "must be false with train.async_enable: the engine generates while the actor trains"
         return "vllm.enable_sleep", reason

@@ -72,14 +72,39 @@ def _within(section: str, settings: dict[str, Setting]) -> dict[str, Setting]:
 
 def _own_section(model: type[Any], section: str, settings: dict[str, Setting]) -> Any:
     try:
-        return model(**{key: setting.value for key, setting in settings.items()})
+        given = {key: _value(model, key, setting) for key, setting in settings.items()}
+        return model(**{key: value for key, value in given.items() if value is not None})  # else the default
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         setting = settings.get(key.split(".")[0], Setting(first.get("input"), "the recipe"))
         if first["type"] == "extra_forbidden":
             raise UserError(_unknown(f"{section}.{key}", setting)) from None
-        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {first['msg']}") from None
+        rule = _RULES.get(first["type"]) or first["msg"].replace("Input should", "must")
+        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {rule}") from None
+
+
+# pydantic's kinds of errors, in the words of the other messages.
+_RULES = {
+    "string_type": "must be text; put it in quotes",
+    "list_type": "must be a list, such as [gsm8k, math500]",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+}
+
+
+def _value(model: type[Any], key: str, setting: Setting) -> Any:
+    """A section's value; text as it was given, and suites as in `dipo eval --suites a,b`."""
+    field = model.model_fields.get(key)
+    if field is None or isinstance(setting.value, list):
+        return setting.value
+    if field.annotation is str and setting.text is not None and setting.value is not None:
+        return setting.text
+    if field.annotation == list[str] and isinstance(setting.value, str) and not setting.value.startswith("["):
+        return [part.strip() for part in setting.value.split(",") if part.strip()]
+    return setting.value
 
 
 def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.recipe.ranges import range_problem
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
 _SOURCE = "openrlhf/cli/train_ppo_ray.py"
@@ -74,16 +75,24 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
             section, _, last = key.rpartition(".")
             raise UserError(f"{place}: is on by default; set {section}.no_{last}: true to turn it off")
         return value
+    if setting.text is not None and action.type in (None, str):
+        value = setting.text if not isinstance(value, list) else value
     choices = [*(action.choices or []), *(_CPU_CHOICES.get(key, []) if cpu and action.choices else [])]
     wanted = action.type if isinstance(action.type, type) else str
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]
         if isinstance(action.nargs, int) and len(items) != action.nargs:
             raise UserError(f"{place}: {value!r} must be {action.nargs} values")
-        return [_convert(place, item, wanted, choices) for item in items]
+        return [_in_range(place, key, _convert(place, item, wanted, choices)) for item in items]
     if isinstance(value, list):
         raise UserError(f"{place}: {value!r} must be one value, not a list")
-    return _convert(place, value, wanted, choices)
+    return _in_range(place, key, _convert(place, value, wanted, choices))
+
+
+def _in_range(place: str, key: str, value: Any) -> Any:
+    if problem := range_problem(key, value):
+        raise UserError(f"{place}: {value!r}: {problem}")
+    return value
 
 
 def _convert(place: str, value: Any, wanted: type, choices: list[Any]) -> Any:
@@ -94,7 +103,7 @@ def _convert(place: str, value: Any, wanted: type, choices: list[Any]) -> Any:
     else:
         try:
             converted = wanted(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             kind = {int: "a whole number", float: "a number"}.get(wanted, wanted.__name__)
             raise UserError(f"{place}: {value!r} must be {kind}") from None
         if wanted is int and isinstance(value, float) and converted != value:

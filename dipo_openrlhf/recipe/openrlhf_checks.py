@@ -38,20 +38,14 @@ def _check_engine_batch(recipe: Recipe) -> None:
 
 def _numbers(recipe: Recipe) -> Iterator[tuple[str, str]]:
     get = recipe.get
-    if not 0 < get("vllm.gpu_memory_utilization") <= 1:
-        yield "vllm.gpu_memory_utilization", "must be above 0 and at most 1"
-    if get("rollout.temperature") <= 0:
-        yield "rollout.temperature", "must be above 0: the actor divides its logits by it"
-    if not 0 < get("rollout.top_p") <= 1:
-        yield "rollout.top_p", "must be above 0 and at most 1"
     if len(get("algo.advantage.is_correction_threshold")) not in (1, 2):
         yield "algo.advantage.is_correction_threshold", "takes HIGH, or LOW and HIGH"
     low, high = get("algo.dynamic_filtering_range")
     if get("algo.dynamic_filtering_enable") and low >= high:
         yield "algo.dynamic_filtering_range", "the first must be below the second"
-    coefficient = get("reward.stop_properly_penalty_coef")
-    if coefficient is not None and coefficient > 1:
-        yield "reward.stop_properly_penalty_coef", "must be at most 1; below 0 it is the reward itself"
+    low, high = get("reward.clip_range")
+    if low >= high:
+        yield "reward.clip_range", "the first must be below the second"
 
 
 def _batches(recipe: Recipe) -> Iterator[tuple[str, str]]:

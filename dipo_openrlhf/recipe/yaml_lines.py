@@ -15,10 +15,14 @@ from dipo_eval.files.yaml_file import compose_yaml, parse_value, read_yaml, valu
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of a recipe and where it was written: file and line, or option."""
+    """One value of a recipe and where it was written: file and line, or option.
+
+    text: of an option, as given, which a key for text takes as it is: `--run.name 007`.
+    """
 
     value: Any
     where: str
+    text: str | None = None
 
 
 def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
@@ -70,12 +74,26 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
             key, separator, inline = token[2:].partition("=")
             given[key] = [inline] if separator else []
         elif not key:
-            raise UserError(f"unexpected argument {token!r}: overrides look like --section.key value")
+            raise UserError(
+                f"unexpected argument {token!r}: the recipe comes first, then overrides as --section.key value"
+            )
         else:
             given[key].append(token)
     settings = {}
     for key, values in given.items():
-        parsed = [parse_value(value, f"--{key}") if value else "" for value in values]
-        settings[key] = Setting(parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}")
+        parsed = [_parsed(value, key) for value in values]
+        text = values[0] if len(values) == 1 else None
+        settings[key] = Setting(
+            parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}", text
+        )
     settings.pop("", None)
     return settings
+
+
+def _parsed(text: str, key: str) -> Any:
+    """What is no YAML, such as `@x` or `[a`, is text; a key that takes none refuses it by its type."""
+    try:
+        value = parse_value(text, f"--{key}") if text else ""
+    except UserError:
+        return text
+    return text if value is None and text.lower() not in ("null", "~") else value

@@ -26,7 +26,7 @@ def load(tmp_path, *lines: str):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (["ds.lora.rank: -1"], ["ds.lora.rank", "must be 0"]),
+        (["ds.lora.rank: -1"], ["ds.lora.rank", "must be at least 0: 0 is full fine-tuning"]),
         (["ds.lora.alpha: 32"], ["recipe.yaml:6: ds.lora.alpha", "set ds.lora.rank"]),
         (["ds.lora.target_modules: [q_proj]"], ["ds.lora.target_modules", "does nothing"]),
         (["ds.lora.rank: 0", "ds.lora.dropout: 0.1"], ["ds.lora.dropout", "does nothing"]),
