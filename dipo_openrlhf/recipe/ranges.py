@@ -54,7 +54,6 @@ def _above(low: float, high: float = math.inf, **more: object) -> Range:
 
 _FROM_1, _FROM_0, _POSITIVE, _SHARE, _FINITE = Range(1), Range(0), _above(0), Range(0, 1), Range()
 _STEPS = Range(1, also=-1, why="-1 is never")
-_LEARNING_RATE = Range(0, 1)
 _MOMENTUM = Range(0, 1, below=True)
 
 _PLACES = {
@@ -66,10 +65,10 @@ _OPTIMIZERS = {
     f"{part}.{key}": allowed
     for part in ("actor", "critic")
     for key, allowed in {
-        "muon.lr": _LEARNING_RATE,
+        "muon.lr": _FROM_0,
         "muon.momentum": _MOMENTUM,
         "muon.ns_steps": _FROM_1,
-        "adam.lr": _LEARNING_RATE,
+        "adam.lr": _FROM_0,
         "adam.betas": _MOMENTUM,
         "adam.eps": _POSITIVE,
         "adam.weight_decay": _FROM_0,

@@ -164,3 +164,13 @@ def test_a_key_without_effect_is_refused(words, message, tmp_path):
 
 def test_a_key_at_its_default_is_no_mistake(tmp_path):
     load(tmp_path, "--actor.eps_clip", "0.2", "--train.max_tokens_per_gpu", "16192")
+
+
+def test_the_command_line_may_switch_off_what_a_file_sets(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINIMAL.replace("batch_size: 32", "batch_size: 32, micro_batch_size: 4"))
+    words = ["--train.dynamic_batch_enable", "true", "--ds.packing_samples", "true"]
+    words += ["--ds.attn_implementation", "flash_attention_2"]
+    load_recipe(str(path), parse_overrides(words))
+    with pytest.raises(UserError, match=r"--train\.micro_batch_size: .* does nothing"):
+        load_recipe(str(path), parse_overrides([*words, "--train.micro_batch_size", "2"]))
