@@ -15,9 +15,10 @@ from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_eval.secrets.urls import url_secrets
 from dipo_eval.secrets.values import Secrets, secrets_in
 from dipo_openrlhf.launchers.upload.paths import paths_of
+from dipo_openrlhf.preflight.model import check_model
+from dipo_openrlhf.preflight.prompts import check_data_file
 from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
-from dipo_openrlhf.recipe.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
 
@@ -107,8 +108,8 @@ def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
         return str(value) if here else ""
 
     if model := written("actor.model_name_or_path"):
-        check_model(model)
-    if (data := written("data.prompt_dataset")) and "," not in data:
+        check_model(model, recipe.get("data.max_len"))
+    if data := written("data.prompt_dataset"):
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
 
 

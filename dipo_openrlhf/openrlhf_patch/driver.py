@@ -121,10 +121,6 @@ def run(plan: LaunchPlan) -> None:
     settings = TrainerSettings(**plan.settings)
     run_dir = Path(settings.run_dir)
     cpu.install()
-    write_event(run_dir, "checking the data")
-    from dipo_openrlhf.recipe.preflight import check_prompts
-
-    check_prompts(plan.argv)
     write_event(run_dir, "joining the Ray cluster" if plan.cluster else "starting Ray")
     if plan.cluster:
         folders = {"run.dir": settings.run_dir, "ckpt.path": settings.ckpt_path or settings.run_dir}

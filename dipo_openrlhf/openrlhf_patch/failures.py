@@ -64,8 +64,8 @@ def _memory_hint(text: str, argv: Sequence[str]) -> str:
         )
     size = "max_tokens_per_gpu" if "--train.dynamic_batch_enable" in argv else "micro_batch_size"
     return (
-        f"out of memory: lower train.{size}, rollout.{size}, vllm.gpu_memory_utilization or data.max_len; `dipo doctor "
-        "RECIPE` shows what takes how much"
+        f"out of memory: lower train.{size}, rollout.{size} or vllm.gpu_memory_utilization, which may change on a "
+        "--resume (data.max_len may not); `dipo doctor RECIPE` shows what takes how much"
     )
 
 

@@ -14,6 +14,8 @@ from dipo_openrlhf.recipe.files import display_name
 from dipo_openrlhf.recipe.openrlhf_args import argv_of, openrlhf_actions, portable
 from dipo_openrlhf.recipe.schema import OFFLINE_BATCH, EvaluateSection, RunSection, WatchSection
 
+BOOKKEEPING = ("ckpt.", "logger.", "eval.")  # keys that change nothing of what is learnt
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -82,8 +84,10 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """Identity of what the training depends on: 16 hex digits over all values but the run's folder."""
-        openrlhf = {key: portable(value) for key, value in self.openrlhf.items()}
+        """Identity of what the training depends on: 16 hex digits over all values but bookkeeping."""
+        openrlhf = {
+            key: portable(value) for key, value in self.openrlhf.items() if not key.startswith(BOOKKEEPING)
+        }
         content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

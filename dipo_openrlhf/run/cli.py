@@ -15,7 +15,10 @@ def train_command(
         str, typer.Argument(help="A YAML file or a name of `dipo recipes`, with its variants: NAME+VARIANT.")
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the exact OpenRLHF command and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check all that needs no engine, print the exact OpenRLHF command and stop."
+        ),
     ] = False,
     resume: Annotated[
         bool,
@@ -28,9 +31,10 @@ def train_command(
     Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*,
     evaluate.* and watch.*. Example:
 
-        dipo train quickstart --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
+        dipo train my_recipe.yaml --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
     from dipo_eval.secrets.file import load_secrets
+    from dipo_openrlhf.preflight.check import check_dry
     from dipo_openrlhf.recipe.load import load_recipe
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
     from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run
@@ -39,6 +43,7 @@ def train_command(
     load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
     if dry_run:
+        check_dry(loaded, lambda line: typer.echo(line, err=True))
         typer.echo(command_text(plan_run(loaded, resume)))
         return
     try:

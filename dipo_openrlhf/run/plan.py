@@ -1,4 +1,4 @@
-"""What a run starts from: the driver's plan, recipe.yaml beside it, and a folder that it may start or resume in."""
+"""What a run starts from: the driver's plan, and recipe.yaml beside it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,12 @@ from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
-from dipo_openrlhf.recipe.openrlhf_args import portable
 from dipo_openrlhf.recipe.placement import gpus_to_start, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
-from dipo_openrlhf.recipe.yaml_lines import stored_settings
 from dipo_openrlhf.record import checkpoints
-from dipo_openrlhf.record.provenance import check_same_prompts, installed_versions, prompts_hash
+from dipo_openrlhf.record.provenance import content_of, installed_versions, prompts_hash
 
 RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
-# What may change between a run and its resumption: bookkeeping, not what is learnt.
-_MAY_CHANGE = ("ckpt.", "logger.", "eval.")
 _READ_BY_ALL = (
     "actor.model_name_or_path", "data.prompt_dataset", "reward.remote_url", "train.agent_func_path",
 )  # fmt: skip
@@ -122,46 +118,6 @@ def command_text(plan: LaunchPlan) -> str:
     return "\n".join(lines).removesuffix(" \\")
 
 
-def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
-    """Refuse to overwrite checkpoints, or to resume without any or as another run. Raises UserError."""
-    ckpt_path = Path(recipe.get("ckpt.path"))
-    steps = checkpoints.resumable_steps(ckpt_path)
-    if not resume:
-        if steps:
-            raise UserError(
-                f"{run_dir}: already holds checkpoints up to step {steps[-1]}: add --resume to continue, "
-                "or choose another folder with --run.dir"
-            )
-        return
-    if not steps:
-        raise UserError(f"{ckpt_path}: nothing to resume: no complete checkpoint (COMPLETE.json) there")
-    if recipe.get("train.enable_ema"):
-        raise UserError(
-            f"{run_dir}: train.enable_ema: OpenRLHF's checkpoints do not hold the moving average, so that a resumed run "
-            "would export another model: start a new run"
-        )
-    _check_same_recipe(recipe, run_dir)
-    check_same_prompts(recipe.get("data.prompt_dataset"), ckpt_path, steps[-1])
-    checkpoints.point_latest_at_newest_complete(ckpt_path)
-
-
-def _check_same_recipe(recipe: Recipe, run_dir: Path) -> None:
-    path = run_dir / RECIPE
-    if not path.exists():
-        return
-    before, now = stored_settings(path), _settings(recipe)
-    changed = [
-        key
-        for key in sorted(before.keys() | now.keys())
-        if portable(before.get(key)) != portable(now.get(key)) and not key.startswith(_MAY_CHANGE)
-    ]
-    if changed:
-        shown = ", ".join(f"{key} ({before.get(key)!r} -> {now.get(key)!r})" for key in changed[:3])
-        raise UserError(
-            f"{run_dir}: cannot resume with a changed recipe: {shown}; undo it or start a new run"
-        )
-
-
 def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
     """Write recipe.yaml, for its owner alone."""
     resolved = {
@@ -170,12 +126,14 @@ def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
         "hash": recipe.hash,
         "versions": plan.settings["versions"],
         "data_sha256": plan.settings["data_sha256"],
-        "settings": _settings(recipe),
+        "content": content_of(recipe.openrlhf),
+        "settings": settings_of(recipe),
     }
     write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode(), private=True)
 
 
-def _settings(recipe: Recipe) -> dict[str, Any]:
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Every setting that a resumed run is compared by, as recipe.yaml holds it."""
     dipo = {f"dipo.{key}": value for key, value in dataclasses.asdict(recipe.dipo).items()}
     return json.loads(json.dumps({**recipe.openrlhf, **dipo}, default=str))
 

@@ -21,22 +21,23 @@ from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.estimate.environment import check_gpu_run
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
+from dipo_openrlhf.preflight.check import check_start
 from dipo_openrlhf.recipe.openrlhf_checks import check_packages
-from dipo_openrlhf.recipe.preflight import check_data_file, check_model
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import ENDED, EVENTS, read_events, write_event
 from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID, end_processes
 from dipo_openrlhf.record.stop_request import StopRequest, withdraw_stop
+from dipo_openrlhf.run.owner import owned
 from dipo_openrlhf.run.plan import (
     check_ray,
-    check_run_dir,
     joins_cluster,
     plan_run,
     resume_hint,
     write_recipe,
 )
 from dipo_openrlhf.run.progress import show_progress
+from dipo_openrlhf.run.resuming import check_run_dir
 from dipo_openrlhf.run.stopping import StopNotice
 from dipo_openrlhf.run.watcher import watcher_beside
 
@@ -71,17 +72,22 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
     check_packages(recipe)
     if not recipe.on_cpu and not joins_cluster(recipe):
         check_gpu_run(recipe)
-    check_model(recipe.get("actor.model_name_or_path"))
-    for name in recipe.get("data.prompt_dataset").split(","):
-        check_data_file(name, recipe.get("data.input_key"), recipe.get("data.label_key"))
+    check_run_dir(recipe, recipe.run_dir.resolve(), resume)
+    check_start(recipe, say)
     ckpt_path = Path(recipe.get("ckpt.path"))
-    return with_restarts(
-        lambda resuming: _train_once(recipe, resuming, verbose, driver),
-        resume=resume,
-        max_restarts=recipe.run.max_restarts,
-        resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
-        log=lambda line: print(line, flush=True),
-    )
+    with owned([recipe.run_dir, ckpt_path], say):
+        return with_restarts(
+            lambda resuming: _train_once(recipe, resuming, verbose, driver),
+            resume=resume,
+            max_restarts=recipe.run.max_restarts,
+            resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
+            log=say,
+        )
+
+
+def say(line: str) -> None:
+    """A line of the run's own on the terminal."""
+    print(line, flush=True)
 
 
 def with_restarts(
@@ -119,7 +125,8 @@ def with_restarts(
 def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Path:
     run_dir, ckpt_path = recipe.run_dir.resolve(), Path(recipe.get("ckpt.path"))
     check_run_dir(recipe, run_dir, resume)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    if resume:
+        checkpoints.point_latest_at_newest_complete(ckpt_path)
     plan = plan_run(recipe, resume)
     plan.write(run_dir / "launch.json")
     write_recipe(recipe, plan, run_dir)

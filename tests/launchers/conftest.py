@@ -43,6 +43,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "project"
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")
+    (folder / "model" / "tokenizer.json").write_text("{}")
+    (folder / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # no tensors
     (folder / "tiny.yaml").write_text(RECIPE)
     (folder / "big.yaml").write_text(BIG)
     (folder / "prompts.jsonl").write_text(json.dumps({"input": "1 + 1?", "label": "2"}) + "\n")

@@ -34,7 +34,9 @@ def test_commands_of_the_document(project, command):
     """With the README's own recipe."""
     (text,) = re.findall(r"```yaml\n(# my_recipe.yaml.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (project / "my_recipe.yaml").write_text(text)
-    (project / "data").mkdir()
+    for folder in ("data", "notes"):
+        (project / folder).mkdir()
+    (project / "notes" / "mine.md").touch()
     (project / "data" / "train.jsonl").write_text((project / "prompts.jsonl").read_text())
     words = [word for word in shlex.split(command)[1:] if word != "--dry-run"]
     assert "run_or_resume" in (output := run([*words, "--dry-run"])) or "entrypoint" in output

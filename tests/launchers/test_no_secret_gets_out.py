@@ -24,6 +24,7 @@ from dipo_eval.runner.run import evaluate
 from dipo_eval.subject.checkpoints import Checkpoint
 from dipo_openrlhf.cli import app
 
+MODEL = {f"model/{name}" for name in ("config.json", "tokenizer.json", "model.safetensors")}  # the fixture's
 SUBMIT = {
     "ray": ["tiny.yaml", "--no-follow"],
     "slurm": ["tiny.yaml", "--to", "slurm", "--time", "60"],
@@ -95,7 +96,7 @@ def test_ray_gets_none(project, hidden_variables, hidden_files, server):
     assert len(packages) == 3
     sent = {name: package.read(name) for package in packages for name in package.namelist()}
     names = {name for name in sent if not name.startswith(("dipo_openrlhf/", "dipo_eval/"))}
-    assert names == {"tiny.yaml", "big.yaml", "helper.py", "prompts.jsonl", "model/config.json"}
+    assert names == {"tiny.yaml", "big.yaml", "helper.py", "prompts.jsonl", *MODEL}
     for content in (output, shown, repr(server.requests), b"\n".join(sent.values()), "\n".join(sent)):
         assert hidden_variables.found_in(content) + hidden_files.found_in(content) == []
     listed = re.findall(r"^ +[\d.]+ [KM]?i?B  (.+)$", shown, re.MULTILINE)
@@ -127,13 +128,32 @@ def test_slurm_and_bash_get_none(project, hidden_variables, tmp_path, monkeypatc
             assert hidden_variables.found_in(content) == []
 
 
-def test_training_writes_none(project, hidden_variables, tmp_path, monkeypatch):
-    """A training that fails when its tokenizer is loaded: all its files, its log and the arguments of its processes."""
+def test_training_writes_none(project, hidden_variables, model, tmp_path, monkeypatch):
+    """A training that finds no cluster: all its files, its log and the arguments of its processes."""
     monkeypatch.delenv("BYTES_TOKEN")  # no library takes an environment that is no text
-    shown = run("train", "tiny.yaml", "--dry-run")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
+    start = [
+        "--actor.model_name_or_path",
+        str(model),
+        "--data.max_len",
+        "64",
+        "--rollout.max_new_tokens",
+        "8",
+    ]
+    shown = run("train", "tiny.yaml", "--dry-run", *start)
     folder = tmp_path / "run"
     status, output, arguments = dipo(
-        "train", "tiny.yaml", "--run.dir", str(folder), "--run.wandb", "off", cwd=project
+        "train",
+        "tiny.yaml",
+        "--run.dir",
+        str(folder),
+        "--run.wandb",
+        "off",
+        "--run.ray",
+        "cluster",
+        *start,
+        cwd=project,
     )
     assert status == 2
     assert "error: " in output

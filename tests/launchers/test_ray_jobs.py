@@ -20,6 +20,7 @@ from dipo_openrlhf.launchers.request import make_request
 from dipo_openrlhf.launchers.targets.ray import why
 from dipo_openrlhf.launchers.upload import stage as upload
 
+MODEL = {f"model/{name}" for name in ("config.json", "tokenizer.json", "model.safetensors")}  # the fixture's
 KEY = "feedface" * 5  # what the fixture sets; of no account
 ADDRESS = "http://127.0.0.1:8265"
 
@@ -49,7 +50,7 @@ def test_a_dry_run_shows_all_that_would_be_sent(project):
     assert "takes         2 simulated GPUs" in output
     for size, name in (("2.0 KiB", "data/more.jsonl"), ("2 B", "model/config.json")):
         assert re.search(rf"{size} +{name}", output)
-    assert re.search(r"working_dir +\S+project: 5 files", output)
+    assert re.search(r"working_dir +\S+project: 7 files", output)
     assert "data/other.jsonl: not code or configuration, and not named by the recipe\n" in output
     assert len(re.findall("py_modules", output)) == 2
     assert "RAY_JOB_STOP_WAIT_TIME_S" in output
@@ -82,7 +83,7 @@ def test_ray_zips_exactly_what_was_listed(project, tmp_path):
             create_package(str(folder), target, include_gitignore=True, excludes=[])
             with zipfile.ZipFile(target) as archive:
                 assert set(archive.namelist()) == set(listed.files)
-    assert set(planned.uploads[0].files) == {"prompts.jsonl", "model/config.json", "tiny.yaml"}
+    assert set(planned.uploads[0].files) == {"prompts.jsonl", *MODEL, "tiny.yaml"}
     assert not folders[0].exists()
 
 
@@ -144,7 +145,6 @@ def test_too_large_an_upload_is_refused_with_the_largest_files(project, monkeypa
 
 def test_what_the_recipe_names_travels(project):
     (project / ".gitignore").write_text("*.jsonl\n")
-    (project / "model" / "model.safetensors").write_text("x")
     (project / "more.jsonl").write_text((project / "prompts.jsonl").read_text())
     (project / "reward.bin").write_text("x")
     (project / "suites").mkdir()

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_eval.suites import get_suites
 from dipo_openrlhf.cli import app
+from dipo_openrlhf.preflight.prompts import Reading, check_data_file, check_prompts
 from dipo_openrlhf.recipe.load import load_recipe
-from dipo_openrlhf.recipe.preflight import check_prompts
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.rehearse import tasks
 from dipo_openrlhf.rehearse.prepare import prepare
@@ -65,7 +65,8 @@ def test_a_rehearsal_is_written_once_and_every_prompt_fits(name, family, tied, t
     recipe = load_recipe(str(folder / "rehearsal.yaml"))
     assert recipe.name == f"rehearsal-{name}"
     assert recipe.on_cpu
-    check_prompts(recipe.argv())
+    rows = check_data_file(recipe.get("data.prompt_dataset"), "input", "label")
+    check_prompts(rows, Reading.of(recipe.get))
     config = AutoConfig.from_pretrained(folder / "model")
     assert (config.model_type, config.tie_word_embeddings) == (family, tied)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=True)

@@ -15,7 +15,7 @@ from dipo_eval.suites import get_suites
 from dipo_eval.suites.data_file import MAX_DEPTH, read_records
 from dipo_openrlhf.data.dapo_math import DATASET
 from dipo_openrlhf.data.sources import open_source
-from dipo_openrlhf.recipe.preflight import check_data_file
+from dipo_openrlhf.preflight.prompts import check_data_file
 from dipo_openrlhf.record.rollout_replay import read_rollouts
 
 GOOD = b'{"question": "1+1?", "input": "1+1?", "answer": "2", "label": "2"}'

@@ -1,0 +1,181 @@
+"""All of the preflight, in the order of what is most likely wrong, with what may be skipped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError
+from dipo_eval.files.places import check_can_make_folder
+from dipo_eval.runner.progress import Reporter
+from dipo_eval.suites import get_suites
+from dipo_openrlhf.preflight.golds import check_golds
+from dipo_openrlhf.preflight.model import check_hub_model, check_model, is_local
+from dipo_openrlhf.preflight.prompts import (
+    Reading,
+    check_data_file,
+    check_prompts,
+    load_tokenizer,
+    prompt_of,
+)
+from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url
+from dipo_openrlhf.preflight.rows import Row
+from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.record.provenance import prompts_hash
+from dipo_openrlhf.record.user_cache import cache_dir
+
+
+def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Raise UserError, with key, file and row, for what would end the run, or make it learn nothing, after its start.
+
+    `say` gets warnings. Prompts that were checked before, with the same model and lengths, are not read again.
+    """
+    check_places(recipe)
+    check_suites(recipe)
+    name = recipe.get("actor.model_name_or_path")
+    check_model(name, recipe.get("data.max_len"))
+    check_reward_url(recipe.get("reward.remote_url"), recipe.get("train.agent_func_path"))
+    _check_split(recipe)
+    if not is_local(name):
+        check_hub_model(name)
+    check_data(recipe, say)
+
+
+def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
+    """As check_start, for a command that is only shown: what is not on this machine is named by `say` and not checked."""
+    check_places(recipe)
+    check_suites(recipe)
+    check_reward_url(recipe.get("reward.remote_url"), recipe.get("train.agent_func_path"))
+    _check_split(recipe)
+    name = recipe.get("actor.model_name_or_path")
+    if is_local(name) and Path(name).expanduser().exists():
+        check_model(name, recipe.get("data.max_len"))
+    else:
+        say(f"not on this machine, and not checked: actor.model_name_or_path: {name!r}")
+        return
+    absent = [
+        one
+        for one in recipe.get("data.prompt_dataset").split(",")
+        if not Path(one.strip()).expanduser().exists()
+    ]
+    if absent:
+        say(f"not on this machine, and not checked: data.prompt_dataset: {absent[0]!r}")
+        return
+    check_data(recipe, say)
+
+
+def check_places(recipe: Recipe) -> None:
+    """Where the run writes. Raises UserError."""
+    check_can_make_folder(recipe.run_dir, "run.dir")
+    for key in ("ckpt.path", "ckpt.output_dir"):
+        check_can_make_folder(Path(recipe.get(key)), key)
+
+
+def check_suites(recipe: Recipe) -> None:
+    """Suites that the watcher could not read: it would die unseen in the first second. Raises UserError."""
+    evaluate = recipe.evaluate
+    if not recipe.starts_watcher:
+        return
+    place = recipe.where.get("evaluate.suites", recipe.source)
+    try:
+        suites = get_suites(evaluate.suites)
+    except UserError as error:
+        raise UserError(f"{place}: evaluate.suites: {error}") from None
+    folder = Path(evaluate.data_dir).expanduser() if evaluate.data_dir else None
+    if folder is not None and not folder.is_dir():
+        where = recipe.where.get("evaluate.data_dir", recipe.source)
+        raise UserError(f"{where}: evaluate.data_dir: {evaluate.data_dir!r}: no such folder")
+    if folder is not None:
+        for suite in suites:
+            if suite.data is not None and suite.data.hub is None and not (folder / suite.data.name).is_file():
+                raise UserError(
+                    f"{place}: evaluate.suites: {suite.name}: {folder} holds no {suite.data.name}"
+                )
+
+
+def _check_split(recipe: Recipe) -> None:
+    """The loader of files knows `train` alone; another split of a hub's set is taken where it has one."""
+    split, names = recipe.get("data.prompt_split"), recipe.get("data.prompt_dataset")
+    if split != "train" and any(
+        Path(one.strip()).suffix in (".json", ".jsonl", ".parquet") for one in names.split(",")
+    ):
+        place = recipe.where.get("data.prompt_split", recipe.source)
+        raise UserError(
+            f"{place}: data.prompt_split: {split!r}: a file has the split train alone: leave it out"
+        )
+    if "[" in split:
+        place = recipe.where.get("data.prompt_split", recipe.source)
+        raise UserError(
+            f"{place}: data.prompt_split: {split!r}: OpenRLHF takes a name; data.max_samples takes a part"
+        )
+    evaluated = recipe.get("eval.dataset")
+    if (
+        evaluated
+        and Path(evaluated).suffix in (".json", ".jsonl", ".parquet")
+        and not Path(evaluated).is_file()
+    ):
+        place = recipe.where.get("eval.dataset", recipe.source)
+        raise UserError(f"{place}: eval.dataset: {evaluated!r}: no such file")
+
+
+def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Rows, prompts, labels, and the reward on a few of them. Raises UserError."""
+    reading, url = Reading.of(recipe.get), recipe.get("reward.remote_url")
+    names = recipe.get("data.prompt_dataset")
+    key = _key(reading, names, url)
+    is_known = bool(key) and _known(key).exists()
+    limit = SAMPLES if is_known else reading.max_samples
+    rows = check_data_file(
+        names, reading.input_key, reading.label_key, limit, not reading.apply_chat_template
+    )
+    if not recipe.get("train.agent_func_path"):
+        if not is_known and (warning := check_golds(rows, url, reading.label_key)):
+            say(f"warning: {warning}")
+        check_reward(url, _samples(rows, reading))
+    if is_known:
+        return
+    with (
+        Reporter(sys.stderr.isatty()) as progress,
+        progress.bar("checking the prompts", len(rows)) as advance,
+    ):
+        check_prompts(rows, reading, advance)
+    if key and rows:
+        with contextlib.suppress(OSError):  # then it is checked again
+            _known(key).parent.mkdir(parents=True, exist_ok=True)
+            _known(key).touch()
+
+
+def _samples(rows: list[Row], reading: Reading) -> list[tuple[str, str, str, Any]]:
+    """A response to each of the first rows: half of them the label itself, half no answer."""
+    if not rows:
+        return []
+    tokenizer, found = load_tokenizer(reading.model), []
+    for number, (place, row) in enumerate(rows[:SAMPLES]):
+        label = row[reading.label_key] if reading.label_key else ""
+        prompt = prompt_of(tokenizer, reading, place, row)
+        answer = f"The answer is \\boxed{{{label}}}." if number % 2 == 0 else "I do not know."
+        found.append((place, prompt + answer, prompt, label))
+    return found
+
+
+def _known(key: str) -> Path:
+    return cache_dir() / "preflight" / key
+
+
+def _key(reading: Reading, names: str, url: str | None) -> str:
+    """Identity of all that was checked, by content; empty where a part of it is not on this machine."""
+    model = Path(reading.model).expanduser()
+    if not model.is_dir():
+        return ""
+    files = [path for path in sorted(model.iterdir()) if path.is_file() and path.stat().st_size < 32 << 20]
+    digest = hashlib.sha256(json.dumps([asdict(reading), prompts_hash(names), url]).encode())
+    for path in (*files, *sorted(Path(__file__).parent.glob("*.py"))):
+        if path.suffix not in (".safetensors", ".bin"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,131 @@
+"""The model that training starts from: whole, with a tokenizer, and with room for data.max_len; or on the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from dipo_eval.errors import UserError, one_line
+from dipo_eval.subject.checkpoints import is_whole, weights_names
+
+_LFS = b"version https://git-lfs"
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "*.tiktoken",
+)
+
+
+def is_local(name: str) -> bool:
+    """Whether a model's name is a folder's and no hub name."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).expanduser().exists()
+
+
+def check_model(name: str, max_len: int = 0) -> None:
+    """Raise UserError unless `name` is a whole model folder with `max_len` positions, or can be a hub name."""
+    if not is_local(name):
+        return
+    path, place = Path(name).expanduser(), f"actor.model_name_or_path: {name!r}"
+    if not path.is_dir():
+        raise UserError(f"{place}: no such folder; give a Hugging Face model folder")
+    if not (path / "config.json").is_file():
+        raise UserError(f"{place}: has no config.json, so it is not a Hugging Face model")
+    config = _config(path, place)
+    if not is_whole(path):
+        raise UserError(f"{place}: has no weights, or not all that its index names: get the model again")
+    for weights in weights_names(path)[1:]:
+        if problem := _weights_problem(path / weights):
+            raise UserError(f"{place}: {weights} {problem}: get the file again")
+    if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
+        raise UserError(
+            f"{place}: has no tokenizer (tokenizer.json and the like): copy it from the model's source"
+        )
+    if "base_model_name_or_path" in config or (path / "adapter_config.json").is_file():
+        raise UserError(f"{place}: is an adapter, not a model: merge it into its base first")
+    _check_context(config, max_len, place)
+
+
+def _config(path: Path, place: str) -> dict[str, Any]:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{place}: its config.json cannot be read ({one_line(error)}): get the model again"
+        ) from None
+    if not isinstance(config, dict):
+        raise UserError(f"{place}: its config.json holds no settings: get the model again")
+    return config
+
+
+def _weights_problem(path: Path) -> str:
+    """A file that is no weights, or is shorter than its header says (https://github.com/huggingface/safetensors)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        if (start + file.read(len(_LFS) - 8)).startswith(_LFS):
+            return "is a git-lfs pointer, not the weights (`git lfs pull` gets them)"
+        if path.suffix != ".safetensors":
+            return "" if size else "is empty"
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or 8 + length > size:
+            return f"is cut: it has {size:,} bytes"
+        file.seek(8)
+        try:
+            header = json.loads(file.read(length))
+            end = max(
+                (one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0
+            )
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return "is no safetensors file"
+    whole = 8 + length + end
+    return "" if size == whole else f"is cut: it has {size:,} of {whole:,} bytes"
+
+
+def _check_context(config: dict[str, Any], max_len: int, place: str) -> None:
+    """vLLM refuses a longer max_model_len (vllm/config/model.py, ModelConfig) once the engine starts."""
+    text = config.get("text_config")
+    positions = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    scaling = config.get("rope_scaling")
+    if isinstance(scaling, dict) and isinstance(factor := scaling.get("factor"), int | float):
+        positions = positions * factor if isinstance(positions, int) else None
+    if isinstance(positions, int | float) and max_len > positions:
+        raise UserError(
+            f"data.max_len: {max_len}: is more than the {positions:,.0f} positions of {place.partition(': ')[2]} "
+            "(max_position_embeddings in its config.json): lower data.max_len"
+        )
+
+
+def check_hub_model(name: str) -> None:
+    """Raise UserError, in seconds, where the hub does not give a model that is not in its cache here."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    place = f"actor.model_name_or_path: {name!r}: is no folder here"
+    if os.environ.get("HF_HUB_OFFLINE") in ("1", "true", "True"):
+        raise UserError(
+            f"{place} and not in the hub's cache, and HF_HUB_OFFLINE is set: give a folder, or unset it"
+        )
+    try:
+        # One request without the retries of a download.
+        if HfApi().model_info(name, timeout=10).gated:
+            HfApi().auth_check(name)
+    except GatedRepoError:
+        raise UserError(
+            f"{place}, and the hub gives it to those alone who accept its licence: accept it at "
+            f"https://huggingface.co/{name}, and set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"{place}, and the hub has no such model (or a private one: set HF_TOKEN): check the name"
+        ) from None
+    except Exception as error:  # of huggingface_hub and of two HTTP clients
+        raise UserError(
+            f"{place}, and the hub cannot be asked ({one_line(error)}): give a folder, or a network"
+        ) from None

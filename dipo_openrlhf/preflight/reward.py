@@ -1,0 +1,173 @@
+"""A reward or agent file tried on real rows before anything starts, in a process of its own.
+
+In a run OpenRLHF loads it once the engines are up, turns what it raises into a missing reward at level INFO, and ends
+with `AttributeError: 'NoneType' object has no attribute 'size'` in the trainer.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dipo_eval.discovery import nearest
+from dipo_eval.errors import UserError
+from dipo_eval.secrets.masking import mask_text
+from dipo_openrlhf.recipe.defaults import REWARDS
+
+SAMPLES = 8
+SECONDS = 120
+_SCRIPT = Path(__file__).with_name("try_reward.py")
+_KEY, _AGENT = "reward.remote_url", "train.agent_func_path"
+
+
+def check_reward_url(url: str | None, agent: str | None) -> None:
+    """Raise UserError for a reward or agent that is no file here and no address."""
+    if agent:
+        _check_agent(agent)
+        return
+    for one in (url or "").split(","):
+        name, place = one.strip(), f"{_KEY}: {one!r}"
+        if name.endswith(".py"):
+            if not Path(name).is_file():
+                raise UserError(f"{place}: no such file")
+        elif urlsplit(name).scheme not in ("http", "https"):
+            known = sorted(
+                path.stem for path in REWARDS.glob("*.py") if "def reward_func" in path.read_text("utf-8")
+            )
+            near = nearest(name, known)
+            hint = f"did you mean {near}? " if near else ""
+            raise UserError(
+                f"{place}: {hint}give {', '.join(known)}, a Python file (.py), or an address (http://...)"
+            )
+
+
+def _check_agent(name: str) -> None:
+    place = f"{_AGENT}: {name!r}"
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise UserError(f"{place}: no such file")
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"{place}: is no Python file: {error}".splitlines()[0]) from None
+    if "AgentExecutor" not in _defined(tree):
+        raise UserError(f"{place}: defines no AgentExecutor, which OpenRLHF takes from it")
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names that the top level of a module defines, assigns or imports."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def check_reward(url: str | None, samples: list[tuple[str, str, str, Any]]) -> None:
+    """Raise UserError unless the reward file can be imported and returns what training needs for every sample.
+
+    samples: (place, query, prompt, label), a row each. Nothing is called for an address, or for a reward of this project.
+    """
+    if not url or not url.endswith(".py") or Path(url).parent == REWARDS:
+        return
+    samples = samples[:SAMPLES]
+    found = _tried(url, samples)
+    place = f"{_KEY}: {url!r}"
+    if "error" in found:
+        row = samples[found["sample"]][0] if "sample" in found and samples else ""
+        raise UserError(f"{place}: {found['error']}{f', for {row}' if row else ''}{_hint(found, url)}")
+    first: tuple[str, dict[str, Any]] | None = None
+    for (row, *_), value in zip(samples, found["returned"], strict=True):
+        if problem := _problem(value):
+            raise UserError(f"{place}: for {row} reward_func returned {problem}")
+        if first is not None and (problem := _differs(first, value)):
+            raise UserError(f"{place}: for {row} reward_func returned {problem}")
+        first = first or (row, value)
+
+
+def _tried(url: str, samples: list[tuple[str, str, str, Any]]) -> dict[str, Any]:
+    path = str(Path(url).resolve())
+    given = json.dumps([[query, prompt, label] for _, query, prompt, label in samples], default=str)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", str(_SCRIPT), path],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"{_KEY}: {url!r}: has not scored {len(samples)} answers in {SECONDS} s; a run calls it for each"
+        ) from None
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+        return found if isinstance(found, dict) else {}
+    except (ValueError, IndexError):
+        last = mask_text((done.stderr.strip().splitlines() or ["no message"])[-1])[:300]
+        return {"error": f"ended its process with status {done.returncode}: {last}"}
+
+
+def _hint(found: dict[str, Any], url: str) -> str:
+    """OpenRLHF loads the file alone: it is in no package, and its folder is no place for imports."""
+    if found.get("kind") == "ModuleNotFoundError":
+        folder = Path(url).resolve().parent
+        return f"; a module beside it is found with PYTHONPATH={folder}, or where it is put into the file"
+    if "'NoneType' object has no attribute '__dict__'" in str(found["error"]):
+        return "; a dataclass does not go with `from __future__ import annotations` there: take that line out"
+    return ""
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the only one of a list; None for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return float(value) if isinstance(value, bool | int | float) else None
+
+
+def _problem(value: dict[str, Any]) -> str:
+    wanted = 'give {"rewards": number, "scores": 0 or 1, "extra_logs": {...}}'
+    if "not a dict" in value:
+        return f"a {value['not a dict']}: {wanted}"
+    if "rewards" not in value:
+        keys = ", ".join(map(repr, value)) or "nothing"
+        return f"no 'rewards', but {keys}: {wanted}"
+    for key in ("rewards", "scores"):
+        if key == "scores" and value.get(key) is None:
+            continue
+        number = _number(value[key])
+        if number is None:
+            return f"{value[key]!r:} as {key!r}: {wanted}"[:400]
+        if not math.isfinite(number):
+            return f"{number} as {key!r}, which would make the update nan"
+    logs = value.get("extra_logs") or {}
+    if not isinstance(logs, dict):
+        return "no dict as 'extra_logs'"
+    bad = next((key for key, one in logs.items() if _number(one) is None), None)
+    return f"{logs[bad]!r:} as extra_logs[{bad!r}], which must be a number"[:400] if bad is not None else ""
+
+
+def _differs(first: tuple[str, dict[str, Any]], value: dict[str, Any]) -> str:
+    """Keys of some samples alone make tensors of another length than the batch."""
+    place, before = first
+    for name, one, other in (
+        ("extra_logs", set(before.get("extra_logs") or {}), set(value.get("extra_logs") or {})),
+        (
+            "result",
+            {key for key in before if before[key] is not None},
+            {key for key in value if value[key] is not None},
+        ),
+    ):
+        if odd := sorted(one ^ other):
+            return f"{name} with other keys than for {place} ({', '.join(odd)}): return the same for every sample"
+    return ""

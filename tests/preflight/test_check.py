@@ -1,0 +1,143 @@
+"""All of the preflight on a recipe, as `dipo train` and `dipo train --dry-run` call it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.preflight.check import check_dry, check_start
+from dipo_openrlhf.preflight.golds import check_golds
+from dipo_openrlhf.recipe.defaults import REWARDS
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+from dipo_openrlhf.rehearse import tasks
+from dipo_openrlhf.rehearse.model import make_model
+
+RECIPE = """\
+run: {device: cpu, dir: %s/run}
+actor: {model_name_or_path: %s/model, num_gpus_per_node: 1}
+data: {prompt_dataset: %s/prompts.jsonl, max_len: 128}
+rollout: {batch_size: 4, n_samples_per_prompt: 4, max_new_tokens: 64}
+train: {batch_size: 16}
+ckpt: {save_steps: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    make_model(folder, "Qwen/Qwen3-4B-Base", tasks.problems("math", 4))
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIPO_CACHE_DIR", str(tmp_path / "cache"))
+    shutil.copytree(made, tmp_path / "model")
+    write(tmp_path, [{"input": "3 + 7 = ?", "label": "10"}] * 4)
+    (tmp_path / "mine.yaml").write_text(RECIPE % ((tmp_path,) * 3))
+    return tmp_path
+
+
+def write(folder: Path, rows: list[dict]) -> None:
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def check(folder: Path, *words: str, dry: bool = False) -> list[str]:
+    said: list[str] = []
+    recipe = load_recipe(str(folder / "mine.yaml"), parse_overrides(list(words)))
+    (check_dry if dry else check_start)(recipe, said.append)
+    return said
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_sound_recipe_passes_and_nothing_is_made(folder, dry):
+    assert check(folder, dry=dry) == []
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--reward.remote_url", "maths"], "reward.remote_url: 'maths': did you mean math?"),
+        (["--data.max_len", "4096"], "data.max_len: 4096: is more than the 512 positions"),
+        (["--evaluate.suites", "gsm9k"], "evaluate.suites: unknown suite 'gsm9k': did you mean 'gsm8k'?"),
+        (
+            ["--evaluate.suites", "gsm8k", "--evaluate.data_dir", "/nowhere"],
+            "evaluate.data_dir: '/nowhere': no such",
+        ),
+        (["--data.prompt_split", "test"], "data.prompt_split: 'test': a file has the split train alone"),
+        (["--eval.dataset", "none.jsonl"], "eval.dataset: 'none.jsonl': no such file"),
+        (["--run.dir", "/proc/none"], "run.dir '/proc/none': nothing can be written there"),
+        (["--ckpt.path", "/proc/none"], "ckpt.path '/proc/none': nothing can be written there"),
+        (["--train.agent_func_path", "none.py"], "train.agent_func_path: 'none.py': no such file"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_mistakes_are_one_line_in_a_dry_run_too(folder, words, message, dry):
+    with pytest.raises(UserError) as caught:
+        check(folder, *words, dry=dry)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "run").exists()
+
+
+def test_a_dry_run_names_what_is_not_here(folder):
+    (said,) = check(folder, "--actor.model_name_or_path", "Qwen/Qwen3-4B-Base", dry=True)
+    assert said == "not on this machine, and not checked: actor.model_name_or_path: 'Qwen/Qwen3-4B-Base'"
+    (said,) = check(folder, "--data.prompt_dataset", "none.jsonl", dry=True)
+    assert "not checked: data.prompt_dataset: 'none.jsonl'" in said
+    with pytest.raises(UserError, match=r"'none\.jsonl': no such file"):
+        check(folder, "--data.prompt_dataset", "none.jsonl")
+
+
+def test_what_was_checked_is_known_by_content(folder, monkeypatch):
+    check(folder)
+    monkeypatch.setattr(
+        "dipo_openrlhf.preflight.check.check_prompts", lambda *given: pytest.fail("read again")
+    )
+    check(folder)
+    shutil.copy(folder / "prompts.jsonl", folder / "copy.jsonl")
+    check(folder, "--data.prompt_dataset", str(folder / "copy.jsonl"))
+    with pytest.raises(pytest.fail.Exception, match="read again"):
+        check(folder, "--rollout.max_new_tokens", "32")
+
+
+GSM8K = {"input": "x", "label": "We have 72.\n#### 72"}
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (GSM8K, "is a whole solution, of GSM8K by its form"),
+        ({"input": "x", "label": {"gold": "5"}}, "{'gold': '5'} is no answer"),
+        ({"input": "x", "label": "..."}, "holds no answer"),
+        ({"input": "x", "label": True}, "holds no gold answer"),
+    ],
+)
+def test_labels_that_no_answer_meets(row, words):
+    rows = [(f"d.jsonl:{n}", row) for n in range(1, 5)]
+    with pytest.raises(UserError) as caught:
+        check_golds(rows, str(REWARDS / "math.py"), "label")
+    assert str(caught.value).startswith("d.jsonl:1: 'label' (data.label_key): ")
+    assert words in str(caught.value)
+    assert "4 of 4 labels" in str(caught.value)
+    assert check_golds(rows, "/my/reward.py", "label") == "", "what another reward makes of it, nobody knows"
+
+
+def test_a_few_of_them_are_a_warning():
+    rows = [(f"d.jsonl:{n}", GSM8K if n == 3 else {"input": "x", "label": "7"}) for n in range(1, 11)]
+    warning = check_golds(rows, str(REWARDS / "math.py"), "label")
+    assert warning.startswith("d.jsonl:3: ")
+    assert "1 of 10 labels" in warning
+
+
+def test_the_labels_of_function_calls():
+    sound = tasks.problems("function_call", 1)[0].label
+    assert check_golds([("d.jsonl:1", {"label": sound})], str(REWARDS / "function_call.py"), "label") == ""
+    with pytest.raises(UserError, match="is not an object with a list `gold`"):
+        check_golds([("d.jsonl:1", {"label": "7"})], str(REWARDS / "function_call.py"), "label")

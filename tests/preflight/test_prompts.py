@@ -1,0 +1,125 @@
+"""Data mistakes are found before Ray starts, with file and line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dipo_eval.errors import UserError
+from dipo_openrlhf.preflight.prompts import Reading, check_data_file, check_prompts
+from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    build_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "qwen3"}')
+    return folder
+
+
+def rows(path: Path, *inputs: str) -> Path:
+    path.write_text("".join(json.dumps({"input": text, "label": "1"}) + "\n" for text in inputs))
+    return path
+
+
+def reading(model: Path, **changes) -> Reading:
+    plain = Reading(str(model), "input", "label", True, None, 64, 16, 10**8)
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ('{"input": "a", "label": "1"}\n{"input": ', ":2: not valid JSON"),
+        (
+            '{"question": "a", "label": "1"}\n',
+            ":1: no key 'input' (data.input_key); the row has: question, label",
+        ),
+        ('{"input": "a"}\n', ":1: no key 'label'"),
+        ('{"input": "", "label": "1"}\n', ":1: 'input' (data.input_key) is empty"),
+        ("[1]\n", ":1: is [1], not an object"),
+        ('{"input": 5, "label": "1"}\n', ":1: 'input' (data.input_key) is 5: a prompt is text, or a list"),
+        ('{"input": ["a"], "label": "1"}\n', 'a message is {"role": "user", "content": "..."}'),
+        ('{"input": [{"role": "user"}], "label": "1"}\n', "its user message has no content"),
+        ('{"input": "\\ud800", "label": "1"}\n', "half of a character"),
+        (
+            '{"input": "a", "label": "1"}\n{"input": "a", "label": 1}\n',
+            ":2: 'label' (data.label_key) is 1, in ",
+        ),
+        ('{"input": "a", "label": "2020-01-01"}\n', "where all look like dates"),
+        ('\ufeff{"input": "a", "label": "1"}\n', ":1: begins with a byte order mark"),
+    ],
+)
+def test_bad_data_file(tmp_path, text, words):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        check_data_file(str(path), "input", "label")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_file(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        check_data_file(str(tmp_path / "none.jsonl"), "input", None)
+
+
+def test_a_prompt_longer_than_the_context_names_the_row(tmp_path, model):
+    data = rows(tmp_path / "prompts.jsonl", "What is 1 + 1?", "What is " + "1 + " * 60 + "1?")
+    with pytest.raises(
+        UserError, match=r"prompts\.jsonl:2: the prompt has \d+ tokens, but data\.max_len = 64"
+    ):
+        check_prompts(check_data_file(str(data), "input", "label"), reading(model))
+
+
+def test_prompts_that_fit_pass(tmp_path, model):
+    data = rows(tmp_path / "prompts.jsonl", "What is 1 + 1?")
+    counted: list[int] = []
+    check_prompts(check_data_file(str(data), "input", "label"), reading(model), counted.append)
+    assert counted == [1]
+
+
+@pytest.mark.parametrize("ending", [".json", ".parquet"])
+def test_every_format_of_rows_is_read_and_named(tmp_path, model, ending):
+    table = [{"input": "What is 1 + 1?", "label": "2"}, {"input": "1 + " * 60, "label": "60"}]
+    path = tmp_path / f"prompts{ending}"
+    if ending == ".json":
+        path.write_text(json.dumps(table))
+    else:
+        pq.write_table(pa.Table.from_pylist(table), path)
+    with pytest.raises(UserError, match=rf"prompts\{ending}: row 2: the prompt has \d+ tokens"):
+        check_prompts(check_data_file(str(path), "input", "label"), reading(model))
+
+
+def test_several_files_are_all_read(tmp_path, model):
+    names = [str(rows(tmp_path / f"{name}.jsonl", f"What is {name}?")) for name in "ab"]
+    assert len(check_data_file(", ".join(names), "input", "label")) == 2
+    with pytest.raises(UserError, match=r"'none\.jsonl': no such file"):
+        check_data_file(f"{names[0]},none.jsonl", "input", "label")
+
+
+def test_the_template_that_refuses_a_role_names_the_row(tmp_path, model):
+    template = (
+        "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('System role not "
+        "supported') }}{% endif %}{{ message['content'] }}{% endfor %}"
+    )
+    tokenizer = build_tokenizer()
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(model)
+    chats = [
+        [{"role": role, "content": "x"}, {"role": "user", "content": "y"}] for role in ("user", "system")
+    ]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"input": chat, "label": "1"}) + "\n" for chat in chats))
+    with pytest.raises(
+        UserError, match=r"prompts.jsonl:2: .*refuses the prompt, with the roles system, user .*System role"
+    ):
+        check_prompts(check_data_file(str(path), "input", "label"), reading(model))
