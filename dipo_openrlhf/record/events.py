@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,27 @@ WARNING = "warning"  # the stage of an event that is no stage: its `text` is sho
 
 def write_event(run_dir: Path, stage: str, **facts: Any) -> None:
     """Append one event; `stage` is a phrase that can be shown to a user, such as "loading the model"."""
-    row = {"time": round(time.time(), 3), "stage": stage, **facts}
-    with open(run_dir / EVENTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    row = json.dumps({"time": round(time.time(), 3), "stage": stage, **facts})
+    with open(run_dir / EVENTS, "ab+") as file:
+        # What a killed process or a full disk left unfinished stays a line of its own.
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            row = row if file.read(1) == b"\n" else f"\n{row}"
+        file.write(f"{row}\n".encode())
 
 
 def read_events(run_dir: Path) -> list[dict[str, Any]]:
     """All complete events so far."""
-    path = run_dir / EVENTS
+    try:
+        raw = (run_dir / EVENTS).read_bytes()
+    except FileNotFoundError:  # a new attempt removes it
+        return []
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            events.append(json.loads(line))
+    for line in raw.decode("utf-8", errors="replace").split("\n"):
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict) and isinstance(event.get("stage"), str):
+            events.append(event)
     return events

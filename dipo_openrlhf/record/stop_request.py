@@ -6,9 +6,11 @@ ends; read by the trainer after each step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dipo_eval.errors import UserError
 from dipo_eval.subject.marker import read_json, write_json
 
 STOP = "STOP.json"
@@ -31,16 +33,23 @@ def ask_to_stop(run_dir: Path, request: StopRequest) -> None:
 
 def asked_to_stop(run_dir: Path) -> StopRequest | None:
     """What was asked of the run, or None."""
-    content = read_json(run_dir / STOP)
+    try:
+        content = read_json(run_dir / STOP)
+    except OSError:
+        return None
     if content is None:
         return None
     try:
         seconds = float(content.get("seconds", 0.0))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = 0.0
+    seconds = seconds if math.isfinite(seconds) and seconds > 0 else 0.0
     return StopRequest(str(content.get("reason", "")), seconds, content.get("may_restart") is True)
 
 
 def withdraw_stop(run_dir: Path) -> None:
-    """Of an earlier attempt: this one goes on."""
-    (run_dir / STOP).unlink(missing_ok=True)
+    """What was asked has been done, or was asked of an earlier run. Raises UserError where STOP.json is no file."""
+    try:
+        (run_dir / STOP).unlink(missing_ok=True)
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{run_dir / STOP}: {error.strerror or error}: remove it") from None

@@ -18,6 +18,10 @@ from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop, asked_to
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
+class NothingToWaitForError(Exception):
+    """The run was asked to stop, and is to be ended now."""
+
+
 class StopNotice:
     """A context in which the signals ask the run to stop; `check` is to be called again and again."""
 
@@ -48,27 +52,44 @@ class StopNotice:
         self._received = signal.Signals(number).name
 
     def check(self) -> None:
-        """Pass a signal on to the trainer. Raises KeyboardInterrupt where there is nothing to wait for any more."""
+        """Pass a signal on to the trainer. Raises NothingToWaitForError where the run is to be ended at once."""
         if self._request is None:
             self._begin()
         elif time.monotonic() > self._deadline:
             _say("the step and its checkpoint were not done in time: ending without them")
-            raise KeyboardInterrupt
+            raise NothingToWaitForError
 
     def _begin(self) -> None:
         request = asked_to_stop(self.run_dir) or self.request
         if request is None:
             return
-        if not self.save_before or not _is_training(self.run_dir):
-            raise KeyboardInterrupt
-        ask_to_stop(self.run_dir, request)
         self._request = request
+        if not self.save_before or not _is_training(self.run_dir):
+            raise NothingToWaitForError
+        try:
+            ask_to_stop(self.run_dir, request)
+        except OSError as error:
+            _say(f"asked to stop ({request.reason}), but the trainer cannot be told: {error}: ending at once")
+            raise NothingToWaitForError from None
         seconds = min(self.save_before, request.seconds or self.save_before)
         self._deadline = time.monotonic() + seconds
         _say(
             f"asked to stop ({request.reason}): at most {seconds:.0f} s to end this step and save it; "
             "a second signal ends the run at once"
         )
+
+
+def pause(run_dir: Path, seconds: float) -> None:
+    """Wait before a restart. Raises KeyboardInterrupt as soon as the run is asked to stop for good."""
+    deadline = time.monotonic() + seconds
+    while True:
+        request = asked_to_stop(run_dir)
+        if request is not None and not request.may_restart:
+            _say(f"asked to stop ({request.reason}) before the restart")
+            raise KeyboardInterrupt
+        if (left := deadline - time.monotonic()) <= 0:
+            return
+        time.sleep(min(left, 1.0))
 
 
 def _is_training(run_dir: Path) -> bool:

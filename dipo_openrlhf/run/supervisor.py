@@ -27,7 +27,7 @@ from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import ENDED, EVENTS, read_events, write_event
 from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID, end_processes
-from dipo_openrlhf.record.stop_request import StopRequest, withdraw_stop
+from dipo_openrlhf.record.stop_request import StopRequest, asked_to_stop, withdraw_stop
 from dipo_openrlhf.run.owner import owned
 from dipo_openrlhf.run.plan import (
     check_ray,
@@ -38,7 +38,7 @@ from dipo_openrlhf.run.plan import (
 )
 from dipo_openrlhf.run.progress import show_progress
 from dipo_openrlhf.run.resuming import check_run_dir
-from dipo_openrlhf.run.stopping import StopNotice
+from dipo_openrlhf.run.stopping import NothingToWaitForError, StopNotice, pause
 from dipo_openrlhf.run.watcher import watcher_beside
 
 INTERRUPTED = 130  # the driver's exit status
@@ -76,12 +76,14 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
     check_start(recipe, say)
     ckpt_path = Path(recipe.get("ckpt.path"))
     with owned([recipe.run_dir, ckpt_path], say):
+        withdraw_stop(recipe.run_dir)
         return with_restarts(
             lambda resuming: _train_once(recipe, resuming, verbose, driver),
             resume=resume,
             max_restarts=recipe.run.max_restarts,
             resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
             log=say,
+            pause=lambda seconds: pause(recipe.run_dir, seconds),
         )
 
 
@@ -131,7 +133,8 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
     plan.write(run_dir / "launch.json")
     write_recipe(recipe, plan, run_dir)
     (run_dir / EVENTS).unlink(missing_ok=True)
-    withdraw_stop(run_dir)
+    if (left := asked_to_stop(run_dir)) is not None and left.may_restart:
+        withdraw_stop(run_dir)  # by this restart
     write_event(run_dir, "starting")
     training_started(ckpt_path)
     with watcher_beside(recipe, run_dir) as finish_evaluation:
@@ -163,6 +166,7 @@ def _run_driver(
         run_dir / "train.log",
         {**plan.environment, RUN_ID: run_id, EXTENSIONS: str(extensions_folder(run_dir))},
     )
+    problem, ended_here = None, False
     try:
         problem = show_progress(
             driver,
@@ -173,12 +177,14 @@ def _run_driver(
             check=notice.check,
             dipo_enabled=methods.get(recipe.dipo.method).reallocates and recipe.dipo.alpha > 0,
         )
+    except NothingToWaitForError:
+        ended_here = True
     finally:
         if driver.poll() is None:
             _interrupt(driver)
         end_processes(run_id, session=driver.pid)
     if notice.request is not None:
-        _end_as_asked(notice.request, recipe, run_dir, driver.returncode)
+        _end_as_asked(notice.request, recipe, run_dir, INTERRUPTED if ended_here else driver.returncode)
     if problem:
         raise RunFailedError(f"{problem} (log: {run_dir / 'train.log'}){resume_hint(recipe)}", True)
     if driver.returncode != 0:

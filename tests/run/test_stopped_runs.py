@@ -1,0 +1,82 @@
+"""What becomes of a run that was asked to stop, by the supervisor itself, with a small program as its driver."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+from dipo_openrlhf.record.stop_request import STOP
+from dipo_openrlhf.run import supervisor
+
+# Its first attempt is drained, or fails; the second ends well.
+DRIVER = """
+import json, os, sys, time
+from pathlib import Path
+from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
+run = Path(json.loads(Path(sys.argv[1]).read_text())["settings"]["run_dir"])
+try:
+    if os.environ["KIND"] != "loading":
+        write_event(run, "training", total_steps=4)
+    if not (run / "once").exists():
+        (run / "once").touch()
+        if os.environ["KIND"] == "fails":
+            sys.exit(1)
+        ask_to_stop(run, StopRequest("Ray drains 10.0.0.2", 1.0, may_restart=True))
+        time.sleep(60)  # a step that is longer than the notice
+    write_event(run, "done")
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    (tmp_path / "small_driver.py").write_text(DRIVER)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(supervisor, "check_start", lambda recipe, log: None)  # there is no model
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"input": "1 + 1?", "label": "2"}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(
+        f"""\
+run: {{name: demo, device: cpu, dir: {tmp_path}/run, max_restarts: 1}}
+actor: {{model_name_or_path: model}}
+data: {{prompt_dataset: {tmp_path}/prompts.jsonl, max_len: 128}}
+rollout: {{batch_size: 8, n_samples_per_prompt: 4, max_new_tokens: 32}}
+train: {{batch_size: 32}}
+ckpt: {{save_steps: 2}}
+"""
+    )
+    return load_recipe(str(tmp_path / "recipe.yaml"), parse_overrides([]))
+
+
+@pytest.mark.parametrize("kind", ["training", "loading"])
+def test_a_drained_run_is_restarted_though_nothing_was_saved(recipe, kind, monkeypatch, capsys):
+    monkeypatch.setenv("KIND", kind)
+    assert supervisor.train(recipe, driver="small_driver") == recipe.run_dir.resolve()
+    assert "restart 1 of 1 from the beginning" in capsys.readouterr().out
+    assert not (recipe.run_dir / STOP).exists()
+
+
+def test_a_stop_asked_for_before_the_restart_is_not_lost(recipe, monkeypatch):
+    monkeypatch.setenv("KIND", "fails")
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 60.0)
+
+    def ask() -> None:
+        while not (recipe.run_dir / "once").exists():
+            time.sleep(0.05)
+        (recipe.run_dir / STOP).write_text('{"reason": "maintenance"}')
+
+    threading.Thread(target=ask, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.train(recipe, driver="small_driver")
+    assert time.monotonic() - started < 50
