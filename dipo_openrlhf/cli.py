@@ -59,8 +59,20 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"dipo {version('dipo_openrlhf')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and stop.", callback=_version, is_eager=True
+    ),
+) -> None:
     """DiPO on OpenRLHF: train with verifiable rewards, evaluate every checkpoint, tell a gain from luck."""
 
 

@@ -17,6 +17,7 @@ from dipo_eval.secrets.values import Secrets, secrets_in
 from dipo_openrlhf.launchers.upload.paths import paths_of
 from dipo_openrlhf.preflight.model import check_model
 from dipo_openrlhf.preflight.prompts import check_data_file
+from dipo_openrlhf.preflight.reward import check_reward_url, is_built_in
 from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -67,7 +68,7 @@ def make_request(recipe: str, tokens: list[str], *, on_cluster: bool = True, res
     for path in request.recipe_files:
         refuse_secrets(str(path), path.read_bytes(), request.secrets)
     if on_cluster:
-        _check_run_dir(loaded)
+        _check_folders(loaded, settings)
     _check_inputs(loaded, settings)
     return request
 
@@ -90,11 +91,15 @@ def _recipe_argument(recipe: str) -> str:
     return JOINT.join(parts)
 
 
-def _check_run_dir(recipe: Recipe) -> None:
-    if not Path(recipe.run.dir).expanduser().is_absolute() or not recipe.run.dir:
-        place = recipe.where.get("run.dir", recipe.source)
+def _check_folders(recipe: Recipe, settings: dict[str, Setting]) -> None:
+    """`~` is another folder on another machine, and of another user."""
+    for key in ("run.dir", "ckpt.path", "ckpt.output_dir"):
+        written = recipe.run.dir if key == "run.dir" else getattr(settings.get(key), "value", None)
+        if written is None or (Path(str(written)).is_absolute() and written):
+            continue
+        place = recipe.where.get(key, recipe.source)
         raise UserError(
-            f"{place}: run.dir: {recipe.run.dir!r}: must be an absolute path on storage that every node sees: "
+            f"{place}: {key}: {written!r}: must be an absolute path on storage that every node sees: "
             "checkpoints and logs of a job in a folder of one node are lost with it"
         )
 
@@ -109,6 +114,10 @@ def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
 
     if model := written("actor.model_name_or_path"):
         check_model(model, recipe.get("data.max_len"))
+    if agent := written("train.agent_func_path"):
+        check_reward_url(None, agent)
+    elif (reward := written("reward.remote_url")) and not is_built_in(reward):
+        check_reward_url(reward, None)
     if data := written("data.prompt_dataset"):
         check_data_file(data, recipe.get("data.input_key"), recipe.get("data.label_key"))
 

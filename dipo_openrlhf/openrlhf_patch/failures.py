@@ -18,6 +18,7 @@ _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemoryError|Cannot allocate memory|node running low on memory", re.IGNORECASE
 )
 
+_FURTHER = "For further information visit"
 _HOST_MEMORY = re.compile(r"Cannot allocate memory|node running low on memory", re.IGNORECASE)
 
 _DEAD_ACTOR = re.compile(
@@ -82,7 +83,9 @@ def explain(error: BaseException, argv: Sequence[str] = ()) -> str:
     if dead := _DEAD_ACTOR.search(text):
         return f"{dead['name']} (pid {dead['pid']} on {dead['ip']}) died: killed, out of memory or crashed"
     cause = root_cause(error)
-    message = next((line.strip() for line in reversed(str(cause).splitlines()) if line.strip()), "")
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    # pydantic ends with where its errors are documented.
+    message = next((line for line in reversed(lines) if not line.startswith(_FURTHER)), "")
     name = type(cause).__name__
     if name == UserError.__name__:  # by name: Ray derives a class from it
         return mask_text(message)[:500]

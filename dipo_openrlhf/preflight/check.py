@@ -44,7 +44,22 @@ def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
     _check_split(recipe)
     if not is_local(name):
         check_hub_model(name)
+    for warning in checkpoint_warnings(recipe):
+        say(warning)
     check_data(recipe, say)
+
+
+def checkpoint_warnings(recipe: Recipe) -> list[str]:
+    """What is lost where a recipe keeps no checkpoints, or such as nobody can resume from."""
+    if recipe.get("ckpt.save_steps") == -1:
+        return ["warning: no ckpt.save_steps: no checkpoint is kept, nothing can be resumed or evaluated"]
+    if not recipe.get("ckpt.save_hf"):
+        return [
+            "warning: ckpt.save_hf is false: a checkpoint has no export, and cannot be resumed from or evaluated"
+        ]
+    if recipe.get("ckpt.disable_ds"):
+        return ["warning: ckpt.disable_ds: a checkpoint holds the export alone, and cannot be resumed from"]
+    return []
 
 
 def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
@@ -53,6 +68,8 @@ def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
     check_suites(recipe)
     check_reward_url(recipe.get("reward.remote_url"), recipe.get("train.agent_func_path"))
     _check_split(recipe)
+    for warning in checkpoint_warnings(recipe):
+        say(warning)
     name = recipe.get("actor.model_name_or_path")
     if is_local(name) and Path(name).expanduser().exists():
         check_model(name, recipe.get("data.max_len"))

@@ -26,6 +26,11 @@ _SCRIPT = Path(__file__).with_name("try_reward.py")
 _KEY, _AGENT = "reward.remote_url", "train.agent_func_path"
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a reward's name is one of this project's."""
+    return (REWARDS / f"{name}.py").is_file()
+
+
 def check_reward_url(url: str | None, agent: str | None) -> None:
     """Raise UserError for a reward or agent that is no file here and no address."""
     if agent:

@@ -94,7 +94,9 @@ def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
             openrlhf["reward.remote_url"] = str(own)
     openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
     openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
-    for key in ("actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url"):
+    for key in (
+        "actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url", "train.agent_func_path",
+    ):  # fmt: skip
         value = openrlhf.get(key)
         if isinstance(value, str) and "," not in value and Path(value).expanduser().exists():
             openrlhf[key] = str(Path(value).expanduser().resolve())

@@ -35,7 +35,7 @@ class Recipe:
 
     @property
     def run_dir(self) -> Path:
-        return Path(self.run.dir or Path("runs", self.name))
+        return Path(self.run.dir or Path("runs", self.name)).expanduser()
 
     @property
     def on_cpu(self) -> bool:

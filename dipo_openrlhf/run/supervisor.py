@@ -162,7 +162,7 @@ def _run_driver(
     """Run the driver until it ends, fails, hangs or is interrupted; leave no process behind."""
     run_id = uuid.uuid4().hex
     driver = start_session(
-        [sys.executable, "-m", module, str(run_dir / "launch.json")],
+        [sys.executable, "-P", "-m", module, str(run_dir / "launch.json")],
         run_dir / "train.log",
         {**plan.environment, RUN_ID: run_id, EXTENSIONS: str(extensions_folder(run_dir))},
     )

@@ -60,7 +60,7 @@ def watch_values(recipe: Recipe) -> dict[str, Any]:
 def watch_command(recipe: Recipe) -> list[str]:
     """The command that evaluates a recipe's checkpoints until its training has ended."""
     values = watch_values(recipe)
-    command = [sys.executable, "-m", "dipo_openrlhf.cli", "watch", values.pop("ckpt_path")]
+    command = [sys.executable, "-P", "-m", "dipo_openrlhf.cli", "watch", values.pop("ckpt_path")]
     for key, value in values.items():
         command += [f"--{key.replace('_', '-')}", str(value)]
     return [*command, "--until-done", "--with-parent"]
@@ -102,7 +102,7 @@ class Watcher:
             task = {"command": command, "run_dir": str(self.run_dir), "log": str(log), **needs}
             path = log.with_suffix(".json")
             write_atomic(path, (json.dumps(task, indent=2) + "\n").encode(), private=True)
-            command = [sys.executable, "-m", "dipo_openrlhf.run.watcher_on_ray", str(path)]
+            command = [sys.executable, "-P", "-m", "dipo_openrlhf.run.watcher_on_ray", str(path)]
         else:
             command += ["--nice", str(self.recipe.watch.nice)]
         try:

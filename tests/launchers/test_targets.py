@@ -15,6 +15,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.launchers import targets
 from dipo_openrlhf.launchers.launcher import Options
+from dipo_openrlhf.launchers.request import make_request
 
 ADDED = '''\
 """A batch system that keeps what it is given in a file."""
@@ -115,3 +116,28 @@ def test_a_broken_file_is_named_and_harms_no_other(project, added):
         targets.find("broken")
     result = CliRunner().invoke(app, ["submit", "tiny.yaml", "--to", "local", "--time", "1"])
     assert "--time: does not go with --to local, but with slurm" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--run.dir", "~/runs/x"],
+            "run.dir: '~/runs/x': must be an absolute path on storage that every node sees",
+        ),
+        (["--run.dir", "runs/x"], "run.dir: 'runs/x': must be an absolute path"),
+        (["--ckpt.path", "ckpt"], "ckpt.path: 'ckpt': must be an absolute path"),
+        (["--ckpt.path", "~/ckpt"], "ckpt.path: '~/ckpt': must be an absolute path"),
+        (["--train.agent_func_path", "agent.py"], "train.agent_func_path: 'agent.py': no such file"),
+        (["--reward.remote_url", "mine.py"], "reward.remote_url: 'mine.py': no such file"),
+        (["--reward.remote_url", "maths"], "reward.remote_url: 'maths': did you mean math?"),
+        (
+            ["--data.prompt_dataset", "prompts.jsonl,none.jsonl"],
+            "data.prompt_dataset: 'none.jsonl': no such file",
+        ),
+    ],
+)
+def test_what_the_nodes_would_not_find_is_refused(project, words, message):
+    with pytest.raises(UserError) as caught:
+        make_request("tiny.yaml", words)
+    assert message in str(caught.value)

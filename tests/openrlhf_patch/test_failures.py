@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
@@ -89,3 +90,14 @@ def test_an_actor_that_never_ran_was_not_killed():
     assert explain(RuntimeError(text)).endswith(
         "The actor never ran - it was cancelled before it started running."
     )
+
+
+def test_pydantics_last_line_is_not_the_cause():
+    class Engine(BaseModel):
+        max_model_len: int
+
+    with pytest.raises(ValidationError) as caught:
+        Engine(max_model_len="many")
+    line = explain(caught.value)
+    assert "further information" not in line
+    assert "valid integer" in line

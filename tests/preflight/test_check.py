@@ -141,3 +141,17 @@ def test_the_labels_of_function_calls():
     assert check_golds([("d.jsonl:1", {"label": sound})], str(REWARDS / "function_call.py"), "label") == ""
     with pytest.raises(UserError, match="is not an object with a list `gold`"):
         check_golds([("d.jsonl:1", {"label": "7"})], str(REWARDS / "function_call.py"), "label")
+
+
+@pytest.mark.parametrize(
+    ("words", "warning"),
+    [
+        (["--ckpt.save_steps", "-1"], "warning: no ckpt.save_steps: no checkpoint is kept"),
+        (["--ckpt.save_hf", "false"], "warning: ckpt.save_hf is false: a checkpoint has no export"),
+        (["--ckpt.disable_ds", "true"], "warning: ckpt.disable_ds: a checkpoint holds the export alone"),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_recipe_that_keeps_nothing_to_resume_from_says_so(folder, words, warning, dry):
+    (said,) = check(folder, *words, dry=dry)
+    assert said.startswith(warning)

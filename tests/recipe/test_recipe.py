@@ -301,3 +301,10 @@ def test_a_run_joins_a_cluster_only_on_request(tmp_path):
     assert joined.hash == alone.hash
     with pytest.raises(UserError, match=r"run\.ray: 'clustr'"):
         load(tmp_path, MINIMAL, "--run.ray", "clustr")
+
+
+def test_the_users_own_folder_is_spelled_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = load(tmp_path, MINIMAL, "--run.dir", "~/runs/x")
+    assert recipe.run_dir == tmp_path / "runs" / "x"
+    assert recipe.get("ckpt.path") == str(tmp_path / "runs" / "x" / "ckpt")
