@@ -95,6 +95,10 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     set_process_env()
     try:
+        os.getcwd()
+    except FileNotFoundError:  # torch's MKL would end the process with a message of its own
+        _end("error: the current folder has been deleted: change to another one", 2)
+    try:
         app()
     except UserError as error:
         _end(f"error: {error}", 130 if str(error).startswith("interrupted") else 2)

@@ -92,8 +92,23 @@ def _given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def recipes_command() -> None:
+def recipes_command(
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show",
+            help="Every setting of RECIPE or RECIPE+VARIANT, and where it is written.",
+        ),
+    ] = None,
+) -> None:
     """List the recipes of this package, and the variants that can be laid over them."""
+    if show is not None:
+        from dipo_openrlhf.recipe.load import load_recipe
+        from dipo_openrlhf.recipe.resolved import resolved_lines
+
+        for line in resolved_lines(load_recipe(show), openrlhf=True):
+            typer.echo(line)
+        return
     from rich.console import Console
 
     from dipo_openrlhf.estimate.report import print_recipes

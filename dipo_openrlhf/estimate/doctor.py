@@ -55,7 +55,17 @@ def doctor(console: Console, as_json: bool = False) -> bool:
     print_checks(console, checks)
     _overrides(console)
     _changes(console)
+    console.print(_last_line(ready, checks), markup=False, highlight=False, soft_wrap=True)
     return ready
+
+
+def _last_line(ready: bool, checks: Sequence[Check]) -> str:
+    """What training this machine is ready for, or what is missing."""
+    where = "on CPU, with small models" if _device() == "cpu" else "on this machine's GPUs"
+    if ready:
+        return f"ready for training {where}"
+    missing = [check.name for check in checks if check.required and not check.ok]
+    return f"not ready for training {where}: {', '.join(missing) or 'OpenRLHF'}, see above"
 
 
 def doctor_recipe(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.errors import one_line
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
 
@@ -39,7 +40,11 @@ def watch_for_death(
 
     def watch() -> None:
         while not stopping.wait(poll):
-            cause = find_cause()
+            try:
+                cause = find_cause()
+            except Exception as error:  # such as a module that is still being imported: ask again
+                print(f"{name}: {one_line(error)}", file=sys.stderr, flush=True)
+                continue
             if cause is not None and not stopping.is_set():
                 write_event(run_dir, "failed", error=cause, may_restart=True)
                 exit_now(1)

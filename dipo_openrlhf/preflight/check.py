@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +32,9 @@ from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.provenance import prompts_hash
 from dipo_openrlhf.record.user_cache import cache_dir
 
+_UNIX_PATH = 107  # bytes of a socket's path: Linux, sockaddr_un
+_SOCKET = len("/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store")
+
 
 def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
     """Raise UserError, with key, file and row, for what would end the run, or make it learn nothing, after its start.
@@ -37,6 +42,7 @@ def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
     `say` gets warnings. Prompts that were checked before, with the same model and lengths, are not read again.
     """
     check_places(recipe)
+    check_ray_folder(recipe)
     check_suites(recipe)
     name = recipe.get("actor.model_name_or_path")
     check_model(name, recipe.get("data.max_len"))
@@ -92,6 +98,20 @@ def check_places(recipe: Recipe) -> None:
     check_can_make_folder(recipe.run_dir, "run.dir")
     for key in ("ckpt.path", "ckpt.output_dir"):
         check_can_make_folder(Path(recipe.get(key)), key)
+
+
+def check_ray_folder(recipe: Recipe) -> None:
+    """Of a Ray that the run starts itself: ray/_private/node.py, Node makes sockets in it. Raises UserError."""
+    if recipe.run.ray == "cluster" or os.environ.get("RAY_ADDRESS"):
+        return
+    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray"
+    remedy = "set RAY_TMPDIR to a short folder of your own, such as /tmp/$USER"
+    if len(os.fsencode(folder)) + _SOCKET > _UNIX_PATH:
+        raise UserError(f"{str(folder)!r}: is too long for the sockets that Ray makes in it: {remedy}")
+    try:
+        check_can_make_folder(folder, "Ray's folder")
+    except UserError as error:
+        raise UserError(f"{str(error).rpartition('; ')[0]}; {remedy}") from None
 
 
 def check_suites(recipe: Recipe) -> None:

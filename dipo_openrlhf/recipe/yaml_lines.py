@@ -42,6 +42,11 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
         if key in settings:
             raise UserError(f"{where}: {key} is set twice (first at {settings[key].where})")
         settings[key] = Setting(value_of(node, name), where)
+    if {"hash", "data_sha256", "source"} <= settings.keys():
+        raise UserError(
+            f"{name}:1: is the record of a run, not a recipe: start the recipe that it was made of, "
+            f"{settings['source'].value}"
+        )
     return settings
 
 

@@ -36,6 +36,7 @@ def train_command(
     from dipo_eval.secrets.file import load_secrets
     from dipo_openrlhf.preflight.check import check_dry
     from dipo_openrlhf.recipe.load import load_recipe
+    from dipo_openrlhf.recipe.resolved import resolved_lines
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
     from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run
     from dipo_openrlhf.run.supervisor import train
@@ -44,6 +45,8 @@ def train_command(
     loaded = load_recipe(recipe, parse_overrides(context.args))
     if dry_run:
         check_dry(loaded, lambda line: typer.echo(line, err=True))
+        for line in resolved_lines(loaded):
+            typer.echo(f"# {line}")
         typer.echo(command_text(plan_run(loaded, resume)))
         return
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -64,6 +65,15 @@ def watch_command(recipe: Recipe) -> list[str]:
     for key, value in values.items():
         command += [f"--{key.replace('_', '-')}", str(value)]
     return [*command, "--until-done", "--with-parent"]
+
+
+def by_hand(recipe: Recipe) -> list[str]:
+    """The command for a terminal that evaluates what is left, with all of the run's settings and overrides."""
+    values = watch_values(recipe)
+    command = ["dipo", "watch", values.pop("ckpt_path")]
+    for key, value in values.items():
+        command += [f"--{key.replace('_', '-')}", str(value)]
+    return [*command, "--once"]
 
 
 @contextlib.contextmanager
@@ -138,7 +148,7 @@ class Watcher:
             )
         while self._running() and time.monotonic() < deadline:
             time.sleep(0.2)
-        go_on = f"continue with: dipo watch {self.recipe.source} --once"
+        go_on = f"continue with: {shlex.join(by_hand(self.recipe))}"
         if self._running():
             _print(f"evaluation is not done after {limit} s and was ended; {go_on}", "yellow")
         elif any(process.returncode != 0 for process in waited_for):

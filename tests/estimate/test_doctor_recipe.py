@@ -63,3 +63,11 @@ def test_the_list_of_recipes():
         assert name in result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("tools_qwen25_3b")]
     assert line.split()[1:6] == ["Qwen/Qwen2.5-3B-Instruct", "function_call", "1", "x", "8"]
+
+
+def test_the_machines_last_line_is_what_it_is_ready_for():
+    result = CliRunner().invoke(app, ["doctor"], catch_exceptions=False)
+    last = result.output.rstrip().splitlines()[-1]
+    assert last.startswith(
+        "ready for training on " if result.exit_code == 0 else "not ready for training on "
+    )

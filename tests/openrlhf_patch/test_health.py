@@ -188,3 +188,19 @@ def test_before_ray_is_up_nothing_is_dead(monkeypatch: pytest.MonkeyPatch, state
         worker.global_worker = types.SimpleNamespace(node=None)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray._private.worker", None if state == "absent" else worker)  # type: ignore[arg-type]
     assert dead_ray() is None
+
+
+def test_a_question_that_fails_is_asked_again(tmp_path: Path) -> None:
+    """A module that is being imported lacks some of its names: the watch once died of it."""
+    answers = iter([AttributeError("partially initialized module"), None, "the raylet ended"])
+    ended = threading.Event()
+
+    def find_cause() -> str | None:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    watch_for_death("test", find_cause, tmp_path, poll=0.01, exit_now=lambda status: ended.set())
+    assert ended.wait(10)
+    assert read_events(tmp_path)[-1]["error"] == "the raylet ended"

@@ -155,3 +155,16 @@ def test_the_labels_of_function_calls():
 def test_a_recipe_that_keeps_nothing_to_resume_from_says_so(folder, words, warning, dry):
     (said,) = check(folder, *words, dry=dry)
     assert said.startswith(warning)
+
+
+def test_the_folder_of_ray(folder, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(folder / ("long" * 20)))
+    with pytest.raises(UserError, match=r"is too long for the sockets that Ray makes in it: set RAY_TMPDIR"):
+        check(folder)
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/none")
+    with pytest.raises(
+        UserError, match=r"Ray's folder '/proc/none/ray': nothing can be written .*; set RAY_TMPDIR"
+    ):
+        check(folder)
+    check(folder, "--run.ray", "cluster")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -162,9 +163,11 @@ def test_it_ends_with_a_training_that_fails(recipe: Callable[..., Recipe], run_d
 def test_it_has_a_deadline(recipe: Callable[..., Recipe], run_dir: Path, capsys: Any) -> None:
     with watching.watcher_beside(recipe(watch__finish_timeout=1), run_dir) as finish:
         finish()  # nobody says that the training has ended
-    assert "was ended; continue with: dipo watch mine.yaml --once" in capsys.readouterr().out.replace(
-        "\n", " "
-    )
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "was ended" in line]
+    command = shlex.split(line.partition("continue with: ")[2])
+    assert command[:3] == ["dipo", "watch", str(run_dir / "ckpt")]
+    assert "--suites" in command
+    assert command[-1] == "--once", "with all settings, so that overrides are not lost"
 
 
 _PARENT = """
