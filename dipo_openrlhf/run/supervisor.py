@@ -6,6 +6,7 @@ A run that failed is restarted from its last complete checkpoint, `run.max_resta
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -75,10 +76,16 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
     check_run_dir(recipe, recipe.run_dir.resolve(), resume)
     check_start(recipe, say)
     ckpt_path = Path(recipe.get("ckpt.path"))
+    folder = Path.cwd()
+
+    def attempt(resuming: bool) -> Path:
+        _reenter(folder)
+        return _train_once(recipe, resuming, verbose, driver)
+
     with owned([recipe.run_dir, ckpt_path], say):
         withdraw_stop(recipe.run_dir)
         return with_restarts(
-            lambda resuming: _train_once(recipe, resuming, verbose, driver),
+            attempt,
             resume=resume,
             max_restarts=recipe.run.max_restarts,
             resumable=lambda: next(reversed(checkpoints.resumable_steps(ckpt_path)), None),
@@ -122,6 +129,18 @@ def with_restarts(
             seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (restart - 1))
             log(f"restart {restart} of {max_restarts} {start} in {seconds:.0f} s: {failure}")
             pause(seconds)
+
+
+def _reenter(folder: Path) -> None:
+    """Of a restart: the folder may have been made anew since, as Ray makes that of a job. Raises UserError."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: the folder in which the run was started is gone: make it again and use --resume"
+            ) from None
+        os.chdir(folder)
 
 
 def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
@@ -80,3 +81,31 @@ def test_a_stop_asked_for_before_the_restart_is_not_lost(recipe, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         supervisor.train(recipe, driver="small_driver")
     assert time.monotonic() - started < 50
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["made again", "gone"])
+def test_a_restart_finds_the_folder_in_which_the_run_was_started(recipe, tmp_path, monkeypatch, again):
+    """Ray makes a job's folder anew; a process that is started in a deleted one cannot load torch."""
+    monkeypatch.setenv("KIND", "fails")
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 2.0)
+    folder = tmp_path / "job"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def replace() -> None:
+        while not (recipe.run_dir / "once").exists():
+            time.sleep(0.05)
+        folder.rmdir()
+        if again:
+            folder.mkdir()
+
+    threading.Thread(target=replace, daemon=True).start()
+    try:
+        if again:
+            supervisor.train(recipe, driver="small_driver")
+            assert Path.cwd() == folder
+        else:
+            with pytest.raises(UserError, match="job: the folder in which the run was started is gone"):
+                supervisor.train(recipe, driver="small_driver")
+    finally:
+        os.chdir(tmp_path)
