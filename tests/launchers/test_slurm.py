@@ -94,7 +94,26 @@ def test_time_limits_of_sbatch(project, limit):
     [
         ({"time": "a day"}, "--time 'a day': write minutes"),
         ({"sbatch": ["gpu"]}, "give one option of sbatch"),
-        ({"sbatch": ["--a\nrm -rf /"]}, "give one option of sbatch"),
+        *(
+            ({"sbatch": [option]}, "give one option of sbatch")
+            for option in ("--a\nrm -rf /", "--comment=x\r#SBATCH --foo", "-", "--", "--comment='x")
+        ),
+        *(
+            ({"sbatch": [option]}, rf"the script sets --{name} itself")
+            for name, option in (
+                ("export", "--export=ALL"),
+                ("export-file", "--export-file=x"),
+                ("time", "--time 10"),
+                ("time", "-t10"),
+                ("time", "-Ht 10"),
+                ("time", "--tim=10"),
+                ("time-min", "--time-min=10"),
+                ("signal", "--signal=USR2"),
+                ("signal", "--partition=gpu --sig=USR2"),
+            )
+        ),
+        ({"env": ["A;touch /tmp/x;B"]}, "is no name of a variable"),
+        ({"env": ["BASH_FUNC_ml%%"]}, "is no name of a variable"),
     ],
 )
 def test_bad_options_are_refused(project, change, words):
@@ -102,9 +121,29 @@ def test_bad_options_are_refused(project, change, words):
         script(**change)
 
 
+def test_options_of_sbatch_are_taken(project):
+    options = ["--exclude=node[1-2]", "-p gpu", "--tmp=10G", '--comment="a --time of day"']
+    assert [line for line in script(sbatch=options).splitlines() if line[8:] in options] == [
+        f"#SBATCH {option}" for option in options
+    ]
+
+
+def test_variables_of_sbatch_do_not_override_the_script(project, monkeypatch, tmp_path, capsys):
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/bash\necho "$1" $(env | grep -c ^SBATCH_) "${SLURM_CONF:-}"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SBATCH_EXPORT", "ALL")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "10")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    assert sbatch("x", tmp_path / "run") == "--export=NONE 0 /etc/slurm.conf\n"
+    assert "SBATCH_EXPORT, SBATCH_TIMELIMIT: not passed on" in capsys.readouterr().err
+
+
 def test_no_sbatch_is_one_line_and_keeps_the_script(project, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match="sbatch is not on this machine: run `sbatch "):
+    with pytest.raises(UserError, match="sbatch is not on this machine: run `sbatch --export=NONE "):
         sbatch("#!/bin/bash\n", tmp_path / "run")
     assert (tmp_path / "run" / "slurm.sbatch").read_text() == "#!/bin/bash\n"
 
@@ -112,7 +151,7 @@ def test_no_sbatch_is_one_line_and_keeps_the_script(project, monkeypatch, tmp_pa
 def test_sbatchs_answer_is_shown(project, monkeypatch, tmp_path):
     fake = tmp_path / "bin" / "sbatch"
     fake.parent.mkdir()
-    fake.write_text('#!/bin/bash\ngrep -q requeue "$1" && echo "Submitted batch job 7"\n')
+    fake.write_text('#!/bin/bash\ngrep -q requeue "$2" && echo "Submitted batch job 7"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
     (project / "tiny.yaml").write_text(

@@ -1,10 +1,12 @@
 """A Slurm job: start a Ray cluster over srun, train, and requeue before the time limit.
 
 No key is in the script and Slurm gets no environment (`--export=NONE`): the keys are read from --secrets-file.
+`man sbatch`: a variable SBATCH_* overrides an option of the script, and an option of the command line overrides both.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -28,6 +30,15 @@ READY_TIMEOUT = 600  # seconds until all nodes have joined
 LOST_TIMEOUT = 30  # seconds after a failed training in which a node that Ray misses may come back
 MAX_RESTARTS = 50
 SBATCH_TIMEOUT = 60.0  # seconds
+# Options of sbatch on which the script relies, and its short options that may stand before -t in one word.
+_OURS = {
+    "export": "name a variable with --env",
+    "export-file": "name a variable with --env",
+    "time": "give dipo submit --time",
+    "time-min": "give dipo submit --time",
+    "signal": "the notice follows from run.save_before",
+}
+_SHORT_TIME = re.compile(r"-[hHkOQsvV]*t")
 _TIME = re.compile(r"\d+|\d+:\d{1,2}(:\d{1,2})?|\d+-\d{1,2}(:\d{1,2}){0,2}")
 
 
@@ -68,17 +79,32 @@ def _check(options: Options, folders: tuple[Path, Path]) -> None:
     if not _TIME.fullmatch(options.time):
         raise UserError(f"--time {options.time!r}: write minutes, H:MM:SS or D-HH:MM:SS, as sbatch does")
     for option in options.sbatch:
-        if not option.startswith("-") or "\n" in option:
-            raise UserError(
-                f"--sbatch {option!r}: give one option of sbatch, such as --sbatch=--partition=gpu"
-            )
-        refuse_url_secrets("--sbatch", option, "Slurm keeps and shows a job's options")
+        _check_option(option)
     for folder in folders:
         # Slurm reads #SBATCH lines itself, without a shell's quoting.
         if re.search(r"\s", str(folder)):
             raise UserError(
                 f"{str(folder)!r}: Slurm's #SBATCH lines take no spaces: use a folder without them"
             )
+
+
+def _check_option(option: str) -> None:
+    """Raise UserError for what is no option of sbatch, has a secret, or replaces what the script relies on."""
+    refuse_url_secrets("--sbatch", option, "Slurm keeps and shows a job's options")
+    try:
+        words = shlex.split(option)  # Slurm reads a line's quotes as a shell does, and all of its options
+    except ValueError:
+        words = []
+    if not re.match(r"-[A-Za-z]|--[A-Za-z]", option) or not option.isprintable() or not words:
+        raise UserError(f"--sbatch {option!r}: give one option of sbatch, such as --sbatch=--partition=gpu")
+    for word in words:
+        name = word[2:].partition("=")[0] if word.startswith("--") else ""
+        if _SHORT_TIME.match(word):
+            name = "time"
+        # getopt_long takes any beginning of a name.
+        for ours, remedy in _OURS.items():
+            if name and ours.startswith(name):
+                raise UserError(f"--sbatch {option!r}: the script sets --{ours} itself: {remedy}")
 
 
 def _notice(save_before: int, limit: str) -> int:
@@ -110,16 +136,27 @@ def _one_line(text: str) -> str:
 
 def sbatch(script: str, run_dir: Path) -> str:
     """Keep the script in the run's folder and submit it; sbatch's answer. Raises UserError."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SBATCH_")}
+    if ignored := sorted(os.environ.keys() - environment.keys()):
+        typer.echo(
+            f"{', '.join(ignored)}: not passed on, since sbatch prefers them to the script: give options with --sbatch",
+            err=True,
+        )
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / "slurm.sbatch"
     write_atomic(path, script.encode(), private=True)
     try:
         result = subprocess.run(
-            ["sbatch", str(path)], capture_output=True, text=True, timeout=SBATCH_TIMEOUT, check=False
+            ["sbatch", "--export=NONE", str(path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SBATCH_TIMEOUT,
+            check=False,
         )
     except FileNotFoundError:
         raise UserError(
-            f"sbatch is not on this machine: run `sbatch {path}` on a login node, or see --to ray"
+            f"sbatch is not on this machine: run `sbatch --export=NONE {path}` on a login node, or see --to ray"
         ) from None
     except subprocess.TimeoutExpired:
         raise UserError(
