@@ -13,18 +13,22 @@ from dipo_openrlhf.estimate.workload import GIB, workload_of
 from dipo_openrlhf.recipe.placement import Needs
 from dipo_openrlhf.recipe.recipe import Recipe
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kKMGTP]i?)?")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kKMGTP]i?)?", re.ASCII)
+_MOST = 1024**6  # bytes, 1 EiB: above all machines
 _STEP = 8  # GiB to which the memory is rounded up
 
 
 def quantity_bytes(text: str) -> float:
-    """A Kubernetes quantity, such as 128Gi. Raises UserError."""
+    """Bytes of a Kubernetes quantity, such as 128Gi. Raises UserError, for none and for more than 1 EiB too."""
     found = _QUANTITY.fullmatch(text)
     if found is None:
         raise UserError(f"--memory {text!r}: write a quantity of Kubernetes, such as 512Gi")
     number, unit = found.groups()
     base = 1024 if (unit or "").endswith("i") else 1000
-    return float(number) * base ** ("kMGTP".index(unit[0].replace("K", "k")) + 1 if unit else 0)
+    size = float(number) * base ** ("kMGTP".index(unit[0].replace("K", "k")) + 1 if unit else 0)
+    if not 0 < size <= _MOST:
+        raise UserError(f"--memory {text!r}: no machine has this: write a quantity such as 512Gi")
+    return size
 
 
 def pod_size(

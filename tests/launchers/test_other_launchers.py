@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,37 @@ def test_the_manifest_follows_kuberays_schema(project, monkeypatch, gpus_per_nod
     for pod in pods:
         variable, *_ = pod["template"]["spec"]["containers"][0]["env"]
         assert variable == {"name": "WANDB_MODE", "value": "online"}
-    assert config["metadata"]["name"] == job["metadata"]["name"] == "dipo-big"
+    name = job["metadata"]["name"]
+    assert config["metadata"]["name"] == name
+    assert re.fullmatch("dipo-big-[0-9a-f]{8}", name)
+
+
+def test_two_runs_have_two_names(project):
+    """`kubectl apply` of the second would replace the first one's recipe."""
+
+    def name(run_dir: str, run_name: str) -> str:
+        found = documents("big.yaml", "--run.dir", f"/shared/{run_dir}", "--run.name", run_name)[1]
+        return str(found["metadata"]["name"])
+
+    assert name("a", "big") == name("a", "big")
+    runs = [
+        ("a", "big"),
+        ("b", "big"),
+        ("a", "a_b"),
+        ("a", "a-b"),
+        ("a", "été"),
+        ("a", "日本"),
+        ("a", "x" * 80),
+    ]
+    names = {name(*run) for run in [*runs, ("a", "x" * 80 + "y")]}
+    assert len(names) == len(runs) + 1
+    assert all(re.fullmatch("[a-z]([a-z0-9-]*[a-z0-9])", one) and len(one) <= 45 for one in names)
+
+
+@pytest.mark.parametrize("memory", ["0", "0Gi", "99999999999999P", "9" * 400, "٤Gi"])
+def test_a_size_that_no_machine_has_is_refused(project, memory):
+    with pytest.raises(UserError, match="--memory '"):
+        documents(memory=memory)
 
 
 @pytest.mark.parametrize("save_before", [0, 2400])
@@ -136,7 +167,20 @@ def test_keys_are_referred_to_and_never_written(project):
 @pytest.mark.parametrize(
     ("tokens", "changes", "words"),
     [
-        ([], {"claim": "lab"}, "write CLAIM:/MOUNT"),
+        *(
+            ([], {"claim": claim}, "write CLAIM:/MOUNT")
+            for claim in (
+                "lab",
+                "lab:/",
+                "lab x:/shared",
+                "lab:/a:/b",
+                "lab:/shared/..",
+                "Lab:/shared",
+                "lab://shared",
+            )
+        ),
+        ([], {"claim": "lab:/dev"}, "--claim 'lab:/dev': /dev is the pods' own"),
+        (["--run.dir", "/shared/../root"], {}, r"run.dir: '/shared/\.\./root': may lead out of /shared"),
         (["--run.dir", "/home/me/run"], {}, "run.dir: '/home/me/run': is not under /shared"),
         (["--data.prompt_dataset", "prompts.jsonl"], {}, "pods do not see this folder"),
     ],

@@ -6,6 +6,7 @@ KubeRay makes a Ray cluster for the job, runs it and removes the cluster. Fields
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import re
 from pathlib import Path
@@ -25,7 +26,11 @@ from dipo_openrlhf.recipe.recipe import Recipe
 
 RECIPE_FOLDER = "/etc/dipo"
 KEYS = ("WANDB_API_KEY", "HF_TOKEN")  # of the Secret, each optional
+SHARED_MEMORY = "/dev/shm"
 RETRIES = 3  # attempts after a failed one, each with a new cluster
+
+_CLAIM = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # a name of Kubernetes
+_MOUNT = re.compile(r"(/[^/:\s]+)+")
 
 
 def manifest(request: Request, options: Options) -> str:
@@ -36,7 +41,7 @@ def manifest(request: Request, options: Options) -> str:
         )
     claim, mount = _claim(options.claim)
     _check_paths(request, mount)
-    name = _kube_name(request.name)
+    name = _kube_name(request.name, str(request.recipe.run_dir))
     recipe = {key: setting.value for key, setting in request.settings.items()}
     recipe.setdefault("run.name", request.name)  # which would else follow from the file's name
     needs = needs_of(request.recipe, options.gpus_per_node)
@@ -65,19 +70,23 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-def _kube_name(name: str) -> str:
-    """A DNS label; KubeRay adds suffixes to it, so at most 40 characters."""
-    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
-    return f"dipo-{label}" if label else "dipo"
+def _kube_name(name: str, run_dir: str) -> str:
+    """A DNS label that two runs do not share; at most 45 characters, since KubeRay adds suffixes to it."""
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:31].strip("-")
+    digest = hashlib.sha256(f"{run_dir}\0{name}".encode()).hexdigest()[:8]
+    return "-".join(part for part in ("dipo", label, digest) if part)
 
 
 def _claim(text: str) -> tuple[str, str]:
-    claim, separator, mount = text.partition(":")
-    if not separator or not claim or not mount.startswith("/"):
+    claim, _, mount = text.partition(":")
+    mount = mount.rstrip("/")
+    if not _CLAIM.fullmatch(claim) or not _MOUNT.fullmatch(mount) or {".", ".."} & set(mount.split("/")):
         raise UserError(
-            f"--claim {text!r}: write CLAIM:/MOUNT, the volume that all pods share and where they see it"
+            f"--claim {text!r}: write CLAIM:/MOUNT, the volume that all pods share and the folder where they see it"
         )
-    return claim, mount.rstrip("/")
+    if any(Path(own).is_relative_to(mount) for own in (RECIPE_FOLDER, SHARED_MEMORY)):
+        raise UserError(f"--claim {text!r}: {mount} is the pods' own: mount the claim elsewhere")
+    return claim, mount
 
 
 def _check_paths(request: Request, mount: str) -> None:
@@ -90,6 +99,8 @@ def _check_paths(request: Request, mount: str) -> None:
                 )
         elif not Path(value).is_relative_to(mount):
             raise UserError(f"{place}: is not under {mount}, the only storage that all pods see (--claim)")
+        elif ".." in Path(value).parts:
+            raise UserError(f"{place}: may lead out of {mount} (--claim): write the path without '..'")
 
 
 def _ray_job(recipe: Recipe, needs: Needs, name: str, pod_spec: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def _pod_spec(
         "volumeMounts": [
             {"name": "recipe", "mountPath": RECIPE_FOLDER, "readOnly": True},
             {"name": "storage", "mountPath": mount},
-            {"name": "shm", "mountPath": "/dev/shm"},
+            {"name": "shm", "mountPath": SHARED_MEMORY},
         ],
     }
     volumes = [
