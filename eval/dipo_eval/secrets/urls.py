@@ -15,9 +15,14 @@ _USERINFO = re.compile(
 )
 # An S3 key may contain a slash: user:part/of/key@bucket. A port is all digits.
 _WITH_SLASH = re.compile(
-    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{MAX_LENGTH}}})@"
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:\[]{{1,256}}:(?!\d{{1,5}}/)[^\s\"'<>@?#]{{1,{MAX_LENGTH}}})@"
 )
-_CREDENTIALS = (_USERINFO, _WITH_SLASH)
+# A password that was not percent-encoded: all up to the line's last @, as whoever wrote it meant it.
+_WITH_ANY = re.compile(
+    rf"\b([A-Za-z][A-Za-z0-9+.-]{{0,30}})://([^\s/?#\"'<>@:\[]{{0,256}}:(?!\d{{1,5}}(?:[\s/?#:.,;|)\]}}`]|$))(?=\S)"
+    rf"[^\r\n\"'<>]{{1,{MAX_LENGTH}}})@"
+)
+_CREDENTIALS = (_USERINFO, _WITH_SLASH, _WITH_ANY)
 _PARAMETER = re.compile(rf"(?<=[?&;#])([\w.%~-]{{1,64}})=([^\s&;#\"'<>]{{1,{MAX_LENGTH}}})")
 # A user name alone is no secret where the protocol has its own keys, or is that of a database.
 _USER_ALONE = frozenset((
@@ -44,7 +49,7 @@ def url_secrets(text: str) -> list[str]:
 
 def _is_credential(match: re.Match[str]) -> bool:
     user, _, password = match[2].partition(":")
-    if MASK in (user, password):
+    if MASK in (user, password) or password.startswith(f"{MASK}@"):
         return False
     return bool(password or (user and match[1].lower() not in _USER_ALONE))
 

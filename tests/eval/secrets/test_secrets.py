@@ -65,6 +65,11 @@ ADDRESSES = [
     ("postgres://me:pw@db/x", "postgres://***@db/x", ["pw"]),
     ("redis://:pw@h:1", "redis://***@h:1", ["pw"]),
     ("s3://AKIA:abc/def+g@bucket/x", "s3://***@bucket/x", ["abc/def+g"]),
+    ("http://me:a#b@h:1", "http://***@h:1", ["a#b"]),
+    ("http://me:a?b@h:1", "http://***@h:1", ["a?b"]),
+    ("http://me:a/b#c@d@h:1", "http://***@h:1", ["a/b#c@d"]),
+    ("http://me:a b@h:1", "http://***@h:1", ["a b"]),
+    ("redis://:a#b@h:1", "redis://***@h:1", ["a#b"]),
     ("http://a:b@c@host/", "http://***@host/", ["b@c"]),
     ("https://h/p?X-Amz-Signature=ab&X-Amz-Date=2", "https://h/p?X-Amz-Signature=***&X-Amz-Date=2", ["ab"]),
     ("https://h/p?api%5Fkey=ab#access_token=cd", "https://h/p?api%5Fkey=***#access_token=***", ["ab", "cd"]),
@@ -90,6 +95,8 @@ def test_credentials_in_addresses(address, masked, secrets):
     [
         "http://localhost:8000/v1", "http://host:8000/path/a@b", "ssh://git@host/x", "git@host:a/b", "postgres://me@db/x",
         "hf://datasets/a/b@main/x", "https://h/?api-version=2&max_tokens=5", "/data/a=b/token=5", "a@b:c",
+        "http://head:8265, or ask me@host", "http://[::1]:8265/a@b", "http://head: ask me@host",
+        "http://me:***@h and a@b", "http://host:80#a@b", "http://host:80?x=a@b",
     ],
 )  # fmt: skip
 def test_other_addresses_stay_as_they_are(address):
@@ -239,7 +246,17 @@ def test_errors_are_shown_without_secrets(monkeypatch):
 
 def test_masking_takes_time_by_length_alone():
     """Addresses without end, which a server may send: twice the text, about twice the time."""
-    for unit in ("http://", "http://a:", "x?key=", "a@", "http://a:b/", "://:@", "?token=a&"):
+    for unit in (
+        "http://",
+        "http://a:",
+        "x?key=",
+        "a@",
+        "http://a:b/",
+        "http://a:b#",
+        "http://:b ",
+        "://:@",
+        "?token=a&",
+    ):
         seconds = []
         for size in (25_000, 100_000):
             text = unit * (size // len(unit))
