@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import shlex
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.refusing import refuse_secrets
@@ -28,6 +30,8 @@ REQUEST_TIMEOUT = 60.0  # seconds one answer of the job server may take
 START_TIMEOUT = 600.0  # seconds until the cluster has unpacked the upload and started the job
 CLEAN_END = 90  # seconds that a stopped job gets to clean up, once it has saved
 LOST_TIMEOUT = 300.0  # seconds without the job server before following gives up
+QUIET = 30.0  # seconds without a line of the log, after which the job server is asked whether it is there
+LONGEST_STOP = 86400  # seconds
 POLL = 1.0  # seconds
 _STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 
@@ -64,7 +68,21 @@ def server_address(given: str | None) -> str:
         raise UserError(
             f"--address {mask_urls(address)!r}: give the job server's URL, such as http://HEAD:8265"
         )
+    _check_userinfo(address)
     return address
+
+
+def _check_userinfo(address: str) -> None:
+    """Raise UserError, without the address, where what stands before an @ is no user name and password."""
+    try:
+        host = urlsplit(address).netloc
+    except ValueError:
+        host = ""
+    if ("@" in address and "@" not in host) or re.search(r"\s", address) or not address.isprintable():
+        raise UserError(
+            "--address, or the variable RAY_API_SERVER_ADDRESS or RAY_ADDRESS: is no URL (not shown, it may hold a "
+            "password): write /, ?, #, @ and spaces of a password as %2F, %3F, %23, %40 and %20"
+        )
 
 
 def stop_variables(recipe: Recipe) -> dict[str, str]:
@@ -171,22 +189,26 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
     )
     _wait(client, job, lambda status: status.value != "PENDING", START_TIMEOUT, problem)
     written = 0  # characters
-
-    async def pass_on() -> None:
-        """Write what is new until the server closes the log, which Ray sends from its beginning at every connection."""
-        nonlocal written
-        seen = 0
-        async for text in client.tail_job_logs(job):
-            new = text[max(0, written - seen) :]
-            seen += len(text)
-            if new:
-                write(new)
-                written = seen
-
     lost_since: float | None = None
+
+    def pass_on() -> None:
+        """Write what is new until the server closes the log, which Ray sends from its beginning at every connection."""
+        nonlocal written, lost_since
+        seen = 0
+        with contextlib.closing(_log(client, job)) as pieces:
+            for text in pieces:
+                if text is None and client.get_job_info(job).status.is_terminal():
+                    return
+                lost_since = None
+                new = (text or "")[max(0, written - seen) :]
+                seen += len(text or "")
+                if new:
+                    write(new)
+                    written = seen
+
     while True:
         try:
-            asyncio.run(pass_on())
+            pass_on()
             details = client.get_job_info(job)
             lost_since = None
         except Exception as error:
@@ -202,13 +224,43 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
         time.sleep(POLL)
 
 
+def _log(client: Any, job: str) -> Iterator[str | None]:
+    """Pieces of a job's log from its beginning; None after QUIET seconds without one, since a server may freeze."""
+    stream = client.tail_job_logs(job)
+    coming: asyncio.Future[str] | None = None
+
+    async def piece() -> str | None:
+        nonlocal coming
+        coming = coming or asyncio.ensure_future(anext(stream))
+        done, _ = await asyncio.wait({coming}, timeout=QUIET)
+        if not done:
+            return None
+        arrived, coming = coming, None
+        return arrived.result()
+
+    with asyncio.Runner() as runner:
+        while True:
+            try:
+                yield runner.run(piece())
+            except StopAsyncIteration:
+                return
+
+
 def stop(client: Any, job: str) -> Any:
     """Stop a job and wait until Ray reports its end; its JobDetails. Raises UserError when it does not."""
     details = info(client, job)
     if details.status.is_terminal():
         return details
     client.stop_job(job)
-    variables = (details.runtime_env or {}).get("env_vars") or {}
-    timeout = int(variables.get(_STOP_WAIT, CLEAN_END)) + 60
+    timeout = _stop_seconds(details) + 60
     problem = f"has not ended {timeout} s after it was stopped: see its log"
     return _wait(client, job, lambda status: status.is_terminal(), timeout, problem)
+
+
+def _stop_seconds(details: Any) -> int:
+    """What Ray lets the job go on once it is stopped; whoever sent the job may have written anything there."""
+    variables = (details.runtime_env or {}).get("env_vars") or {}
+    try:
+        return max(0, min(int(variables[_STOP_WAIT]), LONGEST_STOP))
+    except (KeyError, TypeError, ValueError):
+        return CLEAN_END

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -228,8 +229,8 @@ def test_no_server_is_one_line(project):
 class Server:
     """A job server's client as Ray's behaves: the log ends where the connection broke, then starts anew."""
 
-    def __init__(self, logs: list[str], status: list[str]) -> None:
-        self.logs, self.status = logs, status
+    def __init__(self, logs: list[str], status: list[str], env_vars: dict[str, str] | None = None) -> None:
+        self.logs, self.status, self.env_vars = logs, status, env_vars
         self.stopped: list[str] = []
 
     def get_job_info(self, job: str) -> Any:
@@ -239,7 +240,7 @@ class Server:
             status=SimpleNamespace(value=value, is_terminal=lambda: terminal),
             message="queued",
             metadata={},
-            runtime_env=None,
+            runtime_env=self.env_vars and {"env_vars": self.env_vars},
         )
 
     async def tail_job_logs(self, job: str) -> Any:
@@ -279,6 +280,54 @@ def test_following_ends_when_the_server_is_gone(quick, monkeypatch):
         ray_jobs.follow(server, "job", lambda text: None)
 
 
+class Frozen(Server):
+    """Its connection stays open, and nothing comes any more: neither a line of the log nor an answer."""
+
+    def get_job_info(self, job: str) -> Any:
+        if not self.logs:
+            raise TimeoutError("no answer")
+        return super().get_job_info(job)
+
+    async def tail_job_logs(self, job: str) -> Any:
+        async for letter in super().tail_job_logs(job):
+            yield letter
+        await asyncio.sleep(3600)
+
+
+@pytest.mark.timeout(60)
+def test_following_ends_when_the_server_freezes(quick, monkeypatch):
+    monkeypatch.setattr(ray_jobs, "QUIET", 0.02)
+    monkeypatch.setattr(ray_jobs, "LOST_TIMEOUT", 0.05)
+    written: list[str] = []
+    with pytest.raises(UserError, match=r"has not answered for 0 s .*dipo submit --logs job"):
+        ray_jobs.follow(Frozen(["abc"], ["RUNNING"]), "job", written.append)
+    assert "".join(written) == "abc"
+
+
+class Quiet(Server):
+    """A job that prints nothing for a while."""
+
+    async def tail_job_logs(self, job: str) -> Any:
+        yield "a"
+        await asyncio.sleep(0.2)
+        yield "b"
+
+
+def test_a_quiet_job_is_followed_on_one_connection(quick, monkeypatch):
+    monkeypatch.setattr(ray_jobs, "QUIET", 0.02)
+    monkeypatch.setattr(ray_jobs, "LOST_TIMEOUT", 0.05)
+    written: list[str] = []
+    server = Quiet([], ["RUNNING"] * 200 + ["SUCCEEDED"])
+    assert ray_jobs.follow(server, "job", written.append).status.value == "SUCCEEDED"
+    assert "".join(written) == "ab"
+
+
+@pytest.mark.parametrize("seconds", ["soon", "", "9" * 5000, "-99", "1e9"])
+def test_a_jobs_own_time_to_stop_may_be_anything(quick, seconds):
+    server = Server([], ["RUNNING", "STOPPED"], {"RAY_JOB_STOP_WAIT_TIME_S": seconds})
+    assert ray_jobs.stop(server, "job").status.value == "STOPPED"
+
+
 def test_stop_waits_for_the_end_with_a_limit(quick, monkeypatch):
     server = Server([], ["RUNNING", "RUNNING", "STOPPED"])
     assert ray_jobs.stop(server, "job").status.value == "STOPPED"
@@ -297,6 +346,23 @@ def test_the_address_comes_from_rays_variables(monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://other:1")
     assert ray_jobs.server_address(None) == "http://other:1"
     assert ray_jobs.server_address("http://given:2/") == "http://given:2"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:S3cret#word99@h:1", "http://me:S3cret?word99@h:1", "http://me:S3cret/word99@h:1",
+        "http://me:S3 cret99@h:1", "http://me:S3cret99@[::1:8265", "http://h:80#S3cret99@x", "http://h:1/\x1b[2J",
+    ],
+)  # fmt: skip
+def test_an_address_whose_password_is_not_encoded_is_refused_unseen(monkeypatch, address):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
+    for given in (None, address):
+        with pytest.raises(UserError, match="--address") as raised:
+            ray_jobs.server_address(given)
+        assert "S3" not in str(raised.value)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://me:S3cret%23word99@h:1")
+    assert ray_jobs.server_address(None) == "http://me:S3cret%23word99@h:1"
 
 
 def test_our_code_is_complete():
