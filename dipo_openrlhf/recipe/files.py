@@ -18,6 +18,7 @@ from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
 BUILT_IN = Path(__file__).parent.parent / "recipes"
 VARIANTS = BUILT_IN / "variants"
 JOINT = "+"
+MOST_LAYERS = 200  # files laid over each other; shipped recipes have at most a handful
 GOES_WITH = "goes_with"  # key of a variant: the recipes and variants of this package that it is sized for
 
 
@@ -123,22 +124,46 @@ def own_files(name: str) -> list[Path]:
     )
 
 
-def _layers(
-    name: str, above: tuple[Path, ...] = (), place: str = ""
-) -> Iterator[tuple[Path, dict[str, Setting]]]:
+def _layers(name: str) -> Iterator[tuple[Path, dict[str, Setting]]]:
     """Each file that a name stands for and its own settings, after those it extends: what comes later wins.
 
-    above: the files that led here by `extends`, written at place.
+    A file that is reached twice is laid twice, so the number of layers can double with each file: MOST_LAYERS is the
+    limit, beyond which UserError is raised.
     """
-    for path in find_recipe(name, above[-1].parent if above else None, place):
-        if path.resolve() in [other.resolve() for other in above]:
-            circle = " -> ".join(_shown(one) for one in (*above, path))
-            raise UserError(f"{place}: `extends` is circular: {circle}")
-        settings = read_settings(path, _shown(path))
-        if base := settings.get("extends"):
-            for parent in _parent_names(base):
-                yield from _layers(parent, (*above, path), base.where)
-        yield path, {key: setting for key, setting in settings.items() if key != "extends"}
+    return _Layers().of(name)
+
+
+class _Layers:
+    """The files met so far, each read once, and how many layers they make."""
+
+    def __init__(self) -> None:
+        self.read: dict[Path, dict[str, Setting]] = {}
+        self.count = 0
+
+    def of(
+        self, name: str, above: tuple[Path, ...] = (), place: str = ""
+    ) -> Iterator[tuple[Path, dict[str, Setting]]]:
+        """above: the files that led here by `extends`, written at place."""
+        for path in find_recipe(name, above[-1].parent if above else None, place):
+            if path.resolve() in [other.resolve() for other in above]:
+                circle = " -> ".join(_shown(one) for one in (*above, path))
+                raise UserError(f"{place}: `extends` is circular: {circle}")
+            self.count += 1
+            if self.count > MOST_LAYERS:
+                raise UserError(
+                    f"{place or _shown(path)}: `extends` lays more than {MOST_LAYERS} files over each other: name each "
+                    "file once"
+                )
+            settings = self._settings(path)
+            if base := settings.get("extends"):
+                for parent in _parent_names(base):
+                    yield from self.of(parent, (*above, path), base.where)
+            yield path, {key: setting for key, setting in settings.items() if key != "extends"}
+
+    def _settings(self, path: Path) -> dict[str, Setting]:
+        if path not in self.read:
+            self.read[path] = read_settings(path, _shown(path))
+        return self.read[path]
 
 
 def _parent_names(base: Setting) -> list[str]:

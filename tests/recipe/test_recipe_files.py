@@ -96,6 +96,18 @@ def test_a_circle_is_named_with_the_line_that_closes_it(folder):
         merged_settings("p.yaml")
 
 
+@pytest.mark.parametrize("parents", ["r{n}", "[r{n}, r{n}]"], ids=["a long chain", "doubled in each file"])
+def test_more_layers_than_anyone_needs_are_refused_at_once(folder, parents):
+    for number in range(300):
+        Path(f"r{number}.yaml").write_text(f"extends: {parents.format(n=number + 1)}\n")
+    Path("r300.yaml").write_text("x: 1\n")
+    with pytest.raises(UserError, match=r"r\d+\.yaml:1: `extends` lays more than 200 files over each other"):
+        merged_settings("r0.yaml")
+    Path("wide.yaml").write_text(f"extends: [{', '.join(['a'] * 300)}]\n")
+    with pytest.raises(UserError, match=r"wide\.yaml:1: .* more than 200 files"):
+        merged_settings("wide.yaml")
+
+
 def test_a_users_recipe_takes_variants_in_extends_and_after_a_plus(folder):
     Path("mine.yaml").write_text("extends: [math_qwen3_4b, dapo, 4x8]\n")
     settings = merged_settings("mine.yaml")[1]
