@@ -11,7 +11,7 @@ from typing import Any
 from rich import progress as bars
 from rich.console import Console
 
-from dipo_eval.files.step_log import read_metrics
+from dipo_eval.files.step_log import METRICS, StepFollower
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.record.events import WARNING, read_events
@@ -95,10 +95,12 @@ class _Follower:
 
     def __init__(self, run_dir: Path, bar: bars.Progress, dipo_enabled: bool) -> None:
         self.run_dir, self.bar, self.dipo_enabled = run_dir, bar, dipo_enabled
-        earlier = read_metrics(run_dir)
-        self.earlier = self.steps = len(earlier)
+        self.log = StepFollower(run_dir / METRICS)
+        for _ in self.log.new_rows():  # those of an earlier start
+            pass
+        self.any_step = False
         self.stages = 0
-        self.not_finite_shown = sentence(earlier) is not None
+        self.not_finite_shown = sentence(self.log.rows) is not None
         self.stage = "starting"
         self.stage_limit: float | None = None  # seconds; of an event with a limit of its own
         self.last_change = time.monotonic()
@@ -123,10 +125,10 @@ class _Follower:
         self.stages = len(events)
 
     def show_steps(self) -> None:
-        rows = read_metrics(self.run_dir)
-        for number, row in enumerate(rows[self.steps :], self.steps + 1):
-            self.last_change = time.monotonic()
-            if self.dipo_enabled and number % WINDOW_STEPS == 0 and (warning := fire_warning(rows[:number])):
+        for row in self.log.new_rows():
+            self.any_step, self.last_change = True, time.monotonic()
+            in_window = self.dipo_enabled and len(self.log.rows) % WINDOW_STEPS == 0
+            if in_window and (warning := fire_warning(self.log.rows)):
                 self._print(warning, "yellow")
             if not self.not_finite_shown and (problem := sentence([row])):
                 self.not_finite_shown = True
@@ -135,7 +137,6 @@ class _Follower:
             self.bar.update(self.task, completed=row["step"], figures=line)
             if not self.bar.console.is_terminal:
                 self._print(f"step {row['step']:>4}  {line}")
-        self.steps = len(rows)
 
     def _print(self, line: str, style: str | None = None) -> None:
         self.bar.console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
@@ -143,7 +144,7 @@ class _Follower:
     def deadline_passed(self, start_timeout: float, step_timeout: float) -> str | None:
         if self.stage != "training":
             limit = self.stage_limit or start_timeout
-        elif self.steps == self.earlier:
+        elif not self.any_step:
             limit = start_timeout + step_timeout
         else:
             limit = step_timeout

@@ -68,6 +68,21 @@ def test_each_further_step_has_the_time_of_a_step(driver: subprocess.Popen[bytes
     assert message == "no progress for 1 s while training: the run was ended"
 
 
+def test_a_step_that_a_resumed_run_writes_again_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in range(1, 5):
+        append_metrics(tmp_path, step, {"rollout/accuracy": 0.5})
+    script = (
+        "import sys; from pathlib import Path; from dipo_openrlhf.record.run_log import append_metrics\n"
+        "for step in (3, 4, 5):\n    append_metrics(Path(sys.argv[1]), step, {'rollout/accuracy': 0.25})"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as process:
+        assert progress.show_progress(process, tmp_path, 100, 50, verbose=False) is None
+    shown = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert shown == [["step", str(step), "accuracy", "0.250"] for step in (3, 4, 5)]
+
+
 def test_a_driver_that_ended_is_followed_no_longer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
         assert progress.show_progress(process, tmp_path, 50, 50, verbose=False) is None

@@ -5,10 +5,13 @@ A resumed run writes some steps again and thereby voids the later ones; a killed
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +38,73 @@ class StepLog:
     error: str = ""
 
 
+class ValidRows:
+    """The valid rows of a log, in step order, while it is read: each row costs the same, however many there are.
+
+    A row with an earlier step, or a key seen before, voids those from its step on. `key`: columns that name a row, with
+    the step.
+    """
+
+    def __init__(self, key: Sequence[str] = ("step",)) -> None:
+        self.rows: list[Row] = []
+        self._key = key
+        self._seen: set[tuple[Any, ...]] = set()
+
+    def add(self, row: Row) -> None:
+        own = self._name(row)
+        if self.rows and (row["step"] < self.rows[-1]["step"] or own in self._seen):
+            first = bisect_left(self.rows, row["step"], key=itemgetter("step"))
+            self._seen.difference_update(map(self._name, self.rows[first:]))
+            del self.rows[first:]
+        self.rows.append(row)
+        self._seen.add(own)
+
+    def _name(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in self._key)
+
+
+class StepFollower:
+    """A metrics.jsonl that grows: each call reads what is new since the last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._valid = ValidRows()
+        self._position = 0
+
+    @property
+    def rows(self) -> list[Row]:
+        """The valid rows so far, in step order."""
+        return self._valid.rows
+
+    def new_rows(self) -> Iterator[Row]:
+        """Each row of the complete lines since the last call, when `rows` ends with it; never raises."""
+        with contextlib.suppress(OSError), open_regular(self._path, MAX_METRICS) as file:
+            file.seek(self._position)
+            for line in lines(file, MAX_METRICS, _LONGEST_LINE):
+                if not line.endswith(b"\n"):
+                    return  # it is being written
+                self._position += len(line)
+                if (row := _parsed(line)) is not None:
+                    self._valid.add(row)
+                    yield row
+
+
 def read_steps(path: Path) -> StepLog:
     """A metrics.jsonl, whatever it holds; never raises."""
-    rows: list[Row] = []
-    total, error = 0, ""
+    valid = ValidRows()
+    total, skipped, error = 0, 0, ""
     try:
         with open_regular(path, MAX_METRICS) as file:
             for line in lines(file, MAX_METRICS, _LONGEST_LINE):
                 if line.strip():
                     total += 1
-                    rows += _parsed(line)
+                    if (row := _parsed(line)) is None:
+                        skipped += 1
+                    else:
+                        valid.add(row)
     except OSError as problem:
         error = problem.strerror or str(problem)
-    return StepLog(drop_superseded(rows), total, total - len(rows), error)
+    return StepLog(valid.rows, total, skipped, error)
 
 
 def read_metrics(run_dir: Path) -> list[Row]:
@@ -56,25 +113,21 @@ def read_metrics(run_dir: Path) -> list[Row]:
 
 
 def drop_superseded(rows: Iterable[Row], key: Sequence[str] = ("step",)) -> list[Row]:
-    """The valid rows, in step order: a row with an earlier step, or a key seen before, voids those from its step on."""
-    kept: list[Row] = []
-    seen: set[tuple[Any, ...]] = set()
+    """The valid rows, in step order; see ValidRows."""
+    valid = ValidRows(key)
     for row in rows:
-        own = tuple(row[name] for name in key)
-        if kept and (row["step"] < kept[-1]["step"] or own in seen):
-            kept = [old for old in kept if old["step"] < row["step"]]
-            seen = {tuple(old[name] for name in key) for old in kept}
-        kept.append(row)
-        seen.add(own)
-    return kept
+        valid.add(row)
+    return valid.rows
 
 
-def _parsed(line: bytes) -> list[Row]:
+def _parsed(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        return []
+        return None
     step = row.get("step") if isinstance(row, dict) else None
     if isinstance(step, bool) or not isinstance(step, int | float):
-        return []
-    return [] if abs(step) > _LARGEST_STEP or math.isnan(step) else [{**row, "step": int(step)}]
+        return None
+    if abs(step) > _LARGEST_STEP or math.isnan(step):
+        return None
+    return {**row, "step": int(step)}
