@@ -79,8 +79,8 @@ def point_latest_at_newest_complete(ckpt_path: Path) -> int | None:
         return None
     states = [(step_of(folder.name), folder) for folder in (ckpt_path / "_actor").iterdir()]
     for step, folder in [*states, *export_folders(ckpt_path)]:
-        if step is not None and step > steps[-1] and folder.is_dir():
-            shutil.rmtree(folder)
+        if step is not None and step > steps[-1]:
+            _remove(folder)
     if _latest(ckpt_path) != tag_of(steps[-1]):
         _point_latest_at(ckpt_path, steps[-1])
     return steps[-1]
@@ -131,9 +131,18 @@ def prune(
             if _delete_export(export, state, observer):
                 pruned.append(step)
         elif state.is_dir():
-            shutil.rmtree(state, ignore_errors=True)
+            _remove(state, ignore_errors=True)
             pruned.append(step)
     return pruned
+
+
+def _remove(folder: Path, *, ignore_errors: bool = False) -> None:
+    """Delete a checkpoint's folder; of one that is a symbolic link the link alone, not what is behind it."""
+    if folder.is_symlink():
+        with contextlib.suppress(OSError) if ignore_errors else contextlib.nullcontext():
+            folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def _delete_export(export: Path, state: Path, observer: LeaseObserver) -> bool:
@@ -147,9 +156,10 @@ def _delete_export(export: Path, state: Path, observer: LeaseObserver) -> bool:
         if (export / BEST).exists():
             return False
         # The marker first: a half-deleted folder must not count as complete. The export last: see _remove_half_pruned.
-        (export / MARKER).unlink(missing_ok=True)
-        shutil.rmtree(state, ignore_errors=True)
-        shutil.rmtree(export, ignore_errors=True)
+        if not export.is_symlink():
+            (export / MARKER).unlink(missing_ok=True)
+        _remove(state, ignore_errors=True)
+        _remove(export, ignore_errors=True)
         return True
     finally:
         lease.release()
@@ -159,8 +169,8 @@ def _remove_half_pruned(ckpt_path: Path, complete: list[int]) -> None:
     """What a crash left of a deletion: exports without a marker, older than a complete checkpoint."""
     for step, export in list(export_folders(ckpt_path)):
         if complete and step < complete[-1] and step not in complete:
-            shutil.rmtree(state_folder(ckpt_path, step), ignore_errors=True)
-            shutil.rmtree(export, ignore_errors=True)
+            _remove(state_folder(ckpt_path, step), ignore_errors=True)
+            _remove(export, ignore_errors=True)
 
 
 def wait_until_evaluated(

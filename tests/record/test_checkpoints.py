@@ -53,6 +53,41 @@ def test_a_killed_save_falls_back_to_the_newest_complete_one(tmp_path):
     assert not (tmp_path / "global_step5_hf").exists()
 
 
+def behind_a_link(folder: Path, elsewhere: Path) -> Path:
+    elsewhere.mkdir(exist_ok=True)
+    target = folder.rename(elsewhere / folder.name)
+    folder.symlink_to(target)
+    return target
+
+
+def test_of_a_checkpoint_behind_a_link_the_link_is_removed(tmp_path):
+    ckpt, elsewhere = tmp_path / "ckpt", tmp_path / "elsewhere"
+    save(ckpt, 2)
+    save(ckpt, 4, marked=False)
+    kept = [behind_a_link(ckpt / name, elsewhere) for name in ("global_step4_hf", "_actor/global_step4")]
+    assert checkpoints.point_latest_at_newest_complete(ckpt) == 2
+    save(ckpt, 1, marked=False)  # a deletion that was killed
+    save(ckpt, 6)
+    save(ckpt, 8)
+    kept += [behind_a_link(ckpt / f"global_step{step}_hf", elsewhere) for step in (1, 2)]
+    assert checkpoints.prune(ckpt, 1) == [2, 6]
+    assert checkpoints.prune(ckpt, 1) == []
+    assert sorted(path.name for path in ckpt.iterdir()) == ["_actor", "global_step8_hf"]
+    assert all((folder / "data").is_file() for folder in kept)
+
+
+@pytest.mark.parametrize(
+    "name", ["global_step09_hf", "global_step\u0669_hf", "global_step-9_hf", "global_step9_hf "]
+)
+def test_a_step_has_one_spelling(tmp_path, name):
+    save(tmp_path, 2)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "COMPLETE.json").write_text("{}")
+    assert [one.step for one in checkpoints.complete_checkpoints(tmp_path)] == [2]
+    assert checkpoints.point_latest_at_newest_complete(tmp_path) == 2
+    assert (tmp_path / name).is_dir()
+
+
 def test_nothing_to_resume(tmp_path):
     assert checkpoints.point_latest_at_newest_complete(tmp_path) is None
 

@@ -31,7 +31,9 @@ LEASE = "EVALUATING"
 EVALUATED = "EVALUATED.json"
 BEST = "BEST.json"
 ENDED = "ENDED.json"
-_TAG = re.compile(r"global_step(\d+)")
+_TAG = re.compile(
+    r"global_step(0|[1-9][0-9]{0,17})"
+)  # only what tag_of writes, with no second spelling of a step
 
 
 def tag_of(step: int) -> str:
