@@ -15,10 +15,12 @@ from dipo_openrlhf.openrlhf_patch.failures import StoppedError
 from dipo_openrlhf.openrlhf_patch.observe.step import StepMeter
 from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
 from dipo_openrlhf.record import checkpoints, run_log
-from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.events import WARNING, write_event
 from dipo_openrlhf.record.stop_request import asked_to_stop
 
 logger = logging.getLogger(__name__)
+
+MOST_UNATTENDED = 5  # exports that wait for a watcher; a live one starts on the first within seconds
 
 
 class CheckpointSaving:
@@ -34,6 +36,7 @@ class CheckpointSaving:
     engine_watch: Any
     wandb_logger: Any
     tensorboard_logger: Any
+    exports_warned: bool = False
     unsaved: tuple[int, dict[str, Any]] | None = (
         None  # the step trained last and its state, where it is not saved
     )
@@ -131,6 +134,21 @@ class CheckpointSaving:
             evaluate_every=self.settings.evaluate_every,
             observer=self.observer,
         )
+        self._warn_of_unattended_exports()
+
+    def _warn_of_unattended_exports(self) -> None:
+        """Once in a process: without a watcher that lives, the exports that are kept for it fill the disk."""
+        if self.exports_warned or not self.settings.evaluated_meanwhile:
+            return
+        waiting = checkpoints.unattended_exports(self.ckpt_path, self.settings.evaluate_every, self.observer)
+        if waiting > MOST_UNATTENDED:
+            self.exports_warned = True
+            text = (
+                f"{waiting} exports in {self.ckpt_path} wait for an evaluation and none is being evaluated: each stays "
+                "on the disk until it has been; see watch.log in the run's folder, or start another `dipo watch`"
+            )
+            logger.warning("%s", text)
+            write_event(self.run_dir, WARNING, text=text)
 
     def _wait_for_evaluation(self, global_step: int) -> None:
         """Only with `watch.wait` in the recipe, and for a limited time."""

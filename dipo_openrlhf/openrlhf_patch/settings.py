@@ -24,6 +24,7 @@ class TrainerSettings:
     wait_for_evaluation: int = 0  # seconds to wait after a save until a watcher has evaluated it; 0: never
     ckpt_path: str = ""  # where the driver writes that it has ended; empty: nowhere
     evaluate_every: int = 0  # every N-th save is evaluated, and its export kept until then; 0: none
+    evaluated_meanwhile: bool = False  # a watcher is to evaluate them while the training goes on
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
     dump_experiences: bool = False  # experiences/step_N.pt: complete training batches, token by token
     max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE

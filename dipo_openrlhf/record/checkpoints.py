@@ -12,17 +12,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dipo_eval.files.atomic import write_atomic
-from dipo_eval.files.lease import STALE_AFTER, LeaseObserver, acquire
+from dipo_eval.files.lease import STALE_AFTER, LeaseObserver, acquire, is_held, tail
 from dipo_eval.subject.marker import (
     BEST,
     EVALUATED,
     LEASE,
     MARKER,
+    Marked,
     complete_checkpoints,
     export_folder,
     export_folders,
@@ -117,8 +118,7 @@ def prune(
     _remove_half_pruned(ckpt_path, [checkpoint.step for checkpoint in found])
     replaced = [one.step for one in found[:-1] if one.marker.get("scheduled") is False]
     steps = [checkpoint.step for checkpoint in found if checkpoint.step not in replaced]
-    waiting = saves_to_evaluate(found, every=evaluate_every) if evaluate_every else []
-    unevaluated = {one.step for one in waiting if not (one.hf_path / EVALUATED).exists()}
+    unevaluated = {one.step for one in _unevaluated(found, evaluate_every)}
     exports = {None: keep, 0: len(steps)}.get(keep_exports, max(keep, keep_exports or 0))
     latest = _latest(ckpt_path)
     observer = observer if observer is not None else LeaseObserver()
@@ -134,6 +134,19 @@ def prune(
             _remove(state, ignore_errors=True)
             pruned.append(step)
     return pruned
+
+
+def _unevaluated(found: Sequence[Marked], evaluate_every: int) -> list[Marked]:
+    """The saves that are still to be evaluated; none with `evaluate_every` 0."""
+    waiting = saves_to_evaluate(found, every=evaluate_every) if evaluate_every else []
+    return [one for one in waiting if not (one.hf_path / EVALUATED).exists()]
+
+
+def unattended_exports(ckpt_path: Path, evaluate_every: int, observer: LeaseObserver) -> int:
+    """How many exports wait to be evaluated while none is; 0 where a watcher is at work on one."""
+    waiting = _unevaluated(complete_checkpoints(ckpt_path), evaluate_every)
+    at_work = [is_held(tail(one.hf_path / LEASE), observer, STALE_AFTER) for one in waiting]
+    return 0 if any(at_work) else len(waiting)
 
 
 def _remove(folder: Path, *, ignore_errors: bool = False) -> None:

@@ -46,6 +46,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         keep_exports=recipe.run.keep_exports,
         wait_for_evaluation=recipe.watch.wait_timeout if recipe.waits_for_evaluation else 0,
         evaluate_every=recipe.watch.every if recipe.starts_watcher else 0,
+        evaluated_meanwhile=recipe.starts_watcher and recipe.watch.when == "during",
         ckpt_path=recipe.get("ckpt.path"),
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,

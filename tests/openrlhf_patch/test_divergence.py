@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from dipo_eval.errors import UserError
+from dipo_eval.files.lease import LeaseObserver, acquire
+from dipo_eval.subject.marker import LEASE
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
 from dipo_openrlhf.openrlhf_patch import divergence
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart
@@ -23,6 +25,7 @@ from dipo_openrlhf.openrlhf_patch.observe.step import Gpus, StepMeter
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTrainer
 from dipo_openrlhf.record import checkpoints
+from dipo_openrlhf.record.events import WARNING, read_events
 
 FINE = {"policy_loss": 0.1, "actor_grad_norm": 2.0, "dipo/threshold_ppl": math.nan, "reward": 1.0}
 
@@ -189,6 +192,26 @@ def test_nothing_is_marked_or_pruned_for_weights_that_are_not_finite(tmp_path: P
     # A resume starts from the complete checkpoint and deletes the other.
     assert checkpoints.point_latest_at_newest_complete(ckpt) == 2
     assert not (ckpt / "global_step3_hf").exists()
+
+
+def test_exports_that_no_watcher_evaluates_are_warned_of_once(tmp_path: Path) -> None:
+    ckpt = tmp_path / "ckpt"
+    made = trainer(tmp_path, FINE, keep_checkpoints=1, evaluate_every=1, evaluated_meanwhile=True)
+    made.observer = LeaseObserver()
+
+    def warnings(*steps: int) -> list[str]:
+        for step in steps:
+            save(ckpt, step)
+            made.complete_checkpoint(step)
+        return [event["text"] for event in read_events(tmp_path) if event["stage"] == WARNING]
+
+    assert warnings(1, 2, 3, 4, 5) == []
+    lease = acquire(ckpt / "global_step2_hf" / LEASE, LeaseObserver())
+    assert lease is not None
+    assert warnings(6) == []  # a watcher is at work
+    lease.release()
+    (said,) = warnings(7, 8)
+    assert said.startswith(f"7 exports in {ckpt} wait for an evaluation and none is being evaluated")
 
 
 def test_an_export_without_weights_is_not_marked(tmp_path: Path) -> None:
