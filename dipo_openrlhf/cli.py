@@ -22,6 +22,7 @@ from dipo_eval.engines.device import set_process_env
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.export.cli import export_command
 from dipo_eval.gate.cli import gate_command
+from dipo_eval.printable import visible
 from dipo_eval.runner.regrade_cli import grade_command
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch import cli as watch_cli
@@ -50,6 +51,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "submit": submit_command,
 }
 """A command with a parameter `context` also takes any key of a recipe as --section.key value, from context.args."""
+
+LONGEST_MESSAGE = 2000  # characters of an error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,8 +119,9 @@ def main() -> None:
 
 
 def _end(message: str, status: int) -> NoReturn:
+    """One line, in which nothing that a server, a model or a file has said can act on the terminal."""
     with contextlib.suppress(OSError):  # a closed pipe
-        typer.echo(message, err=True)
+        typer.echo(visible(message, LONGEST_MESSAGE), err=True)
     sys.exit(status)
 
 

@@ -92,6 +92,12 @@ def test_a_mistake_is_one_line_and_2(ended: Ended) -> None:
     assert ended(UserError("a.yaml: margin: fix it")) == (2, "error: a.yaml: margin: fix it\n")
 
 
+def test_an_error_holds_nothing_that_acts_on_the_terminal(ended: Ended) -> None:
+    said = "x\nerror: \x1b]0;owned\x07\x1b[2J\u202edone"
+    expected = "error: the server says x\\nerror: \\u001b]0;owned\\u0007\\u001b[2J\\u202edone\n"
+    assert ended(UserError(f"the server says {said}")) == (2, expected)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interruption_is_130(number: signal.Signals) -> None:
     body = "import time; print('ready', flush=True); time.sleep(60)"

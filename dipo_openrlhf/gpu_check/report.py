@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dipo_eval.engines.device import gpu_name
+from dipo_eval.printable import visible
 from dipo_openrlhf.gpu_check.processes import PartResult
 from dipo_openrlhf.gpu_check.settings import CheckSettings
 from dipo_openrlhf.record.provenance import installed_versions
@@ -84,4 +85,4 @@ def print_report(console: Console, settings: CheckSettings, report: Report) -> N
 
 
 def _line(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(visible(text, 2000), markup=False, highlight=False, soft_wrap=True)

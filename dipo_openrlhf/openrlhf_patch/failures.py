@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from dipo_eval.errors import UserError
+from dipo_eval.printable import visible
 from dipo_eval.secrets.masking import mask_text
 
 # Messages of torch, safetensors, Ray and the system on a full disk.
@@ -73,6 +74,8 @@ def _memory_hint(text: str, argv: Sequence[str]) -> str:
 def explain(error: BaseException, argv: Sequence[str] = ()) -> str:
     """The cause in one line and, where known, what to do; the traceback is in the run's train.log.
 
+    The message may hold what a model has written: nothing in the line acts on a terminal.
+
     argv: OpenRLHF's arguments of the run, on which it depends what helps.
     """
     text = str(error)
@@ -88,5 +91,5 @@ def explain(error: BaseException, argv: Sequence[str] = ()) -> str:
     message = next((line for line in reversed(lines) if not line.startswith(_FURTHER)), "")
     name = type(cause).__name__
     if name == UserError.__name__:  # by name: Ray derives a class from it
-        return mask_text(message)[:500]
-    return mask_text(f"{name}: {message}")[:500] if message else name
+        return visible(mask_text(message)[:500], 500)
+    return visible(mask_text(f"{name}: {message}")[:500], 500) if message else name

@@ -12,6 +12,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from dipo_eval.files.step_log import METRICS, StepFollower
+from dipo_eval.printable import visible
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.record.events import WARNING, read_events
@@ -66,9 +67,9 @@ def show_progress(
     """
     console = Console()
     columns = (
-        bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.BarColumn(bar_width=24),
+        bars.SpinnerColumn(), bars.TextColumn("{task.description}", markup=False), bars.BarColumn(bar_width=24),
         bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[figures]}"),
+        bars.TextColumn("{task.fields[figures]}", markup=False),
     )  # fmt: skip
     log = run_dir / "train.log"
     position = log.stat().st_size if verbose else 0
@@ -119,7 +120,7 @@ class _Follower:
                 self.failed_at = self.last_change
             if self.stage in ("failed", "interrupted", "done"):
                 continue
-            self.bar.update(self.task, description=self.stage, total=event.get("total_steps"))
+            self.bar.update(self.task, description=visible(self.stage), total=event.get("total_steps"))
             if not self.bar.console.is_terminal:
                 self._print(self.stage)
         self.stages = len(events)
@@ -139,7 +140,9 @@ class _Follower:
                 self._print(f"step {row['step']:>4}  {line}")
 
     def _print(self, line: str, style: str | None = None) -> None:
-        self.bar.console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
+        self.bar.console.print(
+            visible(line, 2000), style=style, highlight=False, soft_wrap=True, markup=False
+        )
 
     def deadline_passed(self, start_timeout: float, step_timeout: float) -> str | None:
         if self.stage != "training":

@@ -103,6 +103,13 @@ def test_a_part_that_failed_fails_the_check(made):
     assert "part control: took longer than 600 s (control.log)" in printed(made, report)
 
 
+def test_why_a_part_failed_does_not_act_on_the_terminal(made):
+    why = "ValueError: \x1b]0;owned\x07\x1b[2J\u202e"
+    report = Report.of(made.settings, [PartResult("control", "failed", 1.0, why)])
+    shown = "part control: ValueError: \\u001b]0;owned\\u0007\\u001b[2J\\u202e"
+    assert shown in printed(made, report)
+
+
 def test_without_a_comparison_nothing_has_passed(made):
     assert not Report.of(made.settings, [PartResult("train", "done", 1.0)]).passed
 

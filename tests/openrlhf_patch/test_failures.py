@@ -65,6 +65,13 @@ def test_one_line_of_bounded_length():
     assert len(line) <= 500
 
 
+def test_what_a_model_has_written_does_not_act_on_the_terminal():
+    answer = "\x1b]0;owned\x07\x1b[2Jaccuracy 1.000\u202e"
+    assert explain(ValueError(f"no answer in {answer}")) == (
+        "ValueError: no answer in \\u001b]0;owned\\u0007\\u001b[2Jaccuracy 1.000\\u202e"
+    )
+
+
 def test_an_error_without_a_message():
     assert explain(KeyError()) == "KeyError"
 

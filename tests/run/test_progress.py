@@ -120,6 +120,14 @@ def test_a_warning_is_shown_and_is_no_stage(
     assert capsys.readouterr().out.splitlines().count("step 3: vllm_kl 0.1 is above 0.005") == 1
 
 
+def test_a_warning_does_not_act_on_the_terminal(
+    driver: subprocess.Popen[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_event(tmp_path, WARNING, text="a response: \x1b]0;owned\x07\x1b[2J\u202e[bold]")
+    progress.show_progress(driver, tmp_path, 0.1, 50, verbose=False)
+    assert "a response: \\u001b]0;owned\\u0007\\u001b[2J\\u202e[bold]\n" in capsys.readouterr().out
+
+
 def test_a_step_names_the_idle_share() -> None:
     row = {"rollout/accuracy": 0.5, "timing/step_total": 12.34, "gpu/idle_share": 0.347}
     assert progress.step_line(row) == "accuracy 0.500  12.3 s"  # of a CPU run, whose GPUs are simulated

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dipo_eval.errors import UserError
 from dipo_eval.files import lease as leases
+from dipo_eval.printable import visible
 from dipo_eval.subject import marker
 from dipo_eval.subject.checkpoints import find_checkpoints, weights_hash
 from dipo_eval.subject.marker import Marked, saves_to_evaluate
@@ -59,8 +60,10 @@ def watch(options: WatchOptions, log: Log) -> Summary:
     """Evaluate until there is nothing left (`once`), or the training has ended as well (`until_done`), or forever.
 
     An interruption (KeyboardInterrupt) ends the child and releases the lease before it is raised again. Raises OSError
-    where results or leases cannot be written.
+    where results or leases cannot be written. `log` gets lines that are safe to show, whatever a
+    model or a file has said.
     """
+    log = _visible_lines(log)
     watcher = _Watcher(options, log)
     start = _starting_model(options.start_model, log)
     last_change = time.monotonic()
@@ -77,6 +80,10 @@ def watch(options: WatchOptions, log: Log) -> Summary:
             log(f"nothing new for {options.idle_timeout:.0f} s: ending")
             return watcher.summary
         time.sleep(options.poll)
+
+
+def _visible_lines(log: Log) -> Log:
+    return lambda line: log(visible(line, 2000))
 
 
 def _starting_model(name: str | None, log: Log) -> list[Marked]:

@@ -70,6 +70,16 @@ def test_each_once_and_a_broken_one_blocks_nothing(
     assert result_file(made, "global_step1").stat().st_mtime_ns == before
 
 
+def test_what_an_evaluation_says_does_not_act_on_the_terminal(add_checkpoint: Add, options: Make) -> None:
+    folder = add_checkpoint(1, broken=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "\x1b]0;owned\x07\x1b[2J"}))
+    lines: list[str] = []
+    watch(options(), lines.append)
+    assert any("attempt 1 of 2 failed" in line and "\\u001b" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
 def test_a_deadline_ends_an_evaluation(add_checkpoint: Add, options: Make) -> None:
     add_checkpoint(1)
     lines: list[str] = []
