@@ -13,8 +13,12 @@ from dipo_eval.grading import check_gold, grade_math
 from dipo_eval.grading.math.grade import joined
 
 SUITES = {"gsm8k_test": 1319, "math500": 500, "aime24": 30, "aime25": 30, "amc23": 40, "olympiadbench": 675}
-# Pairs of different texts that are one answer: a unit or the name of the unknown left out.
-TRULY_EQUAL = {("math500", "x=5", "5"), ("math500", "36", r"36^\circ")}
+# Pairs of different texts that are one answer: a unit or the name of the unknown left out, another name of an argument.
+TRULY_EQUAL = {
+    ("math500", "x=5", "5"),
+    ("math500", "36", r"36^\circ"),
+    ("olympiadbench", "$f(z)=z$", "$f(n)=n$"),
+}
 
 
 def rows(suite: str) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ from operator import sub
 from typing import Literal
 
 from dipo_eval import linear
+from dipo_eval.grading.math.peel import peel, without_currency
+from dipo_eval.grading.math.real_sets import EMPTY, Interval, is_empty_set, read_real_set
 
 Kind = Literal["leaf", "list", "tuple", "set", "union", "matrix"]
 
@@ -24,8 +26,8 @@ _MATRIX = linear.compile(
 )
 _MEMBER = linear.bounded(r"[a-zA-Z]\s{0,9}\\in(?![a-zA-Z])\s{0,9}")
 _THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\D*\Z", re.ASCII)
-_BETWEEN = linear.compile(r"([^<>=,]+?)\s*(<|\\le)\s*[a-zA-Z]\s*(<|\\le)\s*([^<>=,]+)\Z")
-_BOUND = linear.compile(r"[a-zA-Z]\s*(<|>|\\le|\\ge)\s*([^<>=,a-zA-Z]+|\\[^<>=,]+)\Z")
+_GROUPED = linear.bounded(r"(?<![\d.,_])\d{1,3}(?:,\d{3}){1,6}(?![\d,])")
+_WORDED = linear.bounded(r"[a-zA-Z]{3}")
 _PLUS_MINUS = linear.bounded(r"\\(pm|mp)(?![a-zA-Z])")
 
 
@@ -43,17 +45,22 @@ def parse_parts(text: str, *, as_list: bool = False) -> Part:
     """The parts of cleaned ``text``. ``as_list``: read ``100,200`` as two answers and not as one number."""
     if nesting(text) > MAX_NESTING:
         return Part("leaf", text)
+    text = peel(text)
     member = _MEMBER.match(text)
     if member:
         text = text[member.end() :]
-    interval = _inequality(text)
-    if interval is not None:
-        return interval
+    if is_empty_set(text):
+        return Part("leaf", EMPTY)
+    intervals = read_real_set(text)
+    if intervals is not None:
+        return _of_intervals(text, intervals)
     matrix = _MATRIX.match(text)
     if matrix:
         return _matrix(text, matrix[1])
-    if not as_list and _THOUSANDS.match(text):
-        return Part("leaf", text)
+    if not as_list and "," in text:
+        if _THOUSANDS.match(text):
+            return Part("leaf", text)
+        text = without_thousands(text)
     pieces = _split(text)
     if len(pieces) > 1:
         return Part("list", text, _expand(_items(pieces)))
@@ -93,7 +100,13 @@ def _split(text: str) -> list[str]:
 
 
 def _items(pieces: list[str]) -> list[Part]:
-    return [_bracketed(piece) or Part("leaf", piece) for piece in pieces]
+    return [_bracketed(piece) or _item(piece) for piece in pieces]
+
+
+def _item(piece: str) -> Part:
+    """One answer of several: a structure behind a label or words, else a leaf."""
+    peeled = without_currency(piece) if not _WORDED.search(piece) and "=" not in piece else peel(piece)
+    return (_bracketed(peeled) if peeled != piece else None) or Part("leaf", peeled)
 
 
 def _expand(items: list[Part]) -> tuple[Part, ...]:
@@ -115,25 +128,28 @@ def _plus_minus(text: str) -> Part:
     return Part("list", text, (Part("leaf", upper), Part("leaf", lower)))
 
 
-def _inequality(text: str) -> Part | None:
-    """``a < x \\le b``, ``x \\ge a`` and the like as an interval; None for anything else."""
-    if not any(sign in text for sign in ("<", ">", r"\le", r"\ge")):
-        return None
-    between = _BETWEEN.match(text)
-    if between:
-        low, left, right, high = between.groups()
-        brackets = ("(" if left == "<" else "[") + (")" if right == "<" else "]")
-    else:
-        bound = _BOUND.match(text)
-        if not bound:
-            return None
-        sign, value = bound.groups()
-        above = sign in (">", r"\ge")
-        low, high = (value, r"\infty") if above else (r"-\infty", value)
-        brackets = {">": "()", r"\ge": "[)", "<": "()", r"\le": "(]"}[sign]
-    if r"\le" in low + high or r"\ge" in low + high:
-        return None
-    return Part("tuple", text, (Part("leaf", low.strip()), Part("leaf", high.strip())), brackets)
+def without_thousands(text: str) -> str:
+    """``text`` with ``58,500`` as 58500, outside round and square brackets, where a comma separates coordinates."""
+    if not _GROUPED.search(text):
+        return text
+    depth = 0
+    made: list[str] = []
+    at = 0
+    for match in _GROUPED.finditer(text):
+        between = text[at : match.start()]
+        depth += sum((char in "([") - (char in ")]") for char in between)
+        made += [between, match[0] if depth > 0 else match[0].replace(",", "")]
+        at = match.end()
+    return "".join([*made, text[at:]])
+
+
+def _of_intervals(text: str, intervals: tuple[Interval, ...]) -> Part:
+    parts = tuple(
+        Part("tuple", f"{one.brackets[0]}{one.low},{one.high}{one.brackets[1]}",
+             (Part("leaf", one.low), Part("leaf", one.high)), one.brackets)
+        for one in intervals
+    )  # fmt: skip
+    return parts[0] if len(parts) == 1 else Part("union", text, parts)
 
 
 def _bracketed(text: str) -> Part | None:

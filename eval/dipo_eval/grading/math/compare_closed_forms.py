@@ -8,12 +8,24 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from dipo_eval.grading.math.evaluate import Exact, Float, Inexact, TooLarge, evaluate, uses, variables
+from dipo_eval.grading.math.evaluate import (
+    INTEGER_FUNCTIONS,
+    Exact,
+    Float,
+    Inexact,
+    TooLarge,
+    evaluate,
+    uses,
+    variables,
+)
 from dipo_eval.grading.math.expression import Node, Unsupported, parse_expression
 from dipo_eval.grading.math.outcome import Outcome
 
 _CLEARLY = 1e-6
-_INTEGER_KINDS = frozenset({"floor", "ceil", "factorial", "binom"})
+_INTEGER_KINDS = frozenset({"floor", "ceil", "sum", "prod", *INTEGER_FUNCTIONS})
+_SIGNED = frozenset({"abs"})
+_DOUBLE = 1e-14
+"""Relative error of a decimal that a program printed with all digits of a double."""
 _EXACT = Exact()
 
 
@@ -29,17 +41,23 @@ def cached_tree(text: str) -> Node | None:
 def points(left: Node, right: Node, count: int = 6) -> list[dict[str, Fraction]]:
     """Fixed pseudo-random values for the variables of both: positive rationals, or integers where one is needed.
 
-    Positive, as school answers take a variable under a root to be; integers for floors, factorials and binomials,
-    rising or falling from the first variable to the last so that a binomial is not always 0.
+    Positive, as school answers take a variable under a root to be, but of both signs beside an absolute value; integers
+    for floors, factorials and binomials, rising or falling from the first variable to the last so that a binomial is not
+    always 0.
     """
     names = sorted(variables(left) | variables(right))
     generator = random.Random(20260414)
     if not names:
         return [{}]
     if not (uses(left, _INTEGER_KINDS) or uses(right, _INTEGER_KINDS)):
+        signed = uses(left, _SIGNED) or uses(right, _SIGNED)
         return [
-            {name: Fraction(generator.randint(300, 2900), 1000 + index) for index, name in enumerate(names)}
-            for _ in range(count)
+            {
+                name: Fraction(generator.randint(300, 2900), 1000 + index)
+                * (-1 if signed and step % 2 else 1)
+                for index, name in enumerate(names)
+            }
+            for step in range(count)
         ]
     made = []
     for _ in range(8 * count):
@@ -133,10 +151,25 @@ def compare_equations(left: tuple[str, str], right: tuple[str, str]) -> Outcome:
 
 def is_rounding_of(decimal: str, places: int, tree: Node) -> bool:
     """Whether ``decimal`` is the value of a constant ``tree`` rounded to its ``places`` digits after the point."""
-    if variables(tree):
+    value = _real(tree)
+    if value is None:
         return False
+    return abs(value - float(decimal)) <= 0.5 * 10**-places * (1 + 1e-6) + _DOUBLE * abs(value) * (
+        places > 12
+    )
+
+
+def real_value(text: str) -> float | None:
+    """The value of a real constant, None for anything else."""
+    tree = cached_tree(text)
+    return None if tree is None else _real(tree)
+
+
+def _real(tree: Node) -> float | None:
+    if variables(tree):
+        return None
     try:
         value = evaluate(tree, {}, Float())
     except (TooLarge, Unsupported, ZeroDivisionError):
-        return False
-    return bool(value.imag == 0 and abs(value.real - float(decimal)) <= 0.5 * 10**-places * (1 + 1e-6))
+        return None
+    return float(value.real) if abs(value.imag) <= 1e-12 * abs(value) else None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 
-from dipo_eval.grading.math.answer_parts import MAX_NESTING, Part, nesting, parse_parts
+from dipo_eval.grading.math.answer_parts import MAX_NESTING, Part, nesting, parse_parts, without_thousands
 from dipo_eval.grading.math.compare_single import Strong, compare_single
+from dipo_eval.grading.math.equations import label_of
 from dipo_eval.grading.math.normalize import clean, key
 from dipo_eval.grading.math.outcome import Outcome, all_of, any_of
+from dipo_eval.grading.math.peel import conditions_differ
 
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500
@@ -42,8 +44,13 @@ def compare_answers(
         return Outcome.EQUAL
     if not any(char.isalnum() for char in cleaned):
         return Outcome.DIFFERENT
-    given = parse_parts(cleaned, as_list=wanted.kind in ("list", "set"))
-    return _parts(given, wanted, tolerance, bounded)
+    if " " in cleaned and conditions_differ(cleaned, clean(gold)):
+        return Outcome.DIFFERENT
+    as_list = wanted.kind in ("list", "set", "tuple")
+    outcome = _parts(parse_parts(cleaned, as_list=as_list), wanted, tolerance, bounded)
+    if as_list and outcome is Outcome.DIFFERENT and "," in cleaned and without_thousands(cleaned) != cleaned:
+        return _parts(parse_parts(without_thousands(cleaned), as_list=True), wanted, tolerance, bounded)
+    return outcome
 
 
 def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
@@ -56,7 +63,8 @@ def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong
         return strong(given.text, wanted.text, tolerance) if related else Outcome.DIFFERENT
     if wanted.kind in ("list", "set"):
         if given.kind in ("list", "set"):
-            return _unordered(given, wanted, tolerance, strong)
+            match = _in_order if _is_named(wanted) and not _is_named(given) else _unordered
+            return match(given, wanted, tolerance, strong)
         same_order = given.kind == "tuple" and given.brackets == "()" and wanted.kind == "list"
         return _in_order(given, wanted, tolerance, strong) if same_order else Outcome.DIFFERENT
     if wanted.kind == "tuple":
@@ -66,6 +74,12 @@ def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong
     if wanted.kind == "union":
         return _unordered(given, wanted, tolerance, strong)
     return _in_order(given, wanted, tolerance, strong)
+
+
+def _is_named(part: Part) -> bool:
+    """Whether the items of ``part`` have different names: AB = 4, CD = 5. An answer without names keeps their order."""
+    names = [label_of(item.text) for item in part.items]
+    return None not in names and len(set(names)) == len(names) > 1
 
 
 def _against_leaf(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:

@@ -12,11 +12,16 @@ from dipo_eval.grading.math.compare_closed_forms import (
     compare_equations,
     compare_expressions,
     is_rounding_of,
+    real_value,
 )
+from dipo_eval.grading.math.equations import is_approximate, is_name, sides_of, with_argument_of
 from dipo_eval.grading.math.normalize import key
-from dipo_eval.grading.math.outcome import Outcome
+from dipo_eval.grading.math.notations import compare_notations
+from dipo_eval.grading.math.outcome import Outcome, any_of
+from dipo_eval.grading.math.peel import without_currency
 from dipo_eval.grading.math.quantity import (
     Quantity,
+    in_radians,
     parse_number,
     read_quantity,
     rounded_places,
@@ -30,14 +35,15 @@ _WORDS = linear.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
 _PROSE = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{4}")
 _CHOICE = linear.compile(r"\(?\s*([A-Z])\s*\)?\Z")
 _CHOICE_WITH_TEXT = linear.compile(r"(?:option |choice )?\(?([A-Z])(?:\)|[.:]| *\Z)", re.IGNORECASE)
-_LABEL = linear.compile(r"[A-Za-z\\][^+*/^=-]*\Z")
+_OPTION = linear.bounded(r"(?:\([A-H]\)|[A-H][.:)]) ?(?=[\d\\(+-])")
 _ARTICLES = linear.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
 _LOG_TEN = linear.compile(r"\\log\s*_\s*\{?\s*10(?:\D|\Z)")
 _LOG = linear.compile(r"\\log([a-zA-Z]|\s*_)?")  # base 10 where the gold answer says so, else natural
 _FOLDED_AWAY = linear.bounded(r"[\s'\u2019()-]")
+_DOUBLE_DIGITS = 15
 _RELATION_KINDS = {"<": "strict", ">": "strict", r"\le": "weak", r"\ge": "weak", r"\ne": "unequal"}
 _RELATION = linear.bounded(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
-_EQUALS = linear.bounded(r"(?<![<>!:])=")
+_EQUATION = ("=", r"\equiv", r"\approx")
 
 
 def compare_single(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
@@ -46,8 +52,14 @@ def compare_single(answer: str, gold: str, tolerance: Fraction | None, strong: S
         return Outcome.EQUAL
     if _relations(answer) != _relations(gold):
         return Outcome.DIFFERENT
-    if "=" in answer or "=" in gold:
-        return _with_equations(answer, gold, tolerance, strong)
+    answer, gold = without_currency(answer), without_currency(gold)
+    option = None if _CHOICE.match(gold) else _OPTION.match(answer)
+    if option:
+        answer = answer[option.end() :]
+    if any(sign in answer or sign in gold for sign in _EQUATION):
+        given_sides, wanted_sides = sides_of(answer), sides_of(gold)
+        if len(given_sides) > 1 or len(wanted_sides) > 1:
+            return _with_equations(answer, gold, tolerance, strong)
     wanted = read_quantity(gold, bare_letters=False)
     given = read_quantity(answer, bare_letters=wanted.number is not None)
     if given.base or wanted.base:
@@ -56,8 +68,13 @@ def compare_single(answer: str, gold: str, tolerance: Fraction | None, strong: S
         return Outcome.DIFFERENT
     if given.number is not None and wanted.number is not None:
         return _numbers(given, given.number, wanted, wanted.number, tolerance)
-    words = _words(answer, gold)
-    return _closed_forms(given.text, wanted.text, tolerance, strong) if words is None else words
+    special = compare_notations(answer, gold)
+    if special is not None:
+        return special
+    words = _words(answer if _CHOICE.match(gold) or _PROSE.search(gold) else given.text, gold)
+    if words is not None:
+        return words
+    return _closed_forms(in_radians(given, wanted), in_radians(wanted, given), tolerance, strong)
 
 
 def _relations(text: str) -> set[str]:
@@ -86,7 +103,14 @@ def _near(a: Fraction, g: Fraction, tolerance: Fraction | None) -> bool:
 def _is_rounding(text: str, exact: Fraction) -> bool:
     """Whether the decimal ``text`` is ``exact``, which no decimal is, rounded to its digits."""
     places = rounded_places(text)
-    if places is None or 2 * abs(Fraction(text) - exact) * 10**places > 1:
+    if places is None:
+        return False
+    difference = abs(Fraction(text) - exact)
+    if len(text) > _DOUBLE_DIGITS and difference * 10**14 <= abs(
+        exact
+    ):  # a program printed all digits of a double
+        return True
+    if 2 * difference * 10**places > 1:
         return False
     return 10 ** exact.denominator.bit_length() % exact.denominator != 0
 
@@ -137,17 +161,54 @@ def _rounds(decimal: str, exact: str) -> bool:
 
 
 def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
-    given = [side.strip() for side in _EQUALS.split(answer)]
-    if not given[-1]:
+    given, wanted = sides_of(answer), sides_of(gold)
+    if not given[-1][1]:
         return Outcome.DIFFERENT
-    wanted = [side.strip() for side in _EQUALS.split(gold)]
     if len(wanted) == 1:
-        return compare_single(given[-1], gold, tolerance, strong) if given[-1] != answer else Outcome.UNKNOWN
+        return _chain(given, gold, tolerance, strong)
+    last = _value_side(wanted)
     if len(given) == 1:
-        if not _LABEL.match(wanted[0]) or wanted[-1] == gold:
+        return compare_single(answer, last, tolerance, strong) if is_name(wanted[0][1]) else Outcome.DIFFERENT
+    left, right = given[0][1], given[-1][1]
+    renamed = with_argument_of(left, wanted[0][1], right)
+    if renamed is not None:
+        return compare_single(renamed, last, tolerance, strong)
+    if key(left) == key(wanted[0][1]):
+        return _chain(given[1:], last, tolerance, strong)
+    outcome = compare_equations((left, right), (wanted[0][1], wanted[-1][1]))
+    return (
+        Outcome.DIFFERENT if outcome is Outcome.UNKNOWN else outcome
+    )  # of what is not read, only the text is equal
+
+
+def _value_side(sides: list[tuple[str, str]]) -> str:
+    """The side that has the exact value: the last one that is not only approximate."""
+    return next((text for sign, text in reversed(sides) if not is_approximate(sign)), sides[-1][1])
+
+
+def _chain(sides: list[tuple[str, str]], gold: str, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    """A chain such as ``x = 3/4 = 0.75``: its last exact side is the answer, and every other number in it must agree.
+
+    A rounded value after ``\\approx`` may itself be the gold; it must be the rounding of the exact side.
+    """
+    exact = [text for sign, text in sides if not is_approximate(sign)]
+    value = exact[-1]
+    known = real_value(read_quantity(value, bare_letters=True).text)
+    for text in exact[:-1]:
+        other = real_value(text)
+        if other is not None and (known is None or abs(other - known) > 1e-9 * max(abs(other), abs(known))):
             return Outcome.DIFFERENT
-        return compare_single(answer, wanted[-1], tolerance, strong)
-    if key(given[0]) == key(wanted[0]):
-        return compare_single(given[-1], wanted[-1], tolerance, strong)
-    outcome = compare_equations((given[0], given[-1]), (wanted[0], wanted[-1]))
-    return strong(answer, gold, tolerance) if outcome is Outcome.UNKNOWN else outcome
+    rounded = [text for sign, text in sides if is_approximate(sign)]
+    if known is not None and any(not _is_roughly(text, known) for text in rounded):
+        return Outcome.DIFFERENT
+    outcomes = [compare_single(text, gold, tolerance, strong) for text in (value, *rounded)]
+    return any_of(outcomes)
+
+
+def _is_roughly(text: str, exact: float) -> bool:
+    """Whether a decimal is ``exact``, rounded or cut to its digits; true for what is no decimal."""
+    number = parse_number(read_quantity(text, bare_letters=True).text)
+    if number is None:
+        return True
+    places = len(text.partition(".")[2].split(" ")[0])
+    return abs(float(number) - exact) <= (1.0 if places else 0.51) * 10**-places * (1 + 1e-9)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval.grading.math.expression import Node, Unsupported
+from dipo_eval.grading.math.expression import BOUND, Node, Unsupported
 
 MAX_BITS = 20_000
-MAX_FACTORIAL = 1000
+MAX_FACTORIAL = 3000
+MAX_TERMS = 2000
+"""Of a sum or product over an index."""
 _CMATH_NAMES = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "ln": "log"}
 _RECIPROCALS = {"cot": cmath.tan, "sec": cmath.cos, "csc": cmath.sin}
 
@@ -54,10 +56,39 @@ class Exact:
             return abs(arguments[0])
         if name in ("floor", "ceil"):
             return Fraction(getattr(math, name)(arguments[0]))
-        if name in ("factorial", "binom"):
-            whole = [bounded_integer(argument) for argument in arguments]
-            return Fraction((math.factorial if name == "factorial" else math.comb)(*whole))
+        if name in ("max", "min"):
+            return max(arguments) if name == "max" else min(arguments)
+        if name in INTEGER_FUNCTIONS:
+            return Fraction(INTEGER_FUNCTIONS[name](*arguments))
         raise Inexact(name)
+
+    def endless(self, name: str, lower: int, term: Any) -> Any:
+        raise Inexact("an endless sum")
+
+
+def _factorial(value: Fraction) -> int:
+    return math.factorial(bounded_integer(value))
+
+
+def _double_factorial(value: Fraction) -> int:
+    return math.prod(range(bounded_integer(value), 0, -2))
+
+
+def _binomial(top: Fraction, bottom: Fraction) -> int:
+    n, k = _natural(top), _natural(bottom)
+    if min(k, abs(n - k)) * n.bit_length() > 2 * MAX_BITS:
+        raise TooLarge("binomial")
+    return math.comb(n, k)
+
+
+INTEGER_FUNCTIONS: dict[str, Callable[..., int]] = {
+    "factorial": _factorial,
+    "factorial2": _double_factorial,
+    "binom": _binomial,
+    "gcd": lambda *values: math.gcd(*map(_natural, values)),
+    "lcm": lambda *values: math.lcm(*map(_natural, values)),
+}
+"""Functions of natural numbers, by their name in a tree."""
 
 
 class Float:
@@ -95,7 +126,11 @@ class Float:
             return 1 / _RECIPROCALS[name](argument)
         if name == "abs":
             return complex(abs(argument))
-        if name in ("floor", "ceil", "factorial", "binom"):
+        if name in ("max", "min"):
+            if any(one.imag for one in arguments):
+                raise Unsupported("order of complex numbers")
+            return complex((max if name == "max" else min)(one.real for one in arguments))
+        if name in ("floor", "ceil") or name in INTEGER_FUNCTIONS:
             return self._integer_function(name, arguments)
         return getattr(cmath, _CMATH_NAMES.get(name, name))(argument)
 
@@ -110,6 +145,9 @@ class Float:
         if any(abs(argument - int(n)) > 1e-9 for argument, n in zip(arguments, whole, strict=True)):
             raise Unsupported("factorial of a fraction")
         return complex(float(Exact().function(name, whole)))
+
+    def endless(self, name: str, lower: int, term: Any) -> Any:
+        raise Unsupported("an endless sum")
 
 
 def evaluate(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
@@ -143,12 +181,55 @@ def _evaluate(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
         for operator, right in reversed(chain):
             result = _binary(operator, result, _evaluate(right, values, domain), domain)
         return result
+    if kind in ("sum", "prod"):
+        return _series(node, values, domain)
     arguments = [_evaluate(child, values, domain) for child in node[1:]]
     if kind == "neg":
         return -arguments[0]
     if kind == "pow":
+        root = _odd_root(node[2])
+        if root and not isinstance(arguments[0], Fraction):  # (-8)^{1/3} is -2
+            top, bottom = (domain.number(Fraction(number)) for number in root)
+            return domain.power(real_root(domain, arguments[0], bottom), top)
         return domain.power(arguments[0], arguments[1])
     return domain.function(kind, arguments)
+
+
+def _odd_root(exponent: Node) -> tuple[int, int] | None:
+    """(p, q) of an exponent p/q with an odd denominator."""
+    if exponent[0] != "div" or exponent[1][0] != "num" or exponent[2][0] != "num":
+        return None
+    top, bottom = exponent[1][1], exponent[2][1]
+    whole = top.denominator == bottom.denominator == 1 and bottom % 2 == 1
+    return (int(top), int(bottom)) if whole else None
+
+
+def _series(node: Node, values: Mapping[str, Any], domain: Any) -> Any:
+    """A sum or product over an index, term by term."""
+    name, lower, upper, term, index = node
+
+    def term_at(number: int) -> Any:
+        return _evaluate(term, {**values, index[1]: domain.number(Fraction(number))}, domain)
+
+    first = _whole(_evaluate(lower, values, domain))
+    if upper == ("const", "infty"):
+        return domain.endless(name, first, term_at)
+    last = _whole(_evaluate(upper, values, domain))
+    if last - first > MAX_TERMS:
+        raise TooLarge("sum")
+    result = domain.number(Fraction(0 if name == "sum" else 1))
+    for number in range(first, last + 1):
+        one = term_at(number)
+        result = domain.total(result, one) if name == "sum" else _sized(result * one)
+    return result
+
+
+def _whole(value: Any) -> int:
+    real = value if isinstance(value, Fraction) else value.real
+    nearest = round(real)
+    if abs(value - nearest) > 1e-9 or abs(nearest) > 10**9:
+        raise Unsupported("the limit of a sum")
+    return int(nearest)
 
 
 def _binary(operator: str, a: Any, b: Any, domain: Any) -> Any:
@@ -169,8 +250,8 @@ def _nodes(node: Node) -> Iterator[Node]:
 
 
 def variables(node: Node) -> frozenset[str]:
-    """Names of the variables in ``node``."""
-    return frozenset(one[1] for one in _nodes(node) if one[0] == "var")
+    """Names of the variables in ``node``, without the indices of sums."""
+    return frozenset(one[1] for one in _nodes(node) if one[0] == "var" and one[1][0] != BOUND)
 
 
 def uses(node: Node, kinds: frozenset[str]) -> bool:
@@ -180,10 +261,14 @@ def uses(node: Node, kinds: frozenset[str]) -> bool:
 
 def bounded_integer(value: Fraction) -> int:
     """``value`` as an int in [0, MAX_FACTORIAL]; raises Unsupported or TooLarge."""
-    if value.denominator != 1 or value < 0:
-        raise Unsupported("factorial of a negative number or a fraction")
-    if value > MAX_FACTORIAL:
+    if _natural(value) > MAX_FACTORIAL:
         raise TooLarge("factorial")
+    return int(value)
+
+
+def _natural(value: Fraction) -> int:
+    if value.denominator != 1 or value < 0:
+        raise Unsupported("an integer function of a negative number or a fraction")
     return int(value)
 
 

@@ -1,11 +1,12 @@
 """A small, bounded parser for closed forms in answers: LaTeX or plain text to a tree.
 
-It reads numbers, variables, + - * / ^ !, implicit products, fractions, roots, absolute values, floors, ceilings,
-binomials and the usual functions. Everything else raises ``Unsupported`` and is left to math-verify.
+It reads numbers, variables, + - * / ^ ! !!, degrees, implicit products, fractions, roots, absolute values, floors,
+ceilings, binomials, sums and products over an index, and the usual functions. Everything else raises ``Unsupported``.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 from typing import Any
@@ -22,18 +23,28 @@ FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
     | {"ln", "log", "exp", "sqrt"}
 )
+OF_SEVERAL = frozenset({"gcd", "lcm", "max", "min"})
+"""Functions of two or more arguments."""
+BOUND = "#"
+"""What the name of a sum's index begins with in a tree."""
 _CONSTANTS = {"pi": "pi", r"\pi": "pi", "e": "e", "i": "i"}
-_GREEK = frozenset((
+GREEK = frozenset((
     r"\alpha", r"\beta", r"\gamma", r"\delta", r"\epsilon", r"\varepsilon", r"\zeta", r"\eta", r"\theta",
     r"\vartheta", r"\kappa", r"\lambda", r"\mu", r"\nu", r"\xi", r"\rho", r"\sigma", r"\tau", r"\phi", r"\varphi",
-    r"\chi", r"\psi", r"\omega", r"\Gamma", r"\Delta", r"\Theta", r"\Lambda", r"\Omega", r"\Phi", r"\Psi",
-    r"\Sigma", r"\ell",
+    r"\chi", r"\psi", r"\iota", r"\upsilon", r"\omega", r"\Gamma", r"\Delta", r"\Theta", r"\Lambda", r"\Omega",
+    r"\Phi", r"\Psi", r"\Sigma", r"\ell",
 ))  # fmt: skip
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
 _CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
-_TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=])", re.ASCII)
-_WORDS = FUNCTIONS | {"pi"}
+_TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=,\u00b0])", re.ASCII)
+_WORDS = FUNCTIONS | OF_SEVERAL | {"pi"}
+_DOTS = r"\ldots"
+_SERIES = {r"\sum": "sum", r"\prod": "prod"}
+_DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)))
+
+
+_NO_ATOM = frozenset((")", "}", "]", r"\rfloor", r"\rceil", "+", "-", "^", "_", "!", "=", ",", "\u00b0"))
 
 
 class Unsupported(Exception):  # noqa: N818  (an outcome, not a fault)
@@ -72,6 +83,7 @@ class _Parser:
         self.position = 0
         self.depth = 0
         self.bars = 0
+        self.indices: list[str] = []  # of the sums around this place
 
     def parse(self) -> Node:
         node = self._sum()
@@ -94,6 +106,11 @@ class _Parser:
         node = self._product()
         while self._peek() in ("+", "-"):
             operator = "add" if self._next() == "+" else "sub"
+            if self._peek() == _DOTS:
+                self._next()
+                self._expect("+")
+                node = self._progression("sum", "add", node, self._product())
+                continue
             node = (operator, node, self._product())
         self.depth -= 1
         return node
@@ -102,7 +119,18 @@ class _Parser:
         node = self._signed()
         while True:
             token = self._peek()
-            if token in _MULTIPLY or token in _DIVIDE:
+            if token in _MULTIPLY and self.tokens[self.position + 1 : self.position + 2] == [_DOTS]:
+                self._next()
+                token = _DOTS
+            if token == _DOTS:
+                self._next()
+                if self._peek() in _MULTIPLY:
+                    self._next()
+                last = self._signed()
+                while self._starts_atom(self._peek()):
+                    last = ("mul", last, self._power())
+                node = self._progression("prod", "mul", node, last)
+            elif token in _MULTIPLY or token in _DIVIDE:
                 self._next()
                 node = ("mul" if token in _MULTIPLY else "div", node, self._signed())
             elif self._starts_atom(token):
@@ -112,8 +140,26 @@ class _Parser:
             else:
                 return node
 
+    def _progression(self, name: str, operator: str, node: Node, last: Node) -> Node:
+        """``1 + 3 + \\ldots + (2n-1)`` as a sum over an index: its first numbers give the step."""
+        numbers: list[Node] = []
+        while node[0] == operator:
+            numbers.append(node[2])
+            node = node[1]
+        numbers.append(node)
+        if len(numbers) < 2 or any(one[0] != "num" for one in numbers):
+            raise Unsupported("dots")
+        values = [one[1] for one in reversed(numbers)]
+        step = values[1] - values[0]
+        if not step or any(after - before != step for before, after in itertools.pairwise(values)):
+            raise Unsupported("dots")
+        first, width = ("num", values[0]), ("num", step)
+        index = ("var", f"{BOUND}{len(self.indices)}")
+        upper = ("div", ("sub", last, first), width)
+        return (name, ("num", Fraction(0)), upper, ("add", first, ("mul", width, index)), index)
+
     def _starts_atom(self, token: str) -> bool:
-        if not token or token in (")", "}", "]", r"\rfloor", r"\rceil", "+", "-", "^", "_", "!", "="):
+        if not token or token in _NO_ATOM:
             return False
         return token != "|" or self.bars == 0
 
@@ -126,9 +172,14 @@ class _Parser:
 
     def _power(self) -> Node:
         base = self._atom()
-        while self._peek() == "!":
-            self._next()
-            base = ("factorial", base)
+        while self._peek() in ("!", "\u00b0"):
+            if self._next() == "\u00b0":
+                base = ("mul", base, _DEGREE)
+            elif self._peek() == "!":
+                self._next()
+                base = ("factorial2", base)
+            else:
+                base = ("factorial", base)
         if self._peek() != "^":
             return base
         self._next()
@@ -170,10 +221,20 @@ class _Parser:
             return ("div" if token == r"\frac" else "binom", self._argument(), self._argument())
         if token.lstrip("\\") in FUNCTIONS:
             return self._function(token.lstrip("\\"))
-        if token in _CONSTANTS and self._peek() != "_":
+        if token.lstrip("\\") in OF_SEVERAL:
+            return self._of_several(token.lstrip("\\"))
+        if token in _SERIES:
+            return self._series(_SERIES[token])
+        if token == "C" and self._is_choice():
+            return self._of_several("binom")
+        if token in _CONSTANTS and self._peek() != "_" and token not in self.indices:
             return ("const", _CONSTANTS[token])
-        if (token.isalpha() and len(token) == 1) or token in _GREEK:
-            return ("var", token + self._subscript())
+        if (token.isalpha() and len(token) == 1) or token in GREEK:
+            name = token + self._subscript()
+            if any(index in name[1:] for index in self.indices):
+                raise Unsupported("a name that depends on an index")
+            level = self.indices.index(name) if name in self.indices else -1
+            return ("var", name if level < 0 else f"{BOUND}{level}")
         raise Unsupported(f"symbol {token!r}")
 
     def _argument(self) -> Node:
@@ -199,6 +260,51 @@ class _Parser:
                 raise Unsupported("nested subscript")
             inner.append(token)
         return "_" + "".join(inner)
+
+    def _is_choice(self) -> bool:
+        """Whether ``(5,2)`` of two numbers follows: C(5,2)."""
+        ahead = self.tokens[self.position : self.position + 5]
+        return [token.isdigit() for token in ahead] == [False, True, False, True, False] and ahead[2] == ","
+
+    def _of_several(self, name: str) -> Node:
+        """A function of arguments in brackets, separated by commas."""
+        if self._next() != "(":
+            raise Unsupported("arguments without brackets")
+        arguments = [self._sum()]
+        while (token := self._next()) == ",":
+            arguments.append(self._sum())
+        if token != ")" or len(arguments) < 2:
+            raise Unsupported("arguments")
+        return (name, *arguments)
+
+    def _series(self, name: str) -> Node:
+        """A sum or product ``\\sum_{k=1}^{n}`` over the product that follows: (name, lower, upper, term)."""
+        self._expect("_")
+        self._expect("{")
+        index = self._next()
+        self._expect("=")
+        lower = self._group("{")
+        self._expect("^")
+        if self._peek() == r"\infty":
+            upper: Node = ("const", self._next()[1:])
+        elif self.tokens[self.position : self.position + 3] == ["{", r"\infty", "}"]:
+            self.position += 3
+            upper = ("const", "infty")
+        else:
+            upper = self._argument()
+        if not index.isalpha() or len(index) > 1 or index in self.indices:
+            raise Unsupported("index")
+        self.indices.append(index)
+        self._descend()
+        term = self._product()
+        self.depth -= 1
+        level = len(self.indices) - 1
+        self.indices.pop()
+        return (name, lower, upper, term, ("var", f"{BOUND}{level}"))
+
+    def _expect(self, token: str) -> None:
+        if self._next() != token:
+            raise Unsupported(f"no {token!r}")
 
     def _function(self, name: str) -> Node:
         exponent: Node | None = None

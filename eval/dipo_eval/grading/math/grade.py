@@ -42,14 +42,21 @@ def grade_math(
     microseconds; the rest in a worker process that is killed after ``limit_s`` seconds (``undecided``). Works in
     any thread and uses no signals. Never raises because of ``response``; ``check_gold`` finds a bad gold.
     """
-    answer = extract_answer(response).text
+    found = extract_answer(response)
+    answer = found.text
     if answer is None:
         return Verdict("wrong", "no answer found")
     if any_of and isinstance(gold, list):
         verdicts = [_grade(answer, one, tolerance, limit_s, pool) for one in gold]
         none = Verdict("wrong", "no gold answer", answer)
-        return min(verdicts, key=lambda verdict: _BEST_FIRST.index(verdict.status), default=none)
-    return _grade(answer, joined(gold), tolerance, limit_s, pool)
+        verdict = min(verdicts, key=lambda verdict: _BEST_FIRST.index(verdict.status), default=none)
+    else:
+        verdict = _grade(answer, joined(gold), tolerance, limit_s, pool)
+    if verdict.reason != "different":
+        return verdict
+    return Verdict(
+        "wrong", f"different ({found.how})", answer
+    )  # where the answer was read: boxed, stated, ...
 
 
 def joined(gold: str | list[str]) -> str:

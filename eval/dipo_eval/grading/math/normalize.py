@@ -1,58 +1,34 @@
-"""Bring one answer, in LaTeX or plain text, into one spelling."""
+"""Bring one answer, in LaTeX or plain text, into one spelling: layout off (layout.py), one symbol each (notation.py)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from dipo_eval import linear
+from dipo_eval.grading.math.layout import without_layout
+from dipo_eval.grading.math.notation import RENAMED, REPLACED, SIGNS, UNICODE
 
 MAX_ANSWER_CHARS = 4000
 """An extracted answer longer than this is not graded: the longest gold has 300."""
 
 MAX_ROUNDS = 6
 
-_UNICODE = str.maketrans({
-    "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{MIDDLE DOT}": r"\cdot ", "\N{DOT OPERATOR}": r"\cdot ", "\N{DIVISION SIGN}": r"\div ",
-    "\N{GREEK SMALL LETTER PI}": r"\pi ", "\N{SQUARE ROOT}": r"\sqrt ", "\N{INFINITY}": r"\infty ",
-    "\N{UNION}": r"\cup ", "\N{ELEMENT OF}": r"\in ", "\N{DEGREE SIGN}": r"^\circ ",
-    "\N{LESS-THAN OR EQUAL TO}": r"\le ", "\N{GREATER-THAN OR EQUAL TO}": r"\ge ", "\N{ALMOST EQUAL TO}": r"\approx ",
-    "\N{PLUS-MINUS SIGN}": r"\pm ", "\N{MINUS-OR-PLUS SIGN}": r"\mp ", "\N{SUPERSCRIPT TWO}": "^2",
-    "\N{SUPERSCRIPT THREE}": "^3", "\N{VULGAR FRACTION ONE HALF}": r"\frac{1}{2}",
-    "\N{VULGAR FRACTION ONE QUARTER}": r"\frac{1}{4}", "\N{VULGAR FRACTION THREE QUARTERS}": r"\frac{3}{4}",
-    "\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ", "\N{THIN SPACE}": " ",
-    "\N{GREEK SMALL LETTER THETA}": r"\theta ", "\N{GREEK SMALL LETTER ALPHA}": r"\alpha ",
-    "\N{GREEK SMALL LETTER BETA}": r"\beta ", "\N{EMPTY SET}": r"\emptyset ", "\N{FULLWIDTH PERCENT SIGN}": "%",
-    "\N{FULLWIDTH COMMA}": ",", "\N{FULLWIDTH LEFT PARENTHESIS}": "(", "\N{FULLWIDTH RIGHT PARENTHESIS}": ")",
-    "\N{PRIME}": "'",
-})  # fmt: skip
-
-_REPLACED = (("{,}", ","), (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), (r"\$", ""), (r"\%", "%"))
 _NO_SPACE = linear.compile(r"(\\+)!\s*")
 _PHANTOM = linear.compile(r"(\\+)phantom\{[^{}]*\}")
-_SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:! ]|quad(?![a-zA-Z])|qquad(?![a-zA-Z])|displaystyle|limits)|~")
-_SIZING = linear.bounded(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])\.?")
-_TEXT = linear.compile(
-    r"\\(?:text|textbf|textit|textrm|texttt|mbox|mathrm|mathbf|mathit|mathsf|operatorname|hbox|emph)\s*\{([^{}]*)\}"
-)
-_RENAMED = (
-    (linear.bounded(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (linear.bounded(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
-    (linear.bounded(r"\\(?:le|leq|leqslant)(?![a-zA-Z])"), r"\\le "),
-    (linear.bounded(r"\\(?:ge|geq|geqslant)(?![a-zA-Z])"), r"\\ge "),
-    (linear.bounded(r"\\(?:neq|ne)(?![a-zA-Z])"), r"\\ne "),
-    (linear.bounded(r"\{(?:[bp]|small)?matrix\}"), "{pmatrix}"),
-    (linear.bounded(r"\\(?:lbrace)(?![a-zA-Z])"), r"\\{"),
-    (linear.bounded(r"\\(?:rbrace)(?![a-zA-Z])"), r"\\}"),
-    (linear.bounded(r"\\(?:varnothing|emptyset)(?![a-zA-Z])"), r"\\emptyset "),
-    (linear.bounded(r"\\degrees?(?![a-zA-Z])"), "°"),
-)
+_SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~")
 _ACCENT = linear.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z]+)")
 _DEGREE = linear.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
 _FRAC_BARE = linear.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
 _SQRT_BARE = linear.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _BRACE = linear.bounded(r"(?<!\\)[{}]")
 _SCRIPT_BRACED = linear.bounded(r"([_^])\{([0-9a-zA-Z])\}")
+_CHOOSE = linear.bounded(r"\{\s{0,3}([a-zA-Z0-9]{1,8})\s{0,3}\\choose\s{0,3}([a-zA-Z0-9]{1,8})\s{0,3}\}")
+_DETERMINANT = linear.compile(r"\\begin\{[vV]matrix\}(.*?)\\end\{[vV]matrix\}", re.DOTALL)
+_QUOTES = ("`", '"', "'", "**", "__", "''")
+_BETWEEN_NUMBERS = linear.bounded(r"(?<=[0-9]) (?=[0-9])")
+_REPEATING = linear.bounded(r"(?<![\d.])(\d{0,30})\.(\d{0,30})\\overline\{(\d{1,30})\}")
+_SIGN_CHARS = "!<>,^dhst"
 
 
 def clean(text: str) -> str:
@@ -61,25 +37,27 @@ def clean(text: str) -> str:
     Dollar signs, escaped or not, go: a delimiter and a currency sign cannot be told apart in model output.
     """
     if not text.isascii():
-        text = text.translate(_UNICODE)
+        text = text.translate(UNICODE)
     if "\\" in text:
         text = _clean_latex(text.strip())
-    text = text.replace("$", "").replace("**", "^") if "$" in text or "**" in text else text
-    return _strip_ends(" ".join(text.split()))
+    text = text.replace("$", "") if "$" in text else text
+    text = _strip_ends(" ".join(text.split()))
+    if any(char in text for char in _SIGN_CHARS):
+        for pattern, replacement in SIGNS:
+            text = pattern.sub(replacement, text)
+    return text.replace("**", "^") if "**" in text else text
 
 
 def _clean_latex(text: str) -> str:
-    for written, plain in _REPLACED:
+    for pattern, replacement in SIGNS[3:4]:  # before the spaces that \, stands for
+        text = pattern.sub(replacement, text)
+    text = without_layout(text.replace("{,}", ","))
+    for written, plain in REPLACED:
         text = text.replace(written, plain)
+    text = text.replace(r"\$", "")
     if r"\!" in text:
         text = _NO_SPACE.sub(_unless_escaped(""), text)
-    text = _SIZING.sub("", text)
-    for _ in range(3):  # \text is nested no deeper than this in an answer
-        replaced = _TEXT.sub(r" \1 ", text)
-        if replaced == text:
-            break
-        text = replaced
-    for pattern, replacement in _RENAMED:
+    for pattern, replacement in RENAMED:
         text = pattern.sub(replacement, text)
     # \hat x as \hat{x}
     text = _ACCENT.sub(lambda one: rf"\{one[1]}{{{one[2]}}}" if len(one[2]) == 1 else str(one[0]), text)
@@ -87,6 +65,12 @@ def _clean_latex(text: str) -> str:
         text = _DEGREE.sub(lambda match: match[0] if match[1] else "°", text)
     if r"\phantom" in text:
         text = _PHANTOM.sub(_unless_escaped(" "), text)
+    if r"\choose" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    if r"\overline" in text:
+        text = _REPEATING.sub(_fraction, text)
+    if "matrix}" in text and ("{v" in text or "{V" in text):
+        text = _DETERMINANT.sub(_determinant, text)
     return _SPACING.sub(" ", text)
 
 
@@ -95,13 +79,33 @@ def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
     return lambda match: replacement if len(match[1]) == 1 else str(match[0])
 
 
+def _fraction(match: re.Match[str]) -> str:
+    """A repeating decimal as a fraction."""
+    whole, fixed, repeated = match[1] or "0", match[2], match[3]
+    ninths = 10 ** len(repeated) - 1
+    top = int(whole + fixed) * ninths + int(repeated)
+    return rf"\frac{{{top}}}{{{ninths * 10 ** len(fixed)}}}"
+
+
+def _determinant(match: linear.Match) -> str:
+    """A determinant of two rows as an expression."""
+    rows = [[f"({cell.strip()})" for cell in row.split("&")] for row in match[1].split(r"\\") if row.strip()]
+    if [len(row) for row in rows] != [2, 2]:
+        return str(match[0])
+    (a, b), (c, d) = rows
+    return f"({a}{d}-{b}{c})"
+
+
 def _strip_ends(text: str) -> str:
-    """Drop the full stop of a sentence, bold marks and braces around the whole."""
+    """Drop the full stop of a sentence, bold marks, quotes and braces around the whole."""
     for _ in range(MAX_ROUNDS):
         before = text
         text = text.rstrip(" .,;:*").lstrip(" *:") if text != "." else ""
-        if text.endswith("\\"):
-            text = text.rstrip("\\")
+        while text.endswith("\\") and not text.endswith(r"\\\\"):
+            text = text[:-1].rstrip()
+        for quote in _QUOTES:
+            if text.startswith(quote) and text.endswith(quote) and len(text) > 2 * len(quote):
+                text = text[len(quote) : -len(quote)].strip()
         if text.startswith("{") and text.endswith("}") and _is_group(text):
             text = text[1:-1].strip()
         if text == before:
@@ -126,7 +130,9 @@ def key(cleaned: str) -> str:
             cleaned = _FRAC_BARE.sub(_braced_fraction, cleaned)
         cleaned = _SQRT_BARE.sub(r"\\sqrt{\1}", cleaned)
     cleaned = _SCRIPT_BRACED.sub(r"\1\2", cleaned)
-    return cleaned.replace(" ", "")
+    if " " in cleaned:
+        cleaned = _BETWEEN_NUMBERS.sub(";", cleaned).replace(" ", "")
+    return cleaned
 
 
 def _braced_fraction(match: linear.Match) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.grading.math.number_words import number_in_words
 
 MAX_DIGITS = 2000
 MAX_POWER_OF_TEN = 400
@@ -53,7 +54,7 @@ _MULTIPLIERS = {
 _NOT_UNITS = frozenset((
     "or", "and", "not", "to", "minus", "plus", "times", "over", "less", "more", "than", "least", "most",
     "half", "squared", "cubed", "between", "pi", "sqrt", "but", "if", "i", "e", "either", "neither", "nor", "maybe",
-    "possibly", "perhaps",
+    "possibly", "perhaps", "when", "where", "for", "mod", "remainder", "with", "without", "then", "otherwise", "except",
 ))  # fmt: skip
 _TRAILING_WORDS = linear.compile(  # a word begins after white space or where a value cannot go on
     r"(?P<value>.*?(?:[\d)}\]!]|[a-zA-Z]\s))\s*(?P<words>[A-Za-z]+(?:[\s/]+[A-Za-z]+){0,5})"
@@ -68,9 +69,15 @@ _BASE_WORDS = {
 }  # fmt: skip
 _LEADING = linear.compile(
     r"(?:(?:approximately|about|roughly|exactly|simply|just|only|a total of|is|are|be)\s+"
-    r"|\\approx\s*|=\s*|~\s*)+",
+    r"|\\approx\s*|\\sim\s*|=\s*|~\s*)+",
     re.IGNORECASE,
 )
+
+
+_CHINESE_UNIT = linear.compile(r"(.*[\d)}])\s*([\u4e00-\u9fff])[\u4e00-\u9fff\u00b2\u00b3]{0,7}\Z")
+_CHINESE_SCALES = {"\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8}
+_ANGLE_FUNCTION = linear.bounded(r"sin|cos|tan|cot|sec|csc")
+_OUT_OF = linear.compile(r"(\d+)\s+(?:out of|in)\s+(\d+)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +104,17 @@ def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
     leading = _LEADING.match(text)
     if leading:
         text = text[leading.end() :]
+    if text[-1:].isalpha() and not text[:1].isdigit():
+        spelled = number_in_words(text)
+        if spelled is not None:
+            return Quantity(text, Fraction(spelled))
+    if text[-1:] >= "\u4e00":
+        counted = _CHINESE_UNIT.match(text)
+        if counted:
+            return _quantity(str(counted[1]).rstrip(), _CHINESE_SCALES.get(counted[2], 1))
     if text.endswith("%"):
-        return _quantity(text.rstrip("% "), percent=True)
-    if text.endswith("°"):
+        return _quantity(text[:-1].rstrip(), percent=True)
+    if text.endswith("°") and not _ANGLE_FUNCTION.search(text):
         return _quantity(text.rstrip("° "), unit="degree")
     base = _BASE.match(text)
     return _in_base(text, base) if base else _without_words(text, bare_letters)
@@ -125,11 +140,17 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
     match = _TRAILING_WORDS.match(text)
     if match is None:
         return _quantity(text)
-    words = match["words"].replace("/", " ").split()
-    value = match["value"].strip()
+    first = match.start(2)
+    start, words = first, match["words"].replace("/", " ").split()
+    while words and len(words[0]) == 1 and not (bare_letters and text[start - 1].isspace()):
+        start = text.index(words[0], start) + 1  # a letter that belongs to the value: 6 - 5i units
+        words = words[1:]
+    if words and start > first:
+        start = text.index(words[0], start)
+    value = text[:start].strip()
     # A unit follows a number: the value has a digit and no word of its own.
     is_value = any(char.isdigit() for char in value) and not _WORD.search(value)
-    if not is_value or any(word.lower() in _NOT_UNITS for word in words):
+    if not words or not is_value or any(word.lower() in _NOT_UNITS for word in words):
         return _quantity(text)
     scale = 1
     while words and words[0].lower() in _MULTIPLIERS:
@@ -138,7 +159,7 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
         return _quantity(value, scale)
     if words[0].lower() in ("percent", "percentage"):
         return _quantity(value, scale, percent=True)
-    after_gap = text[match.start(2) - 1].isspace()
+    after_gap = text[start - 1].isspace()
     if not all(_is_unit_word(word, bare_letters and after_gap) for word in words):
         return _quantity(text)
     return _quantity(value, scale, unit=_canonical(words, match["power"]))
@@ -147,7 +168,7 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
 def _is_unit_word(word: str, single_letters: bool) -> bool:
     if len(word) == 1:
         return single_letters and word in _SINGLE_LETTER
-    return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS
+    return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS or word == "of"
 
 
 def _canonical(words: list[str], power: str | None) -> str:
@@ -162,6 +183,13 @@ def _canonical(words: list[str], power: str | None) -> str:
         if names[0] in prefixes and len(names) > 1:
             names, exponent = names[1:], dimension
     return " ".join(names) + (f"^{exponent}" if exponent else "")
+
+
+def in_radians(one: Quantity, other: Quantity) -> str:
+    """The text of ``one``; an angle in degrees as radians where ``other`` has a pi and no degrees: 45 degrees is pi/4."""
+    if one.unit == "degree" and other.unit is None and r"\pi" in other.text and r"\pi" not in one.text:
+        return rf"({one.text})\pi/180"
+    return one.text
 
 
 def units_conflict(a: str | None, b: str | None) -> bool:
@@ -190,6 +218,9 @@ def parse_number(text: str) -> Fraction | None:
         return Fraction(text.replace(" ", ""))
     if "frac" in text or "/" in text:
         return _parse_fraction(text)
+    share = _OUT_OF.match(text)
+    if share and int(share[2]):
+        return Fraction(int(share[1]), int(share[2]))
     return _parse_scientific(text)
 
 

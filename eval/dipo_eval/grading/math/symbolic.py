@@ -5,15 +5,27 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from dipo_eval import linear
 from dipo_eval.grading.math.compare_closed_forms import cached_tree, points
 from dipo_eval.grading.math.compare_parts import compare_answers
-from dipo_eval.grading.math.evaluate import Float, TooLarge, bounded_integer, evaluate, real_root, variables
-from dipo_eval.grading.math.expression import Node, Unsupported
+from dipo_eval.grading.math.evaluate import INTEGER_FUNCTIONS, Float, TooLarge, evaluate, real_root, variables
+from dipo_eval.grading.math.expression import GREEK, Node, Unsupported
 from dipo_eval.grading.math.outcome import Outcome
 
 DIGITS = 60
 """Working precision; two closed forms that agree to 40 digits at six points are taken as equal."""
+_COMMANDS = (
+    "frac", "sqrt", "cdot", "times", "div", "pi", "infty", "int", "sum", "prod", "sin", "cos", "tan", "cot",
+    "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp", "binom", "lfloor", "rfloor",
+    "lceil", "rceil", "cup", "cap", "mathbb\\{[RZNQC]\\}", "emptyset", *(name[1:] for name in sorted(GREEK)),
+)  # fmt: skip
+_OUTSIDE = linear.bounded(
+    rf"\\(?:{'|'.join(_COMMANDS)}|[{{}}])(?![a-zA-Z])|[0-9.]|(?<![a-zA-Z])(?:[a-zA-Z]{{1,2}}|sin|cos|tan|log|exp)(?![a-zA-Z])"
+    r"|[-+*/^_(){}\[\]|!,\s]"
+)
+_NEIGHBOURS = linear.bounded(r"(?:^|[^\^_0-9.])[0-9.]{1,20}\s{1,9}[0-9]")
 _MAX_EXPONENT = 10**7
+_RECIPROCALS = {"cot": "tan", "sec": "cos", "csc": "sin"}
 
 
 class High(Float):
@@ -47,15 +59,26 @@ class High(Float):
         if name in ("floor", "ceil"):
             nearest = mp.nint(value.real)
             return mp.mpc(nearest if abs(value.real - nearest) < 1e-40 else getattr(mp, name)(value.real))
-        if name in ("factorial", "binom"):
-            whole = [bounded_integer(_as_fraction(argument)) for argument in arguments]
-            return mp.mpc(getattr(mp, name)(*whole))
+        if name in INTEGER_FUNCTIONS:
+            return mp.mpc(INTEGER_FUNCTIONS[name](*map(_as_fraction, arguments)))
+        if name in ("max", "min"):
+            return mp.mpc((max if name == "max" else min)(one.real for one in arguments))
+        if name in _RECIPROCALS:
+            return 1 / getattr(mp, _RECIPROCALS[name])(value)
         names = {"ln": "log", "abs": "fabs", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
         return mp.mpc(getattr(mp, names.get(name, name))(value))
 
+    def endless(self, name: str, lower: int, term: Any) -> Any:
+        """An endless sum or product, by extrapolation: to fewer digits than a closed form."""
+        mp = self.mp
+        total = (mp.nsum if name == "sum" else mp.nprod)(lambda number: term(int(number)), [lower, mp.inf])
+        if not mp.isfinite(total):
+            raise Unsupported("no limit")
+        return mp.mpc(total)
+
 
 def _as_fraction(value: Any) -> Fraction:
-    nearest = round(float(value.real))
+    nearest = int(value.real + 0.5) if value.real >= 0 else -1
     if abs(value - nearest) > 1e-40:
         raise Unsupported("not an integer")
     return Fraction(nearest)
@@ -91,12 +114,24 @@ def compare_to_many_digits(left: Node, right: Node, tolerance: Fraction | None) 
     return Outcome.EQUAL if tried >= (3 if variables(left) | variables(right) else 1) else Outcome.UNKNOWN
 
 
+def is_read_wholly(text: str) -> bool:
+    """Whether ``text`` has only notation that math-verify reads to its end.
+
+    It takes a part that it can read for the whole: the 3 of ``n \\equiv 3 \\pmod 4``, the 43 of ``42 \\to 43``.
+    """
+    return not text.endswith(tuple("-+*/^_")) and not _OUTSIDE.sub("", text) and not _NEIGHBOURS.search(text)
+
+
 def by_math_verify(answer: str, gold: str) -> Outcome:
-    """math-verify's verdict, without its alarm signals: the parent's time limit holds instead.
+    """math-verify's verdict where it reads both wholly (``is_read_wholly``), else DIFFERENT.
+
+    Without its alarm signals: the parent's time limit holds instead.
 
     It reads a bare ``\\frac{9}{7}`` only between dollar signs. Each side is one answer here, so that its rule that any
     of several answers may match cannot help a hedge.
     """
+    if not (is_read_wholly(answer) and is_read_wholly(gold)):
+        return Outcome.DIFFERENT
     from math_verify import parse, verify
 
     wanted, given = (parse(f"${text}$", parsing_timeout=None) for text in (gold, answer))

@@ -1,0 +1,137 @@
+"""Take off what is around a value: words before it, the label of a structure, a currency, conditions after it."""
+
+from __future__ import annotations
+
+import re
+
+from dipo_eval import linear
+
+_VALUE_START = r"[\d\\(+\[{|.\u00a3\u20ac\u00a5\u20b9-]"
+_KINDS = (
+    r"(?:ordered |unordered )?(?:point|pair|triple|triplet|quadruple|tuple|set|interval|vector|matrix|coordinate"
+    r"|range|domain|solution|root|solution set|value|number)s?"
+)
+# Words before a value. One row a form; each is tried at the start of an answer.
+_LEADS = (
+    r"(?:so|thus|hence|therefore|then|and),? (?=[a-z\\(\d])",
+    r"(?:the |my |our )?(?:(?:final|correct|exact|required|desired|right) )?(?:answer|result)s? ?"
+    r"(?:(?:is|are) ?[:=]?|[:=]) ?",
+    rf"(?:the )?{_KINDS} ?(?:(?:is|are) |[:=] ?)?(?=[(\[\\])",
+    r"[A-Z] ?: ?(?=[(\[\\])",
+    r"[A-Za-z][A-Za-z' ]{0,60}[A-Za-z] ?(?:\([A-Za-z ]{0,20}\) ?)?: ?",
+)
+_LEAD = linear.bounded("|".join(f"(?:{one})" for one in _LEADS), re.IGNORECASE)
+_SENTENCE = linear.compile(
+    rf"([A-Za-z][A-Za-z',\s-]*\s)(?:a\s+total\s+of\s+)?({_VALUE_START}.*)\Z", re.DOTALL
+)
+# Words that tell a sentence about a value from words that change it.
+VERBS = frozenset((
+    "is", "are", "was", "were", "will", "be", "equals", "equal", "has", "have", "had", "gets", "get", "got",
+    "costs", "cost", "makes", "make", "made", "earns", "earn", "earned", "pays", "pay", "paid", "needs", "need",
+    "spends", "spend", "spent", "takes", "take", "took", "gives", "give", "gave", "requires", "require", "weighs",
+    "weigh", "sells", "sell", "sold", "buys", "buy", "bought", "eats", "ate", "leaves", "left", "uses", "use",
+    "used", "saves", "save", "saved", "contains", "contain", "receives", "receive", "received", "runs", "ran",
+    "walks", "walked", "drives", "drove", "travels", "traveled", "owns", "own", "owes", "owe", "collects",
+    "collected", "becomes",
+))  # fmt: skip
+_NOT_SAID = frozenset((
+    "not", "no", "never", "or", "less", "more", "fewer", "than", "least", "most", "between", "either", "neither",
+    "nor", "unless", "except", "but", "maybe", "perhaps", "possibly", "might", "may", "could", "if", "only",
+    "every", "remainder",
+))  # fmt: skip
+CURRENCY = linear.bounded(
+    r"(?:(?:US|HK|CA|AU|NZ|A|C)? ?[\u00a3\u20ac\u00a5\u20b9\u20a9]|USD|EUR|GBP|INR|CNY|RMB|JPY|CAD|AUD|HKD|Rs\.?|RM) ?"
+    r"(?=[\d.+\\-])"
+)
+_CURRENCY_AFTER = linear.compile(r"(.*\d)\s?[\u00a3\u20ac\u00a5\u20b9\u20a9\u00a2]\Z")
+# Conditions after a value: they restrict a variable and do not choose between values, as "if" does.
+_CONDITION = linear.compile(
+    r"[,;\s]\s*\(?\s*(?:where|such that|for all|for any|for every|for each|for some|for (?:all )?integers?|\\forall"
+    r"|with [a-z] (?:an?|any|in|\\in))(?:[\s\\,]|\Z)"
+    r"|(?:[,;\s]\s*|\s*\(\s*)(?:[a-z]|[a-z]\s*,\s*[a-z])\s*\\in\s*\\mathbb\{[A-Z]\}",
+)
+_WORDY = linear.compile(r"[A-Za-z]{3,}\s+[A-Za-z]{2,}")
+_LABEL = linear.compile(r"[A-Za-z\\|(\[\u2220][A-Za-z0-9\\{}_|,()\[\]\s^'\u00b0:]*\Z")
+_COMMAND = linear.bounded(r"\\[a-zA-Z]{1,20}")
+_DIGIT_ALONE = linear.bounded(r"(?<![_{0-9a-zA-Z])\d")
+_DIGITS = linear.bounded(r"\d{1,20}")
+_STRUCTURE = ("(", "[", r"\{", r"\begin", r"\emptyset", r"\mathbb", r"\langle")
+_NAMES = linear.compile(r"[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*=\s*([^=]+)\Z")
+_LETTER = linear.bounded(r"(?<![\\a-zA-Z])[a-zA-Z]")
+
+
+def peel(text: str) -> str:
+    """Cleaned ``text`` without words before the value, without the label of a structure, without conditions."""
+    for _ in range(3):
+        before = text
+        if text[:1].isalpha() or text[:1] in "(|[\\\u2220":
+            text = _without_label(_without_words(text))
+        text = _without_condition(text)
+        if text == before:
+            break
+    return without_currency(text)
+
+
+def without_currency(text: str) -> str:
+    """``text`` without a currency before or after its number."""
+    if text.isascii() and not text[:1].isupper() and text[:1] != "-":
+        return text
+    found = CURRENCY.match(text)
+    if found:
+        return text[found.end() :]
+    if text.startswith("-"):
+        inner = CURRENCY.match(text[1:])
+        return "-" + text[1 + inner.end() :] if inner else text
+    after = None if text.isascii() else _CURRENCY_AFTER.match(text)
+    return str(after[1]) if after else text
+
+
+def _without_words(text: str) -> str:
+    lead = _LEAD.match(text)
+    if lead and lead.end() < len(text):
+        return text[lead.end() :].lstrip()
+    sentence = _SENTENCE.match(text)
+    if sentence:
+        said = set(sentence[1].lower().replace(",", " ").split())
+        if said & VERBS and not said & _NOT_SAID:
+            return str(sentence[2])
+    return text
+
+
+def _without_label(text: str) -> str:
+    """The structure after ``(x,y) =`` or ``S =``, and the list after ``x, y =``."""
+    left, sign, right = text.partition("=")
+    right = right.lstrip()
+    if not sign or not right or left[-1:] in "<>!:" or "=" in right:
+        return text
+    left = left.strip()
+    if right.startswith(_STRUCTURE) and len(left) <= 60 and is_name(left):
+        return right
+    names = _NAMES.match(text)
+    return str(names[1]) if names and "," in names[1] else text
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` names something: letters, commands, brackets around letters, digits only in subscripts."""
+    if not _LABEL.match(text) or not (_LETTER.search(text) or _COMMAND.search(text)):
+        return False
+    return _DIGIT_ALONE.search(text) is None
+
+
+def conditions_differ(one: str, other: str) -> bool:
+    """Whether two answers have conditions with different numbers in them."""
+    conditions = [
+        text[len(value) :] if (value := _without_condition(text)) != text else "" for text in (one, other)
+    ]
+    numbers = [sorted(_DIGITS.findall(condition)) for condition in conditions]
+    return all(conditions) and numbers[0] != numbers[1]
+
+
+def _without_condition(text: str) -> str:
+    if not ("w" in text or "f" in text or "\\in" in text or "such" in text):
+        return text
+    found = _CONDITION.search(text)
+    if found is None or not found.start() or _WORDY.search(text[: found.start()]):
+        return text
+    value = text[: found.start()].rstrip(" ,;(")
+    return value if value and not value.endswith("{") else text

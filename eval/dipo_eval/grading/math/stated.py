@@ -1,0 +1,136 @@
+"""The answers that a response states outside a box: "the answer is 42", a heading, ``<answer>``, "#### 42"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dipo_eval import linear
+from dipo_eval.grading.math.peel import VERBS
+
+STATED_CHARS = 20_000
+"""The most characters of one stated answer that are looked at."""
+_TRIES = 12
+
+# What comes before an answer; the answer begins where the match ends. One row a form.
+_INTRODUCTIONS = (
+    r"\#\#\#\#\s{0,12}(?=\S)",
+    r"<answer>\s{0,12}",
+    # "the answer to the question is", "answer: "
+    r"""\banswers?\b(?!\s{0,3}</) (?:\s{1,4}(?:to|for|of|in)\b[^.:=\n]{0,80}?)?
+        [\s*_]{0,12}(?:\s(?:is|are|should\ be|must\ be|would\ be|will\ be|equals|becomes)\b|[:=\uff1a])
+        (?:\s{0,4}(?:therefore|thus|hence|then|simply|just|indeed|equal\ to|exactly)\b)?
+        [\s*_]{0,12}(?:[:=\uff1a])?[\s*_]{0,12}(?=\S)""",
+    # a heading or bold words on a line of their own, or before the answer: **Final Answer**, ## Answer
+    r"""(?:^|\n)[ \t]{0,8}\#{1,6}[ \t]{0,8}\*{0,3}(?:the\ )?(?:final\ )?answers?\*{0,3}[ \t]{0,8}:?\*{0,3}
+        [ \t]{0,8}\n\s{0,12}(?=\S)""",
+    r"\*\*(?:the\ )?(?:final\ )?answers?[ \t]{0,4}:?\*\*[ \t]{0,8}:?\s{0,12}(?=\S)",
+    r"(?:^|\n)[ \t]{0,8}(?:the\ )?final\ answers?[ \t]{0,8}\n\s{0,12}(?=\S)",
+    r"(?:\u6700\u7ec8)?\u7b54\u6848\s{0,4}(?:\u5e94\u8be5|\u5c31)?(?:\u662f|\u4e3a|\u9009)?\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=\S)",
+    r"(?:^|\n)\s{0,8}\*{0,3}(?:final\ )?(?:ans|result)\b\.?\*{0,3}[:=.]?\*{0,3}[ \t]{0,8}(?=[\d$\\(+-])",
+)
+_INTRODUCTION = linear.bounded("|".join(f"(?:{one})" for one in _INTRODUCTIONS), re.IGNORECASE | re.VERBOSE)
+_HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
+# The last sentence of a response: "So she pays $29.", "... that solves the system is $(7, 6)$.", "9 * 2 = $18".
+_CONCLUDED = linear.bounded(
+    r"\*{0,2}(\$[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|\\\[[^\n]{1,80}?\\\]|[$\u20ac\u00a3\u00a5]?[+-]?\d[\d.,/]{0,30}%?)\*{0,2}"
+    r"((?:\s{1,3}[a-z][a-z'-]{0,20}){0,7})\s{0,3}[.!]?\*{0,2}\s{0,9}$"
+)
+_NOT_CONCLUDED = linear.compile(
+    r"(?:^|\W)(?:not|cannot|can|never|might|may|could|maybe|perhaps|possibly|either|between|at\s+least|at\s+most|about|assume|suppose"
+    r"|if|let|guess|unsure|first|than|n't|or|before|initially|originally|already|considered|each|every|step)(?:\W|\Z)",
+    re.IGNORECASE,
+)
+_SENTENCE_START = linear.bounded(r"(?:[.!?](?=\s)|\n)")
+
+_FORMULA = linear.bounded(r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)")
+_MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
+_ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
+_SENTENCE_END = linear.bounded(r"[.!?](?=\s|$|\*|<|\))|\n|\u3002|</")
+_REASON = linear.compile(  # where it starts counts, not where it ends
+    r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
+    r"|,\s+(?:and\s+)?(?:the|we|that|it|in|for|this|i)(?:\W|\Z)|\s+\([a-zA-Z\s,]*[a-z]{2}"
+)
+_GOES_ON = linear.compile(r"\s*(?:,|and\s|or\s|/)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]")
+_DOLLAR = linear.bounded(r"(?<!\\)\$")
+_MONEY = linear.bounded(r"\$\d[\d.,]{0,30}(?:\s{1,3}[a-z]{2}|[.!?]?\s{0,3}$|[.!?]\s|\s{0,3}\()", re.MULTILINE)
+_VALUE = linear.bounded(r"[\d\\]|^\W{0,4}[A-Za-z]\W{0,4}$|[=<>\u221a\u03c0\u221e]")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A stated answer. ``is_value``: it holds a number, a formula or one letter. ``is_firm``: no "would be"."""
+
+    text: str
+    start: int
+    is_value: bool
+    is_firm: bool
+
+
+def last_statement(text: str) -> Statement | None:
+    """The last statement with a value; without one, the last of words ("the answer is east")."""
+    found: list[Statement] = []
+    for match in list(_INTRODUCTION.finditer(text))[-_TRIES:]:
+        answer = _answer_at(text, match.end(), in_tag=match[0].lower().startswith("<answer>"))
+        if answer:
+            is_value = _VALUE.search(answer) is not None
+            firm = _HYPOTHETICAL.search(match[0]) is None
+            found.append(Statement(answer, match.start(), is_value, firm))
+    values = [one for one in found if one.is_value]
+    return (values or found)[-1] if found else None
+
+
+def conclusion(text: str) -> str | None:
+    """The value with which the last sentence ends, after a verb or "=": for a response without any other answer."""
+    tail = text.rstrip()[-600:]
+    ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
+    sentence = tail[ends[-1] :] if ends else tail
+    found = _CONCLUDED.search(sentence)
+    if found is None or _NOT_CONCLUDED.search(sentence):
+        return None
+    before = sentence[: found.start()].rstrip(" $*")
+    said = set(before.lower().replace(",", " ").split())
+    if not before.endswith("=") and (not said & VERBS or any(map(str.isdigit, _FORMULA.sub("", before)))):
+        return None
+    return str(found[1]) + str(found[2])
+
+
+def _answer_at(text: str, at: int, *, in_tag: bool) -> str | None:
+    """The answer that begins at ``at``: formulas between delimiters, else the rest of the sentence."""
+    rest = text[at : at + STATED_CHARS]
+    if in_tag:
+        return rest.partition("</answer>")[0].strip() or None
+    rest = rest.lstrip("*_ \t\"'\u201c`")
+    span = _formula(rest)
+    if span is not None and not _GOES_ON.match(span[1]):
+        return span[0].strip() or None
+    cut = None if span else _SENTENCE_END.search(rest)
+    if span is not None:  # "$5$ or $6$": from the formula to the end of the sentence
+        length = len(rest) - len(span[1])
+        after = _SENTENCE_END.search(span[1])
+        line = rest[: length + after.start()] if after else rest
+    else:
+        line = rest[: cut.start()] if cut else rest
+    reason = _REASON.search(line)
+    line = line[: reason.start()] if reason else line
+    return line.strip().strip("*_`\"'\u201c\u201d").strip() or None
+
+
+def _formula(text: str) -> tuple[str, str] | None:
+    """The formula that ``text`` begins with, and what follows it; None where it begins with something else."""
+    if _MONEY.match(text):
+        return None
+    environment = _ENVIRONMENT.match(text)
+    if environment:
+        ending = environment[0].replace("begin", "end", 1)
+        inner, closed, after = text.partition(ending)
+        return (inner + closed, after) if closed else None
+    for opening, closing in _MATH:
+        if not text.startswith(opening):
+            continue
+        if opening == "$":
+            end = _DOLLAR.search(text, 1)
+            return (text[1 : end.start()], text[end.end() :]) if end else None
+        inner, closed, after = text[len(opening) :].partition(closing)
+        return (inner, after) if closed else None
+    return None
