@@ -9,7 +9,9 @@ import pytest
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code import environment as code_env
-from dipo_eval.grading.code.extract import defines, extract_code, fenced_blocks
+from dipo_eval.grading.code.extract import extract_code
+from dipo_eval.grading.code.fences import fenced_blocks
+from dipo_eval.grading.code.program import defines
 
 PROMPT = "from typing import List\n\n\ndef f(x: int) -> int:\n    '''Doc.'''\n"
 CODE = "def f(x):\n    return x\n"
@@ -32,6 +34,33 @@ RESPONSES = {
     "annotated": ("f: object = abs", "f: object = abs"),
     "completion": ("    return x\n", PROMPT + "    return x\n"),
     "completion in a block": ("```python\nreturn x\n```", PROMPT + "    return x\n"),
+    "prose around it": (f"The function:\n\n{CODE}\nThis function returns its argument.\n", CODE),
+    "indented as a whole": ("So:\n\n    def f(x):\n        return x\n\nDone.", CODE),
+    "tags": (f"[PYTHON]\n{CODE}[/PYTHON]", CODE),
+    "another label": (f"```python\ndef f(x): pass\n```\nfixed:\n```plaintext\n{CODE}```", CODE),
+    "a fence glued to prose": (f"Here: ```python\n{CODE}```", CODE),
+    "a closing fence glued to the code": (f"```python\n{CODE.rstrip()}```", CODE),
+    "one line": ("```python def f(x): return x```", "def f(x): return x\n"),
+    "a fence opened again": (f"`````python\n# plan\n```\n\nNow:\n````python\n{CODE}````\n", CODE),
+    "a fence in a docstring": (
+        '```python\ndef f(x):\n    """Doc.\n```\nf(1)\n```\n    """\n    return x\n```',
+        'def f(x):\n    """Doc.\n```\nf(1)\n```\n    """\n    return x\n',
+    ),
+    "a byte-order mark": (f"\ufeff{CODE}", CODE),
+    "an end mark": (f"{CODE}<|endoftext|>", CODE.rstrip()),
+    "a draft in a thought": (f"<think>\n```python\ndef f(x): pass\n```\n</think>\n{CODE}", f"\n{CODE}"),
+    "a helper in an earlier block": (
+        "```python\ndef g(x):\n    return x\n```\n```python\ndef f(x):\n    return g(x)\n```",
+        "def g(x):\n    return x\n\ndef f(x):\n    return g(x)\n",
+    ),
+    "an import of the prompt": (
+        "```python\ndef f(x: List):\n    return x\n```",
+        "from typing import List\n\ndef f(x: List):\n    return x\n",
+    ),
+    "imported": ("```python\nfrom operator import abs as f\n```", "from operator import abs as f\n"),
+    "a test imports it": (f"```python\n{CODE}```\n```python\nfrom solution import f\nf(1)\n```", CODE),
+    "a completion that lost its blanks": ("y = x\n    return y\n", PROMPT + "    y = x\n    return y\n"),
+    "a completion indented by three": ("   return x\n", PROMPT + "    return x\n"),
     "nothing": ("", None),
     "spaces": (" \n ", None),
 }
