@@ -17,17 +17,10 @@ from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.calls import official, strict
 from dipo_eval.grading.calls.bfcl import Language, language_of
 from dipo_eval.grading.calls.java_calls import SlowError, read_java
+from dipo_eval.grading.calls.native_forms import form_of, typed
 from dipo_eval.grading.calls.python_calls import read_python
-from dipo_eval.grading.calls.response_text import (
-    MAX_CHARS,
-    Call,
-    UnreadableError,
-    answer_text,
-    as_call,
-    bracketed,
-    looks_like_json,
-    read_json,
-)
+from dipo_eval.grading.calls.read import read_answer, read_decoded
+from dipo_eval.grading.calls.response_text import MAX_CHARS, Call, UnreadableError, answer_text, bracketed
 from dipo_eval.grading.verdict import Verdict
 
 Mode = Literal["strict", "compatible"]
@@ -60,6 +53,7 @@ def grade_calls(
     refused = ""
     try:
         calls = _read(response, language, mode)
+        calls = typed(calls, functions) if mode == "strict" else calls
     except SlowError as error:
         return Verdict("undecided", str(error), _shown(response))
     except UnreadableError as error:
@@ -88,35 +82,27 @@ def _shown(response: Any) -> str:
 
 
 def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
+    if mode == "strict":
+        if isinstance(response, str):
+            return read_answer(response, language)
+        if isinstance(response, list):
+            return read_decoded(response)
     if not isinstance(response, str):
         if not isinstance(response, list):
             raise UnreadableError("not a list")
-        return response if mode == "compatible" else [_as_decoded(call) for call in response]
-    as_official = mode == "compatible"
-    text = response if as_official else answer_text(response)
-    if not as_official and looks_like_json(text):
-        return read_json(text)
-    text = bracketed(text)
+        return response
+    text = bracketed(response)
     if language is Language.PYTHON:
-        return read_python(text, official=as_official)
-    return read_java(text[1:-1], language, official=as_official)
+        return read_python(text, official=True)
+    return read_java(text[1:-1], language, official=True)
 
 
 def calls_of(response: str | list[dict[str, Any]], category: str) -> list[Call] | None:
     """The calls that strict mode reads in ``response``, or None where it reads none."""
     try:
-        return _read(response, language_of(category), "strict")
+        return typed(_read(response, language_of(category), "strict"), [])
     except UnreadableError:
         return None
-
-
-def _as_decoded(call: Any) -> Call:
-    """A call given as data: ``{name: {argument: value}}``, or an object with a name and arguments."""
-    if isinstance(call, dict) and len(call) == 1:
-        ((name, arguments),) = call.items()
-        if isinstance(arguments, dict) and isinstance(name, str) and name != "function":
-            return call
-    return as_call(call)
 
 
 def _relevance(
@@ -136,27 +122,59 @@ def _relevance(
         offered = bool(calls) and not refused and all(next(iter(call)) in names for call in calls)
         reason = "a call" if offered else (refused or ("unknown function" if calls else "no call"))
         return Verdict("correct" if offered else "wrong", reason, found)
-    if calls or (isinstance(response, str) and _mentions_call(response, names)):
-        return Verdict("wrong", "a call" if calls else "a call in other text", found)
-    return Verdict("correct", "no call", None)
+    if calls:
+        return Verdict("wrong", "a call", found)
+    spoken = not_abstained(response, names) if isinstance(response, str) else None
+    return Verdict("wrong", spoken, found) if spoken else Verdict("correct", "no call", None)
 
 
-def _mentions_call(response: str, names: set[str]) -> bool:
-    """Whether text that does not parse as calls still calls an offered function."""
+def not_abstained(response: str, names: set[str]) -> str | None:
+    """Why text without a readable call is no abstention, None where it is one.
+
+    A thought that never ends, a native form that is broken, or an offered function that is called among other text. A
+    refusal may name functions, ``f()`` included, and show how one would be called.
+    """
     text = answer_text(response)
+    if not text and response.strip():
+        return "an unfinished thought"
+    if "<tool_call>" in text or form_of(text) is not None:
+        return "a broken call"
     with contextlib.suppress(UnreadableError):
-        if "<tool_call>" in text or read_python(bracketed(response), official=True):
-            return True
+        if read_python(bracketed(response), official=True):
+            return "a call in other text"
     if len(text) > MAX_CHARS:
-        return any(f"{name}(" in text for name in names)
-    return bool(names) and _call_of(tuple(sorted(names))).search(text) is not None
+        return "a call in other text" if any(f"{name}(" in text for name in names) else None
+    if not names:
+        return None
+    named = _named_call(tuple(sorted(names))).search(text)
+    if named:
+        return "a broken call"
+    called = _call_of(tuple(sorted(names))).search(text)
+    if called is None or _REFUSAL.search(text[: called.start()]):
+        return None
+    return "a call in other text"
+
+
+_REFUSAL = linear.bounded(
+    r"\b(?:cannot|can't|can not|can\u2019t|unable|not able|don't have|do not have|doesn't|does not|none of|no function"
+    r"|not possible|missing|lack|insufficient|please (?:provide|give|specify|share)|need (?:more|the|to know)|could you"
+    r"|would need|sorry)\b",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=64)
 def _call_of(names: tuple[str, ...]) -> linear.LinearPattern:
-    """``f(x=``, ``f()`` or ``"name": "f"`` of one of these functions."""
+    """``f(x=`` of one of these functions, also ``f()`` at the end of the text."""
     one = "|".join(map(re.escape, names))
-    return linear.compile(rf'''(?:\A|[^\w.])(?:{one})\(\s*(?:\w+\s*=|\))|"name"\s*:\s*"(?:{one})"''')
+    return linear.compile(rf"(?:\A|[^\w.])(?:{one})\(\s*(?:\w+\s*=|\)\W*\Z)")
+
+
+@lru_cache(maxsize=64)
+def _named_call(names: tuple[str, ...]) -> linear.LinearPattern:
+    """``"name": "f"`` of one of these functions, in JSON that cannot be read."""
+    one = "|".join(map(re.escape, names))
+    return linear.compile(rf"""["'](?:name|function|tool|api_name)["']\s*:\s*["'](?:{one})["']""")
 
 
 def check_call_gold(gold: object, functions: object, category: str) -> None:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dipo_eval.grading.calls.native_forms import form_of, typed
 from dipo_eval.grading.calls.python_calls import parse_expression, read_python
 from dipo_eval.grading.calls.replay import carry_out, replay
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
+    Call,
     UnreadableError,
     answer_text,
     bracketed,
@@ -67,8 +69,9 @@ def step_calls(text: str, *, official: bool) -> list[str]:
             calls = read_python(bracketed(text), official=True)
             return [_written(*one, _official_value) for call in calls for one in call.items()]
         answer = answer_text(text)
-        if looks_like_json(answer):
-            return [_written(*one, repr) for call in read_json(answer) for one in call.items()]
+        native = _native(answer)
+        if native is not None:
+            return [_written(*one, repr) for call in native for one in call.items()]
         return _python_calls(answer)
     except (UnreadableError, IndexError, AttributeError, RecursionError):
         return []
@@ -81,8 +84,8 @@ def native_calls(text: str) -> list[dict[str, Any]] | None:
     """
     try:
         answer = answer_text(text)
-        json_like = looks_like_json(answer)
-        calls = read_json(answer) if json_like else read_python(bracketed(answer), official=False)
+        native = _native(answer)
+        calls = read_python(bracketed(answer), official=False) if native is None else native
         made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
         if not _is_shallow(made, MAX_SHOWN_DEPTH):
             return None
@@ -90,6 +93,14 @@ def native_calls(text: str) -> list[dict[str, Any]] | None:
         return list(json.loads(plain)) or None
     except (UnreadableError, TypeError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _native(answer: str) -> list[Call] | None:
+    """The calls of an answer in a native form or JSON, None for another."""
+    form = form_of(answer)
+    if form is not None:
+        return typed(form.calls_in(answer), [])
+    return read_json(answer) if looks_like_json(answer) else None
 
 
 def _is_shallow(value: Any, depth: int) -> bool:

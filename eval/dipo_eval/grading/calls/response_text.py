@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.grading.final_text import final_text
 
 MAX_CHARS = 100_000
 """A longer answer is no list of calls (reasoning is taken off before); the longest gold has 2,100 characters."""
@@ -14,7 +15,6 @@ MAX_DEPTH = 100
 Call = dict[str, dict[str, Any]]
 """``{name: {argument: value}}``, the form that BFCL works with."""
 
-_THINK_ENDS = ("</think>", "</thinking>")
 _FENCE_START = linear.bounded(r"```[\w+-]{0,20}[ \t]{0,20}\n")
 _ARGUMENTS = ("arguments", "parameters", "input")
 _NAMES = ("name", "function", "api_name", "tool")
@@ -32,16 +32,17 @@ class Code(str):
     __slots__ = ()
 
 
+class Untyped(str):
+    """An argument that a native form writes as plain text, whatever its type."""
+
+    __slots__ = ()
+
+
 def answer_text(response: str) -> str:
-    """What follows the reasoning of ``response``, without code fence and white space; empty where it never ends."""
-    end = max((at + len(mark) for mark in _THINK_ENDS if (at := response.rfind(mark)) >= 0), default=0)
-    if end:
-        response = response[end:]
-    elif response.lstrip().startswith(("<think>", "<thinking>")):
-        return ""
-    text = response.strip()
+    """The answer in ``response`` without thoughts, code fence and white space; empty where a thought never ends."""
+    text = final_text(response).strip()
     fence = _FENCE_START.match(text)
-    if fence and text.endswith("```") and fence.end() <= len(text) - 3:
+    if fence and text.endswith("```") and text.find("```", fence.end()) == len(text) - 3:
         text = text[fence.end() : -3].strip()
     if text.startswith("<TOOLCALL>") and text.endswith("</TOOLCALL>"):
         text = text[len("<TOOLCALL>") : -len("</TOOLCALL>")].strip()
@@ -73,7 +74,7 @@ def read_json(text: str) -> list[Call]:
         raise UnreadableError("longer than any call")
     try:
         objects = [found for block in _blocks(text) for found in _objects(block)]
-        return [as_call(found) for found in objects]
+        return [as_call(found) for found in _expanded(objects)]
     except _JSON_ERRORS as error:
         raise UnreadableError("not JSON") from error
 
@@ -85,9 +86,18 @@ def as_call(found: Any) -> Call:
     if not isinstance(found, dict):
         raise UnreadableError("a call is not an object")
     name = next((found[key] for key in _NAMES if isinstance(found.get(key), str)), None)
+    if name is None and len(found) == 1:  # {"f": {"x": 1}}
+        ((name, arguments),) = found.items()
+        if isinstance(arguments, dict) and name not in _ARGUMENTS:
+            return {name: arguments}
+        name = None
     if name is None:
         raise UnreadableError("a call has no name")
-    arguments: Any = next((found[key] for key in _ARGUMENTS if key in found), {})
+    return {name: json_arguments(next((found[key] for key in _ARGUMENTS if key in found), {}))}
+
+
+def json_arguments(arguments: Any) -> dict[str, Any]:
+    """The arguments of a call, decoded or as JSON text. Raises UnreadableError."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments, object_pairs_hook=_unique) if arguments.strip() else {}
@@ -95,7 +105,16 @@ def as_call(found: Any) -> Call:
             raise UnreadableError("arguments are not JSON") from error
     if not isinstance(arguments, dict):
         raise UnreadableError("arguments are not an object")
-    return {name: arguments}
+    return arguments
+
+
+def _expanded(objects: list[Any]) -> list[Any]:
+    """``objects`` with ``{"tool_calls": [...]}`` (xLAM) replaced by its calls."""
+    made: list[Any] = []
+    for found in objects:
+        inner = found.get("tool_calls") if isinstance(found, dict) else None
+        made.extend(inner if isinstance(inner, list) else [found])
+    return made
 
 
 def _blocks(text: str) -> list[str]:

@@ -19,6 +19,9 @@ _TUPLES = frozenset({"tuple", "any", ""})
 _FULL_STOP = linear.bounded(r"\.(?= |$)")
 _SPACE_AT_MARK = linear.bounded(r"(?<=\W) | (?=\W)")
 MAX_DEPTH = 50
+_FORMULA = linear.compile(r"[\w\s+\-*/^().]+\Z")
+_POWER = linear.bounded(r"\*\*|\^")
+_FACTOR = linear.bounded(r"(?<=[0-9)])\*(?=[a-zA-Z(])")
 
 
 def refusal(
@@ -191,9 +194,18 @@ def _dict_difference(
 
 def same_text(left: str, right: str) -> bool:
     """Whether two strings differ at most in case, white space beside punctuation, commas for blanks, a full stop at
-    the end of a word, or the kind of quote mark. 3.14 is not 314, nor /home/ab /home/a/b.
+    the end of a word, the kind of quote mark, or are one formula (``_same_formula``). 3.14 is not 314, nor /home/ab
+    /home/a/b.
     """
-    return left == right or _plain(left) == _plain(right)
+    return left == right or _plain(left) == _plain(right) or _same_formula(left, right)
+
+
+def _same_formula(left: str, right: str) -> bool:
+    """Whether two texts are one formula written two ways: x^3 and x**3, 3x**2 and 3*x**2."""
+    if not all(_FORMULA.match(text) and _POWER.search(text) for text in (left, right)):
+        return False
+    first, second = (_FACTOR.sub("", _POWER.sub("^", text.replace(" ", ""))) for text in (left, right))
+    return first == second
 
 
 def _plain(text: str) -> str:

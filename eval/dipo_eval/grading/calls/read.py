@@ -1,0 +1,169 @@
+"""Read the calls of one answer for ``strict``: native forms, JSON, Python, Java; then what stands among other text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from dipo_eval import linear
+from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.java_calls import read_java
+from dipo_eval.grading.calls.native_forms import form_of
+from dipo_eval.grading.calls.python_calls import parse_expression, read_python
+from dipo_eval.grading.calls.response_text import (
+    MAX_CHARS,
+    Call,
+    UnreadableError,
+    answer_text,
+    as_call,
+    bracketed,
+    looks_like_json,
+    read_json,
+)
+
+MAX_SPANS = 16
+"""Of text among which calls are looked for."""
+_FENCED = linear.compile(r"```[\w+-]*[ \t]*\n((?:[^`]|`[^`]|``[^`])*)```")
+_PRINT = linear.compile(r"\s*print\((.*)\)\s*\Z", re.DOTALL)
+_LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+
+def read_answer(response: str, language: Language) -> list[Call]:
+    """The calls in ``response`` without its thoughts; [] for an empty answer. Raises UnreadableError."""
+    text = answer_text(response)
+    form = form_of(text)
+    if form is not None:
+        return form.calls_in(text)
+    if "\\_" in text:  # Markdown's escape
+        text = text.replace("\\_", "_")
+    if language is not Language.PYTHON:
+        if looks_like_json(text):
+            return read_json(text)
+        return read_java(bracketed(text)[1:-1], language, official=False)
+    try:
+        return _whole(text)
+    except UnreadableError:
+        calls = _among_text(text)
+        if calls:
+            return calls
+        raise
+
+
+def _whole(text: str) -> list[Call]:
+    """``text`` as calls and nothing else."""
+    if looks_like_json(text):
+        try:
+            return read_json(text)
+        except UnreadableError:
+            calls = _python_data(text)
+            if calls:
+                return calls
+            raise
+    if len(text) > MAX_CHARS:
+        raise UnreadableError("longer than any call")
+    printed = _PRINT.match(text)
+    if printed:
+        text = str(printed[1])
+    try:
+        return read_python(bracketed(text), official=False)
+    except UnreadableError as error:
+        if ";" not in text and "['" not in text and '["' not in text:
+            raise
+        calls = _statements(text) or _quoted_calls(text)
+        if not calls:
+            raise error
+        return calls
+
+
+def _statements(text: str) -> list[Call]:
+    """``f(x=1); g()``, Raven's form."""
+    pieces = [piece.strip() for piece in text.split(";") if piece.strip()]
+    if not 0 < len(pieces) <= MAX_SPANS:
+        return []
+    try:
+        return [call for piece in pieces for call in read_python(bracketed(piece), official=False)]
+    except UnreadableError:
+        return []
+
+
+def _quoted_calls(text: str) -> list[Call]:
+    """``['f(x=1)']``: a list of texts that are calls."""
+    try:
+        found = ast.literal_eval(parse_expression(text.strip()))
+    except _LITERAL_ERRORS:
+        return []
+    if not isinstance(found, list) or not 0 < len(found) <= MAX_SPANS:
+        return []
+    if not all(isinstance(one, str) for one in found):
+        return []
+    try:
+        return [call for one in found for call in read_python(bracketed(one), official=False)]
+    except UnreadableError:
+        return []
+
+
+def _python_data(text: str) -> list[Call]:
+    """A call as a Python dict, with single quotes, or a list of them."""
+    if len(text) > MAX_CHARS or "'" not in text:
+        return []
+    try:
+        found = ast.literal_eval(parse_expression(text.strip()))
+        return [as_call(one) for one in (found if isinstance(found, list) else [found])]
+    except (*_LITERAL_ERRORS, UnreadableError):
+        return []
+
+
+def _among_text(text: str) -> list[Call]:
+    """The calls in fenced blocks, else in lists that stand in other text; [] where one of them cannot be read."""
+    if len(text) > MAX_CHARS or "<tool_call>" in text:
+        return []
+    blocks = [str(match[1]) for match in _FENCED.finditer(text)][:MAX_SPANS]
+    calls: list[Call] = []
+    try:
+        for block in blocks:
+            calls += _whole(block.strip())
+    except UnreadableError:
+        return []
+    if blocks:
+        return calls
+    for span in _lists(text):
+        try:
+            calls += _whole(span)
+        except UnreadableError:
+            continue
+    return calls
+
+
+def _lists(text: str) -> Iterator[str]:
+    """The outermost ``[...]`` of ``text`` with a call in them, in order; brackets inside strings do not count."""
+    depth, start, quote, made = 0, 0, "", 0
+    escaped = False
+    for at, char in enumerate(text):
+        if depth and quote:
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and not escaped
+        elif depth and char in "\"'":
+            quote, escaped = char, False
+        elif char == "[":
+            start = at if not depth else start
+            depth += 1
+        elif char == "]" and depth:
+            depth -= 1
+            if not depth and "(" in text[start:at] and made < MAX_SPANS:
+                made += 1
+                yield text[start : at + 1]
+
+
+def read_decoded(response: list[Any]) -> list[Call]:
+    """Calls given as data: ``{name: {argument: value}}``, or objects with a name and arguments."""
+    return [_as_decoded(call) for call in response]
+
+
+def _as_decoded(call: Any) -> Call:
+    if isinstance(call, dict) and len(call) == 1:
+        ((name, arguments),) = call.items()
+        if isinstance(arguments, dict) and isinstance(name, str) and name != "function":
+            return call
+    return as_call(call)
