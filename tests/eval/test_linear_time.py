@@ -47,7 +47,7 @@ from dipo_openrlhf.rewards.toolrl import format_score, tagged_calls
 PUMPED = runpy.run_path(str(Path(__file__).with_name("pumped.py")))
 SIZE, TEXTS, text_of = PUMPED["SIZE"], PUMPED["pumped"](), PUMPED["text_of"]
 BY_HAND, GENERATED = TEXTS[: len(PUMPED["BY_HAND"])], TEXTS[len(PUMPED["BY_HAND"]) :]
-PARTS = 4
+PARTS = 7
 """Each reader gets one in so many of the generated texts; the slow test gives it all."""
 LINEAR = {place: one for place, one in PUMPED["patterns"]().items() if isinstance(one, linear.LinearPattern)}
 FUNCTIONS = [
