@@ -48,7 +48,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown, the last row of each name."""
     lines = [
         "| recipe | steps | killed after, resumed from | checkpoints | evaluated | ranks; engines on nodes | first step "
-        "| first step after the kill | all |",
+        "| first step after the kill | total |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in {row["name"]: row for row in rows if "failed" not in row}.values():

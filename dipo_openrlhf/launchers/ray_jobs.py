@@ -10,7 +10,7 @@ import re
 import shlex
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,7 +224,7 @@ def follow(client: Any, job: str, write: Callable[[str], None]) -> Any:
         time.sleep(POLL)
 
 
-def _log(client: Any, job: str) -> Iterator[str | None]:
+def _log(client: Any, job: str) -> Generator[str | None]:
     """Pieces of a job's log from its beginning; None after QUIET seconds without one, since a server may freeze."""
     stream = client.tail_job_logs(job)
     coming: asyncio.Future[str] | None = None
