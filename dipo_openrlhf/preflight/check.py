@@ -26,7 +26,7 @@ from dipo_openrlhf.preflight.prompts import (
     load_tokenizer,
     prompt_of,
 )
-from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url
+from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url, is_own_file
 from dipo_openrlhf.preflight.rows import Row
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.provenance import prompts_hash
@@ -174,7 +174,8 @@ def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
     if not recipe.get("train.agent_func_path"):
         if not is_known and (warning := check_golds(rows, url, reading.label_key)):
             say(f"warning: {warning}")
-        check_reward(url, _samples(rows, reading))
+        if is_own_file(url):
+            check_reward(url, _samples(rows, reading))
     if is_known:
         return
     with (

@@ -31,6 +31,11 @@ def is_built_in(name: str) -> bool:
     return (REWARDS / f"{name}.py").is_file()
 
 
+def is_own_file(url: str | None) -> bool:
+    """Whether a reward is a file of the user's own, and neither an address nor one of this project."""
+    return bool(url) and str(url).endswith(".py") and Path(str(url)).parent != REWARDS
+
+
 def check_reward_url(url: str | None, agent: str | None) -> None:
     """Raise UserError for a reward or agent that is no file here and no address."""
     if agent:
@@ -83,7 +88,7 @@ def check_reward(url: str | None, samples: list[tuple[str, str, str, Any]]) -> N
 
     samples: (place, query, prompt, label), a row each. Nothing is called for an address, or for a reward of this project.
     """
-    if not url or not url.endswith(".py") or Path(url).parent == REWARDS:
+    if not url or not is_own_file(url):
         return
     samples = samples[:SAMPLES]
     found = _tried(url, samples)
