@@ -242,13 +242,22 @@ def _spanning(parts: list[dict[str, Any]], models: list[torch.nn.Module], close:
     return int((fit[:, 0].any(0) & fit[:, 1].any(0) & ~fit.all(1).any(0)).sum())
 
 
+FAILING_REWARD = """
+calls = 0
+
+
+def reward_func(queries, prompts, labels, **unused):
+    global calls
+    calls += 1
+    return {"rewards": 1.0} if calls <= 8 else None  # the first are those before the start
+"""
+
+
 @pytest.mark.slow
 def test_a_generator_that_fails_ends_the_run_in_one_line(small_model, tmp_path):
     """The training actor waits for a batch that never comes: the run must end nevertheless."""
     recipe, _ = write_recipe(tmp_path, small_model)
-    (tmp_path / "reward.py").write_text(
-        "def reward_func(queries, prompts, labels, **unused):\n    return None\n"
-    )
+    (tmp_path / "reward.py").write_text(FAILING_REWARD)
     command = Dipo(
         [
             "train",
