@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import shlex
 import time
 import uuid
@@ -78,7 +77,7 @@ def _check_userinfo(address: str) -> None:
         host = urlsplit(address).netloc
     except ValueError:
         host = ""
-    if ("@" in address and "@" not in host) or re.search(r"\s", address) or not address.isprintable():
+    if ("@" in address and "@" not in host) or " " in address or not address.isprintable():
         raise UserError(
             "--address, or the variable RAY_API_SERVER_ADDRESS or RAY_ADDRESS: is no URL (not shown, it may hold a "
             "password): write /, ?, #, @ and spaces of a password as %2F, %3F, %23, %40 and %20"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,8 +22,6 @@ from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting, parse_overrides
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def job_variables(env: Sequence[str], secrets_file: str | None) -> dict[str, str
     """Variables of the job, and where its keys are. What stores them shows them to others, so a key is refused."""
     variables = {}
     for name in env:
-        if not _VARIABLE.fullmatch(name):  # bash exports its functions as BASH_FUNC_NAME%%
+        if not (name.isascii() and name.isidentifier()):  # bash exports its functions as BASH_FUNC_NAME%%
             raise UserError(
                 f"--env {name!r}: is no name of a variable: letters, digits and _, no digit first"
             )
