@@ -19,6 +19,7 @@ import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.exceptions import RayTaskError
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.openrlhf_patch.shared_storage import check_shared, unseen
@@ -30,8 +31,72 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mount namespaces are 
 
 def test_what_a_node_does_not_see(tmp_path):
     (tmp_path / "here").touch()
-    paths = {"data.prompt_dataset": str(tmp_path / "here"), "run.dir": str(tmp_path / "not")}
-    assert unseen(paths, patience=0) == ["run.dir"]
+    (tmp_path / "here").touch()
+    files = {"data.prompt_dataset": str(tmp_path / "here"), "actor.model_name_or_path": str(tmp_path / "not")}
+    tokens = {"run.dir": str(tmp_path / "not" / "token"), "ckpt.path": str(tmp_path / "here")}
+    assert unseen(files, tokens, patience=0) == ["run.dir", "actor.model_name_or_path"]
+
+
+ASKS = """
+import os, sys
+from dipo_openrlhf.openrlhf_patch.shared_storage import unseen
+os.setgid(65534), os.setuid(65534)
+folder = sys.argv[1]
+files = {"closed": f"{folder}/closed/file", "private": f"{folder}/private", "open": f"{folder}/open"}
+print(*unseen(files, {"folder": f"{folder}/token", "in closed": f"{folder}/closed/token"}, patience=0), sep=",")
+"""
+
+
+@needs_root
+def test_what_a_nodes_user_may_not_use(tmp_path):
+    """Where a folder may not be entered, to ask whether a file is there raises PermissionError."""
+    with tempfile.TemporaryDirectory(prefix="dipo-shared-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "closed").mkdir(mode=0o700)
+        for path in ("closed/file", "closed/token", "private", "open", "token"):
+            (folder / path).touch()
+        (folder / "private").chmod(0o600)
+        words = [sys.executable, "-c", ASKS, name]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout == "folder,in closed,closed,private\n", done.stderr
+
+
+class SilentNodes:
+    """What check_shared calls of a Ray of two nodes: the task of one raises, that of the other does not end."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self) -> None:
+        self.references = ["raises", "is late"]
+
+    def nodes(self) -> list[dict[str, object]]:
+        return [
+            {"NodeID": digit * 56, "NodeManagerAddress": f"10.0.0.{digit}", "Alive": True} for digit in "12"
+        ]
+
+    def remote(self, *given: object) -> object:
+        return self if len(given) == 1 else self.references.pop(0)
+
+    def options(self, **settings: object) -> object:
+        return self
+
+    def wait(self, references: list[str], **settings: object) -> tuple[list[str], list[str]]:
+        return references[:1], references[1:]
+
+    def get(self, reference: str) -> object:
+        raise RayTaskError("unseen", "\x1b[36mray::unseen()\x1b[39m (pid=1)", MemoryError("no memory"))
+
+    def cancel(self, reference: str, force: bool) -> None:
+        assert reference == "is late"
+
+
+def test_a_node_that_does_not_say_is_named_with_the_reason(tmp_path, capsys):
+    check_shared(SilentNodes(), {"run.dir": str(tmp_path)}, {})
+    assert capsys.readouterr().out.splitlines() == [
+        "10.0.0.1 did not say what it sees of the run's files: MemoryError: no memory",
+        "10.0.0.2 did not say what it sees of the run's files: no answer in 180 s",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +148,7 @@ def test_what_one_node_does_not_see_is_a_one_line_error(local_folder, tmp_path, 
         check_shared(ray, folders, files)
     path = {**folders, **files}[key]
     assert str(raised.value) == (
-        f"{key}: {path!r}: node {SECOND} of the Ray cluster does not see it: put it on storage that every node sees "
-        "under the same path"
+        f"{key}: {path!r}: node {SECOND} of the Ray cluster does not see it, or has no right to "
+        f"{'write' if key == 'run.dir' else 'read'} it: put it on storage that every node sees under the same path"
     )
     assert not list(local_folder.glob(".*"))
