@@ -31,6 +31,7 @@ WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.ray_start.install"
 NODES_TIMEOUT = 120.0  # seconds: nodes that are still joining
 POLL_SECONDS = 1.0
 CONNECT_SECONDS = 2.0
+_LONGEST_ADDRESS = 300  # characters
 # Set by openrlhf/cli/train_ppo_ray.py, train where it starts Ray itself, and only there.
 _OPENRLHF_ENV = {
     "TOKENIZERS_PARALLELISM": "true",
@@ -79,10 +80,15 @@ def joins_cluster() -> bool:
 
 
 def _address_of_this_machine() -> str:
-    """What `ray start` has left in ray/_common/utils.py, get_ray_address_file; empty where there is none."""
+    """What our own `ray start` has left in ray/_common/utils.py, get_ray_address_file; empty where there is none.
+
+    /tmp/ray is one folder for all users of a machine.
+    """
     folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     try:
-        return Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+        with Path(folder, "ray", "ray_current_cluster").open(encoding="utf-8") as file:
+            ours = os.fstat(file.fileno()).st_uid == os.geteuid()
+            return file.read(_LONGEST_ADDRESS).strip() if ours else ""
     except (OSError, UnicodeDecodeError):
         return ""
 
@@ -100,11 +106,15 @@ def _answers(address: str) -> bool:
 
 
 def start_on_gpus(environment: dict[str, str]) -> None:
-    """As openrlhf/cli/train_ppo_ray.py, train does, which keeps a Ray that is initialised, and with our workers' hook."""
+    """As openrlhf/cli/train_ppo_ray.py, train does, which keeps a Ray that is initialised, and with our workers' hook.
+
+    `local`: a Ray of our own, where another user's address file says something else.
+    """
     import ray
 
     ray.init(
-        runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": worker_environment(environment)}
+        address="local",
+        runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": worker_environment(environment)},
     )
 
 

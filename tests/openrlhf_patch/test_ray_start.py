@@ -80,6 +80,19 @@ def test_a_running_cluster_is_joined_and_its_nodes_are_not_this_machine(monkeypa
     assert ray_start.joins_cluster()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_another_users_cluster_is_not_joined(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    path = tmp_path / "ray/ray_current_cluster"
+    with socket.create_server(("127.0.0.1", 0)) as gcs:
+        path.write_text(f"127.0.0.1:{gcs.getsockname()[1]}")
+        assert ray_start.joins_cluster()
+        os.chown(path, 65534, 65534)
+        assert not ray_start.joins_cluster()
+
+
 # As the driver of a GPU run starts Ray; the workers of this one have no GPU.
 ON_GPUS = """
 import os
