@@ -56,7 +56,9 @@ def gpus(machine: Machine) -> Check:
     found = machine.gpus()
     if not found:
         return Check("GPUs", False, "nvidia-smi shows none", "nvidia-smi must be on PATH and list them")
-    text = f"{len(found)} x {found[0].name}, {min(each.memory for each in found):.0f} GiB"
+    least = min(each.memory for each in found)
+    size = f"{least:.0f} GiB" if least else "no memory of its own stated"
+    text = f"{len(found)} x {found[0].name}, {size}"
     if any(each.is_split for each in found):
         remedy = "switch it off with nvidia-smi -mig 0: NCCL joins no two instances of one GPU"
         return Check("GPUs", False, f"{text}, split by MIG", remedy)

@@ -23,7 +23,7 @@ class Gpu:
     """One GPU, as nvidia-smi shows it."""
 
     name: str
-    memory: float
+    memory: float  # 0 where it has none of its own ([N/A]: a GPU that shares the machine's memory)
     is_split: bool  # into MIG instances
 
 
@@ -49,7 +49,10 @@ class Machine:
     def gpus(self) -> list[Gpu]:
         """Empty where nvidia-smi is missing or fails."""
         rows = self._query_smi("name,memory.total,mig.mode.current")
-        return [Gpu(row[0], float(row[1]) / 1024, row[2] == "Enabled") for row in rows if len(row) == 3]
+        return [
+            Gpu(name, float(memory) / 1024 if memory.isdecimal() else 0.0, mig == "Enabled")
+            for name, memory, mig in rows
+        ]
 
     def nvcc(self) -> str:
         """Release of the CUDA compiler, such as "13.0"; empty where there is none.
@@ -113,13 +116,17 @@ class Machine:
         return done.stdout if done.returncode == 0 else ""
 
     def _query_smi(self, columns: str) -> list[list[str]]:
+        """Rows of as many cells as columns; only the first may hold a comma. What does not print is left out."""
         program = self.program("nvidia-smi")
         text = (
             self._output(program, f"--query-gpu={columns}", "--format=csv,noheader,nounits")
             if program
             else ""
         )
-        return [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
+        commas = columns.count(",")
+        lines = ["".join(filter(str.isprintable, line)) for line in text.splitlines()]
+        rows = [[cell.strip() for cell in line.rsplit(",", commas)] for line in lines if line.strip()]
+        return [row for row in rows if len(row) == commas + 1]
 
 
 def free_disk(folder: Path) -> float:

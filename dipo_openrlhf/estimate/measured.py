@@ -15,7 +15,7 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
-from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.estimate.options import Assumptions, least_values
 from dipo_openrlhf.record.user_cache import cache_dir
 
 FIELDS = ("gpu_memory_gib", "bandwidth_tbs", "host_gbs", "decode_ms", "sync_seconds", "sleep_seconds")
@@ -44,18 +44,29 @@ def read_measured(path: Path | None) -> tuple[str, dict[str, float]]:
         raise UserError(f"--measured {path}: no such file; `dipo check-gpu` writes one")
     try:
         content = json.loads(where.read_text(encoding="utf-8"))
-        values = {name: float(content["values"][name]) for name in content["values"]}
+        values = {name: _figure(value) for name, value in content["values"].items()}
         gpu = str(content["gpu"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, OverflowError, RecursionError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{where}: is not what `dipo check-gpu` writes: run it again, or delete the file"
         ) from None
-    bad = [name for name, value in values.items() if name not in FIELDS or not 0 <= value < float("inf")]
+    least = least_values()
+    bad = [
+        name
+        for name, value in values.items()
+        if name not in FIELDS or not least[name] <= value < float("inf")
+    ]
     if bad:
         raise UserError(
             f"{where}: {bad[0]}: not a figure of `dipo check-gpu`: run it again, or delete the file"
         )
     return f"{gpu}, {where}", values
+
+
+def _figure(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return float(value)
 
 
 def with_measured(

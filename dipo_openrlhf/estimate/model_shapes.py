@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dipo_eval.discovery import nearest
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 
+LARGEST = 10**9  # of each number in a shape: products of them stay numbers that can be shown
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral")
 
 
@@ -98,16 +99,21 @@ def read_shape(path: Path) -> ModelShape:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: cannot be read as JSON: nested too deeply") from None
     family = config.get("model_type") if isinstance(config, dict) else None
     if family not in FAMILIES:
         raise UserError(
-            f"{path}: model_type {family!r} is not among those whose parameters can be counted: {', '.join(FAMILIES)}"
+            f"{path}: model_type {short_repr(family)} is not among those whose parameters can be counted: "
+            f"{', '.join(FAMILIES)}"
         )
 
     def count(key: str, default: int | None = None) -> int:
         value = config.get(key) if config.get(key) is not None else default
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UserError(f"{path}: {key}: {value!r} must be a whole number above 0")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= LARGEST:
+            raise UserError(
+                f"{path}: {key}: {short_repr(value)} must be a whole number above 0, at most {LARGEST:,}"
+            )
         return value
 
     heads, hidden = count("num_attention_heads"), count("hidden_size")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 
 def _assumed(text: str, least: float = 0.0) -> Any:
     return typer.Option(help=text, min=least, rich_help_panel="Assumptions of an estimate (with RECIPE)")
+
+
+def least_values() -> dict[str, float]:
+    """The lower limit of each assumption's option."""
+    hints = get_type_hints(Assumptions, include_extras=True)
+    return {name: hint.__metadata__[0].min for name, hint in hints.items()}
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,10 @@ def test_a_file_of_another_machine_can_be_named(tmp_path):
         '{"gpu": "x", "values": {"tflops": 1}}',
         '{"gpu": "x", "values": {"host_gbs": -1}}',
         '{"values": {}}',
+        '{"gpu": "x", "values": {"bandwidth_tbs": 0}}',  # the estimate divides by it
+        '{"gpu": "x", "values": {"bandwidth_tbs": true}}',
+        '{"gpu": "x", "values": {"decode_ms": 1' + "0" * 400 + "}}",
+        "[" * 200_000,
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, content):

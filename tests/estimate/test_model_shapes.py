@@ -77,6 +77,12 @@ def test_against_a_real_model(tmp_path, family, extra):
         (json.dumps({"model_type": "qwen3", "hidden_size": 8}), ["num_attention_heads: None"]),
         (json.dumps({"model_type": "qwen2", **TINY, "vocab_size": "big"}), ["vocab_size: 'big'"]),
         (json.dumps({"model_type": "qwen2", **TINY, "num_hidden_layers": 0}), ["num_hidden_layers: 0"]),
+        (
+            json.dumps({"model_type": "qwen2", **TINY, "num_hidden_layers": 10**400}),
+            ["num_hidden_layers: 10000"],
+        ),
+        (json.dumps({"model_type": ["x" * 10**4]}), ["model_type ['xxx"]),
+        ("[" * 200_000, ["config.json", "nested too deeply"]),
     ],
 )
 def test_a_config_that_cannot_be_counted(tmp_path, text, words):
