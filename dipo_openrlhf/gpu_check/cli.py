@@ -11,7 +11,6 @@ import typer
 from dipo_eval.errors import UserError
 
 DEFAULT_FOLDER = Path("runs", "check-gpu")
-LIMITS = {False: 600, True: 1500}  # seconds of a part, by whether it runs on CPU
 
 
 def check_gpu_command(
@@ -25,7 +24,10 @@ def check_gpu_command(
     ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="GPUs to train on, one engine on each. Default: 2 where there are."),
+        typer.Option(
+            min=1,
+            help="GPUs to train on, one engine on each. Default: 2 if the machine has two or more, otherwise 1.",
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="A model folder. Default: SmolLM2-135M-Instruct, which comes with a package.")
@@ -50,10 +52,11 @@ def check_gpu_command(
     """Train a small model for three steps on this machine's GPUs, and compare every result with a CPU.
 
     Weights, log-probabilities, advantages, gradient, memory, resume and export, as a table of pass and FAIL; every
-    figure is in report.json. About ten minutes on one or two GPUs. The exit status is 1 where a row fails. Without a GPU
-    the same runs on simulated ones. Any key of a recipe can be overridden as --section.key value. Example:
+    figure is in report.json. Each of the seven parts takes at most --limit seconds; not yet timed on a GPU. The exit
+    status is 1 where a row fails. Without a GPU the same runs on simulated ones. Any key of a recipe can be overridden as
+    --section.key value. Without flash-attn:
 
-        dipo check-gpu --gpus 1 --ds.attn_implementation eager
+        dipo check-gpu --ds.attn_implementation sdpa --ds.packing_samples false --train.dynamic_batch_enable false
     """
     from rich.console import Console
 
@@ -61,7 +64,7 @@ def check_gpu_command(
     from dipo_openrlhf.gpu_check.check import run_check
     from dipo_openrlhf.gpu_check.prepare import check_recipes
     from dipo_openrlhf.gpu_check.report import print_report
-    from dipo_openrlhf.gpu_check.settings import CheckSettings
+    from dipo_openrlhf.gpu_check.settings import LIMITS, CheckSettings
     from dipo_openrlhf.openrlhf_patch.overrides import check_version
     from dipo_openrlhf.recipe.defaults import on_cpu
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = 3
+LIMITS = {False: 600, True: 1500}  # seconds of a part, by whether it runs on CPU
 KILLED_AFTER = 2  # this step's checkpoint is complete when the run is killed
 CONTROL_LR = 1e-3
 CONTROL_STEPS = 2  # the second samples with the weights that were not sent
@@ -29,7 +30,7 @@ class CheckSettings:
     samples: int = 8
     tokens: int = 128
     train_batch: int = 32
-    limit: int = 300
+    limit: int = LIMITS[False]
     seed: int = 1
     overrides: dict[str, Any] = field(default_factory=dict)
     measured: str = ""

@@ -35,7 +35,7 @@ def submit_command(
 
         dipo submit my_recipe.yaml --address http://head:8265 --run.dir /shared/runs/mine
 
-        dipo submit my_recipe.yaml --to slurm --run.dir /shared/runs/mine --dry-run
+        dipo submit my_recipe.yaml --to slurm --time 24:00:00 --run.dir /shared/runs/mine --dry-run
 
         dipo submit --stop ID --address http://head:8265
     """

@@ -29,7 +29,7 @@ def rehearse_command(
     model, lengths, batches and counts of GPUs are small (docs/rehearsal.md). The folder then holds a recipe that can be
     sent to a cluster as well. Any key of the recipe can be overridden as --section.key value. Examples:
 
-        dipo rehearse math_qwen3_4b+async
+        dipo rehearse math_qwen3_8b+async
 
         dipo rehearse my_recipe.yaml --write-only
 

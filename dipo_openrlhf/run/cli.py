@@ -31,7 +31,7 @@ def train_command(
     Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*,
     evaluate.* and watch.*. Example:
 
-        dipo train my_recipe.yaml --actor.adam.lr 1e-5 --dipo.alpha 0.2 --run.dir runs/alpha02
+        dipo train my_recipe.yaml --actor.adam.lr 5e-7 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
     from dipo_eval.secrets.file import load_secrets
     from dipo_openrlhf.preflight.check import check_dry
