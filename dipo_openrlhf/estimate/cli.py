@@ -101,7 +101,10 @@ def recipes_command(
         ),
     ] = None,
 ) -> None:
-    """List the recipes of this package, and the variants that can be laid over them."""
+    """List the recipes of this package, and their variants.
+
+    Add variants to a recipe's name with `+`; several can be combined: math_qwen3_4b+dapo+4x8.
+    """
     if show is not None:
         from dipo_openrlhf.recipe.load import load_recipe
         from dipo_openrlhf.recipe.resolved import resolved_lines

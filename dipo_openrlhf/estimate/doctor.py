@@ -89,6 +89,8 @@ def doctor_recipe(
         return ready
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not (machine.devices() or recipe.on_cpu):
+        console.print("this machine has no NVIDIA device: only the estimate above", highlight=False)
     print_checks(console, checks)
     return ready
 

@@ -12,9 +12,11 @@ from dipo_eval.engines.device import is_cpu_build
 from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate import gpu_checks, memory
 from dipo_openrlhf.estimate.gpu_checks import Check
+from dipo_openrlhf.estimate.host import host_memory
 from dipo_openrlhf.estimate.machine import Machine
 from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.estimate.workload import GIB, workload_of
+from dipo_openrlhf.recipe.placement import needs_of
 from dipo_openrlhf.recipe.recipe import Recipe
 
 _ASK_TORCH = """
@@ -45,10 +47,12 @@ def recipe_checks(machine: Machine, recipe: Recipe, assume: Assumptions) -> list
         wanted = f"the recipe counts on {recipe.run.gpus_per_node} a node: set run.gpus_per_node"
         checks["GPUs"] = Check("GPUs", False, f"{len(found)} x {found[0].name}", wanted, required=False)
     try:
-        need = memory.host_bytes(workload_of(recipe, assume)).value / GIB
+        work = workload_of(recipe, assume)
     except UserError:  # a model whose shape is not known here
         return list(checks.values())
-    return [*checks.values(), gpu_checks.host_memory(machine, need, recipe.name)]
+    need = host_memory(recipe, needs_of(recipe).layout, work, assume).total.value / GIB
+    asleep = memory.host_bytes(work).value / GIB
+    return [*checks.values(), gpu_checks.host_memory(machine, need, asleep, recipe.name)]
 
 
 def uses_flash_attn(recipe: Recipe) -> bool:

@@ -112,11 +112,18 @@ def shared_memory(machine: Machine) -> Check:
     return Check("/dev/shm", size >= need, f"{size:.1f} GiB", remedy)
 
 
-def host_memory(machine: Machine, need: float, recipe: str) -> Check:
-    """`need`: GiB that sleep on this host by the recipe's estimate; Ray, the page cache and Python come on top."""
+def host_memory(machine: Machine, need: float, asleep: float, recipe: str) -> Check:
+    """`need`: GiB of this host by the recipe's estimate, of which `asleep` sleep there.
+
+    What processes take is assumed, not computed: it is required alone that what sleeps fits.
+    """
     size = machine.memory()
-    remedy = f"{recipe} keeps {need:.0f} GiB on each host: use more nodes, or set ds.enable_sleep: false"
-    return Check("host memory", size >= need, f"{size:.0f} GiB, of which {need:.0f} for what sleeps", remedy)
+    found = f"{size:.0f} GiB; {need:.0f} needed, {asleep:.0f} of them for what sleeps"
+    remedy = (
+        f"{recipe} takes {need:.0f} GiB of each host (dipo doctor RECIPE shows the parts): use more nodes, or set "
+        "ds.enable_sleep: false"
+    )
+    return Check("host memory", size >= need, found, remedy, required=size < asleep)
 
 
 def to_install(machine: Machine, venv: Path, flash_attn: bool) -> list[Check]:

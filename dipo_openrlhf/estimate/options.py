@@ -35,7 +35,9 @@ class Assumptions:
     decode_utilization: Annotated[float, _assumed("Share of the bandwidth that decoding reaches.", 0.001)] = (
         0.5
     )
-    decode_ms: Annotated[float, _assumed("Milliseconds of one decoding step beside reading memory.")] = 0.0
+    decode_ms: Annotated[
+        float, _assumed("Milliseconds of one decoding step in addition to reading memory.")
+    ] = 0.0
     tokens_per_second: Annotated[float, _assumed("New tokens a second of one engine; 0: computed.")] = 0.0
     prompt_tokens: Annotated[int, _assumed("Mean prompt, tokens; 0: a quarter of the room for it.")] = 0
     response_tokens: Annotated[
@@ -44,11 +46,15 @@ class Assumptions:
     tail: Annotated[float, _assumed("How much longer sampling takes than with full engines.", 1)] = 1.3
     """The last long answers leave the engines half empty."""
     sync_gbs: Annotated[float, _assumed("GB/s at which weights reach the engines.", 0.001)] = 20.0
-    sync_seconds: Annotated[float, _assumed("Seconds of a weight sync beside moving bytes.")] = 0.0
+    sync_seconds: Annotated[
+        float, _assumed("Seconds of a weight sync in addition to the time for moving the bytes.")
+    ] = 0.0
     host_gbs: Annotated[float, _assumed("GB/s between a GPU and its host, for sleep and wake.", 0.001)] = 20.0
     process_gib: Annotated[
-        float, _assumed("GiB of host memory of a rank, of an engine's process, ...", 0)
+        float, _assumed("GiB of host memory of one process (rank, engine or other).", 0)
     ] = 5.0
     grader_gib: Annotated[float, _assumed("GiB of host memory of one grading process.", 0)] = 0.25
-    sleep_seconds: Annotated[float, _assumed("Seconds of sleep and wake beside moving bytes.")] = 0.0
+    sleep_seconds: Annotated[
+        float, _assumed("Seconds of sleep and wake in addition to the time for moving the bytes.")
+    ] = 0.0
     prompts: Annotated[int, _assumed("Prompts in the data; 0: counted in a local .jsonl.")] = 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from dipo_openrlhf.estimate import memory
+from dipo_openrlhf.estimate.environment import uses_flash_attn
 from dipo_openrlhf.estimate.host import cores, host_memory
 from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.estimate.picture import picture
@@ -18,6 +19,7 @@ from dipo_openrlhf.recipe.placement import needs_of, placement
 from dipo_openrlhf.recipe.recipe import Recipe
 
 _WIDTH = 36
+_NO_FLASH_ATTN = "attention without flash-attn is slower than that; by how much is not estimated"
 
 
 def estimate_lines(
@@ -57,6 +59,7 @@ def estimate_lines(
         _row(cores(recipe, where.layout), 1, 0),
         "",
         *_time(work, assume, max(1, rollouts.mean)),
+        *(["  " + _NO_FLASH_ATTN] if not (recipe.on_cpu or uses_flash_attn(recipe)) else []),
         "",
         *([f"Measured ({by}): {_options(assume, work, measured)}"] if measured else []),
         "Assumed, not measured (each is an option): " + _options(assume, work, _names(measured)),
@@ -133,9 +136,8 @@ def print_recipes(console: Console) -> None:
     ]
     console.print()
     _print_table(console, ("variant", "what it changes"), variants)
-    example = (
-        "\nA variant goes behind a recipe, several in a row: dipo train math_qwen3_4b+dapo+4x8 --dry-run"
-    )
+    how = "Add variants to a recipe's name with `+`; several can be combined:"
+    example = f"\n{how} dipo train math_qwen3_4b+dapo+4x8 --dry-run"
     console.print(example, highlight=False, soft_wrap=True)
 
 

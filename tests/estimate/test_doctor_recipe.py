@@ -23,7 +23,15 @@ def test_the_command_shows_every_figure_with_its_arithmetic():
     assert re.search(r"optimizer state +11\.4   12 B x 8\.19e9 / 8 ranks \(ZeRO 3\)", result.output)
     assert "8,192 x 3,000 on average" in result.output
     assert "--response-tokens 3000" in result.output
-    assert result.output.rstrip().splitlines()[-1].startswith("fits: sampling is the fullest")
+    *_, verdict, machine = result.output.rstrip().splitlines()
+    assert verdict.startswith("fits: sampling is the fullest")
+    assert machine == "this machine has no NVIDIA device: only the estimate above"
+
+
+def test_slower_attention_is_said_to_be_left_out():
+    note = "attention without flash-attn is slower than that; by how much is not estimated"
+    assert note in doctor("math_qwen3_8b+no_flash_attn").output
+    assert note not in doctor("math_qwen3_8b").output
 
 
 def test_the_placement_is_a_picture():

@@ -109,7 +109,7 @@ def test_what_is_missing_has_a_remedy(tmp_path):
         *gpu_checks.to_install(bare, tmp_path / "none/there", flash_attn=True),
         gpu_checks.ninja(bare),
         gpu_checks.shared_memory(bare),
-        gpu_checks.host_memory(bare, 244, "mine"),
+        gpu_checks.host_memory(bare, 479, 244, "mine"),
     ]
     assert [check.name for check in found] == [
         "driver", "nvcc", "C and C++ compiler", "Python.h", "disk", "ninja", "/dev/shm", "host memory",
@@ -119,6 +119,18 @@ def test_what_is_missing_has_a_remedy(tmp_path):
         assert "\n" not in str(check)
     assert not any(check.ok for check in found if check.name != "disk")
     assert "nvcc" not in [check.name for check in gpu_checks.to_install(bare, tmp_path, flash_attn=False)]
+
+
+@pytest.mark.parametrize(
+    ("gib", "ok", "required"), [(500, True, False), (400, False, False), (200, False, True)]
+)
+def test_host_memory_is_compared_with_the_estimates_sum(tmp_path, gib, ok, required):
+    """As `dipo doctor math_qwen3_8b` shows it: 479 GiB, of which 244 for what sleeps."""
+    write(tmp_path, "proc/meminfo", f"MemTotal:       {gib * 2**20} kB\n")
+    checks = environment.recipe_checks(machine(tmp_path), recipe(), Assumptions())
+    (check,) = [each for each in checks if each.name == "host memory"]
+    assert (check.ok, check.required) == (ok, required)
+    assert check.found == f"{gib} GiB; 479 needed, 244 of them for what sleeps"
 
 
 def recipe(**changes: object):

@@ -62,8 +62,8 @@ def _step(evidence: Evidence, step: int) -> dict[str, Any]:
 def _cause(step: int) -> str:
     if step == 1:
         return (
-            "the actor's forward pass is wrong on this machine, usually by a wrong flash-attn build: check again without it: "
-            "--ds.attn_implementation sdpa --ds.packing_samples false --train.dynamic_batch_enable false"
+            "the actor's forward pass is wrong on this machine, usually by a wrong flash-attn build: check again without "
+            "it: --ds.attn_implementation sdpa --ds.packing_samples false --train.dynamic_batch_enable false"
         )
     return (
         "the export of the step before is not what the resumed actor computes with: exports, or the weights that a "
