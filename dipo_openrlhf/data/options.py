@@ -30,7 +30,7 @@ class Options:
     limit: Annotated[
         int | None, Option(min=1, help="At most so many prompts, chosen by the hash of seed and id.")
     ] = None
-    seed: Annotated[int, Option(help="Of --limit, --split and generated prompts.")] = 0
+    seed: Annotated[int, Option(help="Seed for --limit, --split and generated prompts.")] = 0
     split: Annotated[
         float, Option(min=0.0, max=0.99, help="Share that is held out, into FILE.heldout.jsonl, by id.")
     ] = 0.0
@@ -50,7 +50,12 @@ class Options:
     ] = 0
     ngram: Annotated[int, Option(min=2, help="Words in an n-gram.")] = NGRAM
     share: Annotated[
-        float, Option(min=0.0, max=1.0, help="A hit: more of a suite problem's words than this in n-grams.")
+        float,
+        Option(
+            min=0.0,
+            max=1.0,
+            help="Drop a prompt that shares more than this share of a suite problem's words in n-grams.",
+        ),
     ] = SHARE
     drop_wording: Annotated[
         bool, Option("--drop-wording", help="Drop also what differs from a suite's problem in numbers.")

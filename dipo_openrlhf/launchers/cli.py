@@ -21,10 +21,19 @@ def submit_command(
     ] = None,
     to: Annotated[str, typer.Option(help=f"One of {', '.join(targets.names())}.")] = "ray",
     stop: Annotated[
-        str | None, typer.Option(help="ray: end the job of this ID and wait until it is gone.")
+        str | None,
+        typer.Option(
+            help="End the job of this ID and wait until it is gone.", rich_help_panel="A job of a Ray cluster"
+        ),
     ] = None,
-    logs: Annotated[str | None, typer.Option(help="ray: show the log of the job of this ID.")] = None,
-    status: Annotated[str | None, typer.Option(help="ray: show the status of the job of this ID.")] = None,
+    logs: Annotated[
+        str | None,
+        typer.Option(help="Show the log of the job of this ID.", rich_help_panel="A job of a Ray cluster"),
+    ] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="Show the status of the job of this ID.", rich_help_panel="A job of a Ray cluster"),
+    ] = None,
     *,
     options: Options,
 ) -> None:

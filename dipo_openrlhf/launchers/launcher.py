@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 if TYPE_CHECKING:
     from dipo_openrlhf.launchers.request import Request
+
+
+_RAY, _SLURM, _KUBERAY = "ray", "slurm", "kuberay"
+
+
+def _of(targets: str, *names: str, **more: Any) -> Any:
+    """An option of the named targets, in their panel of the help."""
+    return Option(*names, rich_help_panel=f"With --to {targets}", **more)
 
 
 @dataclass(frozen=True)
@@ -18,52 +26,62 @@ class Options:
 
     address: Annotated[
         str | None,
-        Option(help="ray: URL of the job server. Default: RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265."),
+        _of(
+            _RAY,
+            help="URL of the job server. Default: RAY_API_SERVER_ADDRESS, otherwise RAY_ADDRESS if that is a URL, "
+            "otherwise http://127.0.0.1:8265.",
+        ),
     ] = None  # fmt: skip
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print exactly what would be sent, and send nothing.")
     ] = False
-    follow: Annotated[bool, Option("--follow/--no-follow", help="ray: show the job's log until it ends.")] = (
+    follow: Annotated[bool, _of(_RAY, "--follow/--no-follow", help="Show the job's log until it ends.")] = (
         True
     )
     resume: Annotated[
-        bool, Option("--resume", help="Continue from the newest complete checkpoint of the run's folder.")
+        bool,
+        Option(
+            "--resume",
+            help="ray: continue from the newest complete checkpoint of the run's folder; the others do at each start.",
+        ),
     ] = False
-    exclude: Annotated[
-        list[str], Option(help="ray: leave files out of the upload; a .gitignore pattern.")
-    ] = field(default_factory=list)
+    exclude: Annotated[list[str], _of(_RAY, help="Leave files out of the upload; a .gitignore pattern.")] = (
+        field(default_factory=list)
+    )
     include: Annotated[
         list[str],
-        Option(help="ray: send more than code, configuration and what the recipe names; a .gitignore pattern."),
+        _of(_RAY, help="Send more than code, configuration and what the recipe names; a .gitignore pattern."),
     ] = field(default_factory=list)  # fmt: skip
     env: Annotated[
-        list[str], Option(help="ray, slurm, kuberay: NAME of a variable set here that the job gets; no keys.")
+        list[str],
+        _of("ray, slurm or kuberay", help="NAME of a variable set here that the job gets; no keys."),
     ] = field(default_factory=list)
     secrets_file: Annotated[
         str | None,
-        Option(
-            help="File of NAME=VALUE lines with keys, on the cluster, for its owner alone; only its path is sent."
+        _of(
+            "ray or slurm",
+            help="File of NAME=VALUE lines with keys, on the cluster, for its owner alone; only its path is sent.",
         ),
     ] = None
     gpus_per_node: Annotated[
-        int | None, Option(min=1, help="slurm, kuberay: GPUs of a node; run.gpus_per_node of the recipe if not given.")
+        int | None, _of("slurm or kuberay", min=1, help="GPUs of a node; run.gpus_per_node of the recipe if not given.")
     ] = None  # fmt: skip
     time: Annotated[
-        str, Option(help="slurm: time limit, as sbatch takes it; before it the job requeues itself.")
+        str, _of(_SLURM, help="Time limit, as sbatch takes it; before it the job requeues itself.")
     ] = ""
-    sbatch: Annotated[
-        list[str], Option(help="slurm: a further option, such as --sbatch=--partition=gpu.")
-    ] = field(default_factory=list)
-    image: Annotated[str, Option(help="kuberay: container image with this project's environment.")] = ""
-    claim: Annotated[str, Option(help="kuberay: CLAIM:/MOUNT, the volume that all pods share.")] = ""
+    sbatch: Annotated[list[str], _of(_SLURM, help="A further option, such as --sbatch=--partition=gpu.")] = (
+        field(default_factory=list)
+    )
+    image: Annotated[str, _of(_KUBERAY, help="Container image with this project's environment.")] = ""
+    claim: Annotated[str, _of(_KUBERAY, help="CLAIM:/MOUNT, the volume that all pods share.")] = ""
     secret: Annotated[
-        str | None, Option(help="kuberay: Secret with WANDB_API_KEY and HF_TOKEN; only referred to.")
+        str | None, _of(_KUBERAY, help="Secret with WANDB_API_KEY and HF_TOKEN; only referred to.")
     ] = None
     cpus: Annotated[
-        int | None, Option(min=1, help="kuberay: CPU cores of a pod; by the recipe's estimate if not given.")
+        int | None, _of(_KUBERAY, min=1, help="CPU cores of a pod; by the recipe's estimate if not given.")
     ] = None
     memory: Annotated[
-        str | None, Option(help="kuberay: memory of a pod, such as 512Gi; by the recipe's estimate if not given.")
+        str | None, _of(_KUBERAY, help="Memory of a pod, such as 512Gi; by the recipe's estimate if not given.")
     ] = None  # fmt: skip
 
 

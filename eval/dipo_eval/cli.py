@@ -57,7 +57,9 @@ def eval_command(
     ] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Nucleus sampling, in (0, 1].")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximal tokens of one response.")] = 1024,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens of one response; use what training allowed.")
+    ] = 1024,
     max_model_len: Annotated[
         int | None, typer.Option(min=2, help="Tokens of prompt and response. Default: what is needed.")
     ] = None,

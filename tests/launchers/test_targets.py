@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
@@ -141,3 +143,14 @@ def test_what_the_nodes_would_not_find_is_refused(project, words, message):
     with pytest.raises(UserError) as caught:
         make_request("tiny.yaml", words)
     assert message in str(caught.value)
+
+
+def test_the_help_names_the_targets_of_each_option():
+    """The panel of an option is the targets that take it."""
+    parameters = {one.name: one for one in get_command(app).commands["submit"].params}
+    for field in dataclasses.fields(Options):
+        if field.name in ("dry_run", "resume"):
+            continue
+        taking = {name for name in targets.usable() if field.name in targets.find(name).options}
+        panel = parameters[field.name].rich_help_panel.removeprefix("With --to ")
+        assert set(re.split(", | or ", panel)) == taking, field.name

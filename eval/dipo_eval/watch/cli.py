@@ -71,18 +71,20 @@ def watch_command(
     ] = None,
     attempts: Annotated[int | None, _set("Attempts at a failing checkpoint. Default: 2.", min=1)] = None,
     stale_after: Annotated[
-        float | None, _set("Seconds without a beat before a lease is taken over. Default: 60.", min=0.5)
+        float | None, _set("Seconds without a heartbeat before a lease is taken over. Default: 60.", min=0.5)
     ] = None,
     idle_timeout: Annotated[
-        float | None, _set("End when nothing was new for so many seconds. Default: never.", min=0)
+        float | None, _set("End after this many seconds without a new checkpoint. Default: never.", min=0)
     ] = None,
     wandb: Annotated[str | None, _set("wandb project to log to.")] = None,
     wandb_id: Annotated[str | None, _set("wandb run to continue.")] = None,
     wandb_group: Annotated[str | None, _set("wandb group.")] = None,
     wandb_entity: Annotated[str | None, _set("wandb team.")] = None,
     tensorboard: Annotated[Path | None, _set("Folder for TensorBoard.")] = None,
-    nice: Annotated[int, _set("Lower the priority by so much. Default: 0.", min=0, max=19)] = 0,
-    with_parent: Annotated[bool, _set("End when standard input is closed.", "--with-parent")] = False,
+    nice: Annotated[int, _set("Niceness, 0 to 19. Default: 0.", min=0, max=19)] = 0,
+    with_parent: Annotated[
+        bool, _set("End when standard input is closed.", "--with-parent", hidden=True)
+    ] = False,
 ) -> None:
     """Evaluate every checkpoint of a training once it is complete, beside the training or after it.
 
