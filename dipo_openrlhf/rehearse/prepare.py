@@ -14,6 +14,7 @@ from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.rehearsal import PROMPTS, check_rehearsal, rehearsal
 from dipo_openrlhf.recipe.yaml_lines import Setting
+from dipo_openrlhf.record.checkpoints import resumable_steps
 from dipo_openrlhf.rehearse import tasks
 
 FILE = "rehearsal.yaml"
@@ -28,9 +29,9 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
     folder = folder.resolve()
     path = folder / FILE
     if path.exists():
-        raise UserError(
-            f"{path}: is there already: continue with dipo train {path} --resume, or name another --folder"
-        )
+        begun = resumable_steps(Path(rehearsed(path).get("ckpt.path")))
+        how = f"continue with dipo train {path} --resume" if begun else f"run it with dipo train {path}"
+        raise UserError(f"{path}: is there already: {how}, or name another --folder")
     recipe = load_recipe(name, {**overrides, "run.device": Setting("gpu", "dipo rehearse")})
     kind = Path(recipe.get("reward.remote_url") or "").stem
     problems = tasks.problems(kind, BATCHES * PROMPTS)

@@ -38,8 +38,8 @@ def problems(kind: str, count: int) -> list[Problem]:
     makers = {"math": _sum, "function_call": _call}
     if kind not in makers:
         raise UserError(
-            f"reward.remote_url: {kind!r}: a rehearsal makes problems for {' and '.join(makers)}; give those of your own "
-            "reward with --data.prompt_dataset FILE --actor.model_name_or_path FOLDER"
+            f"reward.remote_url: {kind!r}: a rehearsal exists only for the rewards {' and '.join(makers)}: try your own "
+            "reward on a small model with a recipe of your own and run.device: cpu"
         )
     pairs = [(a, b) for a in range(1, 10) for b in range(1, 10)]
     random.Random(0).shuffle(pairs)

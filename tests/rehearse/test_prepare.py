@@ -75,7 +75,14 @@ def test_a_rehearsal_is_written_once_and_every_prompt_fits(name, family, tied, t
         tokens = tokenizer(problem.right(rng), add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(tokens) in problem.answers
         assert len(tokens) < recipe.get("rollout.max_new_tokens")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match=r"is there already: run it with dipo train \S+rehearsal.yaml, or"):
+        prepare(name, {}, folder)
+    state = folder / "run" / "ckpt" / "_actor" / "global_step2"
+    state.mkdir(parents=True)
+    export = folder / "run" / "ckpt" / "global_step2_hf"
+    export.mkdir()
+    (export / "COMPLETE.json").write_text('{"step": 2}')
+    with pytest.raises(UserError, match=r"is there already: continue with dipo train \S+ --resume, or"):
         prepare(name, {}, folder)
 
 
@@ -101,7 +108,7 @@ def test_what_cannot_be_rehearsed_is_one_line(tmp_path):
     reward = tmp_path / "mine.py"
     reward.write_text("def reward_func(queries, prompts, labels): ...\n")
     given = parse_overrides(["--reward.remote_url", str(reward)])
-    with pytest.raises(UserError, match="a rehearsal makes problems for math and function_call"):
+    with pytest.raises(UserError, match="a rehearsal exists only for the rewards math and function_call"):
         prepare("math_qwen3_4b", given, tmp_path / "r")
     config = {
         "model_type": "llama", "num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
