@@ -94,8 +94,10 @@ def two_nodes(gpus: int = 1) -> Iterator[Cluster]:
             cluster,
             lambda: _answers(cluster) and len(cluster.addresses()) == 1,
         )
+        # With a folder of its own, as on a machine of its own: each node unpacks a job's files anew, and in a common
+        # folder it would delete those in which the other's processes are.
         worker = [
-            f"--address={HEAD}:{port}", f"--node-ip-address={WORKER}",
+            f"--address={HEAD}:{port}", f"--node-ip-address={WORKER}", f"--temp-dir={temp / 'w'}",
             f"--dashboard-agent-listen-port={agents[1]}",
         ]  # fmt: skip
         _start([*worker, f"--num-gpus={gpus}"], environment, cluster, lambda: len(cluster.addresses()) == 2)
