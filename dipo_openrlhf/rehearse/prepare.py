@@ -9,6 +9,7 @@ import yaml
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.printable import visible
 from dipo_openrlhf.recipe.files import BUILT_IN, display_name, find_recipe
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -35,6 +36,17 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
     recipe = load_recipe(name, {**overrides, "run.device": Setting("gpu", "dipo rehearse")})
     kind = Path(recipe.get("reward.remote_url") or "").stem
     problems = tasks.problems(kind, BATCHES * PROMPTS)
+    own = {
+        "run.name": f"rehearsal-{display_name(name)}",
+        "run.dir": str(folder / "run"),
+        "actor.model_name_or_path": str(folder / "model"),
+        "data.prompt_dataset": str(folder / "prompts.jsonl"),
+        "evaluate.suites": [str(folder / tasks.SUITE)] if recipe.evaluate.suites else [],
+    }
+    given = {key: setting.value for key, setting in overrides.items()}
+    values = {**given, **rehearsal(recipe), **own}
+    # Before anything is written: what a refused rehearsal left would stand in the way of the next.
+    check_rehearsal(recipe, load_recipe(name, {key: Setting(value, FILE) for key, value in values.items()}))
     from dipo_openrlhf.rehearse.model import make_model  # torch and transformers, which take seconds
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,17 +54,9 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
     tasks.write_prompts(
         folder / "prompts.jsonl", problems, kind, recipe.get("data.input_key"), recipe.get("data.label_key")
     )
-    suites = [str(tasks.write_suite(folder, problems, kind))] if recipe.evaluate.suites else []
-    own = {
-        "run.name": f"rehearsal-{display_name(name)}",
-        "run.dir": str(folder / "run"),
-        "actor.model_name_or_path": str(folder / "model"),
-        "data.prompt_dataset": str(folder / "prompts.jsonl"),
-        "evaluate.suites": suites,
-    }
-    given = {key: setting.value for key, setting in overrides.items()}
-    _write(path, name, {**given, **rehearsal(recipe), **own})
-    check_rehearsal(recipe, load_recipe(str(path)))
+    if recipe.evaluate.suites:
+        tasks.write_suite(folder, problems, kind)
+    _write(path, name, values)
     return path
 
 
@@ -63,7 +67,7 @@ def _write(path: Path, name: str, values: dict[str, Any]) -> None:
         else str(one.resolve())
         for one in find_recipe(name)
     ]
-    text = f"# {name}, rehearsed: what is shrunk is in dipo_openrlhf/recipe/rehearsal.py.\n"
+    text = f"# {visible(name)}, rehearsed: what is shrunk is in dipo_openrlhf/recipe/rehearsal.py.\n"
     text += yaml.safe_dump({"extends": parents, **values}, sort_keys=False)
     write_atomic(path, text.encode())
 

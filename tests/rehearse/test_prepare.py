@@ -120,6 +120,26 @@ def test_what_cannot_be_rehearsed_is_one_line(tmp_path):
         prepare("math_qwen3_4b", given, tmp_path / "q")
 
 
+def test_a_rehearsal_that_is_refused_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(recipe, rehearsed):
+        raise UserError(f"{rehearsed.name}: would not run as it is")
+
+    monkeypatch.setattr("dipo_openrlhf.rehearse.prepare.check_rehearsal", refuse)
+    for _ in range(2):
+        with pytest.raises(UserError, match="rehearsal-math_qwen3_4b: would not run"):
+            prepare("math_qwen3_4b", {}, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_name_with_a_line_break_is_no_line_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "a\nds.adam_offload: true #\n.yaml"
+    Path(name).write_text("extends: math_qwen3_4b\n")
+    path = prepare(name, {}, tmp_path / "r")
+    assert path.read_text().startswith("# a\\nds.adam_offload: true #\\n.yaml, rehearsed")
+    assert load_recipe(str(path)).get("ds.adam_offload") == load_recipe(name).get("ds.adam_offload")
+
+
 def test_nothing_but_our_own_lines_is_on_the_terminal(tmp_path):
     """In a process of its own: DeepSpeed's warning about the missing GPU comes once a process."""
     command = [
