@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -132,14 +134,17 @@ def _no_gpu(found: int) -> str:
 def _new_folder(out: Path | None) -> Path:
     """The folder of the check, made; nothing of an earlier one is overwritten. Raises UserError."""
     first = folder = (out or DEFAULT_FOLDER).resolve()
-    number = 1
-    while folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if out is not None:
-            raise UserError(f"--out {out}: is not empty: name another folder")
-        number += 1
-        folder = first.with_name(f"{first.name}-{number}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        first.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()  # it fails where another check was quicker, so that two never share a folder
+                return folder
+            if out is not None and folder.is_dir() and not any(folder.iterdir()):
+                return folder
+            if out is not None:
+                raise UserError(f"--out {out}: is not empty: name another folder")
+            folder = first.with_name(f"{first.name}-{number}")
     except OSError as error:
         raise UserError(f"--out {folder}: cannot be made ({error.strerror})") from None
-    return folder
+    raise AssertionError("counting does not end")

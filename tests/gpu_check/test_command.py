@@ -57,6 +57,21 @@ def test_a_folder_in_use_is_refused_and_the_default_is_a_free_one(tmp_path, monk
     assert settings.measured == "", "speeds of simulated GPUs must not become the estimate's"
 
 
+def test_two_checks_at_once_have_a_folder_each(tmp_path, monkeypatch):
+    """The first has made its folder and written nothing yet when the second looks for one."""
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr(check, "run_check", lambda settings, console: seen.append(settings) or _report(True))
+    for _ in range(2):
+        assert check_gpu().exit_code == 0
+    assert [settings.root.name for settings in seen] == ["check-gpu", "check-gpu-2"]
+    (tmp_path / "mine").mkdir()
+    assert check_gpu("--out", "mine").exit_code == 0
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--out .*/file/check: cannot be made"):
+        check_gpu("--out", "file/check")
+
+
 def test_a_failed_check_is_status_1(tmp_path, monkeypatch):
     monkeypatch.setattr(check, "run_check", lambda settings, console: _report(False))
     assert check_gpu("--out", str(tmp_path / "new")).exit_code == 1
