@@ -87,5 +87,5 @@ def test_messages_of_the_troubleshooting_page_are_those_of_the_code():
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "dipo_openrlhf").rglob("*.py"))
     shown = [re.split(r" \(| N s", text)[0] for text in re.findall(r"^\| `([^`]+)`", page, re.MULTILINE)]
-    assert len(shown) == 10
+    assert len(shown) > 10
     assert [text for text in shown if text not in code] == []

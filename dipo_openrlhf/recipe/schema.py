@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_MAX_UNDECIDED_RATE = 0.2
 OFFLINE_BATCH = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
-"""Of an engine: vllm/engine/arg_utils.py, EngineArgs.get_batch_defaults, for offline use on any GPU."""
+"""Of an engine: vllm/engine/arg_utils.py, EngineArgs.get_batch_defaults, for offline use on smaller GPUs."""
 
 
 BUCKET_BYTES = 512 << 20
@@ -39,11 +39,12 @@ class RunSection(_Section):
     gpus_per_node: int = Field(8, ge=1)
     """GPUs of each node: of run.nodes, and of those that a launcher requests."""
     max_num_seqs: int | None = Field(None, ge=1)
-    """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 256 on GPUs, vLLM's default for offline
-    batches; OpenRLHF would leave that for a server, 128. The shipped recipes have 512, vLLM's largest CUDA graph."""
+    """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 256 on GPUs, vLLM's offline value for
+    smaller GPUs. OpenRLHF names none, so vLLM would fall back to 128. The shipped recipes have 512, vLLM's largest CUDA
+    graph."""
     max_num_batched_tokens: int | None = Field(None, ge=1)
-    """Tokens of one forward pass of an engine, prompts in pieces included (vLLM's own option). Empty: 8,192 on GPUs, in
-    the place of a server's 2,048."""
+    """Tokens of one forward pass of an engine, prompts in pieces included (vLLM's own option). Empty: 8,192 on GPUs,
+    vLLM's offline value for smaller GPUs. OpenRLHF names none, so vLLM would fall back to 2,048."""
     ray: Literal["auto", "cluster"] = "auto"
     """auto: on CPU a Ray of the run's own, on GPUs as OpenRLHF does. cluster: join the Ray cluster of RAY_ADDRESS, else
     of this machine, as `dipo submit` does; never stop it."""

@@ -18,6 +18,7 @@ COMMANDS = [
     line.split("#")[0].split(">")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "submit.md").read_text(), re.DOTALL)
     for line in block.splitlines()
+    if line.startswith("dipo ")
 ]
 SENDING = [command for command in COMMANDS if "my_recipe.yaml" in command]
 

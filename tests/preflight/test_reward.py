@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,18 @@ def test_an_address_and_an_agent(tmp_path):
         check_reward_url(None, str(agent))
     with pytest.raises(UserError, match="no such file"):
         check_reward_url(None, str(tmp_path / "none.py"))
+
+
+def test_the_documents_reward_is_one(tmp_path):
+    """The file of docs/first_run.md, as it stands there."""
+    page = Path(__file__).parents[2] / "docs" / "first_run.md"
+    (code,) = re.findall(r"```python\n(# my_reward.py.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "my_reward.py"
+    file.write_text(code)
+    check_reward(str(file), SAMPLES)
+    spec = importlib.util.spec_from_file_location("my_reward", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    right = module.reward_func(["1 + 1? It is 2"], ["1 + 1? "], ["2"])
+    wrong = module.reward_func(["1 + 1? It is 3"], ["1 + 1? "], ["2"])
+    assert (right["scores"], wrong["scores"], wrong["rewards"]) == (1.0, 0.0, 0.0)
