@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Method
 from dipo_openrlhf.recipe.adapter_checks import adapter_problem
@@ -31,7 +32,7 @@ def check_combinations(recipe: Recipe) -> None:
 
 def _refuse(recipe: Recipe, key: str, reason: str) -> UserError:
     place = recipe.where.get(key, "default of OpenRLHF")
-    return UserError(f"{place}: {key}: {recipe.get(key)!r}: {reason}")
+    return UserError(f"{place}: {key}: {short_repr(recipe.get(key))}: {reason}")
 
 
 def _check_required(recipe: Recipe) -> None:
@@ -106,7 +107,7 @@ def _check_rewards(recipe: Recipe, method: Method) -> None:
 
 def _refuse_dipo(recipe: Recipe, key: str, reason: str) -> UserError:
     place = recipe.where.get(f"dipo.{key}", recipe.source)
-    return UserError(f"{place}: dipo.{key}: {getattr(recipe.dipo, key)!r}: {reason}")
+    return UserError(f"{place}: dipo.{key}: {short_repr(getattr(recipe.dipo, key))}: {reason}")
 
 
 def _check_window(recipe: Recipe) -> None:

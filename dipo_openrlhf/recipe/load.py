@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.recipe.checks import check_combinations
 from dipo_openrlhf.recipe.defaults import add_defaults, add_paths, on_cpu
@@ -81,7 +82,7 @@ def _own_section(model: type[Any], section: str, settings: dict[str, Setting]) -
         if first["type"] == "extra_forbidden":
             raise UserError(_unknown(f"{section}.{key}", setting)) from None
         rule = _RULES.get(first["type"]) or first["msg"].replace("Input should", "must")
-        raise UserError(f"{setting.where}: {section}.{key}: {setting.value!r}: {rule}") from None
+        raise UserError(f"{setting.where}: {section}.{key}: {short_repr(setting.value)}: {rule}") from None
 
 
 # pydantic's kinds of errors, in the words of the other messages.
@@ -126,4 +127,4 @@ def _unknown(key: str, setting: Setting) -> str:
     last = key.rsplit(".", 1)[-1]
     near = nearest(key, known, cutoff=0.5) or next((one for one in known if one.endswith(last)), None)
     hint = f"; the nearest known key is {near}" if near else ""
-    return f"{setting.where}: unknown key {key} (value {setting.value!r}){hint}"
+    return f"{setting.where}: unknown key {key} (value {short_repr(setting.value)}){hint}"

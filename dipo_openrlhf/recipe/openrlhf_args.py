@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.recipe.ranges import range_problem
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
@@ -70,7 +71,7 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
         return None
     if action.nargs == 0:
         if not isinstance(value, bool):
-            raise UserError(f"{place}: {value!r} is not true or false")
+            raise UserError(f"{place}: {short_repr(value)} is not true or false")
         if action.const is True and action.default is True and not value:
             section, _, last = key.rpartition(".")
             raise UserError(f"{place}: is on by default; set {section}.no_{last}: true to turn it off")
@@ -82,16 +83,16 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]
         if isinstance(action.nargs, int) and len(items) != action.nargs:
-            raise UserError(f"{place}: {value!r} must be {action.nargs} values")
+            raise UserError(f"{place}: {short_repr(value)} must be {action.nargs} values")
         return [_in_range(place, key, _convert(place, item, wanted, choices)) for item in items]
     if isinstance(value, list):
-        raise UserError(f"{place}: {value!r} must be one value, not a list")
+        raise UserError(f"{place}: {short_repr(value)} must be one value, not a list")
     return _in_range(place, key, _convert(place, value, wanted, choices))
 
 
 def _in_range(place: str, key: str, value: Any) -> Any:
     if problem := range_problem(key, value):
-        raise UserError(f"{place}: {value!r}: {problem}")
+        raise UserError(f"{place}: {short_repr(value)}: {problem}")
     return value
 
 
@@ -99,17 +100,17 @@ def _convert(place: str, value: Any, wanted: type, choices: list[Any]) -> Any:
     if wanted is str:
         converted: Any = str(value)
     elif isinstance(value, bool):
-        raise UserError(f"{place}: {value!r} must be a number, not true or false")
+        raise UserError(f"{place}: {short_repr(value)} must be a number, not true or false")
     else:
         try:
             converted = wanted(value)
         except (TypeError, ValueError, OverflowError):
             kind = {int: "a whole number", float: "a number"}.get(wanted, wanted.__name__)
-            raise UserError(f"{place}: {value!r} must be {kind}") from None
+            raise UserError(f"{place}: {short_repr(value)} must be {kind}") from None
         if wanted is int and isinstance(value, float) and converted != value:
-            raise UserError(f"{place}: {value!r} must be a whole number")
+            raise UserError(f"{place}: {short_repr(value)} must be a whole number")
     if choices and converted not in choices:
-        raise UserError(f"{place}: {value!r} must be one of {', '.join(map(str, choices))}")
+        raise UserError(f"{place}: {short_repr(value)} must be one of {', '.join(map(str, choices))}")
     return converted
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 
 from dipo_eval.errors import UserError
+from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.recipe.placement import actor_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 
@@ -21,7 +22,7 @@ def check_openrlhf(recipe: Recipe) -> None:
     for problems in (_numbers, _batches, _deepspeed, _data):
         for key, reason in problems(recipe):
             place = recipe.where.get(key, "default of OpenRLHF")
-            raise UserError(f"{place}: {key}: {recipe.get(key)!r}: {reason}")
+            raise UserError(f"{place}: {key}: {short_repr(recipe.get(key))}: {reason}")
     _check_engine_batch(recipe)
 
 
@@ -130,6 +131,6 @@ def check_packages(recipe: Recipe) -> None:
             place = recipe.where.get(key, "default of OpenRLHF")
             name = package.replace("_", "-")
             raise UserError(
-                f"{place}: {key}: {recipe.get(key)!r}: needs the package {name}, which is not installed here: "
+                f"{place}: {key}: {short_repr(recipe.get(key))}: needs the package {name}, which is not installed here: "
                 f"`pip install {name}`, or leave the setting out"
             )

@@ -19,6 +19,7 @@ from dipo_eval.files.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse_va
 from dipo_eval.gate.config import read_config
 from dipo_eval.suites.user import load_user_suite
 from dipo_openrlhf.recipe.files import merged_settings
+from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides, read_settings, stored_settings
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -126,10 +127,12 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path: Path):
     "value", ["[" * 10_000, "&a [*a]", "!!python/name:os.system", "\0", "9" * 5_000, "'", "a: b: c"]
 )
 def test_a_hostile_option_is_one_line(value: str):
+    """What is no YAML is text, and a number has none."""
     with pytest.raises(UserError) as caught:
-        parse_overrides(["--actor.adam.lr", value])
+        load_recipe("math_qwen3_4b", parse_overrides(["--actor.adam.lr", value]))
     assert str(caught.value).startswith("--actor.adam.lr")
     assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
 
 
 def test_what_is_fine_stays_so(tmp_path: Path):

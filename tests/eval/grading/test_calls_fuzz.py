@@ -196,11 +196,11 @@ LONG = {
 def test_hostile_text_ends_soon(name: str, category: str) -> None:
     kind = {"simple_java": "HashMap", "simple_javascript": "array"}.get(category, "any")
     for mode in MODES:
-        started = time.monotonic()
+        started = time.process_time()
         verdict = grade_calls(
             LONG[name], [{"f": {"x": ["a"]}}], functions(kind), category=category, mode=mode
         )
-        assert time.monotonic() - started < 4.0
+        assert time.process_time() - started < 4.0
         if "relevance" not in category:
             assert verdict.status in ("wrong", "undecided")
 
