@@ -68,7 +68,7 @@ def test_two_checks_at_once_have_a_folder_each(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     assert check_gpu("--out", "mine").exit_code == 0
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--out .*/file/check: cannot be made"):
+    with pytest.raises(UserError, match=r"--out .*/file/check: cannot be made"):
         check_gpu("--out", "file/check")
 
 
