@@ -5,7 +5,8 @@ python -m dipo_openrlhf.launchers.slurm_step [--tell PID] COMMAND...
 At the beginning of the grace time Slurm sends SIGTERM to every process of a job's steps and none to its script
 (https://slurm.schedmd.com/preempt.html, GraceTime). Ray's processes would end, and with them the step that the grace time
 is to save. So the command starts with SIGTERM blocked, which its children inherit, and the job's script is told by
-SIGUSR1. What ends a step for good is SIGKILL, by Slurm or by an srun that is ended.
+SIGUSR1. The script starts this program with SIGTERM ignored, since Python takes a while to start: a notice in that time
+is missed, when there is nothing to save. What ends a step for good is SIGKILL, by Slurm or by an srun that is ended.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ def run_step(command: list[str], tell: int | None) -> int:
     """Run `command` to its end; its exit status. `tell`: process that gets SIGUSR1 at the first SIGTERM."""
     waited_for = {signal.SIGTERM, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what is ignored would be so in all children
     # Ray reads the end of its own children by SIGCHLD.
     child = subprocess.Popen(
         command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})

@@ -166,8 +166,10 @@ def test_sbatchs_answer_is_shown(project, monkeypatch, tmp_path):
 
 SRUN = """#!/bin/bash
 while [[ "$1" == --* ]]; do shift; done
-[ "$1" = bash ] && { printf '127.0.1.1\\nfe80::1 10.0.0.1 10.9.9.9 \\n'; exit; }
-exec "$@"
+[[ "$3" == hostname* ]] && { printf '127.0.1.1\\nfe80::1 10.0.0.1 10.9.9.9 \\n'; exit; }
+trap 'kill -KILL "$task"; wait "$task"' TERM  # as an srun that is ended does with its tasks
+"$@" & task=$!
+wait "$task"
 """
 SCONTROL = """#!/bin/bash
 [ "$1" = show ] && { printf 'node1\\nnode2\\n'; exit; }
@@ -188,7 +190,10 @@ if [[ "$2" == *.ready ]]; then
 fi
 if [[ "$2" == *.slurm_step ]]; then
     while [ "$1" != start ]; do shift; done
-    exec ray "$@"
+    kill -TERM $$  # a preemption in the step's first moments
+    exec "$REAL_PYTHON" -c 'import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+os.execvp("ray", ["ray", *sys.argv[1:]])' "$@"
 fi
 [ -n "${DONE:-}" ] && exit "$DONE"
 exec "$REAL_PYTHON" "$TRAINER"

@@ -42,6 +42,29 @@ def test_sigterm_ends_nothing_of_it_and_the_script_is_told_once():
         step.wait(10)
 
 
+def test_sigterm_that_was_ignored_tells_the_script_and_is_not_ignored_by_the_command():
+    code = "import signal; print(signal.getsignal(signal.SIGTERM).name, flush=True); signal.pause()"
+    script = subprocess.Popen(
+        ["bash", "-c", "trap 'echo told; exit' USR1; for _ in $(seq 100); do sleep 0.1; done"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    step = subprocess.Popen(
+        ["bash", "-c", 'trap "" TERM; exec "$@"', "bash", *STEP, "--tell", str(script.pid), sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert step.stdout is not None
+    try:
+        assert step.stdout.readline() == "SIG_DFL\n"
+        step.send_signal(signal.SIGTERM)
+        assert script.communicate(timeout=60)[0] == "told\n"
+    finally:
+        for process in [*psutil.Process(step.pid).children(recursive=True), step]:
+            process.kill()
+        step.wait(10)
+
+
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("raise SystemExit(7)", 7)])
 def test_its_status_is_the_commands(code, status):
     assert subprocess.run([*STEP, sys.executable, "-c", code], timeout=60).returncode == status
