@@ -196,6 +196,7 @@ signal.signal(signal.SIGTERM, signal.SIG_DFL)
 os.execvp("ray", ["ray", *sys.argv[1:]])' "$@"
 fi
 [ -n "${DONE:-}" ] && exit "$DONE"
+until [ "$(grep -c '^ray start' "$RECORD")" = 2 ]; do sleep 0.05; done
 exec "$REAL_PYTHON" "$TRAINER"
 """
 TRAINER = """
