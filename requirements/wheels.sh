@@ -11,6 +11,9 @@ shift
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-$(dirname "$here")/.venv/bin/python}
 [ -x "$python" ] || { echo "error: $python: not found: run make setup first, or set PYTHON" >&2; exit 2; }
+for set in "$@"; do
+    [ -f "$here/$set.txt" ] || { echo "error: $set: no such environment: gpu, cpu, test or evalplus" >&2; exit 2; }
+done
 export DS_BUILD_OPS=0
 mkdir -p "$folder"
 names=$(mktemp)
@@ -24,4 +27,13 @@ for set in "$@"; do
     [ -z "$flash_attn" ] || FLASH_ATTENTION_SKIP_CUDA_BUILD=TRUE "$python" -m pip download --quiet --no-deps \
         --disable-pip-version-check --no-build-isolation --no-binary flash-attn --dest "$folder" "$flash_attn"
 done
+files=$(find "$folder" -type f -printf '%f\n')
+lacks=()
+for set in "$@"; do
+    while IFS= read -r name; do
+        # A file has the package's name with - _ . as one letter, and then the version.
+        grep -qiE "^${name//[-_.]/[-_.]}-[0-9].*\.(whl|tar\.gz|zip)$" <<<"$files" || lacks+=("$name")
+    done < <(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' "$here/$set.txt")
+done
+[ ${#lacks[@]} -eq 0 ] || { echo "error: $folder lacks ${#lacks[@]} packages, such as ${lacks[0]}: pip has not put them there" >&2; exit 1; }
 echo "$folder: $(find "$folder" -type f | wc -l) files; on the node: DIPO_WHEELS=FOLDER make gpu (or setup, test, evalplus)"

