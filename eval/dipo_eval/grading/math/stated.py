@@ -88,6 +88,8 @@ def conclusion(text: str) -> str | None:
     found = _CONCLUDED.search(sentence)
     if found is None or _NOT_CONCLUDED.search(sentence):
         return None
+    if found.start() and sentence[found.start() - 1] not in " \t=*:":
+        return None  # a part of something: a response that was cut in "the interval $[15,18]$"
     before = sentence[: found.start()].rstrip(" $*")
     said = set(before.lower().replace(",", " ").split())
     if not before.endswith("=") and (not said & VERBS or any(map(str.isdigit, _FORMULA.sub("", before)))):
