@@ -231,6 +231,9 @@ def test_a_folder_of_too_many_files_is_refused(folder, monkeypatch):
         choose(folder, [])
 
 
-def test_an_exclude_that_meets_nothing_is_refused(folder):
-    with pytest.raises(UserError, match=r"--exclude 'dta.jsonl': no file or folder here has such a name"):
+def test_an_exclude_that_is_close_to_a_name_is_refused(folder, capsys):
+    (folder / "data.jsonl").write_text("{}")
+    with pytest.raises(UserError, match=r"--exclude 'dta.jsonl': .* did you mean data.jsonl\?"):
         choose(folder, [], exclude=["dta.jsonl"])
+    choose(folder, [], exclude=["outputs"])  # of the run, before its first start
+    assert "--exclude 'outputs': nothing here has such a name yet" in capsys.readouterr().err

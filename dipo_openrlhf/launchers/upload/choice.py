@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import typer
 from pathspec import GitIgnoreSpec
 
+from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.launchers.upload import names
 
@@ -243,13 +245,19 @@ def _check_include(upload: Upload, pattern: str) -> None:
 
 
 def _check_exclude(upload: Upload, pattern: str) -> None:
-    """One that keeps nothing here is a misunderstanding: what it was to keep would be sent."""
+    """One that is close to a name here is a slip: what it was to keep would be sent. Another may be for what is not there
+    yet, as the run's folder before its first start.
+    """
     spec = GitIgnoreSpec.from_lines([pattern])
     not_looked_into = [name for name in upload.left_out if name.endswith("/")]
     if any(pattern.removeprefix("/").startswith(name) for name in not_looked_into):
         return
-    if not any(spec.match_file(name) for name in (*upload.left_out, *upload.files)):
+    names_here = (*upload.left_out, *upload.files)
+    if any(spec.match_file(name) for name in names_here):
+        return
+    if near := nearest(pattern, {part for name in names_here for part in (name, *name.split("/")) if part}):
         raise UserError(
-            f"--exclude {pattern!r}: no file or folder here has such a name; write it as in a .gitignore of "
-            f"{upload.root}"
+            f"--exclude {pattern!r}: no file or folder here has such a name: did you mean {near}? Write it as in a "
+            f".gitignore of {upload.root}"
         )
+    typer.echo(f"--exclude {pattern!r}: nothing here has such a name yet", err=True)
