@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
+from vllm import SamplingParams
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -96,7 +97,7 @@ def test_the_engine_checks_what_was_requested(monkeypatch, requested):
         return output
 
     monkeypatch.setattr(CheckedEngine.__bases__[0], "generate", generate)
-    call = object.__new__(CheckedEngine).generate([1], SimpleNamespace(logprobs=requested))
+    call = object.__new__(CheckedEngine).generate([1], SamplingParams(logprobs=requested))
     if requested is None:
         assert asyncio.run(call) is output
     else:

@@ -275,7 +275,8 @@ def test_the_documented_estimate_is_what_is_printed():
         r"```bash\n(dipo doctor [^\n]*)\n```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL
     )
     result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
-    assert result.output == printed
+    without_gpu = "this machine has no NVIDIA device: only the estimate above\n"
+    assert result.output.removesuffix(without_gpu) == printed
 
 
 def test_the_document_lists_what_is_shipped(tmp_path, monkeypatch):
