@@ -88,7 +88,7 @@ def _lengths(recipe: Recipe) -> dict[str, int]:
     if new_tokens is not None:
         lengths["rollout.max_new_tokens"] = response
     for key in ("train.max_tokens_per_gpu", "rollout.max_tokens_per_gpu"):
-        if recipe.get(key) is not None:
+        if recipe.get(key) is not None and recipe.get("train.dynamic_batch_enable"):  # else it has no effect
             lengths[key] = math.ceil(recipe.get(key) * lengths["data.max_len"] / max_len)
     if (buffer := recipe.get("reward.overlong_buffer_len")) is not None:
         lengths["reward.overlong_buffer_len"] = max(1, buffer * response // (new_tokens or max_len))
