@@ -8,11 +8,11 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from two_ranks import run_two_ranks
 
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.overrides import resolve
@@ -147,19 +147,5 @@ def test_without_the_switch_only_a_missing_flash_attn_is_replaced():
 
 def test_gathered_parameters_are_there():
     """Several at once: DeepSpeed itself waits for the last alone, which under gloo may end first."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    script = str(Path(__file__).with_name("zero_3_gather.py"))
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script, rank, port], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for rank in "01"
-    ]
-    try:
-        outputs = [rank.communicate(timeout=120)[0] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs
+    outputs = run_two_ranks("zero_3_gather.py", seconds=120)
     assert all("missing 0" in output for output in outputs), outputs

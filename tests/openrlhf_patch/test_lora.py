@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import peft
@@ -15,6 +12,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from two_ranks import run_two_ranks
 
 from dipo_eval.errors import UserError
 from dipo_eval.subject.finite_weights import first_not_finite
@@ -54,24 +52,7 @@ def ranks(tmp_path_factory) -> Path:
     for case in CASES:
         dtype = torch.bfloat16 if "bf16" in case else torch.float32
         tiny(tie_word_embeddings=case.startswith("2")).to(dtype).save_pretrained(folder / case / "model")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    script = Path(__file__).with_name("lora_rank.py")
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(port), str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [rank.communicate(timeout=400)[0] for rank in started]
-    finally:
-        for rank in started:
-            rank.kill()
-    assert [rank.returncode for rank in started] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
+    run_two_ranks("lora_rank.py", str(folder), seconds=400)
     return folder
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
+from two_ranks import run_two_ranks
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -25,24 +22,7 @@ def norms(tmp_path_factory) -> dict[str, list[list[float]]]:
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("model")
     Qwen3ForCausalLM(Qwen3Config(**SIZES)).save_pretrained(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    script = str(Path(__file__).with_name("update_rank.py"))
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, script, rank, port, str(folder)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    try:
-        outputs = [rank.communicate(timeout=400)[0] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0, 0], outputs[0][-3000:] + outputs[1][-3000:]
+    run_two_ranks("update_rank.py", str(folder), seconds=400)
     return json.loads((folder / "norms.json").read_text())
 
 
