@@ -51,7 +51,7 @@ class CheckedEngine(Base):
     ) -> Any:
         """OpenRLHF's. Raises RuntimeError where log-probabilities were requested and one is missing."""
         sampling_params = sampling_params.clone()
-        # OpenRLHF keeps the last output alone: vLLM need not make one for every token.
+        # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
         if self.turn_ends:
             sampling_params.update_from_generation_config({"eos_token_id": [*self.turn_ends]})

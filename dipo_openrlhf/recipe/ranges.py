@@ -1,7 +1,7 @@
 """The range of every number that OpenRLHF takes, and the words of what has no choices of its own: one schema.
 
 OpenRLHF declares types alone; a value out of range is found by whatever divides by it or asserts on it, often after the
-model and the engines are up, or by nobody (a learning rate of nan). A test asks for an entry for every number.
+model and the engines are up, or never (a learning rate of nan). A test requires an entry for every number.
 """
 
 from __future__ import annotations
