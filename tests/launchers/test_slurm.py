@@ -315,7 +315,8 @@ def test_a_lost_node_requeues_the_job(project, tmp_path):
     status, output = job.finish()
     assert (status, job.lines()[-1]) == (0, "requeue 41"), output
     assert "the Ray cluster has lost a node" in output
-    assert "--timeout 30" in job.lines()[-2]
+    asked = [line for line in job.lines() if "launchers.ready" in line]
+    assert "--timeout 30" in asked[-1]
 
 
 def test_a_cluster_that_does_not_come_up_ends_the_job(project, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -31,8 +32,8 @@ class Browser:
         os.set_inheritable(from_browser, True)
 
         def wire() -> None:
-            # Through high numbers first, so that neither end is overwritten while it is still needed.
-            high_in, high_out = os.dup2(to_browser, 60), os.dup2(from_browser, 61)
+            # Through free numbers above both, so that neither end is overwritten while it is still needed.
+            high_in, high_out = (fcntl.fcntl(end, fcntl.F_DUPFD, 5) for end in (to_browser, from_browser))
             os.dup2(high_in, 3)
             os.dup2(high_out, 4)
 
