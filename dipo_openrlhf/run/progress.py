@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from rich import progress as bars
 from rich.console import Console
 
 from dipo_eval.files.step_log import METRICS, StepFollower
-from dipo_eval.printable import visible
+from dipo_eval.printable import spelled, visible
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
 from dipo_openrlhf.record.events import WARNING, read_events
 
 POLL_SECONDS = 0.5
 FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
 
 
 def step_line(row: dict[str, Any], dipo_enabled: bool = True) -> str:
@@ -157,9 +159,16 @@ class _Follower:
 
 
 def _copy_log(console: Console, path: Path, position: int) -> int:
+    """Show what was written since `position`; a response in it moves no cursor and sets no window's title."""
     with open(path, "rb") as file:
         file.seek(position)
         text = file.read()
     if text:
-        console.out(text.decode(errors="replace"), end="", highlight=False)
+        console.out(shown_log(text.decode(errors="replace")), end="", highlight=False)
     return position + len(text)
+
+
+def shown_log(text: str) -> str:
+    """A log without colours, its control characters spelled; a progress bar's carriage return is a line's end."""
+    lines = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(char if char in "\n\t" else spelled(char) for char in lines)

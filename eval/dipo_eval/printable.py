@@ -17,11 +17,12 @@ def visible(text: str, limit: int = 120) -> str:
     if len(text) > limit:
         head, tail = limit // 3, limit - limit // 3
         left_out = len(text) - head - tail
-        return f"{_spelled(text[:head])} [... {left_out:,} characters ...] {_spelled(text[-tail:])}"
-    return _spelled(text)
+        return f"{spelled(text[:head])} [... {left_out:,} characters ...] {spelled(text[-tail:])}"
+    return spelled(text)
 
 
-def _spelled(text: str) -> str:
+def spelled(text: str) -> str:
+    """All of ``text``, with what a terminal does not draw written as an escape."""
     return "".join(_NAMED.get(char) or (char if shows(char) else f"\\u{ord(char):04x}") for char in text)
 
 

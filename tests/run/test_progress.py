@@ -134,3 +134,9 @@ def test_a_step_names_the_idle_share() -> None:
     assert (
         progress.step_line({**row, "memory/update_peak_gib": 40.0}) == "accuracy 0.500  12.3 s  GPUs idle 35%"
     )
+
+
+def test_a_log_moves_no_cursor() -> None:
+    log = "\x1b[36m(actor pid=7)\x1b[0m step 1\r\n 10%\r 20%\n\x1b]0;title\x07\x1b[2Jé\t\u202e.\n"
+    shown = "(actor pid=7) step 1\n 10%\n 20%\n\\u001b]0;title\\u0007\\u001b[2Jé\t\\u202e.\n"
+    assert progress.shown_log(log) == shown
