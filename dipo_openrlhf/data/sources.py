@@ -12,6 +12,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.suites.data_file import Record, check_depth, find_file, read_records
 from dipo_eval.suites.hub import hub_records
 from dipo_openrlhf.data.base import Dataset
+from dipo_openrlhf.data.parquet import parquet_rows
 
 ENDINGS = (".jsonl", ".json", ".parquet")
 
@@ -66,7 +67,7 @@ def accepted(dataset: Dataset) -> str:
 
 
 def _local(dataset: Dataset, path: Path) -> Source:
-    readers = {".jsonl": _json_lines, ".json": _json_list, ".parquet": _parquet}
+    readers = {".jsonl": _json_lines, ".json": _json_list, ".parquet": parquet_rows}
     if path.suffix not in readers:
         raise UserError(f"{path}: is not a supported file type; {accepted(dataset)}")
     try:
@@ -98,19 +99,3 @@ def _json_list(path: Path) -> Iterator[tuple[str, Record]]:
             raise UserError(f"{path}: row {number} is a {type(record).__name__}, not an object")
         check_depth(record, f"{path}: row {number}")
         yield f"{path}: row {number}", record
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=4096):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield f"{path}: row {number}", record
-    except (pa.ArrowException, OSError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{path}: is not a readable parquet file ({first:.150})") from None

@@ -27,7 +27,7 @@ from dipo_openrlhf.preflight.prompts import (
     prompt_of,
 )
 from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url, is_own_file
-from dipo_openrlhf.preflight.rows import Row
+from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.provenance import prompts_hash
 from dipo_openrlhf.record.user_cache import cache_dir
@@ -168,8 +168,11 @@ def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
     key = _key(reading, names, url)
     is_known = bool(key) and _known(key).exists()
     limit = SAMPLES if is_known else reading.max_samples
+    split = (
+        None if recipe.get("use_ms") else recipe.get("data.prompt_split")
+    )  # ModelScope's sets are left to it
     rows = check_data_file(
-        names, reading.input_key, reading.label_key, limit, not reading.apply_chat_template
+        names, reading.input_key, reading.label_key, limit, not reading.apply_chat_template, split
     )
     if not recipe.get("train.agent_func_path"):
         if not is_known and (warning := check_golds(rows, url, reading.label_key)):
@@ -209,7 +212,7 @@ def _known(key: str) -> Path:
 def _key(reading: Reading, names: str, url: str | None) -> str:
     """Identity of all that was checked, by content; empty where a part of it is not on this machine."""
     model = Path(reading.model).expanduser()
-    if not model.is_dir():
+    if not model.is_dir() or not all(map(is_read_here, data_sets(names))):
         return ""
     files = [path for path in sorted(model.iterdir()) if path.is_file() and path.stat().st_size < 32 << 20]
     digest = hashlib.sha256(json.dumps([asdict(reading), prompts_hash(names), url]).encode())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
-from dipo_openrlhf.preflight.rows import Row, local_files, looks_like_date, read_rows
+from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here, looks_like_date, read_rows
 
 _BATCH = 1000  # prompts that are tokenized at once
 
@@ -50,17 +50,26 @@ class Reading:
 
 
 def check_data_file(
-    name: str, input_key: str, label_key: str | None, limit: int | None = None, texts_only: bool = False
+    names: str,
+    input_key: str,
+    label_key: str | None,
+    limit: int | None = None,
+    texts_only: bool = False,
+    split: str | None = None,
 ) -> list[Row]:
-    """The rows of a local file, at most `limit`. Raises UserError with file and line: missing, empty, malformed rows.
+    """The rows of data sets joined by commas, at most `limit` of each. Raises UserError with file and line: missing,
+    empty, malformed rows.
 
-    texts_only: prompts are no lists of messages. Other data sets have no rows here.
+    texts_only: prompts are no lists of messages. split: of a set that OpenRLHF loads from a hub or a folder; None leaves
+    these out.
     """
     rows: list[Row] = []
-    for one in local_files(name):
+    for one in data_sets(names):
+        if split is None and not is_read_here(one):
+            continue
         found = [
             (place, _checked(place, row, input_key, label_key, texts_only))
-            for place, row in islice(read_rows(one), limit)
+            for place, row in islice(read_rows(one, split or ""), limit)
         ]
         if not found:
             raise UserError(f"data.prompt_dataset: {one!r}: the file is empty; each row is one prompt")
@@ -127,7 +136,7 @@ def _check_column(name: str, rows: list[Row], key: str, setting: str) -> None:
                 f"{place}: {key!r} ({setting}) is {short_repr(row[key], 40)}, in {first_place} it is "
                 f"{short_repr(rows[0][1][key], 40)}: a column has one type; write all of them as text"
             )
-    if not name.endswith(".parquet") and all(looks_like_date(row[key]) for _, row in rows):
+    if name.endswith((".json", ".jsonl")) and all(looks_like_date(row[key]) for _, row in rows):
         raise UserError(
             f"{first_place}: {key!r} ({setting}) is {rows[0][1][key]!r}, and so on: where all look like dates, the data "
             "sets library makes time stamps of them: write them in another form, such as 1 May 2020"

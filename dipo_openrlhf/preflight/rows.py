@@ -1,4 +1,4 @@
-"""The rows of prompts files with their places: every format that OpenRLHF reads from one file."""
+"""The rows of a run's prompts with their places: files, which are read here, and all else as OpenRLHF loads it."""
 
 from __future__ import annotations
 
@@ -6,46 +6,79 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.suites.data_file import parse_line
+from dipo_openrlhf.data.parquet import parquet_rows
 
 FORMATS = (".json", ".jsonl", ".parquet")
-_OTHERS = (".csv", ".arrow", ".py")  # OpenRLHF reads them too
+_OTHERS = (".csv", ".arrow")  # OpenRLHF reads them too
 _KEY = "data.prompt_dataset"
 
 Row = tuple[str, dict[str, Any]]  # "file:line" or "file: row n", and the row
 
 
-def local_files(names: str) -> list[str]:
-    """Of the data sets, joined by commas, those that are one file here. Raises UserError for one that no one reads."""
-    return [name for name in map(str.strip, names.split(",")) if _is_file(name)]
+def data_sets(names: str) -> list[str]:
+    """The data sets that are joined by commas. Raises UserError for a file that is not here or that no one reads."""
+    found = [name.strip() for name in names.split(",")]
+    for name in found:
+        _check_name(name)
+    return found
 
 
-def _is_file(name: str) -> bool:
+def _check_name(name: str) -> None:
     path, place = Path(name).expanduser(), f"{_KEY}: {name!r}"
     if not name:
         raise UserError(f"{place}: an empty name between commas: take the comma out")
     if path.suffix in (".gz", ".zst", ".zip", ".xz", ".bz2"):
         raise UserError(f"{place}: OpenRLHF reads no packed files: unpack it")
-    if path.suffix in FORMATS:
-        if not path.is_file():
-            raise UserError(f"{place}: no such file")
-        return True
-    if path.is_file() and path.suffix not in _OTHERS:
+    if path.suffix in FORMATS + _OTHERS and not path.is_file():
+        raise UserError(f"{place}: no such file")
+    if path.is_file() and path.suffix not in FORMATS + _OTHERS:
         raise UserError(f"{place}: must end in {', '.join(FORMATS)}; OpenRLHF tells by it how a file is read")
-    return False
 
 
-def read_rows(name: str) -> Iterator[Row]:
-    """The rows of a file, in their order. Raises UserError with file and line for one that cannot be read."""
+def is_read_here(name: str) -> bool:
+    """Whether a data set is one file whose rows have their places without the data sets library."""
+    return Path(name).suffix in FORMATS
+
+
+def read_rows(name: str, split: str) -> Iterator[Row]:
+    """The rows of a data set, in their order. Raises UserError with file and line for one that cannot be read."""
+    if not is_read_here(name):
+        yield from _loaded(name, split)
+        return
     path = Path(name).expanduser()
-    reader = {".parquet": _parquet, ".json": _json}.get(path.suffix, _json_lines)
+    if path.suffix == ".parquet":
+        yield from parquet_rows(path)
+        return
     try:
-        yield from reader(path, name)
+        yield from (_json if path.suffix == ".json" else _json_lines)(path, name)
     except OSError as error:
         raise UserError(f"{_KEY}: {name!r}: cannot be read ({error.strerror or error})") from None
+
+
+def _loaded(name: str, split: str) -> Iterator[Row]:
+    """Of a hub, a folder, or a format that the data sets library reads; it keeps what it has loaded."""
+    from openrlhf.datasets.utils import blending_datasets
+
+    silent = SimpleNamespace(
+        print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(use_ms=False)
+    )
+    try:
+        data = blending_datasets(name, None, silent, max_count=10**12, dataset_split=split)
+    except AttributeError:  # a dict of splits has no select()
+        raise UserError(
+            f"{_KEY}: {name!r}: has no split {split!r}: name one of its own as data.prompt_split"
+        ) from None
+    except Exception as error:
+        raise UserError(
+            f"{_KEY}: {name!r}: is no file here, and cannot be loaded as a data set ({one_line(error)})"
+        ) from None
+    for number, row in enumerate(data, 1):
+        yield f"{name}: row {number}", row
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Row]:
@@ -71,21 +104,6 @@ def _json(path: Path, name: str) -> Iterator[Row]:
         raise UserError(f"{name}: not valid JSON ({one_line(error)})") from None
     for number, row in enumerate(found, 1):
         yield f"{name}: row {number}", _object(row, f"{name}: row {number}")
-
-
-def _parquet(path: Path, name: str) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{name}: row {number}", row
-    except pa.ArrowException as error:
-        raise UserError(f"{_KEY}: {name!r}: is not a readable parquet file ({one_line(error)})") from None
 
 
 def _text(content: bytes, place: str) -> str:

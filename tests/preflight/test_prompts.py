@@ -106,6 +106,44 @@ def test_several_files_are_all_read(tmp_path, model):
         check_data_file(f"{names[0]},none.jsonl", "input", "label")
 
 
+@pytest.mark.parametrize("kind", ["csv", "folder"])
+def test_what_the_data_sets_library_reads_is_checked_too(tmp_path, model, kind):
+    from datasets import Dataset
+
+    table = Dataset.from_list(
+        [{"input": "What is 1 + 1?", "label": "2"}, {"input": "1 + " * 60, "label": "60"}]
+    )
+    path = tmp_path / f"set.{kind}"
+    if kind == "csv":
+        table.to_csv(path)
+    else:
+        table.save_to_disk(path)
+    assert check_data_file(str(path), "input", "label") == []
+    found = check_data_file(str(path), "input", "label", split="train")
+    with pytest.raises(UserError, match=rf"set\.{kind}: row 2: the prompt has \d+ tokens"):
+        check_prompts(found, reading(model))
+    with pytest.raises(UserError, match=r"row 1: no key 'question' .*; the row has: input, label"):
+        check_data_file(str(path), "question", "label", split="train")
+
+
+def test_a_set_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        UserError, match=r"'zwhe/missing': is no file here, and cannot be loaded as a data set"
+    ) as caught:
+        check_data_file("zwhe/missing", "input", "label", split="train")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_that_a_set_lacks_is_named(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    path = tmp_path / "set"
+    DatasetDict({"train": Dataset.from_list([{"input": "a", "label": "1"}])}).save_to_disk(path)
+    with pytest.raises(UserError, match="has no split 'test'"):
+        check_data_file(str(path), "input", "label", split="test")
+
+
 def test_the_template_that_refuses_a_role_names_the_row(tmp_path, model):
     template = (
         "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('System role not "
