@@ -21,6 +21,8 @@ _OUT_OF_MEMORY = re.compile(
 
 _FURTHER = "For further information visit"
 _HOST_MEMORY = re.compile(r"Cannot allocate memory|node running low on memory", re.IGNORECASE)
+# Ray's name of a remote call, a line of the traceback for each that it went through (ray/exceptions.py, RayTaskError).
+_REMOTE_CALL = re.compile(r"ray::(\w{1,100})\.(\w{1,100})\(")
 
 _DEAD_ACTOR = re.compile(
     r"class_name: (?P<name>\S+).*?\bpid: (?P<pid>\d+).*?\bip: (?P<ip>\S+)\s+The actor is dead because its worker "
@@ -58,16 +60,29 @@ def may_restart(error: BaseException) -> bool:
 
 
 def _memory_hint(text: str, argv: Sequence[str]) -> str:
-    """Names settings that have an effect: a dynamic batch has no micro-batch size."""
+    """Where it happened, and settings that have an effect there: a dynamic batch has no micro-batch size."""
     if _HOST_MEMORY.search(text):
         return (
             "out of memory on a host, not on a GPU: give the node or pod more (`dipo doctor RECIPE` shows what is on the "
             "host), or use more nodes"
         )
     size = "max_tokens_per_gpu" if "--train.dynamic_batch_enable" in argv else "micro_batch_size"
+    update, experience, engine = f"train.{size}", f"rollout.{size}", "vllm.gpu_memory_utilization"
+    calls = _REMOTE_CALL.findall(text)
+    name, method = calls[-1] if calls else ("", "")  # the innermost
+    if "Engine" in name:
+        place, settings = " in a rollout engine", engine
+    elif method == "fit" and name.endswith("Actor"):
+        place, settings = " in the update", f"{update}, or {engine} where engines share the GPU"
+    elif method in ("execute_batch", "forward"):
+        place, settings = " while log-probabilities were computed", experience
+    elif method == "broadcast_to_vllm":
+        place, settings = " while the weights were sent to the engines", engine
+    else:
+        place, settings = "", f"{update}, {experience} or {engine}"
     return (
-        f"out of memory: lower train.{size}, rollout.{size} or vllm.gpu_memory_utilization, which may change on a "
-        "--resume (data.max_len may not); `dipo doctor RECIPE` shows what takes how much"
+        f"out of memory{place}: lower {settings}, which may change on a --resume (data.max_len may not); `dipo doctor "
+        "RECIPE` shows what takes how much"
     )
 
 

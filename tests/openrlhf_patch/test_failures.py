@@ -44,6 +44,40 @@ def test_the_hint_on_memory_names_what_has_an_effect(argv, named, without_effect
     assert without_effect not in line
 
 
+@pytest.mark.parametrize(
+    ("innermost", "line"),
+    [
+        ("CheckedEngine.generate_responses", "in a rollout engine: lower vllm.gpu_memory_utilization, which"),
+        (
+            "DiPOPolicyActor.fit",
+            "in the update: lower train.micro_batch_size, or vllm.gpu_memory_utilization where",
+        ),
+        (
+            "ReferenceModelActor.execute_batch",
+            "while log-probabilities were computed: lower rollout.micro_batch_size,",
+        ),
+        (
+            "DiPOPolicyActor.broadcast_to_vllm",
+            "while the weights were sent to the engines: lower vllm.gpu_memory",
+        ),
+        (
+            "DiPOTrainer.fit",
+            ": lower train.micro_batch_size, rollout.micro_batch_size or vllm.gpu_memory_utilization",
+        ),
+    ],
+)
+def test_the_place_of_memory_is_told(innermost, line):
+    """The trainer is an actor too: what it calls is the innermost."""
+    lines = [
+        f"\x1b[36mray::{call}()\x1b[39m (pid=1, ip=10.0.0.2)\n  File ..."
+        for call in ("DiPOTrainer.fit", innermost)
+    ]
+    error = RuntimeError(
+        "\n".join([*lines, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"])
+    )
+    assert line in explain(error)
+
+
 def test_a_hosts_memory_is_not_a_gpus():
     text = "Task was killed due to the node running low on memory."
     assert explain(RuntimeError(text)).startswith("out of memory on a host")
