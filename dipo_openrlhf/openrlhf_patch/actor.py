@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from dipo_openrlhf.openrlhf_patch import fused_adam, update
+from dipo_openrlhf.openrlhf_patch import fused_adam, schedule, update
 from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
 from dipo_openrlhf.openrlhf_patch.lora import merged_parameters
 from dipo_openrlhf.openrlhf_patch.observe.rank_meter import RankMeter, RankReport
@@ -32,6 +32,7 @@ class DiPOPolicyActor(Base):
         """OpenRLHF's, with our update and optimizer; its resume loads the step that `latest` names."""
         fused_adam.install()
         update.install()
+        schedule.install()
         super().init_model_from_pretrained(*args, **kwargs)
         options, folder = self.strategy.args, self._state_folder()
         if not options.ckpt.load_enable or not (folder / "latest").is_file():
@@ -42,10 +43,10 @@ class DiPOPolicyActor(Base):
 
     def fit(self, kl_ctl: float = 0) -> dict[str, Any]:
         """OpenRLHF's status, and the updates lost on any rank (divergence.py)."""
-        engine = self.actor.model
+        engine, buffer = self.actor.model, self.trainer.replay_buffer
+        schedule.advance(self.actor_scheduler, buffer.windows[0].place)
         skipped = engine.skipped_steps
-        lengths = self.trainer.replay_buffer.lengths  # of the rows of each window
-        self.meter.tokens += self.trainer.max_epochs * sum(map(sum, lengths))
+        self.meter.tokens += self.trainer.max_epochs * sum(map(sum, buffer.lengths))
         with self.meter("update"):
             status: dict[str, Any] = super().fit(kl_ctl)
         lost = self.strategy.all_reduce(lost_updates(engine, skipped), op="max")

@@ -151,6 +151,7 @@ class BatchMetadata:
         carried_over: reference to the samples generated beyond it (CarriedOverSamples), or None.
         last_of_episode: whether its episode's prompts and samples end with it.
         queued: time of day when it was put into the queue.
+        place: of the learning rate's schedule before it (rollouts.py, OrderedGenerator.place).
         rng: the generator's random state then (actor.py, rng_state).
     """
 
@@ -158,6 +159,7 @@ class BatchMetadata:
     carried_over: Any = None
     last_of_episode: bool = False
     queued: float = 0.0
+    place: int | None = None
     rng: dict[str, Any] | None = None
 
 

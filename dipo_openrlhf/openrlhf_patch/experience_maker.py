@@ -16,6 +16,7 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
+from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import (
     DipoConfig,
     PerplexityQueue,
@@ -42,9 +43,11 @@ from dipo_openrlhf.openrlhf_patch.experiences import (
 )
 from dipo_openrlhf.openrlhf_patch.partition import choose
 from dipo_openrlhf.openrlhf_patch.windows import (
+    PADDING,
     Window,
     WindowRules,
     make_windows,
+    one_for_each_rank,
     split_by_tokens,
     split_evenly,
 )
@@ -62,6 +65,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         metrics: what the last batch logged (docs/metrics.md).
         rollouts: the last batch, for the rollout log.
         step: number of the step that the next batch trains, from 1; the order of its groups follows from it.
+        place: of the learning rate's schedule before that step; None: where its updates have brought it.
         dump_to: the run's folder, where the next batch is to be dumped, or None.
         entropies: [B, A] of each experience of the next batch, where the method needs them.
         off_policy: whether the actor is updated after a batch was generated, so that perplexities are computed from the
@@ -85,6 +89,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         self.metrics: dict[str, Any] = {}
         self.rollouts: Rollouts | None = None
         self.step = 1
+        self.place: int | None = None
         self.dump_to: Path | None = None
         self.off_policy = False
         self._order_B = torch.zeros(0, dtype=torch.long)
@@ -93,8 +98,10 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
 
     def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
         """As OpenRLHF's, with the same number of micro-batches for every rank: under ZeRO-3 another number would hang."""
+        _check_scores(rollout_samples)
         for row, sample in enumerate(rollout_samples):
             sample.index = [row]
+        rollout_samples = one_for_each_rank(rollout_samples, self._ranks())
         rollout, pad = self.args.rollout, self.tokenizer.pad_token_id
         if self.args.train.dynamic_batch_enable:
             per_sample = self.args.ds.ring_attn_size * self.args.ds.tensor_parallel_size
@@ -115,6 +122,8 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             means = sample_means(experiences)
         seed = seed_of("windows", self.args.train.seed, self.step)
         windows = make_windows(experiences, self._order_B, kept_P, rules, seed)
+        for window in windows:
+            window.place = self.place
         if means:
             rows = sum(len(window.sequences) for window in windows)
             self.metrics = {**means, **self.metrics}
@@ -166,14 +175,16 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         """Advantages [B, A] of the method, with exact zeros where a zero-variance group trains nothing.
 
         Raises:
-            RuntimeError: no score for a sample (the reward function failed), or both advantage streams of a
-                sample are non-zero, which the algorithm excludes.
-            UserError: the grader left more than `max_undecided_rate` of the samples undecided.
+            RuntimeError: no score for a sample (the reward failed), or both advantage streams of a sample are
+                non-zero, which the algorithm excludes.
+            UserError: scores on another scale than dipo.correct_from says, or the grader left more than
+                `max_undecided_rate` of the samples undecided.
         """
-        if any(experience.scores is None for experience in experiences):
-            raise RuntimeError(
-                "a sample has no score: the reward function of reward.remote_url returned none"
-            )
+        _check_scores(experiences)
+        real = [place for place, experience in enumerate(experiences) if experience.index != [PADDING]]
+        if len(real) < len(experiences):
+            self.entropies = [self.entropies[place] for place in real] if self.entropies else []
+            experiences = [experiences[place] for place in real]
         # Before super(): length penalties change rewards in place, never scores.
         scores_B = [experience.scores.clone() for experience in experiences]
         entropies, self.entropies = self.entropies, []
@@ -234,7 +245,10 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             tokens_PG = to_groups([e.action_mask.sum(-1) for e in experiences], order_B, size)
         maxima = [e.info["reward_max"] for e in experiences if "reward_max" in e.info]
         maxima_PG = to_groups(maxima, order_B, size).float() if maxima else None
-        correct_PG = correctness(scores_PG, self.dipo_config.correct_from, maxima_PG)
+        try:
+            correct_PG = correctness(scores_PG, self.dipo_config.correct_from, maxima_PG)
+        except ValueError as error:
+            raise UserError(f"reward.remote_url: {error}") from None
         result = reallocation_advantages(
             rewards_PG, correct_PG, log_ppl_PG, self.dipo_config, self.queue, num_tokens=tokens_PG
         )
@@ -308,3 +322,11 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         slots_P = choose(result.fired_P, room, seed=self.queue.pushes)
         self.metrics["dipo/fired_without_room"] = float(result.fired_P.sum() - slots_P.sum())
         return ~result.zero_variance_P | slots_P
+
+
+def _check_scores(samples: Sequence[Experience]) -> None:
+    """Raise RuntimeError where the reward gave none: a file's mistakes are found in the engine (reward_results.py)."""
+    if any(sample.scores is None or sample.rewards is None for sample in samples):
+        raise RuntimeError(
+            "a sample has no score: the reward of reward.remote_url, or the agent, has given none (train.log says why)"
+        )

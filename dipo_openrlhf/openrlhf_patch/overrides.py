@@ -151,6 +151,11 @@ _TABLE: dict[str, dict[str, str]] = {
         "_ds_init_train_model(self, model, cfg)": "with LoRA a checkpoint holds the adapters alone",
         "save_model(self, model, tokenizer, output_dir, kwargs)": "with LoRA the merged model is exported",
     },
+    "openrlhf.utils.deepspeed.deepspeed:": {
+        "get_scheduler(name, optimizer, num_warmup_steps, num_training_steps, scheduler_specific_kwargs)": (
+            "a learning rate stays where its schedule ends"
+        ),
+    },
     "openrlhf.trainer.ray.launcher:BaseModelActor.": {
         "execute_batch(self, method_name, all_data, start_idx, end_idx)": "timed",
     },

@@ -63,7 +63,13 @@ class RefillGenerator(OrderedGenerator):
         groups = normal + (extreme if self.keep_extremes else [])
         samples = [sample for group in groups for sample in group]
         sampled = len(normal) + len(extreme)
-        return samples, 100 * len(normal) / sampled if sampled else None, consumed, exhausted
+        share = 100 * len(normal) / sampled if sampled else None
+        return self.counted((samples, share, consumed, exhausted))
+
+    @property
+    def place(self) -> int | None:
+        """How many prompts a step uses up is known only when it has."""
+        return self.run_length.place(self.batch_start)
 
     def _sample_groups(
         self, generate_kwargs: dict[str, Any]

@@ -7,7 +7,6 @@ prompt (engine.py, SeededEngine), a resumed run takes the same samples as an uni
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _coll
 
 from dipo_openrlhf.openrlhf_patch.actor import set_rng_state
 from dipo_openrlhf.openrlhf_patch.engine import seed_of
+from dipo_openrlhf.openrlhf_patch.schedule import RunLength
 
 POLL_SECONDS = 10.0
 
@@ -49,6 +49,7 @@ class OrderedGenerator(Base):
 
     Attributes:
         position: prompts of the training data sampled so far; part of the training state.
+        batch_start: `position` before the batch that was made last.
         rng: of a resumed run, the random state to restore once the data are read; else None.
     """
 
@@ -58,7 +59,7 @@ class OrderedGenerator(Base):
         """
         super().__init__(**parts)
         self.seed, self.log_probs = seed, log_probs
-        self.position = 0
+        self.position = self.batch_start = 0
         self.rng: dict[str, Any] | None = None
         self._evaluated: int | None = None  # prompts of a running evaluation
         self._dataloader_iter: Iterator[Any] | None = None
@@ -83,10 +84,18 @@ class OrderedGenerator(Base):
         return seed_of("rollout", self.seed or 0, self.position)
 
     @property
-    def total_steps(self) -> int:
-        """Steps of the whole run: fewer, where prompts are refilled or filtered."""
-        per_episode = math.ceil(len(self.prompts_dataloader) / self.args.rollout.batch_size)
-        return int(per_episode * self.args.train.num_episodes)
+    def run_length(self) -> RunLength:
+        """Steps and updates of the whole run."""
+        return RunLength.of(self.args, len(self.prompts_dataloader))
+
+    @property
+    def place(self) -> int | None:
+        """Where the learning rate's schedule stands before the batch that was made last; None: where its updates have
+        brought it. Prompts that are refilled or filtered make fewer updates than any count that is made before the run.
+        """
+        if not self.args.algo.dynamic_filtering_enable:
+            return None
+        return self.run_length.place(self.batch_start)
 
     @property
     def is_exhausted(self) -> bool:
@@ -95,6 +104,7 @@ class OrderedGenerator(Base):
 
     def open_data(self) -> None:
         """Begin a pass over the data unless one is in progress. Drawing its order advances torch's generator."""
+        self.batch_start = self.position
         if self.is_exhausted:
             self._dataloader_iter = iter(self.prompts_dataloader)
         if self.rng is not None:
@@ -113,7 +123,14 @@ class OrderedGenerator(Base):
     @torch.no_grad()
     def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
         self.open_data()
-        return super().generate_samples(**generate_kwargs)
+        return self.counted(super().generate_samples(**generate_kwargs))
+
+    def counted(
+        self, batch: tuple[list[Experience], float | None, int, bool]
+    ) -> tuple[list[Experience], float | None, int, bool]:
+        """The batch, whose third value is the prompts it has used up."""
+        self.position = self.batch_start + batch[2]
+        return batch
 
     def _dispatch_prompts_to_vllm(self, *prompts: Any, **options: Any) -> list[Any]:
         """OpenRLHF's; before the first prompts every engine gets the tokenizer."""

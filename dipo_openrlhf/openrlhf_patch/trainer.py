@@ -187,6 +187,7 @@ class DiPOTrainer(DiPOTraining, Base):
         self.samples_generator = rollout_generator(
             self.samples_generator, dipo_config, seed, settings.log_vllm_kl
         )
+        self.max_steps = self.samples_generator.run_length.updates  # what the actors make their schedule for
         clock, generator = self.meter.clock, self.samples_generator
         generator.generate_samples = clock.timed("generate", generator.generate_samples)
         base: Any = self
@@ -194,11 +195,16 @@ class DiPOTrainer(DiPOTraining, Base):
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; the number of steps is logged first (an upper bound where prompts are refilled)."""
-        self.begin(self.samples_generator.total_steps)
+        self.begin(self.samples_generator.run_length.steps)
         super().fit(global_step)
         self.engine_watch.set()  # the engines end with the run
         self.save_final_checkpoint()
         write_event(self.run_dir, "saving the final model")
+
+    def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
+        """The schedule's place is the batch's."""
+        self.experience_maker.place = self.samples_generator.place
+        return super().train_step(rollout_samples, global_step)
 
     def broadcast_to_vllm(self) -> None:
         """OpenRLHF's, timed."""

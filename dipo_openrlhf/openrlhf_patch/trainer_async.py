@@ -64,11 +64,12 @@ class DiPOGenerator(GeneratorBase):
             self.samples_generator, dipo_config, seed, ordered=LabelledGenerator, refill=LabelledRefill
         )
         self.samples_generator.vllm_lock = self.vllm_lock
+        self.max_steps = self.samples_generator.run_length.updates  # what the actors make their schedule for
         self._resumed_step = 0
 
     def get_total_steps(self) -> int:
         """Steps of the whole run, for the training actor to log."""
-        return int(self.samples_generator.total_steps)
+        return int(self.samples_generator.run_length.steps)
 
     def pack(self) -> BatchMetadata:
         """What travels with the batch that was just generated."""
@@ -81,6 +82,7 @@ class DiPOGenerator(GeneratorBase):
             carried_over=ray.put(CarriedOverSamples.pack(buffer, exhausted)) if buffer else None,
             last_of_episode=generator.is_exhausted,
             queued=time.time(),
+            place=generator.place,
             rng=rng_state(),
         )
 
@@ -141,6 +143,7 @@ class DiPOTrainingActor(DiPOTraining, TrainingBase, async_batches.NumberedUpdate
         labels_B = async_batches.take_labels(rollout_samples)
         self._staleness = async_batches.staleness(labels_B, global_step)
         self.weights_step = global_step + 1
+        self.experience_maker.place = self.queue_reader.metadata.place
         result: tuple[dict[str, Any], int] = super().train_step(rollout_samples, global_step)
         return result
 

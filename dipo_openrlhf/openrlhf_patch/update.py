@@ -96,7 +96,15 @@ class WindowUpdate(ActorPPOTrainer):
         step: int,
         loss_batch_info: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """OpenRLHF's; the partial sums are scaled so that their mean over samples is the mean loss of the windows."""
+        """OpenRLHF's; the partial sums are scaled so that their mean over samples is the mean loss of the windows.
+
+        A window whose rows have no token at all has a loss of 0, not 0 / 0.
+        """
+        if loss_batch_info is not None:
+            loss_batch_info = dict(loss_batch_info)
+            for name in ("batch_num_tokens", "global_batch_size"):
+                count = torch.as_tensor(loss_batch_info[name])
+                loss_batch_info[name] = torch.where(count > 0, count, torch.ones_like(count))
         dynamic = self.args.train.dynamic_batch_enable
         if dynamic:
             self.end_window(bool(self.replay_buffer.dynamic_optimizer_step[step]))

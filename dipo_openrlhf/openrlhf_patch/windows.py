@@ -10,6 +10,7 @@ without padding. In the same way a window's loss is divided by a constant instea
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -32,12 +33,14 @@ class Window(Experience):
     """One rank's share of one optimizer step; rows padded with zeros on the right.
 
     micro_batches: rows of each micro-batch, one after another, as many as on every other rank; empty without dynamic
-        batches. action_tokens, samples: of all ranks' shares: action tokens, and rows that have one.
+        batches. action_tokens, samples: of all ranks' shares: action tokens, and rows that have one. place: of the
+        learning rate's schedule before the step (rollouts.py, OrderedGenerator.place), or None.
     """
 
     micro_batches: Sequence[int] = ()
     action_tokens: float = 0.0
     samples: float = 0.0
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,16 @@ class WindowRules:
 
 
 def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) -> list[Experience]:
-    """Micro-batches of about `micro` samples, the same number for every rank. `pad`: token id."""
-    check_ranks(len(samples), ranks)
+    """Micro-batches of about `micro` samples, the same number for every rank, of at least as many samples as ranks."""
     count = min(-(-len(samples) // (micro * ranks)) * ranks, len(samples) // ranks * ranks)
     bounds = [round(part * len(samples) / count) for part in range(count + 1)]
     return [joined(samples[start:end], pad) for start, end in itertools.pairwise(bounds)]
 
 
 def split_by_tokens(samples: list[Experience], max_tokens: int, ranks: int, pad: int) -> list[Experience]:
-    """Micro-batches of at most `max_tokens` where a sample is no longer, the same number for every rank."""
-    check_ranks(len(samples), ranks)
+    """Micro-batches of at most `max_tokens` where a sample is no longer, the same number for every rank; no fewer samples
+    than ranks.
+    """
     lengths = [int(sample.total_length) for sample in samples]
     (parts,) = micro_batches([lengths], max_tokens, multiple=ranks)
     return [joined([samples[place] for place in sorted(part)], pad) for part in parts]
@@ -99,13 +102,17 @@ def _merged(values: list[Any]) -> Any:
     return None
 
 
-def check_ranks(samples: int, ranks: int) -> None:
-    """Raises RuntimeError for fewer samples than ranks."""
-    if samples < ranks:
-        raise RuntimeError(
-            f"a batch of {samples} samples for {ranks} actor ranks: the prompts ran out; "
-            "use a number of prompts that is a multiple of rollout.batch_size"
-        )
+def one_for_each_rank(samples: list[Experience], ranks: int) -> list[Experience]:
+    """The samples, with copies of the shortest where they are fewer than the ranks, as at the end of an episode: every
+    rank takes part in scoring. `index` of a copy is [PADDING]; alone in its micro-batch, it is left out afterwards.
+    """
+    if not samples:
+        raise RuntimeError("a training step without a single sample")
+    shortest = min(samples, key=lambda sample: int(sample.total_length))
+    copies = [copy.copy(shortest) for _ in range(ranks - len(samples))]
+    for each in copies:
+        each.index = [PADDING]
+    return samples + copies
 
 
 def make_windows(

@@ -117,6 +117,48 @@ def test_a_constant_reduction_of_any_method_divides_by_rows_times_the_limit(dyna
     assert float(loss) == pytest.approx(expected / (kept * LIMIT), rel=1e-4, abs=1e-7)
 
 
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("method", ["dipo", "entropy_advantage"])
+def test_a_batch_of_fewer_samples_than_ranks_is_trained_as_on_one_rank(dynamic, method):
+    """The last of an episode, or one that dynamic sampling could not fill: every rank scores, and nothing is lost."""
+    ranks, found = 24, {}
+    for count in (1, ranks):
+        subject = subject_of(DipoConfig(method=method), window=ranks, dynamic=dynamic)
+        subject.args.actor.num_gpus_per_node = count
+        made = subject.make_experience
+
+        def scored(parts, made=made, subject=subject, count=count):
+            assert len(parts) % count == 0, "every rank has as many"
+            subject.entropies = [part.action_mask * 0.5 for part in parts]
+            return made(parts)
+
+        subject.make_experience = scored
+        windows = subject.make_experience_batch(rollout(groups=2))
+        assert len(windows) == count
+        rows = {}
+        for window in windows:
+            for row, advantages in zip(window.info["row"].int().tolist(), window.advantages, strict=True):
+                rows.setdefault(row, []).append(float(advantages.abs().sum()))
+        found[count] = {row: max(values) for row, values in rows.items()}, subject.metrics["rollout/accuracy"]
+        assert subject.rollouts.correct.shape == (2, GROUP)
+    assert found[1][1] == found[ranks][1]
+    assert found[1][0] == pytest.approx(found[ranks][0])
+    assert sorted(found[1][0]) == list(range(2 * GROUP))
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("method", ["dipo", "grpo", "dapo", "dr_grpo", "cde"])
+def test_a_batch_without_a_single_token_becomes_windows(dynamic, method):
+    subject = subject_of(DipoConfig(method=method), dynamic=dynamic)
+    made = samples([0] * (3 * GROUP), seed=3)
+    for sample in made:
+        sample.info["reward"] = sample.rewards = sample.scores = torch.tensor([0.0])
+        sample.prompts = ["prompt"]
+    windows = subject.make_experience_batch(made)
+    assert len(windows) == RANKS
+    assert all(bool(torch.isfinite(window.advantages).all()) for window in windows)
+
+
 @given(
     seed=st.integers(0, 1000),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),

@@ -263,3 +263,15 @@ def test_rows_without_a_token_break_no_figure(ours, folder, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "LENGTHS", [0] * 12 + [1, 9, 30, 4] * 5)
     _, status, _ = run(folder, args, 1)
     assert all(math.isfinite(value) for value in status.values())
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("loss", ["token-mean", "seq-mean-token-mean"])
+def test_a_batch_without_a_single_token_moves_nothing_and_breaks_nothing(
+    ours, folder, monkeypatch, dynamic, loss
+):
+    """Such as the last of an episode, of one prompt, where the engine has returned nothing."""
+    monkeypatch.setattr(sys.modules[__name__], "LENGTHS", [0] * 32)
+    gradients, status, _ = run(folder, arguments(loss=loss, dynamic=dynamic), 1)
+    assert all(math.isfinite(value) for value in status.values())
+    assert all(not gradient.any() for window in gradients for gradient in window)

@@ -16,10 +16,12 @@ from dipo_openrlhf.algorithm.reference import clipped_loss
 from dipo_openrlhf.openrlhf_patch.experiences import sample_means
 from dipo_openrlhf.openrlhf_patch.update import WindowBuffer
 from dipo_openrlhf.openrlhf_patch.windows import (
+    PADDING,
     Window,
     WindowRules,
     joined,
     make_windows,
+    one_for_each_rank,
     split_by_tokens,
     split_evenly,
 )
@@ -228,10 +230,14 @@ def test_a_batch_without_a_sample_is_an_error():
 def test_scoring_batches_hold_every_sample_once_in_equal_numbers_a_rank(lengths, micro, ranks):
     rows = samples(lengths)
     if len(rows) < ranks:
-        for split in (split_evenly, split_by_tokens):
-            with pytest.raises(RuntimeError, match="the prompts ran out"):
-                split(rows, micro, ranks, 0)
+        filled = one_for_each_rank(rows, ranks)
+        for batches_ in (split_evenly(filled, micro, ranks, 0), split_by_tokens(filled, micro, ranks, 0)):
+            assert len(batches_) == ranks
+            assert sorted(batch.index for batch in batches_) == sorted(
+                [[PADDING]] * (ranks - len(rows)) + [[row] for row in range(len(rows))]
+            )
         return
+    assert one_for_each_rank(rows, ranks) == rows
     for batches_, limit in (
         (split_evenly(rows, micro, ranks, 0), None),
         (split_by_tokens(rows, 40, ranks, 0), 40),
