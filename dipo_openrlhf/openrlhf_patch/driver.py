@@ -191,7 +191,7 @@ def main(path: str) -> int:
             run_dir,
             "failed",
             error=lost or explain(error, plan.argv),
-            may_restart=bool(lost) or may_restart(error),
+            may_restart=bool(lost) or may_restart(error, plan.files.values()),
         )
         return 1
     finally:

@@ -21,6 +21,7 @@ from dipo_eval.engines.prompts import turn_end
 from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
 from dipo_openrlhf.openrlhf_patch.cpu.changes import ENABLED
 from dipo_openrlhf.openrlhf_patch.observe.engine_meter import EngineMeter, EngineReport
+from dipo_openrlhf.openrlhf_patch.reward_results import CheckedReward
 
 Base: Any = RolloutRayActor.__ray_actor_class__
 
@@ -34,12 +35,27 @@ class CheckedEngine(Base):
 
     tokenizer: Any = None  # known before the first prompt
     turn_ends: tuple[int, ...] = ()  # of the tokenizer
+    reward: CheckedReward | None = None
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
         await super().__init__(*args, **kwargs)
+        self.check_rewards()
         children = psutil.Process().children(recursive=True)
         self._guard = guard_children([child.pid for child in children])
+
+    def check_rewards(self) -> None:
+        """Put a check around the reward function of a file; an agent or an address has none."""
+        reward_func = getattr(self.executor, "reward_func", None)
+        if reward_func is not None:
+            path = self.executor.reward_endpoints[0]
+            self.executor.reward_func = self.reward = CheckedReward(reward_func, path)
+
+    def scored(self, responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The responses as they are sent. Raises UserError where the user's reward function has failed."""
+        if self.reward is not None:
+            self.reward.raise_problem()
+        return as_arrays(responses)
 
     async def take_tokenizer(self, tokenizer: Any) -> None:
         """The tokenizer of every prompt to come."""
@@ -66,7 +82,7 @@ class CheckedEngine(Base):
     async def generate_responses(self, *args: Any, hf_tokenizer: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """OpenRLHF's responses to one prompt, with their rewards, as arrays. `hf_tokenizer`: None (take_tokenizer)."""
         with self.meter.groups:
-            return as_arrays(await super().generate_responses(*args, hf_tokenizer=self.tokenizer, **kwargs))
+            return self.scored(await super().generate_responses(*args, hf_tokenizer=self.tokenizer, **kwargs))
 
     async def receive_bucket(self, *bucket: Any) -> None:
         """Load a bucket of weights in each of the engine's processes (weight_sync/worker.py)."""
@@ -139,7 +155,7 @@ class SeededEngine(CheckedEngine):
                 )
             )
         with self.meter.groups:
-            return as_arrays(await asyncio.gather(*tasks))
+            return self.scored(await asyncio.gather(*tasks))
 
     async def generate(self, prompt_token_ids: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
         """A further turn, whose prompt is longer, has noise of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dipo_eval.errors import UserError
 from dipo_eval.printable import visible
@@ -31,6 +31,15 @@ _DEAD_ACTOR = re.compile(
 )
 
 
+# Of what repeats itself with the same data and code. No AttributeError: the answer of a dead engine is None.
+_REPEATS = {
+    "TypeError", "KeyError", "IndexError", "NameError", "UnicodeError", "ZeroDivisionError", "ModuleNotFoundError",
+    "SyntaxError", "TemplateError", "UndefinedError", "ValidationError",
+}  # fmt: skip
+_TRANSIENT = {"OSError", "RayError", "ClientError"}  # a service or a process that may answer the next time
+_FRAME = re.compile(r'File "([^"]+)", line')
+
+
 class StoppedError(Exception):
     """The run was asked to stop, and has saved its step; raised in the trainer, seen by the driver."""
 
@@ -52,11 +61,20 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
-def may_restart(error: BaseException) -> bool:
-    """Whether the same run could succeed the next time: no user error, no full disk or memory."""
+def may_restart(error: BaseException, own_files: Iterable[str] = ()) -> bool:
+    """Whether the same run could succeed the next time: no user error, no full disk or memory, no mistake of the code.
+
+    own_files: Python files of the user's, such as an agent's; what is raised in one, and not by a service that it asks,
+    is raised again.
+    """
     text = str(error)
-    user = isinstance(error, SystemExit) or type(root_cause(error)).__name__ == UserError.__name__
-    return not (user or _DISK_FULL.search(text) or _OUT_OF_MEMORY.search(text))
+    if isinstance(error, SystemExit) or _DISK_FULL.search(text) or _OUT_OF_MEMORY.search(text):
+        return False
+    kinds = {kind.__name__ for kind in type(root_cause(error)).__mro__}
+    if kinds & {UserError.__name__, *_REPEATS}:
+        return False
+    frames = _FRAME.findall(text)
+    return not (frames and frames[-1] in set(own_files) and not kinds & _TRANSIENT)
 
 
 def _memory_hint(text: str, argv: Sequence[str]) -> str:

@@ -142,3 +142,48 @@ def test_pydantics_last_line_is_not_the_cause():
     line = explain(caught.value)
     assert "further information" not in line
     assert "valid integer" in line
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        KeyError("input"),
+        TypeError("can only concatenate str (not 'NoneType') to str"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        UserError("reward.remote_url: correctness: scores span [-1.0, 1.0], outside [0, 1]"),
+    ],
+)
+def test_what_repeats_itself_is_not_repeated(cause):
+    assert not may_restart(cause)
+    assert not may_restart(RayLikeError(cause))
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        RuntimeError("NCCL error: unhandled system error"),
+        AttributeError("'NoneType' object has no attribute 'outputs'"),
+        ValueError("Free memory on device (3/80 GiB) on startup is less than desired GPU memory utilization"),
+        ConnectionError("Connection reset by peer"),
+    ],
+)
+def test_what_may_be_mended_by_the_next_start_is_repeated(cause):
+    """vLLM raises ValueError where the memory of a process that was killed is not free yet."""
+    assert may_restart(RayLikeError(cause))
+
+
+def traceback_of(cause: Exception, *files: str) -> RayLikeError:
+    """As the text of Ray's errors: the frames of a worker, the innermost last."""
+    error = RayLikeError(cause)
+    error.args = ("\n".join(f'  File "{file}", line 3, in f' for file in files),)
+    return error
+
+
+def test_what_the_users_own_code_raises_is_not_repeated():
+    engine, agent = "/venv/openrlhf/utils/agent.py", "/home/me/agent.py"
+    assert not may_restart(traceback_of(ValueError("bad move"), engine, agent), [agent])
+    assert may_restart(traceback_of(ValueError("bad move"), engine, agent), ["/home/me/other.py"])
+    # of an engine that the agent asks
+    assert may_restart(traceback_of(RuntimeError("engine is dead"), agent, engine), [agent])
+    # of a service that the agent asks
+    assert may_restart(traceback_of(TimeoutError("no answer"), engine, agent), [agent])
