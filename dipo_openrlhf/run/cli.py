@@ -29,7 +29,8 @@ def train_command(
     """Train a recipe through OpenRLHF's own loop (Ray, vLLM, DeepSpeed).
 
     Any key of a recipe can be overridden as --section.key value; the keys are OpenRLHF's own, plus run.*, dipo.*,
-    evaluate.* and watch.*. Example:
+    evaluate.* and watch.*. Exit status: 0 when all is trained and evaluated, 1 when the training is done and its
+    evaluation is not, 2 for an error, 130 when interrupted or stopped. Example:
 
         dipo train my_recipe.yaml --actor.adam.lr 5e-7 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
@@ -39,7 +40,7 @@ def train_command(
     from dipo_openrlhf.recipe.resolved import resolved_lines
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
     from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run
-    from dipo_openrlhf.run.supervisor import train
+    from dipo_openrlhf.run.supervisor import NotEvaluatedError, train
 
     load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
@@ -51,6 +52,9 @@ def train_command(
         return
     try:
         folder = train(loaded, resume=resume, verbose=verbose)
+    except NotEvaluatedError as incomplete:
+        typer.echo(f"trained: {incomplete.run_dir}; {incomplete}", err=True)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise UserError(interrupted_message(loaded)) from None
     typer.echo(f"trained: {folder}")

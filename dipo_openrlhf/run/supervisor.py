@@ -59,6 +59,18 @@ class RunFailedError(UserError):
         self.may_restart = may_restart
 
 
+class NotEvaluatedError(UserError):
+    """The training is done, and not all of its checkpoints are evaluated; the message says how to go on.
+
+    Attributes:
+        run_dir: the run's folder.
+    """
+
+    def __init__(self, message: str, run_dir: Path) -> None:
+        super().__init__(message)
+        self.run_dir = run_dir
+
+
 DRIVER = "dipo_openrlhf.openrlhf_patch.driver"
 
 
@@ -66,7 +78,8 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
     """Train to the end and return the run's folder. `driver`: the module to run, one that calls DRIVER's `main`.
 
     Raises UserError with one line: bad input, or a failure of the run (the traceback is in train.log) after which it was
-    not restarted, or restarted too often. KeyboardInterrupt, after everything has ended, where the user interrupts.
+    not restarted, or restarted too often. NotEvaluatedError, where the training is done and its evaluation is not.
+    KeyboardInterrupt, after everything has ended, where the user interrupts.
     """
     check_version()
     check_ray(recipe)
@@ -164,7 +177,7 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
             training_ended(ckpt_path, "failed")  # the driver has recorded how, unless it was killed
             with contextlib.suppress(OSError):  # a full disk, which may be what ended it
                 write_event(run_dir, ENDED)
-        finish_evaluation()
+        unevaluated = finish_evaluation()
     settings = TrainerSettings(**plan.settings)
     checkpoints.prune(
         ckpt_path,
@@ -172,6 +185,8 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
         keep_exports=settings.keep_exports,
         evaluate_every=settings.evaluate_every,
     )
+    if unevaluated:
+        raise NotEvaluatedError(unevaluated, run_dir)
     return run_dir
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from rich.console import Console
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.processes import start_session
 from dipo_eval.results.store import safe_name
-from dipo_eval.subject.marker import EVALUATED, complete_checkpoints, saves_to_evaluate
+from dipo_eval.subject.marker import EVALUATED, Marked, complete_checkpoints, read_json, saves_to_evaluate
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.placement import placement
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -68,19 +69,36 @@ def watch_command(recipe: Recipe) -> list[str]:
 
 
 def by_hand(recipe: Recipe) -> list[str]:
-    """The command for a terminal that evaluates what is left, with all of the run's settings and overrides."""
+    """The command for a terminal that evaluates what is left, with all of the run's settings and overrides.
+
+    From any folder; what was given up is tried as often again.
+    """
     values = watch_values(recipe)
-    command = ["dipo", "watch", values.pop("ckpt_path")]
+    for key in ("data_dir", "tensorboard"):
+        if key in values:
+            values[key] = Path(values[key]).expanduser().resolve()
+    values["attempts"] += _most_attempts(Path(values["results"], values["run"]))
+    program = ["dipo"] if shutil.which("dipo") else [sys.executable, "-P", "-m", "dipo_openrlhf.cli"]
+    command = [*program, "watch", values.pop("ckpt_path")]
     for key, value in values.items():
         command += [f"--{key.replace('_', '-')}", str(value)]
     return [*command, "--once"]
 
 
+def _most_attempts(results: Path) -> int:
+    """At one checkpoint, by earlier watchers."""
+    stored = [read_json(path) or {} for path in results.glob("*/watch.json")]
+    return max((found for each in stored if isinstance(found := each.get("attempts"), int)), default=0)
+
+
 @contextlib.contextmanager
-def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], None]]:
-    """Start the recipe's watcher, yield what waits for it at the end, and end it when the block is left."""
+def watcher_beside(recipe: Recipe, run_dir: Path) -> Iterator[Callable[[], str]]:
+    """Start the recipe's watcher, yield what waits for it at the end, and end it when the block is left.
+
+    What is yielded returns what is not evaluated and the command that evaluates it; an empty text where all is.
+    """
     if not recipe.starts_watcher:
-        yield lambda: None
+        yield lambda: ""
         return
     watcher = Watcher(recipe, run_dir)
     try:
@@ -132,8 +150,9 @@ class Watcher:
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [process for process in self.processes if process.poll() is None]
 
-    def finish(self) -> None:
-        """Wait until everything is evaluated, at most `watch.finish_timeout` seconds.
+    def finish(self) -> str:
+        """Wait until everything is evaluated, at most `watch.finish_timeout` seconds. Returns what is not, and the
+        command that goes on; an empty text where all is.
 
         Watchers are started for what is left where none runs (killed, lost with the training's Ray, or to start only
         now), and on further GPUs, which are free now.
@@ -148,11 +167,14 @@ class Watcher:
             )
         while self._running() and time.monotonic() < deadline:
             time.sleep(0.2)
-        go_on = f"continue with: {shlex.join(by_hand(self.recipe))}"
+        last = waited_for or self.processes[-1:]
         if self._running():
-            _print(f"evaluation is not done after {limit} s and was ended; {go_on}", "yellow")
-        elif any(process.returncode != 0 for process in waited_for):
-            _print(f"evaluation is not complete, see {self.run_dir / LOG}; {go_on}", "yellow")
+            problem = f"evaluation is not done after {limit} s and was ended"
+        elif self._left() or self._given_up() or any(process.returncode != 0 for process in last):
+            problem = f"evaluation is not complete, see {self.run_dir / LOG}"
+        else:
+            return ""
+        return f"{problem}; continue with: {shlex.join(by_hand(self.recipe))}"
 
     def _start_for_the_rest(self) -> list[subprocess.Popen[bytes]]:
         """All that evaluate it. A Ray of the training's own has ended with it; a joined cluster still has the GPUs."""
@@ -170,12 +192,19 @@ class Watcher:
             self.start(as_ray_task=as_ray_task, environment=environment)
         return running + self.processes[before:]
 
+    def _saves(self) -> list[Marked]:
+        """Checkpoints that the recipe wants evaluated."""
+        found = complete_checkpoints(self.ckpt_path)
+        return saves_to_evaluate(found, every=self.recipe.watch.every, last_too=True)
+
     def _left(self) -> int:
-        """Checkpoints that are still to be evaluated."""
-        saves = saves_to_evaluate(
-            complete_checkpoints(self.ckpt_path), every=self.recipe.watch.every, last_too=True
-        )
-        return sum(not (save.hf_path / EVALUATED).exists() for save in saves)
+        """How many are still to be evaluated."""
+        return sum(not (save.hf_path / EVALUATED).exists() for save in self._saves())
+
+    def _given_up(self) -> int:
+        """How many have no result after the last attempt."""
+        markers = [read_json(save.hf_path / EVALUATED) or {} for save in self._saves()]
+        return sum(marker.get("outcome") == "given up" for marker in markers)
 
     def end(self) -> None:
         """End all with what they started: the leases are released on SIGTERM."""
@@ -197,5 +226,5 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]
 
 
-def _print(line: str, style: str | None = None) -> None:
-    Console().print(line, style=style, highlight=False, soft_wrap=True)
+def _print(line: str) -> None:
+    Console().print(line, highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf import cli
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
@@ -109,3 +111,32 @@ def test_a_restart_finds_the_folder_in_which_the_run_was_started(recipe, tmp_pat
                 supervisor.train(recipe, driver="small_driver")
     finally:
         os.chdir(tmp_path)
+
+
+def test_a_training_without_its_evaluation_is_not_a_success(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its checkpoint holds no model here, so that no evaluation can succeed: status 1, and a command that goes on."""
+    trained = """
+import json, sys
+from pathlib import Path
+from dipo_openrlhf.record.events import write_event
+run = Path(json.loads(Path(sys.argv[1]).read_text())["settings"]["run_dir"])
+export = run / "ckpt" / "global_step2_hf"
+export.mkdir(parents=True)
+(export / "COMPLETE.json").write_text('{"step": 2}')
+write_event(run, "done")
+"""
+    (tmp_path / "small_driver.py").write_text(trained)
+    train = supervisor.train
+    monkeypatch.setattr(
+        supervisor, "train", lambda *args, **options: train(*args, **options, driver="small_driver")
+    )
+    more = ["--evaluate.suites", "[arithmetic-control]", "--evaluate.engine", "hf", "--watch.attempts", "1"]
+    monkeypatch.setattr(sys, "argv", ["dipo", "train", str(tmp_path / "recipe.yaml"), *more])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    shown = capsys.readouterr().err
+    assert f"trained: {tmp_path}/run; evaluation is not complete" in shown
+    assert f"watch {tmp_path}/run/ckpt --suites arithmetic-control" in shown

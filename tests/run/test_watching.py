@@ -105,7 +105,7 @@ def run_dir(tmp_path: Path) -> Path:
 def test_it_is_waited_for_at_the_end(recipe: Callable[..., Recipe], run_dir: Path, capsys: Any) -> None:
     with watching.watcher_beside(recipe(), run_dir) as finish:
         training_ended(run_dir / "ckpt", "done")
-        finish()
+        assert finish() == ""
     assert (run_dir / watching.LOG).read_text().endswith("0 evaluated\n")
     assert "waiting for the evaluation of what is left" in capsys.readouterr().out
 
@@ -147,9 +147,32 @@ def test_one_that_ended_too_early_is_started_again_at_the_end(
     assert watcher.processes[0].wait(60) == 0
     (run_dir / "ckpt" / "global_step2_hf").mkdir()
     (run_dir / "ckpt" / "global_step2_hf" / "COMPLETE.json").write_text('{"step": 2}')
-    watcher.finish()
+    problem = watcher.finish()
     watcher.end()
     assert "global_step2: given up after 1 attempts" in (run_dir / watching.LOG).read_text()
+    assert problem.startswith(f"evaluation is not complete, see {run_dir / watching.LOG}; continue with: ")
+
+
+def test_what_was_given_up_meanwhile_is_said_at_the_end(recipe: Callable[..., Recipe], run_dir: Path) -> None:
+    """The watcher has ended by itself then, and nothing is left to start another for. Its advice tries again."""
+    (run_dir / "ckpt" / "global_step2_hf").mkdir()
+    (run_dir / "ckpt" / "global_step2_hf" / "COMPLETE.json").write_text('{"step": 2}')
+    training_ended(run_dir / "ckpt", "done")
+    made = recipe(watch__attempts=1, evaluate__data_dir="data", evaluate__seed=7)
+    with watching.watcher_beside(made, run_dir) as finish:
+        time.sleep(0.1)
+        problem = finish()
+        assert finish() == problem, "also where no watcher runs any more"
+    command = shlex.split(problem.partition("continue with: ")[2])
+    options = dict(zip(command[3:-1:2], command[4:-1:2], strict=True))
+    assert options["--attempts"] == "2"
+    assert options["--seed"] == "7", "overrides are not lost"
+    assert options["--data-dir"] == str(Path("data").resolve()), "it works from any folder"
+    program = [sys.executable, "-m", "dipo_openrlhf.cli"]
+    start = command.index("watch")
+    done = subprocess.run([*program, *command[start:]], capture_output=True, text=True)
+    assert "global_step2: attempt 2 of 2 failed" in done.stdout, done.stderr
+    assert done.returncode == 1
 
 
 def test_it_ends_with_a_training_that_fails(recipe: Callable[..., Recipe], run_dir: Path) -> None:
@@ -160,12 +183,12 @@ def test_it_ends_with_a_training_that_fails(recipe: Callable[..., Recipe], run_d
     assert processes_of(watcher.run_id) == []
 
 
-def test_it_has_a_deadline(recipe: Callable[..., Recipe], run_dir: Path, capsys: Any) -> None:
+def test_it_has_a_deadline(recipe: Callable[..., Recipe], run_dir: Path) -> None:
     with watching.watcher_beside(recipe(watch__finish_timeout=1), run_dir) as finish:
-        finish()  # nobody says that the training has ended
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "was ended" in line]
+        line = finish()  # nobody says that the training has ended
+    assert "was ended" in line
     command = shlex.split(line.partition("continue with: ")[2])
-    assert command[:3] == ["dipo", "watch", str(run_dir / "ckpt")]
+    assert command[command.index("watch") + 1] == str(run_dir / "ckpt")
     assert "--suites" in command
     assert command[-1] == "--once", "with all settings, so that overrides are not lost"
 
