@@ -7,19 +7,24 @@ WANDB_MODE=offline works, and a tracker that fails never ends a training: metric
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from dipo_eval.errors import one_line
 from dipo_eval.files.yaml_file import read_yaml
 from dipo_eval.secrets.masking import mask_values
+from dipo_eval.watch import wandb_service
+from dipo_openrlhf.record.events import WARNING, write_event
 
 logger = logging.getLogger(__name__)
 
 WandbSwitch = Literal["auto", "on", "off"]
+WANDB_SECONDS = 90.0  # of one call; the start asks the service first, and the end sends what is left
 _ID_FILE = "wandb_id"  # in the run's folder: a resumed training continues the same wandb run
 
 
@@ -42,10 +47,9 @@ class WandbTracker:
     """OpenRLHF's WandbLogger interface: log_train, log_eval, close."""
 
     def __init__(self, run_dir: Path, args: Any) -> None:
-        import wandb
-
         names = args.logger.wandb
-        self.run = wandb.init(
+        self.run = wandb_service.init(
+            lambda line: warn(run_dir, line),
             project=names.project,
             entity=names.org,
             group=names.group,
@@ -54,8 +58,6 @@ class WandbTracker:
             id=wandb_run_id(run_dir),
             resume="allow",
             config=_recipe_values(run_dir),
-            # No patch of uncommitted changes, no remote with its user's name, no copy of the script.
-            settings=wandb.Settings(console="off", disable_git=True, save_code=False),
         )
         for section in ("train", "eval"):
             self.run.define_metric(f"{section}/global_step")
@@ -119,13 +121,66 @@ class TensorboardTracker:
         self.writer.close()
 
 
-def start_wandb(run_dir: Path, args: Any) -> WandbTracker | None:
-    """A tracker, or None with a warning in the log where wandb cannot start."""
-    try:
-        return WandbTracker(run_dir, args)
-    except Exception as error:  # a service's failure must not end a training
-        logger.warning("wandb could not start (%s): training goes on", one_line(error))
-        return None
+class SafeTracker:
+    """A tracker whose first failure is told once, on the terminal too, and ends it alone: metrics.jsonl has everything.
+
+    make: makes the tracker. seconds: after which a call counts as failed; 0: never.
+    """
+
+    def __init__(self, name: str, run_dir: Path, make: Callable[[], Any], seconds: float = 0.0) -> None:
+        self.name, self.run_dir, self.seconds = name, run_dir, seconds
+        self.tracker: Any = None
+        self.tracker = self._tried(make, "cannot start")
+
+    def log_train(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """As OpenRLHF's loggers."""
+        self._call("log_train", global_step, printable(logs_dict))
+
+    def log_eval(self, global_step: int, logs_dict: dict[str, Any]) -> None:
+        """As OpenRLHF's loggers."""
+        self._call("log_eval", global_step, printable(logs_dict))
+
+    def close(self) -> None:
+        """As OpenRLHF's loggers."""
+        self._call("close")
+
+    def _call(self, method: str, *args: Any) -> None:
+        if self.tracker is not None:
+            self._tried(lambda: getattr(self.tracker, method)(*args), f"has failed in {method}")
+
+    def _tried(self, call: Callable[[], Any], what: str) -> Any:
+        try:
+            return wandb_service.within(self.seconds, call) if self.seconds else call()
+        except Exception as error:  # of whatever kind: a tracker must not end a training
+            self.tracker = None
+            warn(self.run_dir, f"{self.name} {what} ({one_line(error)}): training goes on without it")
+            return None
+
+
+def start_wandb(run_dir: Path, args: Any) -> SafeTracker:
+    """wandb's, offline where its service does not answer."""
+    return SafeTracker("wandb", run_dir, lambda: WandbTracker(run_dir, args), WANDB_SECONDS)
+
+
+def start_tensorboard(run_dir: Path, folder: Path) -> SafeTracker:
+    """TensorBoard's."""
+    return SafeTracker("TensorBoard", run_dir, lambda: TensorboardTracker(folder))
+
+
+def warn(run_dir: Path, text: str) -> None:
+    """In the log and on the terminal."""
+    logger.warning("%s", text)
+    with contextlib.suppress(OSError):  # a full disk
+        write_event(run_dir, WARNING, text=text)
+
+
+def printable(value: Any) -> Any:
+    """Logs whose strings are text that can be written: half of a character (a lone surrogate) is replaced."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: printable(one) for key, one in value.items()}
+    return [printable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def wandb_run_id(run_dir: Path) -> str:

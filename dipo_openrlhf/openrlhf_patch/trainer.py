@@ -60,7 +60,7 @@ class DiPOTraining(CheckpointSaving):
         self.observer = LeaseObserver()
         self.wandb_logger = trackers.start_wandb(self.run_dir, self.args) if settings.wandb else None
         if settings.tensorboard_dir:
-            self.tensorboard_logger = trackers.TensorboardTracker(Path(settings.tensorboard_dir))
+            self.tensorboard_logger = trackers.start_tensorboard(self.run_dir, Path(settings.tensorboard_dir))
         engines = base.vllm_engines or []
         ds = self.args.ds
         gpus = Gpus(

@@ -66,7 +66,7 @@ def append_rollouts(run_dir: Path, step: int, rollouts: Rollouts) -> None:
         row = {
             "step": step,
             "group": index,
-            "prompt": hashlib.sha256(prompt.encode()).hexdigest()[:12],
+            "prompt": hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:12],
             "correct": rollouts.correct[index].int().tolist(),
             "rewards": [round(value, 6) for value in rollouts.rewards[index].tolist()],
             "log_ppl": [None if math.isnan(p) else round(p, 7) for p in rollouts.log_ppl[index].tolist()],

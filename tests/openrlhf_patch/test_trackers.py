@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import struct
 import time
 from types import SimpleNamespace
 
 import pytest
+import wandb
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
 from dipo_openrlhf.openrlhf_patch import trackers
+from dipo_openrlhf.record.events import WARNING, read_events
 
 BLOCK = 32768
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -73,7 +76,6 @@ def offline_run(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"settings": {"dipo.alpha": 0.1}}))
     tracker = trackers.start_wandb(tmp_path, arguments())
-    assert tracker is not None
     tracker.log_train(1, LOGS)
     tracker.log_train(2, {**LOGS, "policy_loss": 0.5})
     tracker.log_eval(2, {"accuracy": 0.75})
@@ -107,12 +109,99 @@ def test_a_resumed_run_continues_the_same_wandb_run(tmp_path):
     assert trackers.wandb_run_id(tmp_path) == trackers.wandb_run_id(tmp_path)
 
 
-def test_a_wandb_that_cannot_start_ends_nothing(tmp_path, monkeypatch, caplog):
+def warnings(run_dir) -> list[str]:
+    """What the terminal shows."""
+    return [event["text"] for event in read_events(run_dir) if event["stage"] == WARNING]
+
+
+def test_a_wandb_that_cannot_start_ends_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     refused = arguments()
     refused.logger.wandb.project = "no/slash/allowed"
-    assert trackers.start_wandb(tmp_path, refused) is None
-    assert "training goes on" in caplog.text
+    tracker = trackers.start_wandb(tmp_path, refused)
+    tracker.log_train(1, LOGS)
+    tracker.close()
+    (line,) = warnings(tmp_path)
+    assert line.startswith("wandb cannot start (")
+    assert line.endswith("): training goes on without it")
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_without_a_network_wandb_is_offline_within_seconds(tmp_path, monkeypatch, listens):
+    """Where nothing listens, and where no answer ever comes; what is logged can be sent later."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not listens:
+            server.close()
+        monkeypatch.delenv("WANDB_MODE", raising=False)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        wandb.teardown()  # its settings are read once a process
+        started = time.monotonic()
+        tracker = trackers.start_wandb(tmp_path, arguments())
+        assert time.monotonic() - started < 30
+        tracker.log_train(1, LOGS)
+        tracker.close()
+    wandb.teardown()
+    (line,) = warnings(tmp_path)
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    assert line.startswith("wandb cannot log now (")
+    assert line.endswith(f"`wandb sync {folder}` sends it later")
+    assert any(record.HasField("history") for record in offline_records(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_ends_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    tracker = trackers.start_tensorboard(tmp_path, tmp_path / "file" / "board")
+    tracker.log_train(1, LOGS)
+    tracker.close()
+    (line,) = warnings(tmp_path)
+    assert line.startswith("TensorBoard cannot start (")
+
+
+def test_a_tracker_that_fails_is_told_once(tmp_path):
+    class Failing:
+        def log_train(self, step, logs):
+            raise RuntimeError("the service is gone")
+
+    tracker = trackers.SafeTracker("wandb", tmp_path, Failing)
+    for step in range(3):
+        tracker.log_train(step, LOGS)
+    tracker.close()
+    assert warnings(tmp_path) == [
+        "wandb has failed in log_train (RuntimeError: the service is gone): training goes on without it"
+    ]
+
+
+def test_a_tracker_that_hangs_is_left_behind(tmp_path):
+    class Hanging:
+        def close(self):
+            time.sleep(60)
+
+    tracker = trackers.SafeTracker("wandb", tmp_path, Hanging, seconds=0.2)
+    started = time.monotonic()
+    tracker.close()
+    assert time.monotonic() - started < 10
+    assert "no answer within" in warnings(tmp_path)[0]
+
+
+@pytest.mark.parametrize("kind", ["wandb", "tensorboard"])
+def test_half_a_character_is_logged_as_a_question_mark(tmp_path, monkeypatch, kind):
+    """A sample of a model may hold a lone surrogate, which no file can."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    tracker = (
+        trackers.start_wandb(tmp_path, arguments())
+        if kind == "wandb"
+        else trackers.start_tensorboard(tmp_path, tmp_path / "board")
+    )
+    tracker.log_train(1, {**LOGS, "generated_samples": ["so \ud83d", 1.0], "reason": "\udc00"})
+    tracker.close()
+    assert warnings(tmp_path) == []
+    if kind == "tensorboard":
+        events = EventAccumulator(str(tmp_path / "board"))
+        events.Reload()
+        (sample,) = events.Tensors("train/generated_samples/text_summary")
+        assert b"so ?" in sample.tensor_proto.string_val[0]
 
 
 @pytest.mark.parametrize(

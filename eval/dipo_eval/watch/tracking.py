@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dipo_eval.secrets.masking import mask_text
+from dipo_eval.watch import wandb_service
 
 _LIMIT_S = 180.0
 
@@ -38,7 +39,7 @@ def track(trackers: Trackers, step: int, row: dict[str, float]) -> str | None:
     if not trackers.wandb_project and not trackers.tensorboard:
         return None
     content = json.dumps({"trackers": asdict(trackers), "step": step, "row": row})
-    command = [sys.executable, "-m", "dipo_eval.watch.tracking"]
+    command = [sys.executable, "-P", "-m", "dipo_eval.watch.tracking"]
     try:
         done = subprocess.run(command, input=content, capture_output=True, text=True, timeout=_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -46,13 +47,14 @@ def track(trackers: Trackers, step: int, row: dict[str, float]) -> str | None:
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return mask_text(lines[-1] if lines else f"status {done.returncode}")[:300]
+    return mask_text(lines[-1] if lines else f"status {done.returncode}")[:600]
 
 
-def _log_wandb(trackers: Trackers, step: int, row: dict[str, float]) -> None:
-    import wandb
-
-    run = wandb.init(
+def _log_wandb(trackers: Trackers, step: int, row: dict[str, float]) -> str:
+    """What was not as asked, in one line."""
+    said: list[str] = []
+    run = wandb_service.init(
+        said.append,
         project=trackers.wandb_project,
         entity=trackers.wandb_entity or None,
         id=trackers.wandb_id or None,
@@ -60,13 +62,13 @@ def _log_wandb(trackers: Trackers, step: int, row: dict[str, float]) -> None:
         name=trackers.wandb_name or None,
         group=trackers.wandb_group or None,
         dir=trackers.wandb_dir or None,
-        settings=wandb.Settings(console="off", init_timeout=60, disable_git=True, save_code=False),
     )
     run.define_metric("eval/step")
     for key in row:  # by name: exact names win over a pattern that the training's own logger has defined
         run.define_metric(key, step_metric="eval/step")
     run.log({**row, "eval/step": step})
     run.finish()
+    return "; ".join(said)
 
 
 def _log_tensorboard(folder: str, step: int, row: dict[str, float]) -> None:
@@ -89,7 +91,7 @@ def main() -> None:
     if trackers.tensorboard:
         _log_tensorboard(trackers.tensorboard, content["step"], content["row"])
     if trackers.wandb_project:
-        _log_wandb(trackers, content["step"], content["row"])
+        sys.exit(_log_wandb(trackers, content["step"], content["row"]) or 0)
 
 
 if __name__ == "__main__":
