@@ -48,7 +48,7 @@ def run_part(
     kill_when: SIGKILL for every process of the part as soon as it is true; a part that ends before has failed.
     """
     mark, log, started = uuid.uuid4().hex, folder / f"{name}.log", time.monotonic()
-    command = [sys.executable, "-m", "dipo_openrlhf.gpu_check.part", name, str(folder)]
+    command = [sys.executable, "-P", "-m", "dipo_openrlhf.gpu_check.part", name, str(folder)]
     process = start_session(command, log, {MARK: mark})
 
     def result(ended: str, why: str = "") -> PartResult:

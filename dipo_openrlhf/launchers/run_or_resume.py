@@ -35,7 +35,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"dipo {' '.join(arguments[:2])}{' --resume' if '--resume' in arguments else ''}", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "dipo_openrlhf.cli", *arguments])
+    safe_path = ["-P"] if sys.flags.safe_path else []
+    os.execv(sys.executable, [sys.executable, *safe_path, "-m", "dipo_openrlhf.cli", *arguments])
 
 
 if __name__ == "__main__":

@@ -6,16 +6,21 @@ never stops a raylet. The CPU changes reach every node in the runtime environmen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import psutil
 
 from dipo_eval.engines.device import tools_on_path
 from dipo_eval.errors import UserError, one_line
@@ -27,6 +32,8 @@ from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID
 
 STARTS = 3
 RAYLET_SECONDS = 90
+RAYLET_POLL = 2
+_TIMED_OUT = "timed out during startup"
 WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.ray_start.install"
 NODES_TIMEOUT = 120.0  # seconds: nodes that are still joining
 POLL_SECONDS = 1.0
@@ -42,11 +49,41 @@ _PASSED_ON = (RUN_ID, SECRETS_FILE, EXTENSIONS)
 
 
 def install() -> None:
-    """In the workers of a GPU run or a joined cluster: the secrets file's keys, programs, the changes of a CPU run."""
+    """In every worker: the keys file, programs, the changes of a CPU run, and the start folder's modules last."""
     keep_sigterm_blocked()
+    start_folder_last()
     load_secrets()
     tools_on_path()
     cpu.install()
+
+
+class _NoPaths(list[str]):
+    """Takes no further path (job_config)."""
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Nothing."""
+
+
+def job_config() -> dict[str, Any]:
+    """For `ray.init`: workers without the folder in which the run is started as the first on their path.
+
+    ray/_private/worker.py, connect puts it there, where a `datasets` folder or a random.py of the user's would take the
+    place of an installed module. A submitted job has its own settings, and its folder is that of its files.
+    """
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        return {}
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    config._py_driver_sys_path = _NoPaths()
+    return {"job_config": config}
+
+
+def start_folder_last() -> None:
+    """An agent's own modules beside it are found all the same, after what is installed."""
+    with contextlib.suppress(FileNotFoundError):  # the folder is gone
+        folder = os.getcwd()
+        sys.path[:] = [*(path for path in sys.path if path not in ("", folder)), folder]
 
 
 def keep_sigterm_blocked() -> None:
@@ -110,10 +147,8 @@ def start_on_gpus(environment: dict[str, str]) -> None:
 
     `local`: a Ray of our own, where another user's address file says something else.
     """
-    import ray
-
-    ray.init(
-        address="local",
+    start_ray(
+        include_dashboard=None,
         runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": worker_environment(environment)},
     )
 
@@ -122,21 +157,59 @@ def start_ray(**settings: Any) -> Any:
     """`ray.init(address="local", ...)`, tried up to STARTS times; what it returns.
 
     Ray gives its own processes 30 seconds to start (ray/_private/node.py, Node.__init__), which a busy machine can miss,
-    and raises a plain Exception then. Any other is raised at once.
+    and raises a plain Exception then. Any other is raised at once. A raylet itself gives up after 15 seconds without its
+    agents' ports (ray/src/ray/util/port_persistence.cc); that is noticed, where Ray would wait for it.
     """
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(RAYLET_SECONDS))
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(RAYLET_POLL))  # of one look for the raylet
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(1000 * RAYLET_SECONDS))
     import ray
 
     for attempt in range(1, STARTS + 1):
         try:
-            return ray.init(address="local", include_dashboard=False, **settings)
+            with _patient_with_a_live_raylet():
+                return ray.init(
+                    **{"address": "local", "include_dashboard": False, **job_config(), **settings}
+                )
         except Exception as error:
-            if "timed out during startup" not in str(error) or attempt == STARTS:
+            if _TIMED_OUT not in str(error) or attempt == STARTS:
                 raise
-            print(f"Ray did not start in time (attempt {attempt} of {STARTS})", flush=True)
+            print(f"Ray did not start (attempt {attempt} of {STARTS}): {one_line(error)}", flush=True)
             ray.shutdown()
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def _patient_with_a_live_raylet() -> Iterator[None]:
+    """Ray's look for the raylet that it has started is repeated for RAYLET_SECONDS, while there is one."""
+    from ray._private import services
+
+    look = services.get_node
+
+    def get_node(*place: Any) -> Any:
+        deadline = time.monotonic() + RAYLET_SECONDS
+        while True:
+            try:
+                return look(*place)
+            except RuntimeError as error:
+                if not _has_raylet():
+                    raise Exception(f"{_TIMED_OUT}: its raylet has ended") from error
+                if time.monotonic() > deadline:
+                    raise
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = look
+
+
+def _has_raylet() -> bool:
+    """Whether a child of this process is a raylet that lives."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def start_simulated(gpus: int, environment: dict[str, str]) -> None:
@@ -149,7 +222,7 @@ def start_simulated(gpus: int, environment: dict[str, str]) -> None:
         num_cpus=2 * gpus + 4,
         object_store_memory=512 * 1024**2,
         log_to_driver=True,
-        runtime_env={"worker_process_setup_hook": cpu.WORKER_HOOK, "env_vars": environment},
+        runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": environment},
     )
 
 
@@ -179,7 +252,7 @@ def join_cluster(
     address = os.environ.get("RAY_ADDRESS") or "auto"
     runtime_env = {"worker_process_setup_hook": WORKER_HOOK, "env_vars": worker_environment(environment)}
     try:
-        ray.init(address=address, runtime_env=runtime_env, log_to_driver=True)
+        ray.init(address=address, runtime_env=runtime_env, log_to_driver=True, **job_config())
     except ConnectionError as error:
         raise UserError(
             f"run.ray: 'cluster': no Ray cluster answers at {address!r} ({one_line(error)}): start one, or set "

@@ -252,3 +252,53 @@ def test_the_job_servers_packages_are_installed():
         if requirement.marker is None or requirement.marker.evaluate({"extra": "default"}):
             found = importlib.metadata.version(requirement.name)
             assert requirement.specifier.contains(found, prereleases=True), requirement
+
+
+SHADOWED = """
+import os, sys, threading, time
+import psutil
+if "abort" in sys.argv:
+    def abort():
+        while True:
+            for child in psutil.Process().children():
+                if child.name() == "raylet":
+                    child.kill()
+                    return
+            time.sleep(0.02)
+    threading.Thread(target=abort, daemon=True).start()
+from dipo_openrlhf.openrlhf_patch import ray_start
+started = time.monotonic()
+ray_start.start_simulated(1, {})
+print("seconds", round(time.monotonic() - started))
+import ray
+@ray.remote(num_cpus=0)
+def look():
+    import datasets, random, my_helper
+    return datasets.__version__, random.random(), my_helper.HERE
+print("found", *ray.get(look.remote(), timeout=200))
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_modules_of_the_start_folder_take_no_installed_ones_place_and_a_dead_raylet_is_noticed(tmp_path):
+    """Its raylet is killed as soon as it is there, as if it had given up: the next start follows within seconds."""
+    (tmp_path / "datasets").mkdir()
+    for name in ("datasets/__init__.py", "random.py", "torch.py"):
+        (tmp_path / name).write_text("raise RuntimeError('not the installed one')\n")
+    (tmp_path / "my_helper.py").write_text("HERE = True\n")
+    with tempfile.TemporaryDirectory(prefix="dipo-ray-", dir="/tmp", ignore_cleanup_errors=True) as temp:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", SHADOWED, "abort"],
+            cwd=tmp_path,
+            env={**os.environ, "RAY_TMPDIR": temp},
+            capture_output=True,
+            text=True,
+            timeout=380,
+            check=False,
+        )
+    assert f"found {importlib.metadata.version('datasets')}" in done.stdout, done.stderr[-3000:]
+    assert "its raylet has ended" in done.stdout
+    (seconds,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("seconds")]
+    assert int(seconds) < ray_start.RAYLET_SECONDS

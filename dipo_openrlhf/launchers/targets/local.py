@@ -19,7 +19,7 @@ from dipo_openrlhf.launchers.request import Request
 def local_script(request: Request) -> str:
     """The script; keys come from the environment in which it is started."""
     name = " ".join(request.name.split())
-    command = [sys.executable, "-m", "dipo_openrlhf.launchers.run_or_resume", *request.arguments]
+    command = [sys.executable, "-P", "-m", "dipo_openrlhf.launchers.run_or_resume", *request.arguments]
     script = f"""\
 #!/usr/bin/env bash
 # {name} on this machine. Made by `dipo submit --to local`; started again, it goes on where it stopped.

@@ -20,7 +20,6 @@ from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
 from dipo_openrlhf.openrlhf_patch.overrides import Override
 
 ENABLED = "DIPO_CPU"
-WORKER_HOOK = "dipo_openrlhf.openrlhf_patch.cpu.changes.install"
 
 
 @dataclass(frozen=True)

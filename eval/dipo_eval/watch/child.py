@@ -52,7 +52,7 @@ def evaluate_in_child(
             "options": asdict(plan.options),
         }  # fmt: skip
         log.unlink(missing_ok=True)
-        process = start_session([sys.executable, "-m", "dipo_eval.watch.child"], log, {})
+        process = start_session([sys.executable, "-P", "-m", "dipo_eval.watch.child"], log, {})
         assert process.stdin is not None
         try:
             with contextlib.suppress(BrokenPipeError):
