@@ -97,6 +97,8 @@ def _next_step(ckpt_path: Path) -> str:
     if not steps:
         return "no checkpoint is complete: start again with a lower actor.adam.lr or actor.max_norm"
     export = ckpt_path / f"{checkpoints.tag_of(steps[-1])}_hf"
+    if not export.is_dir():
+        return f"step {steps[-1]} is complete: --resume may end in the same way; start again with a lower actor.adam.lr"
     return (
         f"step {steps[-1]} is complete: --resume may end in the same way, a new run with a lower actor.adam.lr can start "
         f"from actor.model_name_or_path {export}"

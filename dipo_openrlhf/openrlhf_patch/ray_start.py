@@ -67,8 +67,8 @@ class _NoPaths(list[str]):
 def job_config() -> dict[str, Any]:
     """For `ray.init`: workers without the folder in which the run is started as the first on their path.
 
-    ray/_private/worker.py, connect puts it there, where a `datasets` folder or a random.py of the user's would take the
-    place of an installed module. A submitted job has its own settings, and its folder is that of its files.
+    ray/_private/worker.py, connect puts it there, where a folder `datasets` or a module `random` of the user's would take
+    the place of an installed one. A submitted job has its own settings, and its folder is that of its files.
     """
     if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         return {}

@@ -111,13 +111,20 @@ class CheckpointSaving:
         actor_folder = self.ckpt_path / "_actor" / tag
         if not self.args.ckpt.disable_ds and not any(actor_folder.glob("*optim_states.pt")):
             raise RuntimeError(f"checkpoint {actor_folder} has no optimizer state after its save")
-        if not self.args.ckpt.save_hf:
-            return
-        divergence.check_weights(self.ckpt_path, global_step)
-        save_steps = self.args.ckpt.save_steps
+        exported = bool(self.args.ckpt.save_hf)
+        if not exported and self.args.ckpt.disable_ds:
+            return  # nothing is saved
+        save_steps, about_weights = self.args.ckpt.save_steps, {}
+        if (
+            exported
+        ):  # else the ranks have found their weights finite after the update (divergence.py, lost_updates)
+            divergence.check_weights(self.ckpt_path, global_step)
+            about_weights = {
+                "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
+                "weights_finite": True,
+            }
         facts = {
-            "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),
-            "weights_finite": True,
+            **about_weights,
             "recipe_hash": self.settings.recipe_hash,
             "data_sha256": self.settings.data_sha256,
             "versions": self.settings.versions,
@@ -125,7 +132,7 @@ class CheckpointSaving:
             "scheduled": global_step % save_steps == 0 or not self._is_to_stop(),
             "saved": round(started, 3),
         }
-        checkpoints.mark_complete(self.ckpt_path, global_step, facts)
+        checkpoints.mark_complete(self.ckpt_path, global_step, facts, exported=exported)
         self._wait_for_evaluation(global_step)
         checkpoints.prune(
             self.ckpt_path,

@@ -60,8 +60,14 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
     if recipe.get("ckpt.save_steps") == -1:
         return ["warning: no ckpt.save_steps: no checkpoint is kept, nothing can be resumed or evaluated"]
     if not recipe.get("ckpt.save_hf"):
+        if recipe.get("ckpt.disable_ds"):
+            return [
+                "warning: ckpt.save_hf is false and ckpt.disable_ds is set: no checkpoint is kept, nothing can be "
+                "resumed or evaluated"
+            ]
         return [
-            "warning: ckpt.save_hf is false: a checkpoint has no export, and cannot be resumed from or evaluated"
+            "warning: ckpt.save_hf is false: a checkpoint can be resumed from and not evaluated, since it has no export; "
+            f"the final model will be in {recipe.get('ckpt.output_dir')}: evaluate that with dipo eval"
         ]
     if recipe.get("ckpt.disable_ds"):
         return ["warning: ckpt.disable_ds: a checkpoint holds the export alone, and cannot be resumed from"]

@@ -50,7 +50,7 @@ class Recipe:
     @property
     def save_before(self) -> int:
         """`run.save_before`, seconds; 0 where no checkpoint that a run can resume from is saved."""
-        if not self.get("ckpt.save_hf") or self.get("ckpt.disable_ds"):
+        if self.get("ckpt.disable_ds"):
             return 0
         if self.run.save_before is not None:
             return self.run.save_before

@@ -27,6 +27,7 @@ from dipo_eval.subject.marker import (
     complete_checkpoints,
     export_folder,
     export_folders,
+    read_json,
     saves_to_evaluate,
     step_of,
     tag_of,
@@ -39,9 +40,12 @@ def state_folder(ckpt_path: Path, step: int) -> Path:
     return ckpt_path / "_actor" / tag_of(step)
 
 
-def mark_complete(ckpt_path: Path, step: int, facts: dict[str, Any]) -> None:
-    """Write the completion marker of a step whose files are all on disk; marks of an earlier save of it are removed."""
-    folder = export_folder(ckpt_path, step)
+def mark_complete(ckpt_path: Path, step: int, facts: dict[str, Any], *, exported: bool = True) -> None:
+    """Write the completion marker of a step whose files are all on disk; marks of an earlier save of it are removed.
+
+    Where a run exports nothing (ckpt.save_hf: false) it is in DeepSpeed's folder.
+    """
+    folder = (export_folder if exported else state_folder)(ckpt_path, step)
     for stale in (EVALUATED, BEST):
         (folder / stale).unlink(missing_ok=True)
     write_json(folder / MARKER, {"step": step, **facts})
@@ -52,9 +56,19 @@ def saved_steps(steps: int, save_steps: int) -> list[int]:
     return sorted({*range(save_steps, steps + 1, save_steps), *([steps] if steps else [])})
 
 
+def marked_checkpoints(ckpt_path: Path) -> list[Marked]:
+    """Checkpoints with a marker, in their export or in DeepSpeed's folder, oldest first."""
+    found = {one.step: one for one in complete_checkpoints(ckpt_path)}
+    for folder in (ckpt_path / "_actor").glob("global_step*"):
+        step = step_of(folder.name)
+        if step is not None and step not in found and (content := read_json(folder / MARKER)) is not None:
+            found[step] = Marked(step, export_folder(ckpt_path, step), content)
+    return [found[step] for step in sorted(found)]
+
+
 def resumable_steps(ckpt_path: Path) -> list[int]:
     """Steps that have both a marker and DeepSpeed's folder, oldest first."""
-    found = complete_checkpoints(ckpt_path)
+    found = marked_checkpoints(ckpt_path)
     return [one.step for one in found if state_folder(ckpt_path, one.step).is_dir()]
 
 
@@ -62,7 +76,8 @@ def withdraw(ckpt_path: Path, step: int) -> None:
     """Take back a step that was saved and is not usable: its marker is removed, and `latest` names the newest complete
     checkpoint, or is removed where there is none. The step's files stay for inspection until a resume removes them.
     """
-    (export_folder(ckpt_path, step) / MARKER).unlink(missing_ok=True)
+    for folder in (export_folder(ckpt_path, step), state_folder(ckpt_path, step)):
+        (folder / MARKER).unlink(missing_ok=True)
     if steps := resumable_steps(ckpt_path):
         _point_latest_at(ckpt_path, steps[-1])
     else:
@@ -114,7 +129,7 @@ def prune(
     """
     if keep <= 0:
         return []
-    found = complete_checkpoints(ckpt_path)
+    found = marked_checkpoints(ckpt_path)
     _remove_half_pruned(ckpt_path, [checkpoint.step for checkpoint in found])
     replaced = [one.step for one in found[:-1] if one.marker.get("scheduled") is False]
     steps = [checkpoint.step for checkpoint in found if checkpoint.step not in replaced]
@@ -127,10 +142,13 @@ def prune(
         export, state = export_folder(ckpt_path, step), state_folder(ckpt_path, step)
         if tag_of(step) == latest or (export / BEST).exists():
             continue
-        if step in replaced or (step in steps[:-exports] and step not in unevaluated):
+        exported = export.is_dir()
+        if exported and (step in replaced or (step in steps[:-exports] and step not in unevaluated)):
             if _delete_export(export, state, observer):
                 pruned.append(step)
         elif state.is_dir():
+            if not state.is_symlink():
+                (state / MARKER).unlink(missing_ok=True)  # first, as in _delete_export
             _remove(state, ignore_errors=True)
             pruned.append(step)
     return pruned

