@@ -49,6 +49,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "openrlhf.trainer.ppo_trainer:PPOTrainer.__ray_actor_class__.": {
         "__init__(self, pretrain, strategy, actor_model_group, critic_model_group, reward_model_group, "
         "reference_model_group, vllm_engines, generate_kwargs)": "experience maker and generator are replaced by ours",
+        "get_max_steps(self)": "the schedule is as long as the run",
         "fit(self, global_step)": "the number of steps is logged first",
     },
     "openrlhf.trainer.ppo_trainer_async:PPOTrainerAsync.__ray_actor_class__.": {
@@ -62,6 +63,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "__init__(self, pretrain, strategy, vllm_engines, vllm_lock, rollout_queue, rollout_slots, generate_kwargs)": (
             "its samples generator is replaced by ours"
         ),
+        "get_max_steps(self)": "the schedule is as long as the run",
         "fit(self, episode, total_consumed_prompts)": "queue entries get the metadata of checkpoint and log",
         "load_state_dict(self, state_dict)": "carried-over samples are restored with the data loader",
     },

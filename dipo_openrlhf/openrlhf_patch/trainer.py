@@ -187,11 +187,14 @@ class DiPOTrainer(DiPOTraining, Base):
         self.samples_generator = rollout_generator(
             self.samples_generator, dipo_config, seed, settings.log_vllm_kl
         )
-        self.max_steps = self.samples_generator.run_length.updates  # what the actors make their schedule for
         clock, generator = self.meter.clock, self.samples_generator
         generator.generate_samples = clock.timed("generate", generator.generate_samples)
         base: Any = self
         base.evaluate = clock.timed("evaluate", base.evaluate)
+
+    def get_max_steps(self) -> int:
+        """Updates of the whole run, for which the actors make their schedule."""
+        return int(self.samples_generator.run_length.updates)
 
     def fit(self, global_step: int = 0) -> None:
         """OpenRLHF's loop; the number of steps is logged first (an upper bound where prompts are refilled)."""

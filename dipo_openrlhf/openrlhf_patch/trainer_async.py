@@ -64,8 +64,11 @@ class DiPOGenerator(GeneratorBase):
             self.samples_generator, dipo_config, seed, ordered=LabelledGenerator, refill=LabelledRefill
         )
         self.samples_generator.vllm_lock = self.vllm_lock
-        self.max_steps = self.samples_generator.run_length.updates  # what the actors make their schedule for
         self._resumed_step = 0
+
+    def get_max_steps(self) -> int:
+        """Updates of the whole run, for which the actors make their schedule."""
+        return int(self.samples_generator.run_length.updates)
 
     def get_total_steps(self) -> int:
         """Steps of the whole run, for the training actor to log."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dipo_eval.errors import one_line
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.processes import start_session
 from dipo_eval.results.store import safe_name
@@ -153,6 +154,15 @@ class Watcher:
     def finish(self) -> str:
         """Wait until everything is evaluated, at most `watch.finish_timeout` seconds. Returns what is not, and the
         command that goes on; an empty text where all is.
+        """
+        try:
+            problem = self._evaluate_the_rest()
+        except OSError as error:  # a full disk, no room for a further process
+            problem = f"evaluation cannot start ({one_line(error)})"
+        return f"{problem}; continue with: {shlex.join(by_hand(self.recipe))}" if problem else ""
+
+    def _evaluate_the_rest(self) -> str:
+        """What is not evaluated in the end.
 
         Watchers are started for what is left where none runs (killed, lost with the training's Ray, or to start only
         now), and on further GPUs, which are free now.
@@ -169,12 +179,10 @@ class Watcher:
             time.sleep(0.2)
         last = waited_for or self.processes[-1:]
         if self._running():
-            problem = f"evaluation is not done after {limit} s and was ended"
-        elif self._left() or self._given_up() or any(process.returncode != 0 for process in last):
-            problem = f"evaluation is not complete, see {self.run_dir / LOG}"
-        else:
-            return ""
-        return f"{problem}; continue with: {shlex.join(by_hand(self.recipe))}"
+            return f"evaluation is not done after {limit} s and was ended"
+        if self._left() or self._given_up() or any(process.returncode != 0 for process in last):
+            return f"evaluation is not complete, see {self.run_dir / LOG}"
+        return ""
 
     def _start_for_the_rest(self) -> list[subprocess.Popen[bytes]]:
         """All that evaluate it. A Ray of the training's own has ended with it; a joined cluster still has the GPUs."""

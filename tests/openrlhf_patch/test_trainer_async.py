@@ -93,7 +93,7 @@ def generator_actor(
         rollout=SimpleNamespace(
             batch_size=batch, n_samples_per_prompt=GROUP, vllm_generate_batch_size=over or batch
         ),
-        train=SimpleNamespace(num_episodes=episodes),
+        train=SimpleNamespace(num_episodes=episodes, batch_size=batch // 2 * GROUP, max_epochs=1),
         vllm=SimpleNamespace(enable_sleep=False),
         algo=SimpleNamespace(dynamic_filtering_enable=False),
         ckpt=SimpleNamespace(path=str(folder)),
@@ -163,6 +163,22 @@ CASES = [
     pytest.param(21, 4, 16, 2, False, id="many_batches_from_one_sampling"),
     pytest.param(24, 4, None, 2, True, id="refilled"),
 ]
+
+
+@pytest.mark.parametrize(("prompts", "batch", "over", "episodes", "refill"), CASES)
+def test_the_schedule_is_as_long_as_the_run(tmp_path, prompts, batch, over, episodes, refill):
+    """Each batch is trained in windows of half a batch; a refilled run has fewer, and its place follows the data."""
+    actor = generator_actor(tmp_path, prompts, batch=batch, over=over, episodes=episodes, refill=refill)
+    made = batches(actor)
+    updates = sum(math.ceil(len(set(names)) / (batch // 2)) for names, _ in made)
+    assert actor.get_max_steps() >= updates if refill else actor.get_max_steps() == updates
+    places = [states[METADATA_KEY].place for _, states in made]
+    if refill:
+        assert places[0] == 0
+        assert places == sorted(places)
+        assert places[-1] < actor.get_max_steps()
+    else:
+        assert set(places) == {None}
 
 
 @pytest.mark.parametrize(("prompts", "batch", "over", "episodes", "refill"), CASES)
