@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from dipo_eval.discovery import defined_in, unknown
-from dipo_openrlhf.data.base import Dataset, Prompt
+
+if TYPE_CHECKING:
+    from dipo_openrlhf.data.base import Dataset
 
 
 def all_datasets() -> dict[str, Dataset]:
@@ -19,6 +22,3 @@ def get_dataset(name: str) -> Dataset:
     if name not in known:
         raise unknown("data set", name, known)
     return known[name]
-
-
-__all__ = ["Dataset", "Prompt", "all_datasets", "get_dataset"]

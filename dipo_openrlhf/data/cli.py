@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dipo_openrlhf.data import Dataset
+    from dipo_openrlhf.data.base import Dataset
     from dipo_openrlhf.data.prepare import Outcome
 
 

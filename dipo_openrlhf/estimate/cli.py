@@ -114,6 +114,6 @@ def recipes_command(
         return
     from rich.console import Console
 
-    from dipo_openrlhf.estimate.report import print_recipes
+    from dipo_openrlhf.estimate.listing import print_recipes
 
     print_recipes(Console())

@@ -1,11 +1,9 @@
-"""`dipo doctor RECIPE`: the estimate of memory and time, line by line; `dipo recipes`: the list."""
+"""`dipo doctor RECIPE`: the estimate of memory and time, line by line."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-
-from rich.console import Console
 
 from dipo_openrlhf.estimate import memory
 from dipo_openrlhf.estimate.environment import uses_flash_attn
@@ -14,7 +12,6 @@ from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.estimate.picture import picture
 from dipo_openrlhf.estimate.step_time import step_time
 from dipo_openrlhf.estimate.workload import GIB, Line, Workload, workload_of
-from dipo_openrlhf.recipe import files
 from dipo_openrlhf.recipe.placement import needs_of, placement
 from dipo_openrlhf.recipe.recipe import Recipe
 
@@ -112,38 +109,3 @@ def _options(assume: Assumptions, work: Workload, names: Sequence[str]) -> str:
     used = dataclasses.asdict(assume)
     used.update({name: getattr(work, name) for name in ("prompt_tokens", "response_tokens", "prompts")})
     return " ".join(f"--{name.replace('_', '-')} {used[name]:g}" for name in names if used[name])
-
-
-def print_recipes(console: Console) -> None:
-    """The recipes of this package and the variants that can be laid over them."""
-    rows = []
-    for name in files.recipe_names():
-        value = {key: setting.value for key, setting in files.merged_settings(name)[1].items()}
-        nodes = value.get("run.nodes", 0)
-        rows.append(
-            (
-                name,
-                value.get("actor.model_name_or_path", "given by dipo quickstart"),
-                value.get("reward.remote_url", "math"),
-                f"{nodes} x {value.get('run.gpus_per_node', 8)}" if nodes else "CPU",
-                files.summary(files.BUILT_IN / f"{name}.yaml"),
-            )
-        )
-    _print_table(console, ("recipe", "model", "reward", "GPUs", "what it is"), rows)
-    variants = [
-        (f"{files.JOINT}{name}", files.summary(files.VARIANTS / f"{name}.yaml"))
-        for name in files.variant_names()
-    ]
-    console.print()
-    _print_table(console, ("variant", "what it changes"), variants)
-    how = "Add variants to a recipe's name with `+`; several can be combined:"
-    example = f"\n{how} dipo train math_qwen3_4b+dapo+4x8 --dry-run"
-    console.print(example, highlight=False, soft_wrap=True)
-
-
-def _print_table(console: Console, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        style = "bold" if row is head else None
-        console.print(line, markup=False, highlight=False, soft_wrap=True, style=style)

@@ -149,7 +149,8 @@ def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> li
 
 def write_run_board(recipe: Recipe) -> Path:
     """board.html of one run, in its folder."""
-    from dipo_eval.board import read_run_log, write_board
+    from dipo_eval.board.data.runlog import read_run_log
+    from dipo_eval.board.page.render import write_board
 
     return write_board(
         recipe.run_dir / "results",

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from dipo_eval.errors import UserError
-from dipo_eval.results.store import safe_name
-from dipo_eval.subject.checkpoints import Checkpoint, default_run, find_checkpoints
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from dipo_eval.runner.task import SuiteResult
 
 
@@ -109,6 +106,8 @@ def eval_command(
     Results of the same weights, suite and settings are kept, and a killed evaluation is resumed. All suites share one
     load of the model.
     """
+    from rich.console import Console
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a log or a pipe
@@ -133,8 +132,10 @@ def eval_command(
 
         harnesses = get_harnesses(with_, suites)
         # Late, so that --help and --list do not wait for torch.
+        from dipo_eval.results.store import safe_name
         from dipo_eval.runner.progress import Reporter
         from dipo_eval.runner.run import evaluate
+        from dipo_eval.subject.checkpoints import Checkpoint, default_run, find_checkpoints
 
         served = engine == "openai"
         found = evaluate(
@@ -176,6 +177,9 @@ def eval_command(
 
 def results_table(results: list[SuiteResult]) -> Table:
     """One row a checkpoint and suite: accuracy in percent, its 95% interval, counts, and seconds."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("checkpoint", "suite"):
         table.add_column(name, overflow="fold")

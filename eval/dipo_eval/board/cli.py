@@ -7,11 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dipo_eval.board.data.runlog import read_run_log
-from dipo_eval.board.page.render import write_page
-from dipo_eval.board.page.samples import MAX_SAMPLES
-from dipo_eval.board.table.export import to_csv, to_markdown
-from dipo_eval.board.table.leaderboard import read_board
+from dipo_eval.board import MAX_SAMPLES
 from dipo_eval.errors import UserError
 from dipo_eval.files.places import check_can_write
 
@@ -48,6 +44,11 @@ def board_command(
 
         dipo board --results results --serve
     """
+    from dipo_eval.board.data.runlog import read_run_log
+    from dipo_eval.board.page.render import write_page
+    from dipo_eval.board.table.export import to_csv, to_markdown
+    from dipo_eval.board.table.leaderboard import read_board
+
     if serve:
         if out or markdown or csv:
             raise UserError("--serve writes no file: give --out, --markdown and --csv in a call without it")

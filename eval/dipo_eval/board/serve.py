@@ -24,10 +24,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from dipo_eval.board import MAX_SAMPLES
 from dipo_eval.board.data.load import Cache, signature
 from dipo_eval.board.data.runlog import RunLog, read_run_log
 from dipo_eval.board.page.render import render_page
-from dipo_eval.board.page.samples import MAX_SAMPLES
 from dipo_eval.board.table.leaderboard import BoardData, read_board
 from dipo_eval.errors import UserError
 

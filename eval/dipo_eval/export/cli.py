@@ -35,7 +35,8 @@ def export_command(
 
     The files lie in OUT/FORMAT/RUN/CHECKPOINT. What a format has no field for is left out.
     """
-    from dipo_eval.export import FORMATS, Identity, find_evaluated
+    from dipo_eval.export.formats import FORMATS
+    from dipo_eval.export.source import Identity, find_evaluated
 
     names = [name.strip() for name in formats.split(",") if name.strip()] if formats else list(FORMATS)
     unknown = [name for name in names if name not in FORMATS]

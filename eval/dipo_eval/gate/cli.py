@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from dipo_eval.errors import UserError
-from dipo_eval.gate import report as gate_report
-from dipo_eval.gate.config import MARGIN_RANGE, GateConfig, read_config
-from dipo_eval.gate.inputs import compare_checkpoints, find_checkpoint
-from dipo_eval.gate.verdict import EXIT_CODES, GateVerdict, SuiteGate, decide, overall
-from dipo_eval.printable import visible
-from dipo_eval.results.stored_checks import shown
-
-_COLOURS: dict[GateVerdict, str] = {
-    "pass": "green",
-    "regression": "red",
-    "inconclusive": "yellow",
-    "infrastructure": "magenta",
-}
-
-
-class _Console(Console):
-    """A closed pipe (`| head -1`) ends the printing, and changes neither the reports nor the status."""
-
-    def on_broken_pipe(self) -> None:
-        with contextlib.suppress(SystemExit):
-            super().on_broken_pipe()
 
 
 def gate_command(
@@ -68,7 +41,13 @@ def gate_command(
 
         dipo gate --results results --candidate global_step20 --baseline global_step0 --margin 0.02
     """
-    limits = _limits(config, margin)
+    from dipo_eval.gate import report as gate_report
+    from dipo_eval.gate.config import read_limits
+    from dipo_eval.gate.inputs import compare_checkpoints, find_checkpoint
+    from dipo_eval.gate.show import print_verdict
+    from dipo_eval.gate.verdict import EXIT_CODES, decide, overall
+
+    limits = read_limits(config, margin)
     reports = {"--junit": junit, "--markdown": markdown, "--json": json_file}
     for option, path in reports.items():
         _check_target(option, path)
@@ -85,55 +64,8 @@ def gate_command(
     _write(junit, gate_report.to_junit(ours.name, theirs.name, suites))
     _write(json_file, gate_report.to_json(ours.name, theirs.name, suites) + "\n")
     _write(markdown, gate_report.to_markdown(ours.name, theirs.name, suites), mode="a")
-    _print(ours.name, theirs.name, suites, verdict, notes)
+    print_verdict(ours.name, theirs.name, suites, verdict, notes)
     raise typer.Exit(EXIT_CODES[verdict])
-
-
-def _limits(config: Path | None, margin: str | None) -> GateConfig:
-    limits = read_config(config)
-    if margin is None:
-        return limits
-    try:
-        share = float(margin)
-    except ValueError:
-        share = math.nan
-    if not 0 < share < 1:
-        raise UserError(f"--margin {shown(margin)[1:-1]}: {MARGIN_RANGE}")
-    return limits.model_copy(update={"margin": share})
-
-
-def _print(
-    candidate: str, baseline: str, suites: list[SuiteGate], verdict: GateVerdict, notes: list[str]
-) -> None:
-    console = _Console()
-    if not console.is_terminal:
-        console = _Console(width=160)
-    title = Text(f"{candidate} against {baseline}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for name in gate_report.COLUMNS:
-        table.add_column(name, overflow="fold")
-    for gate in suites:
-        table.add_row(
-            Text(gate.suite),
-            Text(gate_report.WORDS[gate.verdict].lower(), _COLOURS[gate.verdict]),
-            *gate_report.figures(gate),
-            Text("see below" if gate.verdict == "infrastructure" else gate.reason),
-        )
-    console.print(table)
-    # On lines of their own: a path that a table has folded can be neither searched for nor copied.
-    for gate in suites:
-        if gate.verdict == "infrastructure":
-            _line(console, f"not judged: {gate.suite}: {gate.reason}")
-        elif gate.differing:
-            _line(console, f"not alike: {gate.suite}: {gate_report.differing(gate)}")
-    for note in notes:
-        _line(console, f"note: {note}")
-    word = gate_report.WORDS[verdict].lower()
-    console.print(Text(f"gate: {word} (exit status {EXIT_CODES[verdict]})", _COLOURS[verdict]))
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(visible(text, 2000)), soft_wrap=True)
 
 
 def _check_target(option: str, path: Path | None) -> None:

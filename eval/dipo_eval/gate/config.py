@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def read_config(path: Path | None) -> GateConfig:
         if not is_safe_name(name):
             raise UserError(f"{config.where('suites')}: {shown(name)} cannot be the name of a suite")
     return config
+
+
+def read_limits(config: Path | None, margin: str | None) -> GateConfig:
+    """The YAML's, with the margin of the command line where it has one. Raises UserError."""
+    limits = read_config(config)
+    if margin is None:
+        return limits
+    try:
+        share = float(margin)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
+        raise UserError(f"--margin {shown(margin)[1:-1]}: {MARGIN_RANGE}")
+    return limits.model_copy(update={"margin": share})
 
 
 def _problem(kind: str, key: Sequence[str | int]) -> str:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dipo_eval.errors import UserError
-from dipo_eval.files.processes import end_with_parent
-from dipo_eval.results.store import safe_name
-from dipo_eval.subject.checkpoints import default_run
-from dipo_eval.watch.backlog import ORDERS
-from dipo_eval.watch.best import BestRule
-from dipo_eval.watch.loop import WatchOptions, watch
-from dipo_eval.watch.plan import EvalOptions, make_plan
-from dipo_eval.watch.tracking import Trackers
 
 # Reads a recipe: its path -> values of the options below. Set by the package that knows recipes.
 read_recipe: Callable[[str], dict[str, Any]] | None = None
@@ -95,7 +85,11 @@ def watch_command(
     Exit status: 0; 1 where a checkpoint was given up; 2 for a mistake; 130 when interrupted.
     """
     given = {key: value for key, value in locals().items() if value is not None and value is not False}
-    options = watch_options(target, given)
+    from dipo_eval.files.processes import end_with_parent
+    from dipo_eval.watch.loop import watch
+    from dipo_eval.watch.options import watch_options
+
+    options = watch_options(target, given, read_recipe)
     if with_parent:
         end_with_parent()
     os.nice(nice)
@@ -108,74 +102,3 @@ def watch_command(
     given_up = f", given up: {', '.join(summary.given_up)}" if summary.given_up else ""
     typer.echo(f"{len(summary.evaluated)} evaluated{given_up}")
     raise typer.Exit(1 if summary.given_up else 0)
-
-
-def watch_options(target: str, given: dict[str, Any]) -> WatchOptions:
-    """From the command line's options, then the recipe, then the defaults. Raises UserError."""
-    folder = Path(target).expanduser()
-    values: dict[str, Any] = {}
-    if not folder.is_dir():
-        values |= _from_recipe(target)
-        folder = Path(values["ckpt_path"])
-        folder.mkdir(parents=True, exist_ok=True)
-    elif (folder / "config.json").is_file():
-        raise UserError(
-            f"{target}: is one model, to which no checkpoints are added: evaluate it with dipo eval {target} --suites ..."
-        )
-    elif not any(folder.glob("global_step*_hf")) and (folder / "ckpt").is_dir():
-        values["run"] = safe_name(folder.resolve().name)
-        folder = folder / "ckpt"
-    values |= given
-    if not values.get("suites"):
-        raise UserError("no suite named; give --suites, for example --suites gsm8k,math500")
-    if values.get("order", ORDERS[0]) not in ORDERS:
-        raise UserError(f"--order {values['order']!r}: choose one of {', '.join(ORDERS)}")
-    run = values.get("run") or default_run(str(folder))
-    names = [name.strip() for name in str(values["suites"]).split(",") if name.strip()]
-    results = Path(values.get("results", "results")).resolve()
-    data_dir = str(Path(values["data_dir"]).resolve()) if values.get("data_dir") else None
-    evaluation = EvalOptions(**_fields_of(EvalOptions, values | {"data_dir": data_dir}))
-    plan = make_plan(names, results, run, evaluation)
-    own = {
-        "ckpt_path": folder.resolve(),
-        "plan": plan,
-        "best": _best_rule(values.get("best"), list(plan.suites)),
-        "start_model": values.get("start_model") or None,
-        "trackers": _trackers(values, results, run),
-    }
-    return WatchOptions(**_fields_of(WatchOptions, values | own))
-
-
-def _fields_of(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: values[field.name] for field in fields(kind) if field.name in values}
-
-
-def _from_recipe(target: str) -> dict[str, Any]:
-    if read_recipe is None or not Path(target).suffix.startswith(".y"):
-        raise UserError(
-            f"{target}: no such folder; name a training's checkpoint folder, run folder or recipe"
-        )
-    return read_recipe(target)
-
-
-def _best_rule(text: str | None, suites: list[str]) -> BestRule:
-    suite, _, metric = (text or suites[0]).partition(":")
-    if suite not in suites:
-        raise UserError(f"--best {text!r}: is none of the suites {', '.join(suites)}")
-    return BestRule(suite, metric or "accuracy")
-
-
-def _trackers(values: dict[str, Any], results: Path, run: str) -> Trackers:
-    for key in ("wandb_id", "wandb_group", "wandb_entity"):
-        if values.get(key) and not values.get("wandb"):
-            raise UserError(f"--{key.replace('_', '-')} needs --wandb PROJECT")
-    return Trackers(
-        wandb_project=values.get("wandb") or "",
-        # An id of its own, the same after a restart, so that the watcher continues its run.
-        wandb_id=values.get("wandb_id") or hashlib.sha256(str(results / run).encode()).hexdigest()[:12],
-        wandb_name=f"{run}-eval",
-        wandb_group=values.get("wandb_group") or run,
-        wandb_entity=values.get("wandb_entity") or "",
-        wandb_dir=str(results),
-        tensorboard=str(Path(values["tensorboard"]).resolve()) if values.get("tensorboard") else "",
-    )

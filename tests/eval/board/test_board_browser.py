@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.board import read_run_log, write_board
+from dipo_eval.board.data.runlog import read_run_log
+from dipo_eval.board.page.render import write_board
 
 _helpers = runpy.run_path(str(Path(__file__).with_name("browser.py")))
 CHROMIUM, Browser = _helpers["CHROMIUM"], _helpers["Browser"]

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dipo_eval.board import read_run_log, write_board
 from dipo_eval.board.data.load import load_results
+from dipo_eval.board.data.runlog import read_run_log
+from dipo_eval.board.page.render import write_board
 from dipo_eval.board.table.comparison import choose_baseline, difference, flips, not_comparable
 from dipo_eval.board.table.export import to_csv, to_markdown
 from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons

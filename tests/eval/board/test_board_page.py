@@ -15,8 +15,9 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from dipo_eval.board import RunLog, read_run_log, write_board
 from dipo_eval.board.cli import board_command
+from dipo_eval.board.data.runlog import RunLog, read_run_log
+from dipo_eval.board.page.render import write_board
 from dipo_eval.errors import UserError
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipo_eval.board import RunLog, numbers, read_run_log
+from dipo_eval.board import numbers
 from dipo_eval.board.charts.chart import Chart, Series, render, summary
 from dipo_eval.board.charts.scales import Scale, log_ticks, rounded_range, ticks
 from dipo_eval.board.charts.svg import area_path, line_path
 from dipo_eval.board.charts.training import PHASES, health_charts, trailing_rate, training_charts
-from dipo_eval.board.data.runlog import bucket_means, buckets
+from dipo_eval.board.data.runlog import RunLog, bucket_means, buckets, read_run_log
 from dipo_eval.board.embed import json_script, safe_json
 from dipo_eval.board.page.sentences import (
     feasible_sentence,

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from dipo_eval.board import write_board
+from dipo_eval.board.page.render import write_board
 from dipo_eval.board.serve import Shown, Source, follow, refresh, serve, versions
 from dipo_eval.errors import UserError
 

@@ -20,7 +20,8 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
-from dipo_eval.export import FORMATS, Evaluated, Identity, find_evaluated
+from dipo_eval.export.formats import FORMATS
+from dipo_eval.export.source import Evaluated, Identity, find_evaluated
 from dipo_eval.results.store import iter_results, read_samples, write_suite
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.runner.run import evaluate

@@ -19,10 +19,11 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipo_eval.board import read_run_log, write_board
 from dipo_eval.board.data.load import load_results
 from dipo_eval.board.data.official import read_official
+from dipo_eval.board.data.runlog import read_run_log
 from dipo_eval.board.data.stored import rows_at, scan
+from dipo_eval.board.page.render import write_board
 from dipo_eval.errors import UserError
 from dipo_eval.files.bounded_file import lines, open_regular, read_limited, unpacked
 from dipo_eval.files.lease import tail

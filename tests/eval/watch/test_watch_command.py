@@ -10,18 +10,16 @@ from typing import Any
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_eval.watch import cli
+from dipo_eval.watch.options import watch_options
 
 SUITE = "arithmetic-control"
 
 
-def options(target: Path | str, **given: Any) -> Any:
-    return cli.watch_options(str(target), {"suites": SUITE, **given})
+def options(target: Path | str, recipe: dict[str, Any] | None = None, **given: Any) -> Any:
+    return watch_options(str(target), {"suites": SUITE, **given}, recipe and (lambda path: recipe))
 
 
-def test_what_is_given_wins_over_the_recipe_and_that_over_defaults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_given_wins_over_the_recipe_and_that_over_defaults(tmp_path: Path) -> None:
     recipe = {
         "ckpt_path": str(tmp_path / "c"),
         "run": "mine",
@@ -30,8 +28,7 @@ def test_what_is_given_wins_over_the_recipe_and_that_over_defaults(
         "every": 3,
         "best": SUITE,
     }
-    monkeypatch.setattr(cli, "read_recipe", lambda path: recipe)
-    made = options(tmp_path / "r.yaml", seed=0, results=tmp_path / "out")
+    made = options(tmp_path / "r.yaml", recipe, seed=0, results=tmp_path / "out")
     assert made.ckpt_path == tmp_path / "c"
     assert (made.plan.run, made.every, made.attempts) == ("mine", 3, 2)
     assert (made.plan.options.limit, made.plan.options.seed, made.plan.options.engine) == (7, 0, "vllm")
@@ -82,7 +79,7 @@ def test_own_wandb_run_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_watcher_is_light() -> None:
     """It runs beside a training for days: no torch, no engine."""
-    code = "import sys, dipo_eval.watch.cli as c; c.watch_options(sys.argv[1], {'suites': sys.argv[2]}); "
+    code = "import sys, dipo_eval.watch.options as c; c.watch_options(sys.argv[1], {'suites': sys.argv[2]}); "
     code += "print(sorted({'torch', 'transformers', 'vllm', 'wandb'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code, ".", SUITE], capture_output=True, text=True, timeout=60

@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dipo_eval.board import numbers
+from dipo_eval.board import MAX_SAMPLES, numbers
 from dipo_eval.board.charts.accuracy import accuracy_charts
 from dipo_eval.board.charts.chart import render
 from dipo_eval.board.charts.interval import domain, interval_drawing
@@ -19,7 +19,7 @@ from dipo_eval.board.charts.training import health_charts, training_charts
 from dipo_eval.board.data.runlog import RunLog
 from dipo_eval.board.embed import csp_hash, json_script
 from dipo_eval.board.page.baselines import comparisons
-from dipo_eval.board.page.samples import MAX_SAMPLES, embed_samples
+from dipo_eval.board.page.samples import embed_samples
 from dipo_eval.board.page.sentences import feasible_sentence, fire_sentence, run_sentence
 from dipo_eval.board.page.settings import collect_settings
 from dipo_eval.board.table import leaderboard

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from dipo_eval.board import MAX_SAMPLES
 from dipo_eval.board.data.load import Result
 from dipo_eval.board.data.stored import SampleKey, rows_at, whole
 from dipo_eval.board.table.comparison import flips, is_solved
 
-MAX_SAMPLES = 200
 TEXT_LIMITS = (20_000, 8_000, 4_000, 2_000)
 BUDGET = 7_000_000
 """Bytes of samples in a page: more would be slow to open on a phone."""
