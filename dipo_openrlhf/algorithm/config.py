@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from dipo_openrlhf.algorithm.method import Estimator, Method, check_name, nearest
 
@@ -17,6 +17,15 @@ Directions = Literal["both", "hard_only", "easy_only"]
 Pick = Literal["max_ppl", "random", "min_ppl"]
 CorrectFrom = Literal["score", "reward_max"]
 Normalizer = Literal["shared", "per_stream"]
+
+
+class Limits(NamedTuple):
+    """The numbers from low to high, without the ends where `open`; `rule` says so."""
+
+    low: float
+    rule: str
+    high: float = math.inf
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,23 +102,21 @@ class DipoConfig:
         "pick": get_args(Pick),
         "correct_from": get_args(CorrectFrom),
     }
+    LIMITS: ClassVar[dict[str, Limits]] = {
+        "alpha": Limits(0, "must be a number >= 0 (0 turns the reallocation off)"),
+        "refill_cap": Limits(0, "must be a number > 0, in units of rollout.batch_size", open=True),
+        "confidence": Limits(0.5, "must lie strictly between 0.5 and 1", 1, open=True),
+        "queue_batches": Limits(1, "must be an integer >= 1"),
+        "min_side_samples": Limits(1, "must be an integer >= 1"),
+    }
 
     def __post_init__(self) -> None:
         for key in ("include_current_batch", "psd", "keep_and_refill"):
             self._require(key, isinstance(getattr(self, key), bool), "must be true or false")
-        for key in ("queue_batches", "min_side_samples"):
+        for key, limits in self.LIMITS.items():
             value = getattr(self, key)
-            self._require(key, _is_int(value) and value >= 1, "must be an integer >= 1")
-        alpha, cap, level = self.alpha, self.refill_cap, self.confidence
-        zero_is = "0 turns the reallocation off"
-        self._require(
-            "alpha", _is_number(alpha) and 0 <= alpha < math.inf, f"must be a number >= 0 ({zero_is})"
-        )
-        unit = "in units of rollout.batch_size"
-        self._require("refill_cap", _is_number(cap) and 0 < cap < math.inf, f"must be a number > 0, {unit}")
-        self._require(
-            "confidence", _is_number(level) and 0.5 < level < 1, "must lie strictly between 0.5 and 1"
-        )
+            is_kind = _is_int if key in ("queue_batches", "min_side_samples") else _is_number
+            self._require(key, is_kind(value) and _within(value, limits), limits.rule)
         for key, allowed in self.CHOICES.items():
             value = getattr(self, key)
             rule = f"must be one of {', '.join(allowed)}{nearest(value, allowed)}"
@@ -147,6 +154,12 @@ class DipoConfig:
     def to_dict(self) -> dict[str, Any]:
         """The switches as plain values, in the order above; `from_dict` reads them back."""
         return dataclasses.asdict(self)
+
+
+def _within(value: float, limits: Limits) -> bool:
+    if not limits.low <= value <= limits.high or math.isinf(value):
+        return False
+    return not (limits.open and value in (limits.low, limits.high))
 
 
 def _is_int(value: object) -> bool:

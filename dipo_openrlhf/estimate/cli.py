@@ -100,6 +100,15 @@ def recipes_command(
             help="Every setting of RECIPE or RECIPE+VARIANT, and where it is written.",
         ),
     ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print a JSON schema of recipes, for editors.")
+    ] = False,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference", help="Print every key with type, default, range and meaning, as Markdown."
+        ),
+    ] = False,
 ) -> None:
     """List the recipes of this package, and their variants.
 
@@ -111,6 +120,14 @@ def recipes_command(
 
         for line in resolved_lines(load_recipe(show), openrlhf=True):
             typer.echo(line)
+        return
+    if schema or reference:
+        import json
+
+        from dipo_openrlhf.recipe import reference as made
+
+        text = json.dumps(made.schema(), indent=1) + "\n" if schema else made.reference()
+        typer.echo(text, nl=False)
         return
     from rich.console import Console
 

@@ -24,10 +24,8 @@ from dipo_openrlhf.recipe.no_secrets import check_no_secrets
 from dipo_openrlhf.recipe.openrlhf_args import checked_value, openrlhf_actions
 from dipo_openrlhf.recipe.placement import add_engines
 from dipo_openrlhf.recipe.recipe import Recipe
-from dipo_openrlhf.recipe.schema import EvaluateSection, RunSection, WatchSection
+from dipo_openrlhf.recipe.schema import SECTIONS
 from dipo_openrlhf.recipe.yaml_lines import Setting
-
-_SECTIONS: dict[str, Any] = {"run": RunSection, "evaluate": EvaluateSection, "watch": WatchSection}
 
 
 def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recipe:
@@ -44,13 +42,13 @@ def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> d
 def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
     """Validate merged settings. See load_recipe."""
     check_no_secrets(settings)
-    own = {name: _own_section(model, name, _within(name, settings)) for name, model in _SECTIONS.items()}
+    own = {name: _own_section(model, name, _within(name, settings)) for name, model in SECTIONS.items()}
     dipo = _dipo_section(_within("dipo", settings))
     cpu = on_cpu(own["run"].device)
     openrlhf: dict[str, Any] = {}
     for key, setting in settings.items():
         section, dot, _ = key.partition(".")
-        if section in (*_SECTIONS, "dipo") and (dot or setting.value is None):
+        if section in (*SECTIONS, "dipo") and (dot or setting.value is None):
             continue
         if key not in openrlhf_actions():
             raise UserError(_unknown(key, setting))
@@ -118,7 +116,7 @@ def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
 
 def known_keys() -> list[str]:
     """Every key a recipe may have."""
-    own = [f"{name}.{key}" for name, model in _SECTIONS.items() for key in model.model_fields]
+    own = [f"{name}.{key}" for name, model in SECTIONS.items() for key in model.model_fields]
     return [*own, *(f"dipo.{field.name}" for field in fields(DipoConfig)), *openrlhf_actions()]
 
 

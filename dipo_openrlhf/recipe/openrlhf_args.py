@@ -21,7 +21,7 @@ from dipo_openrlhf.recipe.ranges import range_problem
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
 _SOURCE = "openrlhf/cli/train_ppo_ray.py"
-_CPU_CHOICES = {"ds.param_dtype": ["fp32"]}  # added to OpenRLHF's choices for CPU runs
+CPU_CHOICES = {"ds.param_dtype": ["fp32"]}  # added to OpenRLHF's choices for CPU runs
 _OWN_FILE = re.compile(r".*/(dipo_openrlhf/rewards/\w+\.py)")
 
 
@@ -78,7 +78,7 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
         return value
     if setting.text is not None and action.type in (None, str):
         value = setting.text if not isinstance(value, list) else value
-    choices = [*(action.choices or []), *(_CPU_CHOICES.get(key, []) if cpu and action.choices else [])]
+    choices = [*(action.choices or []), *(CPU_CHOICES.get(key, []) if cpu and action.choices else [])]
     wanted = action.type if isinstance(action.type, type) else str
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]

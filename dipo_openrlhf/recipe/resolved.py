@@ -6,9 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dipo_openrlhf.recipe.recipe import Recipe
-from dipo_openrlhf.recipe.schema import EvaluateSection, RunSection, WatchSection
-
-_SECTIONS = {"run": RunSection, "evaluate": EvaluateSection, "watch": WatchSection}
+from dipo_openrlhf.recipe.schema import SECTIONS
 
 
 def resolved_lines(recipe: Recipe, *, openrlhf: bool = False) -> list[str]:
@@ -17,7 +15,7 @@ def resolved_lines(recipe: Recipe, *, openrlhf: bool = False) -> list[str]:
     openrlhf: also every OpenRLHF argument that is not at OpenRLHF's default.
     """
     values: dict[str, Any] = {f"dipo.{key}": value for key, value in asdict(recipe.dipo).items()}
-    for name in _SECTIONS:
+    for name in SECTIONS:
         section = getattr(recipe, name).model_dump()
         values |= {f"{name}.{key}": value for key, value in section.items()}
     if openrlhf:

@@ -134,3 +134,6 @@ class WatchSection(_Section):
     """CPU cores that it requests from Ray, in a GPU run."""
     ray: bool = True
     """In a GPU run: run the watcher as a Ray task; false: as a process of this machine."""
+
+
+SECTIONS: dict[str, type[BaseModel]] = {"run": RunSection, "evaluate": EvaluateSection, "watch": WatchSection}

@@ -10,7 +10,9 @@ from typing import Any
 import yaml
 
 from dipo_eval.errors import UserError
-from dipo_eval.files.yaml_file import compose_yaml, parse_value, read_yaml, value_of
+from dipo_eval.files.yaml_file import compose_yaml, merged, parse_value, read_yaml, value_of
+
+ANCHORS = "x-"  # top-level keys that begin so hold anchors, and no setting
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{name}:1: a recipe is a mapping of sections, such as `actor:`")
     settings: dict[str, Setting] = {}
+    root.value = [pair for pair in root.value if not str(pair[0].value).startswith(ANCHORS)]
     for key, node in _leaves(root, "", name):
         where = f"{name}:{node.start_mark.line + 1}"
         if key in settings:
@@ -51,9 +54,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
 
 
 def _leaves(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[tuple[str, yaml.Node]]:
-    for key_node, value_node in node.value:
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{name}:{key_node.start_mark.line + 1}: a key must be a plain word")
+    for key_node, value_node in merged(node, name):
         key = f"{prefix}{key_node.value}"
         if isinstance(value_node, yaml.MappingNode):
             yield from _leaves(value_node, f"{key}.", name)

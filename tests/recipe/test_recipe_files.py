@@ -17,6 +17,7 @@ from dipo_openrlhf.recipe.files import (
     summary,
     variant_names,
 )
+from dipo_openrlhf.recipe.yaml_lines import Setting, read_settings
 
 
 @pytest.fixture
@@ -164,3 +165,22 @@ def test_no_summary_where_there_is_no_comment(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("x: 1\n# later\n")
     assert summary(path) == ""
+
+
+def test_anchors_and_merge_keys(tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "x-adam: &adam {lr: 2.0e-6, eps: 1.0e-7}\n"
+        "actor:\n  model_name_or_path: m\n  adam:\n    <<: *adam\n    lr: 3.0e-6\n"
+        "data: {prompt_dataset: d.jsonl}\n"
+    )
+    settings = read_settings(tmp_path / "r.yaml", "r.yaml")
+    assert settings["actor.adam.lr"] == Setting(3e-6, "r.yaml:6")
+    assert settings["actor.adam.eps"] == Setting(1e-7, "r.yaml:1")
+    assert not any(key.startswith(("x-", "actor.adam.<<")) for key in settings)
+
+
+@pytest.mark.parametrize("merged", ["3", "[1, 2]", "text"])
+def test_what_cannot_be_merged(tmp_path, merged):
+    (tmp_path / "r.yaml").write_text(f"actor:\n  adam:\n    <<: {merged}\n")
+    with pytest.raises(UserError, match=r"^r.yaml:3: .*expected a mapping"):
+        read_settings(tmp_path / "r.yaml", "r.yaml")

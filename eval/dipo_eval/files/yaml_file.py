@@ -97,6 +97,16 @@ def value_of(node: yaml.Node, shown: str) -> Any:
         return _TrueFalseLoader("").construct_object(node, deep=True)
 
 
+def merged(node: yaml.MappingNode, shown: str) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+    """Keys and values of a mapping of ``compose_yaml``, those of its merge key ``<<`` in their place; its own win.
+
+    Raises UserError with the line where what is merged is no mapping.
+    """
+    with _one_line(shown):
+        _TrueFalseLoader("").flatten_mapping(node)
+    return list({key.value: (key, value) for key, value in node.value}.values())
+
+
 def line_of(node: yaml.Node, key: Sequence[Any]) -> int:
     """The line of a key, given by the names and positions that lead to it; else of the last of them that exists."""
     line = node.start_mark.line + 1

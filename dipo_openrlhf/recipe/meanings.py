@@ -1,0 +1,72 @@
+"""What OpenRLHF's arguments mean, where its own help says nothing; a test requires an entry for each of these."""
+
+from __future__ import annotations
+
+_OPTIMIZERS = {
+    f"{part}.{key}": meaning
+    for part in ("actor", "critic")
+    for key, meaning in {
+        "optim": "Optimizer",
+        "muon.momentum": "Muon: momentum",
+        "muon.nesterov": "Muon: Nesterov's momentum",
+        "muon.no_nesterov": "Muon: plain momentum",
+        "adam.lr": "Learning rate",
+        "adam.betas": "Adam: decay of the first and second moment",
+        "adam.eps": "Adam: added to the denominator",
+        "adam.weight_decay": "Weight decay, decoupled from the gradient",
+        "lr_scheduler": "How the learning rate changes over the updates",
+        "lr_warmup_ratio": "Share of all updates in which the learning rate rises",
+        "min_lr_ratio": "Lowest learning rate, as a share of the highest",
+        "max_norm": "Largest norm of a gradient, to which it is scaled down",
+    }.items()
+}
+
+MEANINGS: dict[str, str] = {
+    **_OPTIMIZERS,
+    "vllm.sync_with_ray": "Send weights to the engines through Ray's collectives",
+    "vllm.enable_prefix_caching": "Engines keep the cache of common beginnings of prompts",
+    "eval.steps": "OpenRLHF's own evaluation on eval.dataset every so many steps",
+    "eval.split": "Split of eval.dataset",
+    "ckpt.save_steps": "Save a checkpoint every so many steps",
+    "ckpt.path": "Folder of the checkpoints",
+    "ckpt.output_dir": "Folder of the final model",
+    "ckpt.save_hf": "Checkpoints hold an export in Hugging Face form, which evaluation and --resume need",
+    "ckpt.disable_ds": "Checkpoints hold the export alone, from which nothing can be resumed",
+    "ckpt.max_num": "Checkpoints kept that can be resumed from",
+    "ckpt.max_mem": "Most gigabytes of checkpoints",
+    "ckpt.load_enable": "Set by `dipo train --resume`",
+    "logger.logging_steps": "OpenRLHF logs every so many steps",
+    "logger.tensorboard_dir": "Folder for TensorBoard",
+    "logger.wandb.key": "Refused: set WANDB_API_KEY",
+    "logger.wandb.org": "Team on Weights & Biases",
+    "logger.wandb.group": "Group of runs on Weights & Biases",
+    "logger.wandb.project": "Project on Weights & Biases",
+    "logger.wandb.run_name": "Name of the run on Weights & Biases",
+    "actor.gradient_checkpointing_enable": "Compute activations again in the backward pass, to save memory",
+    "actor.gradient_checkpointing_reentrant": "torch's reentrant kind of gradient checkpointing",
+    "actor.policy_loss_type": "Ratio of each token (ppo), or of the whole response (gspo)",
+    "ds.deepcompile": "DeepSpeed compiles the training step",
+    "ds.overlap_comm": "DeepSpeed communicates while it computes",
+    "ds.packing_samples": "Samples lie end to end, without padding",
+    "ds.load_in_4bit": "Load weights in 4 bits (bitsandbytes)",
+    "ds.lora.rank": "Rank of LoRA's adapters",
+    "ds.lora.alpha": "Scale of LoRA's adapters",
+    "ds.lora.target_modules": "Layers that get adapters",
+    "ds.lora.dropout": "Dropout before the adapters",
+    "ds.value_head_prefix": "Name of a reward model's or critic's output layer",
+    "data.disable_fast_tokenizer": "Use the tokenizer's Python version",
+    "data.prompt_split": "Split of a hub's data set",
+    "data.input_template": "Text around each prompt, with {} for it, where there is no chat template",
+    "rollout.max_tokens_per_gpu": "Tokens of a micro-batch of scoring, with train.dynamic_batch_enable",
+    "rollout.micro_batch_size": "Samples of a micro-batch of scoring",
+    "rollout.top_p": "Nucleus sampling",
+    "rollout.temperature": "Temperature of sampling",
+    "train.dynamic_batch_enable": "Micro-batches are filled by tokens in the place of samples",
+    "train.max_tokens_per_gpu": "Tokens of a micro-batch, with train.dynamic_batch_enable",
+    "train.num_episodes": "Passes over the prompts",
+    "train.max_epochs": "Updates that each sample is used for",
+    "train.seed": "Seed of the order of prompts, of sampling and of initialisation",
+    "algo.kl.target": "KL term: target of the adaptive coefficient",
+    "algo.kl.horizon": "KL term: steps over which the coefficient adapts",
+    "use_ms": "Load models and data from ModelScope",
+}
