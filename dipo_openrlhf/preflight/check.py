@@ -83,11 +83,11 @@ def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
     for warning in checkpoint_warnings(recipe):
         say(warning)
     name = recipe.get("actor.model_name_or_path")
-    if is_local(name) and Path(name).expanduser().exists():
+    has_model = is_local(name) and Path(name).expanduser().exists()
+    if has_model:
         check_model(name, recipe.get("data.max_len"))
     else:
         say(f"not on this machine, and not checked: actor.model_name_or_path: {name!r}")
-        return
     absent = [
         one
         for one in recipe.get("data.prompt_dataset").split(",")
@@ -96,7 +96,7 @@ def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
     if absent:
         say(f"not on this machine, and not checked: data.prompt_dataset: {absent[0]!r}")
         return
-    check_data(recipe, say)
+    check_data(recipe, say, has_model)
 
 
 def check_places(recipe: Recipe) -> None:
@@ -167,8 +167,11 @@ def _check_split(recipe: Recipe) -> None:
         raise UserError(f"{place}: eval.dataset: {evaluated!r}: no such file")
 
 
-def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
-    """Rows, prompts, labels, and the reward on a few of them. Raises UserError."""
+def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = True) -> None:
+    """Rows, prompts, labels, and the reward on a few of them. Raises UserError.
+
+    has_model: its tokenizer can be loaded; otherwise the prompts' template and length are not checked.
+    """
     reading, url = Reading.of(recipe.get), recipe.get("reward.remote_url")
     names = recipe.get("data.prompt_dataset")
     key = _key(reading, names, url)
@@ -184,8 +187,8 @@ def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
         if not is_known and (warning := check_golds(rows, url, reading.label_key)):
             say(f"warning: {warning}")
         if is_own_file(url):
-            check_reward(url, _samples(rows, reading))
-    if is_known:
+            check_reward(url, _samples(rows, reading, has_model))
+    if is_known or not has_model:
         return
     with (
         Reporter(sys.stderr.isatty()) as progress,
@@ -198,14 +201,14 @@ def check_data(recipe: Recipe, say: Callable[[str], None]) -> None:
             _known(key).touch()
 
 
-def _samples(rows: list[Row], reading: Reading) -> list[tuple[str, str, str, Any]]:
+def _samples(rows: list[Row], reading: Reading, has_model: bool) -> list[tuple[str, str, str, Any]]:
     """A response to each of the first rows: half of them the label itself, half no answer."""
     if not rows:
         return []
-    tokenizer, found = load_tokenizer(reading.model), []
+    tokenizer, found = load_tokenizer(reading.model) if has_model else None, []
     for number, (place, row) in enumerate(rows[:SAMPLES]):
         label = row[reading.label_key] if reading.label_key else ""
-        prompt = prompt_of(tokenizer, reading, place, row)
+        prompt = prompt_of(tokenizer, reading, place, row) if has_model else str(row[reading.input_key])
         answer = f"The answer is \\boxed{{{label}}}." if number % 2 == 0 else "I do not know."
         found.append((place, prompt + answer, prompt, label))
     return found

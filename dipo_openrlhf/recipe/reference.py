@@ -18,8 +18,7 @@ _HEAD = """# Every key of a recipe
 Made by `dipo recipes --reference` from the code that checks a recipe. `dipo`, `run`, `evaluate` and `watch` are this
 project's sections; all other keys are OpenRLHF's own arguments under its own names. A default that `dipo.method`, the
 device or this project sets in the place of OpenRLHF's is the one shown, and `null` stands for the default of every key.
-[P] is
-the paper.
+[P] is the paper.
 
 An editor that reads JSON schemas checks keys, types and ranges as you type:
 

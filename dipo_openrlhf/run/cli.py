@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,8 @@ def train_command(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Check all that needs no engine, print the exact OpenRLHF command and stop."
+            "--dry-run",
+            help="Check all that needs no engine, print what holds, OpenRLHF's arguments and the command, and stop.",
         ),
     ] = False,
     resume: Annotated[
@@ -39,16 +41,23 @@ def train_command(
     from dipo_openrlhf.recipe.load import load_recipe
     from dipo_openrlhf.recipe.resolved import resolved_lines
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
-    from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run
+    from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run, tracker_lines
+    from dipo_openrlhf.run.resuming import warn_run_dir
     from dipo_openrlhf.run.supervisor import NotEvaluatedError, train
+
+    def note(line: str) -> None:
+        typer.echo(line, err=True)
 
     load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
     if dry_run:
-        check_dry(loaded, lambda line: typer.echo(line, err=True))
-        for line in resolved_lines(loaded):
+        warn_run_dir(loaded, resume, note)
+        check_dry(loaded, note)
+        for line in (*resolved_lines(loaded), *tracker_lines(loaded)):
             typer.echo(f"# {line}")
         typer.echo(command_text(plan_run(loaded, resume)))
+        more = [word for word, given in (("--resume", resume), ("--verbose", verbose)) if given]
+        typer.echo(shlex.join(["dipo", "train", recipe, *context.args, *more]))
         return
     try:
         folder = train(loaded, resume=resume, verbose=verbose)

@@ -105,8 +105,8 @@ def _local_files(recipe: Recipe) -> dict[str, str]:
 
 
 def command_text(plan: LaunchPlan) -> str:
-    """The exact OpenRLHF command, one argument a line, with its environment."""
-    lines = ["# run in one process, with dipo_openrlhf's DiPOTrainer in place of PPOTrainer"]
+    """The exact OpenRLHF command and its environment, an argument a line; as comments, since alone it has no method."""
+    lines = ["what runs in one process, with dipo_openrlhf's DiPOTrainer in place of PPOTrainer:"]
     lines += [f"{key}={shlex.quote(value)} \\" for key, value in sorted(plan.environment.items())]
     lines.append(f"python -m {PROGRAM} \\")
     arguments: list[list[str]] = []
@@ -116,7 +116,19 @@ def command_text(plan: LaunchPlan) -> str:
         else:
             arguments[-1].append(token)
     lines += [f"    {shlex.join(argument)} \\" for argument in arguments]
-    return "\n".join(lines).removesuffix(" \\")
+    return "\n".join(f"# {line}" for line in lines).removesuffix(" \\")
+
+
+def tracker_lines(recipe: Recipe) -> list[str]:
+    """Where the metrics go beside the run's folder."""
+    wandb, why = wants_wandb(recipe.run.wandb), recipe.where.get("run.wandb", "default")
+    if recipe.run.wandb == "auto":
+        why = f"{why}: WANDB_API_KEY or WANDB_MODE {'asks for it' if wandb else 'does not ask for it'}"
+    folder = recipe.get("logger.tensorboard_dir")
+    return [
+        f"tracker wandb: {'on' if wandb else 'off'}  {why}",
+        f"tracker tensorboard: {folder or 'off'}  {recipe.where.get('logger.tensorboard_dir', 'default')}",
+    ]
 
 
 def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
             f"{state}: the optimizer's state (*optim_states.pt) is missing: restore it, or remove the folder to resume "
             "from an earlier step"
         )
+
+
+def warn_run_dir(recipe: Recipe, resume: bool, say: Callable[[str], None]) -> None:
+    """check_run_dir for a command that is only shown: a new run in a folder in use is a warning."""
+    try:
+        check_run_dir(recipe, recipe.run_dir.resolve(), resume)
+    except UserError as error:
+        if resume:
+            raise
+        say(f"warning: would not start: {error}")
 
 
 def _check_same_recipe(recipe: Recipe, run_dir: Path, ckpt_path: Path, step: int) -> None:

@@ -95,6 +95,12 @@ def test_a_dry_run_names_what_is_not_here(folder):
         check(folder, "--data.prompt_dataset", "none.jsonl")
 
 
+def test_a_dry_run_reads_the_rows_without_the_model(folder):
+    write(folder, [{"input": "3 + 7 = ?", "answer": "10"}])
+    with pytest.raises(UserError, match=r"prompts\.jsonl:1: no key 'label'"):
+        check(folder, "--actor.model_name_or_path", "Qwen/Qwen3-4B-Base", dry=True)
+
+
 def test_what_was_checked_is_known_by_content(folder, monkeypatch):
     check(folder)
     monkeypatch.setattr(

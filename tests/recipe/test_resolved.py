@@ -38,6 +38,33 @@ def test_on_the_command_line():
         CliRunner().invoke(app, ["recipes", "--show", "math_qwen3_4"], catch_exceptions=False)
 
 
+def dry(*words: str) -> list[str]:
+    result = CliRunner().invoke(app, ["train", *words, "--dry-run"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_what_holds_stands_for_what_is_left_open(monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    lines = dry("math_qwen3_4b+dapo")
+    for shown in (
+        "run.name: math_qwen3_4b+dapo default", "run.dir: runs/math_qwen3_4b+dapo default",
+        "dipo.alpha: 0.0 of dipo.method dapo", "run.start_timeout: 3600 default", "run.keep_exports: 2 default",
+        "tracker wandb: on default: WANDB_API_KEY or WANDB_MODE asks for it", "tracker tensorboard: off default",
+    ):  # fmt: skip
+        assert f"# {shown}" in [" ".join(line.split()) for line in lines]
+
+
+def test_the_printed_command_trains_with_the_method():
+    """Pasted into a shell, all of a dry run's output is that one command."""
+    for name in ("math_qwen3_4b", "math_qwen3_4b+dapo", "math_qwen3_4b+alpha_1.0"):
+        lines = dry(name, "--run.dir", "runs/a b", "--run.max_restarts", "1")
+        code = [line for line in lines if not line.startswith("#")]
+        assert code == [f"dipo train {name} --run.dir 'runs/a b' --run.max_restarts 1"]
+        assert "# python -m openrlhf.cli.train_ppo_ray \\" in lines
+
+
 def test_a_runs_own_record_is_no_recipe(tmp_path):
     record = tmp_path / "recipe.yaml"
     record.write_text("name: x\nsource: mine.yaml\nhash: ab\ndata_sha256: cd\nsettings: {a: 1}\n")
