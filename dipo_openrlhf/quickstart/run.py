@@ -14,6 +14,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
+from dipo_openrlhf.quickstart.folder import MODELS, run_folder
 from dipo_openrlhf.quickstart.prompts import DATA_DIR, gsm8k_file, write_quickstart_prompts
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -25,7 +26,6 @@ from dipo_openrlhf.run.supervisor import train
 if TYPE_CHECKING:
     from dipo_eval.runner.run import SuiteResult
 
-MODELS = {"tiny": "quickstart", "smollm2": "quickstart_smollm2"}  # choice -> recipe
 STEPS = {"tiny": 20, "smollm2": 5}
 
 
@@ -40,11 +40,23 @@ def quickstart(
     overrides: dict[str, Setting],
 ) -> Path:
     """Run all of it and return the board's path. Raises UserError with one line."""
+    with run_folder(model, run_dir, resume) as folder:
+        return _quickstart(model, folder, steps, seed, data_dir, resume, verbose, overrides)
+
+
+def _quickstart(
+    model: str,
+    run_dir: Path,
+    steps: int | None,
+    seed: int,
+    data_dir: Path | None,
+    resume: bool,
+    verbose: bool,
+    overrides: dict[str, Setting],
+) -> Path:
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # tables in a file are read later, at any width
-    run_dir = run_folder(model, run_dir, resume)
-    check_folder(run_dir, resume)
     data_dir = data_dir or (Path(os.environ[DATA_DIR]) if DATA_DIR in os.environ else None)
     gsm8k = gsm8k_file(data_dir) if model == "smollm2" else None
     console.print("[bold]1/4[/bold] model and prompts")
@@ -83,36 +95,6 @@ def _without_late_watcher(recipe: Recipe) -> Recipe:
     if recipe.watch.when == "during":
         return recipe
     return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
-
-
-def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = False) -> Path:
-    """The run's folder: as given, else the first free of runs/quickstart, runs/quickstart-2, ...
-
-    With `resume` the newest of those that exist. Nothing of an earlier run is ever overwritten.
-    """
-    if run_dir is not None:
-        return run_dir.resolve()
-    newest, free, number = None, Path("runs", MODELS[model]).resolve(), 1
-    first = free
-    while _in_use(free):
-        number += 1
-        newest, free = free, first.with_name(f"{first.name}-{number}")
-    return newest if resume and newest else free
-
-
-def _in_use(folder: Path) -> bool:
-    return folder.exists() and any(folder.iterdir())
-
-
-def check_folder(folder: Path, resume: bool) -> None:
-    """Refuse to start in a folder that holds something else. Raises UserError."""
-    if resume or not _in_use(folder):
-        return
-    if (folder / "prompts.jsonl").is_file():
-        raise UserError(
-            f"{folder}: holds an earlier quickstart: continue it with --resume, or name another folder"
-        )
-    raise UserError(f"{folder}: is not empty and not of a quickstart: choose another with --run-dir")
 
 
 def _model(choice: str) -> Path:

@@ -51,8 +51,8 @@ def train_command(
     load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
     if dry_run:
-        warn_run_dir(loaded, resume, note)
         check_dry(loaded, note)
+        warn_run_dir(loaded, resume, note)
         for line in (*resolved_lines(loaded), *tracker_lines(loaded)):
             typer.echo(f"# {line}")
         typer.echo(command_text(plan_run(loaded, resume)))

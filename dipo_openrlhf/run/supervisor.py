@@ -22,7 +22,7 @@ from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.estimate.environment import check_gpu_run
 from dipo_openrlhf.openrlhf_patch.overrides import check_version
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
-from dipo_openrlhf.preflight.check import check_start
+from dipo_openrlhf.preflight.check import check_places, check_start
 from dipo_openrlhf.recipe.openrlhf_checks import check_packages
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
@@ -86,6 +86,7 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
     check_packages(recipe)
     if not recipe.on_cpu and not joins_cluster(recipe):
         check_gpu_run(recipe)
+    check_places(recipe)
     check_run_dir(recipe, recipe.run_dir.resolve(), resume)
     check_start(recipe, say)
     ckpt_path = Path(recipe.get("ckpt.path"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.quickstart.folder import run_folder
 from dipo_openrlhf.quickstart.prompts import write_quickstart_prompts
-from dipo_openrlhf.quickstart.run import check_folder, run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -24,34 +26,102 @@ def earlier(name: str) -> Path:
     return folder.resolve()
 
 
+def named(**given) -> Path:
+    """The folder of a quickstart that has written nothing."""
+    with run_folder(**given) as folder:
+        return folder
+
+
 def test_the_first_run_and_the_next():
-    assert run_folder().name == "quickstart"
+    assert named().name == "quickstart"
     earlier("quickstart")
-    assert run_folder().name == "quickstart-2"
+    assert named().name == "quickstart-2"
     earlier("quickstart-2")
-    assert run_folder().name == "quickstart-3"
-    assert run_folder(model="smollm2").name == "quickstart_smollm2"
+    assert named().name == "quickstart-3"
+    assert named(model="smollm2").name == "quickstart_smollm2"
+
+
+def test_what_is_left_empty_is_taken_away():
+    with run_folder() as folder:
+        assert folder.is_dir()
+    assert not folder.exists()
+    with run_folder() as folder:
+        (folder / "prompts.jsonl").write_text("{}\n")
+    assert folder.is_dir()
+
+
+AT_ONCE = """
+import sys
+from dipo_openrlhf.quickstart.folder import run_folder
+print("ready", flush=True)
+sys.stdin.readline()
+with run_folder() as folder:
+    print(folder.name, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_all_that_are_started_at_once_get_a_folder_each():
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", AT_ONCE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    try:
+        assert [one.stdout.readline() for one in started] == ["ready\n"] * 6
+        for one in started:
+            one.stdin.write("\n")
+            one.stdin.flush()
+        names = sorted(one.stdout.readline().strip() for one in started)
+    finally:
+        for one in started:
+            one.communicate("\n", timeout=60)
+    assert names == ["quickstart", *(f"quickstart-{n}" for n in range(2, 7))]
 
 
 def test_resume_takes_the_newest():
     earlier("quickstart")
-    newest = earlier("quickstart-2")
-    assert run_folder(resume=True) == newest
+    Path("runs", "quickstart-2").mkdir()
+    newest = earlier("quickstart-3")
+    assert named(resume=True) == newest
 
 
 def test_a_named_folder_in_use_is_refused_unless_resumed():
     folder = earlier("mine")
-    assert run_folder(run_dir=Path("runs/mine")) == folder
     with pytest.raises(UserError, match="--resume"):
-        check_folder(folder, resume=False)
-    check_folder(folder, resume=True)
+        named(run_dir=Path("runs/mine"))
+    assert named(run_dir=Path("runs/mine"), resume=True) == folder
 
 
 def test_a_foreign_folder_is_refused():
     Path("thesis").mkdir()
     Path("thesis/chapter1.tex").write_text("x")
     with pytest.raises(UserError, match="not of a quickstart"):
-        check_folder(Path("thesis").resolve(), resume=False)
+        named(run_dir=Path("thesis"))
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("afile", "afile is a file, not a folder; name another place"),
+        ("afile/x", "afile is a file, not a folder; name another place"),
+        ("/proc/x", "nothing can be written there (No such file or directory); name another place"),
+        ("a" * 300, "a name in it is longer than 255 bytes; choose a shorter one"),
+    ],
+)
+def test_a_folder_that_cannot_be_made(place, words):
+    Path("afile").write_text("x")
+    with pytest.raises(UserError) as caught:
+        named(run_dir=Path(place))
+    assert str(caught.value).startswith(f"--run-dir '{place[:200]}")
+    assert str(caught.value).endswith(words)
+
+
+def test_runs_is_a_file():
+    Path("runs").write_text("x")
+    with pytest.raises(UserError, match=r"the folder of runs '.*/runs': .* is a file, not a folder"):
+        named()
 
 
 def test_a_resume_keeps_its_prompts_and_refuses_another_number_of_steps(tmp_path):

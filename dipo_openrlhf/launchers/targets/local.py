@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.places import check_can_make_folder
 from dipo_eval.secrets.refusing import refuse_secrets
 from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request
@@ -45,6 +46,7 @@ def _submit(request: Request, options: Options) -> int:
     if options.dry_run:
         typer.echo(script, nl=False)
         return 0
+    check_can_make_folder(request.recipe.run_dir, "run.dir")
     run_script(script, request.recipe.run_dir.resolve())
 
 

@@ -19,6 +19,7 @@ import typer
 from dipo_eval.engines.device import is_cpu_build
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.files.places import check_can_make_folder
 from dipo_eval.secrets.refusing import refuse_secrets, refuse_url_secrets
 from dipo_openrlhf.launchers.launcher import Launcher, Options
 from dipo_openrlhf.launchers.request import Request, job_variables
@@ -175,6 +176,8 @@ def _submit(request: Request, options: Options) -> int:
             f"{sys.executable}: this environment is for CPU, and the job would train with it: submit with the one "
             "of `make gpu`, .venv-gpu/bin/dipo, or train on CPU with --run.device cpu"
         )
+    if not options.dry_run:
+        check_can_make_folder(request.recipe.run_dir, "run.dir")
     typer.echo(script if options.dry_run else sbatch(script, request.recipe.run_dir), nl=False)
     return 0
 

@@ -1,0 +1,70 @@
+"""Where a quickstart lives: never on top of an earlier one, nor of one that is started at the same moment."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+from dipo_eval.errors import UserError
+from dipo_eval.files.places import check_can_make_folder
+
+MODELS = {"tiny": "quickstart", "smollm2": "quickstart_smollm2"}  # choice -> recipe
+
+
+@contextlib.contextmanager
+def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = False) -> Iterator[Path]:
+    """The run's folder: as given, else the first of runs/quickstart, runs/quickstart-2, ... that is not there, made.
+
+    Making it is what takes it: two that are started at once get one each. It is removed again if it is left empty. With
+    `resume` the newest of those that hold a run. Raises UserError for one that holds something else, or cannot be made.
+    """
+    folders = _folders(model)
+    if run_dir is not None:
+        check_can_make_folder(run_dir, "--run-dir")
+        _check_free(run_dir.resolve(), resume)
+        yield run_dir.resolve()
+        return
+    used = [folder for folder in takewhile(os.path.lexists, folders) if _in_use(folder)] if resume else []
+    if used:
+        yield used[-1]
+        return
+    folder = _make_first(model)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _folders(model: str) -> Iterator[Path]:
+    first = Path("runs", MODELS[model]).resolve()
+    return itertools.chain([first], (first.with_name(f"{first.name}-{n}") for n in itertools.count(2)))
+
+
+def _make_first(model: str) -> Path:
+    folders = _folders(model)
+    while True:
+        folder = next(folders)
+        check_can_make_folder(folder.parent, "the folder of runs")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def _in_use(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _check_free(folder: Path, resume: bool) -> None:
+    if resume or not _in_use(folder):
+        return
+    if (folder / "prompts.jsonl").is_file():
+        raise UserError(
+            f"{folder}: holds an earlier quickstart: continue it with --resume, or name another folder"
+        )
+    raise UserError(f"{folder}: is not empty and not of a quickstart: choose another with --run-dir")
