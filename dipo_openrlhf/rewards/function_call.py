@@ -19,6 +19,7 @@ from typing import Any
 from dipo_eval.errors import short_repr
 from dipo_eval.grading.calls.grade import Language, calls_of, check_call_gold, grade_calls, language_of
 from dipo_eval.grading.calls.strict import argument_refusal
+from dipo_eval.grading.final_text import final_text
 from dipo_eval.grading.verdict import Verdict
 from dipo_openrlhf.rewards import toolrl
 from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
@@ -71,7 +72,7 @@ def _by_tags(response: str, label: dict[str, Any]) -> Scored:
         correct = correct_score >= toolrl.CORRECT_MAX - 1e-9
         reason = "calls" if correct else "other calls"
     else:
-        correct = "<tool_call>" not in response.partition("</think>")[2]
+        correct = "<tool_call>" not in final_text(response)
         reason = "no call" if correct else "a call"
     if correct and not format_score:
         correct, reason = False, "format"

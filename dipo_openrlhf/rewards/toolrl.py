@@ -2,7 +2,8 @@
 
 Source: Qian et al., "ToolRL: Reward is All Tool Learning Needs" (arXiv 2504.13958), section 3.3, and its code
 (verl/utils/reward_score/rlla.py at the default settings). Two differences: values are equal only with equal
-types (there True equals 1), and a call's arguments may also be called ``arguments``.
+types (there True equals 1), and a call's arguments may also be called ``arguments``. Tags are counted in the whole
+response, thoughts included, as there: the form is what is rewarded.
 """
 
 from __future__ import annotations

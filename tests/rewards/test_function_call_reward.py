@@ -80,6 +80,7 @@ def test_rewards_of_calls(response: str, reward: float, score: float) -> None:
     [
         ("<think> No tool. </think>\n<response> Which city? </response>", 1.0, 1.0),
         ("<think> <tool_call> is not needed. </think>\n<response> Which city? </response>", 1.0, 1.0),
+        ("<think> a </think> <think> or <tool_call>? </think>\n<response> Which city? </response>", 1.0, 1.0),
         ("<response> Which city? </response>", 0.0, 0.0),
         (tagged(ROME), 0.0, 0.0),
         (f"<think> a </think>\n<response> {tagged(ROME)} </response>", 1.0, 0.0),

@@ -15,6 +15,8 @@ _PAIRS = {
     "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|startofthought|>": "<|endofthought|>",
+    "<unused94>": "<unused95>",  # MedGemma
+    "<start_working_out>": "<end_working_out>",  # Unsloth's recipes for GRPO
 }
 _CLOSES = set(_PAIRS.values())
 _MARK = linear.bounded("|".join(map(re.escape, (*_PAIRS, *_PAIRS.values()))), re.IGNORECASE)
@@ -65,6 +67,18 @@ def without_end_marks(text: str) -> str:
         while end and text[end - 1].isspace():
             end -= 1
         kept = end
+
+
+def thoughts_end(text: str) -> int:
+    """Where the last finished thought of ``text`` ends, marks included; 0 without one. Not for Harmony's channels."""
+    end, closing = 0, ""
+    for mark in _MARK.finditer(text):
+        found = mark[0].lower()
+        if found == closing or (not closing and found in _CLOSES):
+            end, closing = mark.end(), ""
+        elif not closing:
+            closing = _PAIRS[found]
+    return end
 
 
 def _without_thoughts(text: str) -> str:

@@ -11,6 +11,7 @@ from dipo_eval.grading.final_text import final_text
 OPENED = {
     "<think>": "</think>", "<thinking>": "</thinking>", "<reasoning>": "</reasoning>", "[THINK]": "[/THINK]",
     "\u25c1think\u25b7": "\u25c1/think\u25b7", "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<unused94>": "<unused95>", "<start_working_out>": "<end_working_out>",
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
 }  # fmt: skip
 

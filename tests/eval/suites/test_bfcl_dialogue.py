@@ -271,3 +271,8 @@ def test_calls_of_another_form_than_json_are_answered_too() -> None:
         "arguments": {"dir_name": "a"},
     }
     assert asked.messages[-1]["content"] == "None"
+    asked = dialogue.reply(
+        '[THINK]Not <tool_call> twice.[/THINK]I do.<tool_call>{"name": "ls", "arguments": {}}</tool_call>'
+    )
+    assert asked is not None
+    assert asked.messages[-2]["content"] == "[THINK]Not <tool_call> twice.[/THINK]\n\nI do."

@@ -15,6 +15,7 @@ from typing import Any
 from dipo_eval.engines.base import Message
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.multi_turn import FAILED, MAX_CHARS, OUT_OF_STEPS, Step, stored, take_step
+from dipo_eval.grading.final_text import thoughts_end
 from dipo_eval.suites.base import Ask
 
 STEP_LIMIT_S = 10.0
@@ -130,9 +131,10 @@ def _as_user(calls: list[str], results: list[str]) -> Message:
 
 def _outside(text: str) -> str:
     """A message with native calls without them: its reasoning, and the text before its first call."""
-    reasoning, end, rest = text.rpartition("</think>")
+    at = thoughts_end(text)
+    reasoning, rest = text[:at], text[at:]
     before = rest.partition("<tool_call>")[0].strip() if "<tool_call>" in rest else ""
-    return "\n\n".join(part for part in (reasoning + end, before) if part)
+    return "\n\n".join(part for part in (reasoning, before) if part)
 
 
 def _clean(text: str) -> str:
