@@ -22,7 +22,8 @@ _CLOSES = set(_PAIRS.values())
 _MARK = linear.bounded("|".join(map(re.escape, (*_PAIRS, *_PAIRS.values()))), re.IGNORECASE)
 _CHANNEL, _MESSAGE = "<|channel|>", "<|message|>"
 _SEGMENT_ENDS = ("<|end|>", "<|return|>", "<|start|>", "<|call|>")
-_BARE_FINAL, _BARE_ANALYSIS = "assistantfinal", linear.bounded(r"analysis(?=[A-Z])")
+_BARE_FINAL, _BARE_CALL = "assistantfinal", "assistantcommentary to="
+_BARE_ANALYSIS = linear.bounded(r"analysis(?=[A-Z])")
 _END_MARKS = (
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>",
     "</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|eot|>", "<pad>", "[EOS]",
@@ -39,10 +40,8 @@ def final_text(response: str) -> str:
     """
     if _CHANNEL in response:
         text = "".join(_channels(response))
-    elif response.startswith("analysis") and _BARE_ANALYSIS.match(
-        response
-    ):  # Harmony decoded without its special tokens
-        text = response.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in response else ""
+    elif response.startswith("analysis") and _BARE_ANALYSIS.match(response):
+        text = _bare_channels(response)
     else:
         text = response
     if "<" in text or "[" in text or "\u25c1" in text:
@@ -99,16 +98,27 @@ def _without_thoughts(text: str) -> str:
     return "".join(kept)
 
 
+def _bare_channels(response: str) -> str:
+    """Harmony decoded without its special tokens: the final message, else those to functions."""
+    if _BARE_FINAL in response:
+        return response.rpartition(_BARE_FINAL)[2]
+    calls = [part.partition("{") for part in response.split(_BARE_CALL)[1:]]
+    return "".join(
+        f"{_CHANNEL}commentary to={header}{_MESSAGE}{opened}{body}<|call|>" for header, opened, body in calls
+    )
+
+
 def _channels(response: str) -> Iterator[str]:
     """The messages of Harmony's channels that answer, those to a function with their header.
 
     Source: the format of gpt-oss, https://cookbook.openai.com/articles/openai-harmony.
     """
     first, *segments = response.split(_CHANNEL)
-    if first.strip() and not first.strip().startswith("<|start|>"):
-        yield first.partition("<|start|>")[0]
+    before, _, role = first.partition("<|start|>")
+    yield before.strip() and before
     for segment in segments:
         header, marked, body = segment.partition(_MESSAGE)
+        header, role = f"{header} {role}" if "to=" in role else header, segment.rpartition("<|start|>")[2]
         if not marked:
             continue
         ends = [at for end in _SEGMENT_ENDS if (at := body.find(end)) >= 0]

@@ -46,6 +46,24 @@ FORMS = {
     "keyed by name": f'[{{"area": {JSON}}}]',
     "a sentence before": f"Sure! [{PYTHON}]",
     "a sentence after": f"```python\n[{PYTHON}]\n```\nThis computes it.",
+    "NexusRaven": f"Thought: an area\nCall: {PYTHON}<bot_end>\nThought: It calls area.",
+    "Mistral, one mark": f"[TOOL_CALLS]area{JSON}",
+    "Granite, unclosed": f"<tool_call>[{NAMED}]",
+    "Hermes with Python": f"<tool_call>\n{PYTHON}\n</tool_call>",
+    "Hermes with a Python dict": "<tool_call>{'name': 'area', 'arguments': {'base': 10, 'unit': '7'}}</tool_call>",
+    "Llama's own tools": f"<|python_tag|>{PYTHON.replace('(', '.call(')}<|eom_id|>",
+    "DeepSeek V3.2": '<\uff5cDSML\uff5cinvoke name="area">\n<\uff5cDSML\uff5cparameter name="base" string="false">10'
+    '</\uff5cDSML\uff5cparameter>\n<\uff5cDSML\uff5cparameter name="unit" string="true">7</\uff5cDSML\uff5cparameter>\n'
+    "</\uff5cDSML\uff5cinvoke>",
+    "FunctionGemma": "<start_function_call>call:area{base:10,unit:<escape>7<escape>}<end_function_call>",
+    "InternLM": f"<|action_start|><|plugin|>\n{NAMED}<|action_end|>",
+    "tools tags": f"<tools>\n{NAMED}\n</tools>",
+    "Qwen-Agent": f"\u273fFUNCTION\u273f: area\n\u273fARGS\u273f: {JSON}\n\u273fRESULT\u273f",
+    "Harmony, recipient first": "<|start|>assistant to=functions.area<|channel|>commentary json"
+    f"<|message|>{JSON}<|call|>",
+    "Harmony without marks": f"analysisWe call it.assistantcommentary to=functions.area json{JSON}",
+    "other keys": f'{{"action": "area", "action_input": {JSON}}}',
+    "wrapped": f'{{"function_call": {NAMED}}}',
     "an end mark": f"[{PYTHON}]<|im_end|>",
 }
 
@@ -70,6 +88,15 @@ def test_a_cut_form_is_no_call_and_no_abstention(name: str) -> None:
     assert verdict.status == "wrong"
     assert verdict.reason.startswith("no calls: ")
     assert grade_calls(response, [], [AREA], category="irrelevance").reason == "a broken call"
+
+
+@pytest.mark.parametrize("line", ["{}", "- {}", "1. {}", "print({})"])
+def test_a_call_a_line(line: str) -> None:
+    lines = [line.format(PYTHON), line.format("area(base=2)")]
+    gold = [*GOLD, {"area": {"base": [2]}}]
+    for text in ("\n".join(lines), "```python\n" + "\n".join(lines) + "\n```"):
+        assert grade_calls(text, gold, [AREA], category="parallel").reason == "equal"
+    assert grade_calls("\n".join([*lines, "So it is."]), gold, [AREA], category="parallel").status == "wrong"
 
 
 @pytest.mark.parametrize(

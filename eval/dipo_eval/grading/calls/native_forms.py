@@ -14,11 +14,13 @@ from itertools import islice
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.grading.calls.python_calls import read_python
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
     UnreadableError,
     Untyped,
+    bracketed,
     json_arguments,
     read_json,
 )
@@ -33,7 +35,11 @@ _INVOKE_PARAMETER = linear.compile(r'<parameter name="([^"<>]+)"[^<>]*>')
 _KEYS = linear.compile(r"<arg_key>([^<]*)</arg_key>\s*<arg_value>")
 _NAME = linear.compile(r"\s*([\w.\-]+)\s*\Z")
 _NAME_LINE = linear.compile(r"\s*([\w.]+)\s*\n\s*(\{)")
-_ACTION = linear.compile(r"Action:\s*([\w.]+)\s*\n\s*Action Input:\s*")
+_ACTION = linear.compile(
+    r"(?:Action|\u273fFUNCTION\u273f):\s*([\w.]+)\s*\n\s*(?:Action Input|\u273fARGS\u273f):\s*"
+)
+_RAVEN = linear.compile(r"(?:\A|\n)\s*Call:\s*[\w.]")
+_KEY = linear.bounded(r"([{,]\s{0,3})([A-Za-z_]\w{0,60})\s{0,3}:")
 _TO = linear.compile(r"to=(?:functions\.)?([\w.\-]+)")
 _SEPARATOR = "<\uff5ctool\u2581sep\uff5c>"
 
@@ -130,12 +136,16 @@ def _after(mark: str, *closings: str) -> Read:
 
 
 def _mistral(text: str) -> list[Call]:
-    """``[TOOL_CALLS][{...}]``, and ``[TOOL_CALLS]f[ARGS]{...}`` of later models."""
+    """``[TOOL_CALLS][{...}]``, and ``[TOOL_CALLS]f[ARGS]{...}`` of later models, also without the second mark."""
     calls: list[Call] = []
     for part in text.split("[TOOL_CALLS]")[1:]:
         name, marked, arguments = part.partition("[ARGS]")
-        name = name.partition("[CALL_ID]")[0].strip()
-        calls += [{name: json_arguments(arguments)}] if marked else read_json(part.strip())
+        name = name.partition("[CALL_ID]")[0]
+        if not marked:
+            name, _, arguments = part.partition("{")
+            arguments = "{" + arguments
+        named = _NAME.match(name)
+        calls += [{str(named[1]): json_arguments(arguments)}] if named else read_json(part.strip())
     return calls
 
 
@@ -173,8 +183,37 @@ def _harmony(text: str) -> list[Call]:
     return calls
 
 
+def _python_tag(text: str) -> list[Call]:
+    """``<|python_tag|>f(x=1)`` (Llama's own tools: ``f.call(x=1)``)."""
+    calls = text.partition("<|python_tag|>")[2].partition("<|eom_id|>")[0].replace(".call(", "(")
+    return [call for one in _pieces(calls) for call in read_python(bracketed(one), official=False)]
+
+
+def _raven(text: str) -> list[Call]:
+    """``Call: f(x=1);g()<bot_end>``, and the thought that may follow (NexusRaven)."""
+    calls = text[_RAVEN.search(text).end() - 1 :]  # type: ignore[union-attr]
+    calls = calls.partition("<bot_end>")[0].partition("\nThought:")[0].lstrip(" :")
+    return [call for one in _pieces(calls) for call in read_python(bracketed(one), official=False)]
+
+
+def _pieces(text: str) -> list[str]:
+    return [one for one in text.split(";") if one.strip()][:MAX_ACTIONS]
+
+
+def _gemma(text: str) -> list[Call]:
+    """``<start_function_call>call:f{x:<escape>a<escape>,n:1}<end_function_call>`` (FunctionGemma)."""
+    calls = []
+    for block in _split(text, "<start_function_call>", "<end_function_call>"):
+        name, opened, arguments = block.strip().removeprefix("call:").partition("{")
+        pieces = (opened + arguments).split("<escape>")
+        pieces[0::2] = [_KEY.sub(r'\1"\2":', piece) for piece in pieces[0::2]]
+        pieces[1::2] = map(json.dumps, pieces[1::2])
+        calls.append({name.strip(): json_arguments("".join(pieces))})
+    return calls
+
+
 def _react(text: str) -> list[Call]:
-    """``Action: f`` and ``Action Input: {...}`` on the next line."""
+    """``Action: f`` and ``Action Input: {...}`` on the next line; the same with Qwen-Agent's marks."""
     calls = []
     for match in islice(_ACTION.finditer(text), MAX_ACTIONS):
         calls.append({str(match[1]): _json_at(text, match.end())})
@@ -206,13 +245,22 @@ FORMS: tuple[Form, ...] = (
     Form("Mistral", "[TOOL_CALLS]", _mistral),
     Form("DeepSeek", "<\uff5ctool\u2581call\u2581begin\uff5c>", _deepseek),
     Form("Kimi", "<|tool_call_begin|>", _kimi),
+    Form("Granite, unclosed", "<tool_call>[", _after("<tool_call>"), lambda text: "</tool_call>" not in text),
+    Form("DSML", "<\uff5cDSML\uff5cinvoke name=", lambda text: _invoke_tags(text.replace("\uff5cDSML\uff5c", ""))),
+    Form("FunctionGemma", "<start_function_call>", _gemma),
+    Form("InternLM", "<|plugin|>", _after("<|plugin|>", "<|action_end|>")),
+    Form("tools tags", "<tools>", _after("<tools>", "</tools>")),
     Form("Granite", "<function_call>", _after("<function_call>", "</function_call>")),
     Form("Granite 3", "<|tool_call|>", _after("<|tool_call|>", "<|/tool_call|>")),
     Form("tool_calls tags", "<tool_calls>", _after("<tool_calls>", "</tool_calls>")),
-    Form("python_tag", "<|python_tag|>", _after("<|python_tag|>", "<|eom_id|>"), lambda text: "{" in text),
+    Form("python_tag", "<|python_tag|>", _after("<|python_tag|>", "<|eom_id|>"),
+         lambda text: "{" in text.partition("(")[0]),
+    Form("Python after python_tag", "<|python_tag|>", _python_tag, lambda text: "(" in text),
+    Form("Raven", "Call:", _raven, lambda text: _RAVEN.search(text) is not None),
     Form("functools", "functools[", lambda text: read_json(text.partition("functools")[2].strip()),
          lambda text: text.lstrip().startswith("functools[")),
     Form("ReAct", "Action Input:", _react, lambda text: _ACTION.search(text) is not None),
+    Form("Qwen-Agent", "\u273fARGS\u273f:", _react, lambda text: _ACTION.search(text) is not None),
     Form("name and JSON", "{", _name_and_json, lambda text: _NAME_LINE.match(text) is not None),
 )  # fmt: skip
 

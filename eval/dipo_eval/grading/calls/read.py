@@ -21,12 +21,14 @@ from dipo_eval.grading.calls.response_text import (
     bracketed,
     looks_like_json,
     read_json,
+    tagged_blocks,
 )
 
 MAX_SPANS = 16
 """Of text among which calls are looked for."""
 _FENCED = linear.compile(r"```[\w+-]*[ \t]*\n((?:[^`]|`[^`]|``[^`])*)```")
 _PRINT = linear.compile(r"\s*print\((.*)\)\s*\Z", re.DOTALL)
+_ITEM = linear.bounded(r"(?:[-*]|\d{1,2}[.)])[ \t]{1,4}")
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -57,19 +59,24 @@ def _whole(text: str) -> list[Call]:
         try:
             return read_json(text)
         except UnreadableError:
-            calls = _python_data(text)
+            blocks = tagged_blocks(text)
+            calls = (
+                _python_data(text)
+                if blocks == [text]
+                else [call for one in blocks for call in _whole(one.strip())]
+            )
             if calls:
                 return calls
             raise
     if len(text) > MAX_CHARS:
         raise UnreadableError("longer than any call")
-    printed = _PRINT.match(text)
+    printed = _PRINT.match(text) if text.count("print(") == 1 else None
     if printed:
         text = str(printed[1])
     try:
         return read_python(bracketed(text), official=False)
     except UnreadableError as error:
-        if ";" not in text and "['" not in text and '["' not in text:
+        if not any(mark in text for mark in (";", "\n", "['", '["')):
             raise
         calls = _statements(text) or _quoted_calls(text)
         if not calls:
@@ -78,14 +85,23 @@ def _whole(text: str) -> list[Call]:
 
 
 def _statements(text: str) -> list[Call]:
-    """``f(x=1); g()``, Raven's form."""
-    pieces = [piece.strip() for piece in text.split(";") if piece.strip()]
-    if not 0 < len(pieces) <= MAX_SPANS:
-        return []
-    try:
-        return [call for piece in pieces for call in read_python(bracketed(piece), official=False)]
-    except UnreadableError:
-        return []
+    """``f(x=1); g()``, Raven's form, and a call a line, also as the items of a list and printed."""
+    for separator in (";", "\n"):
+        pieces = [piece.strip() for piece in text.split(separator) if piece.strip()]
+        if not 0 < len(pieces) <= MAX_SPANS:
+            continue
+        try:
+            return [call for piece in pieces for call in _one_statement(piece)]
+        except UnreadableError:
+            continue
+    return []
+
+
+def _one_statement(text: str) -> list[Call]:
+    item = _ITEM.match(text)
+    text = text[item.end() :] if item else text
+    printed = _PRINT.match(text)
+    return read_python(bracketed(str(printed[1]) if printed else text), official=False)
 
 
 def _quoted_calls(text: str) -> list[Call]:

@@ -16,8 +16,9 @@ Call = dict[str, dict[str, Any]]
 """``{name: {argument: value}}``, the form that BFCL works with."""
 
 _FENCE_START = linear.bounded(r"```[\w+-]{0,20}[ \t]{0,20}\n")
-_ARGUMENTS = ("arguments", "parameters", "input")
-_NAMES = ("name", "function", "api_name", "tool")
+_ARGUMENTS = ("arguments", "parameters", "input", "args", "action_input", "tool_input")
+_NAMES = ("name", "function", "api_name", "tool", "function_name", "tool_name", "action")
+_WRAPPERS = ("function", "function_call")
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _JSON_ERRORS = (ValueError, RecursionError, MemoryError)
 
@@ -73,7 +74,7 @@ def read_json(text: str) -> list[Call]:
     if len(text) > MAX_CHARS:
         raise UnreadableError("longer than any call")
     try:
-        objects = [found for block in _blocks(text) for found in _objects(block)]
+        objects = [found for block in tagged_blocks(text) for found in _objects(block)]
         return [as_call(found) for found in _expanded(objects)]
     except _JSON_ERRORS as error:
         raise UnreadableError("not JSON") from error
@@ -81,8 +82,8 @@ def read_json(text: str) -> list[Call]:
 
 def as_call(found: Any) -> Call:
     """``{name: arguments}`` of one decoded JSON object. Raises UnreadableError."""
-    if isinstance(found, dict) and isinstance(found.get("function"), dict):
-        found = found["function"]
+    if isinstance(found, dict):
+        found = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), dict)), found)
     if not isinstance(found, dict):
         raise UnreadableError("a call is not an object")
     name = next((found[key] for key in _NAMES if isinstance(found.get(key), str)), None)
@@ -117,7 +118,8 @@ def _expanded(objects: list[Any]) -> list[Any]:
     return made
 
 
-def _blocks(text: str) -> list[str]:
+def tagged_blocks(text: str) -> list[str]:
+    """The contents of ``<tool_call>`` blocks, else ``text`` itself. Raises UnreadableError for one that never closes."""
     if _OPEN not in text:
         return [text]
     blocks = [block.partition(_CLOSE) for block in text.split(_OPEN)[1:]]

@@ -56,7 +56,7 @@ def fenced_blocks(text: str, labels: frozenset[str] = PYTHON) -> list[str]:
 def free_blocks(text: str) -> list[str]:
     """Blocks of any label that Python may have, tags, and fences that are glued to prose or opened again unclosed."""
     text = _ONE_LINE.sub(r"\1\2\n", _GLUED.sub(r"\1\n\2\3", text))
-    blocks = fenced_blocks(text, PLAIN)
+    blocks = [*_begun_by_prompt(text), *fenced_blocks(text, PLAIN)]
     body: list[str] | None = None
     for line in text.split("\n"):
         fence = _fence(line)
@@ -75,6 +75,14 @@ def free_blocks(text: str) -> list[str]:
         if inner.strip():
             blocks.append(_dedented([*inner.split("\n"), ""]))
     return blocks
+
+
+def _begun_by_prompt(text: str) -> list[str]:
+    """The text before the first fence, where that one closes a block that the prompt opened."""
+    lines = text.split("\n")
+    fences = [index for index, line in enumerate(lines) if _fence(line)]
+    first = _fence(lines[fences[0]]) if len(fences) % 2 else None
+    return ["\n".join([*lines[: fences[0]], ""])] if first and not first.language else []
 
 
 def has_inner_fence(block: str) -> bool:
@@ -106,6 +114,10 @@ def _without_glued_mark(body: list[str], opened: _Fence) -> list[str]:
     """An unclosed block up to a line that ends with the closing marks: ``return x```` and three back-quotes."""
     for index, line in enumerate(body):
         stripped = line.rstrip()
+        if stripped in ("```", "~~~") and opened.marks.startswith(
+            stripped
+        ):  # fewer marks than it was opened with
+            return [*body[:index], ""]
         if stripped.endswith(opened.marks) and stripped != opened.marks and "#" not in stripped:
             return [*body[:index], stripped.rstrip(opened.marks[0]), ""]
     return body

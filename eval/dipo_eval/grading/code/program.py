@@ -14,7 +14,8 @@ _KEYWORDS = frozenset((
     "not", "break", "continue",
 ))  # fmt: skip
 _PROSE = linear.bounded(
-    r"(?:[-*>]{1,3}\s{1,3}|\d{1,2}[.)]\s{1,3})?(?:[A-Z][A-Za-z']{0,20}(?:,? [A-Za-z'`]{1,20}|[.:!]\s{0,3}$)"
+    r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]|```|~~~|={3}|-{3}|[-*]\s|\d{1,2}[.)]\s|\\(?:begin|end)\{|(?:python3?|py)\s{0,3}$"
+    r"|(?:[-*>]{1,3}\s{1,3}|\d{1,2}[.)]\s{1,3})?(?:[A-Z][A-Za-z']{0,20}(?:,? [A-Za-z'`]{1,20}|[.:!]\s{0,3}$)"
     r"|(?P<first>[a-z]{1,20}) [a-z']{1,20} [a-z']{1,20})"
 )
 _BOUND = linear.compile(

@@ -24,7 +24,10 @@ _UNION = linear.bounded(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s{0,9}U\s{0,9}(?=[(\[\\]
 _MATRIX = linear.compile(
     r"\\begin\{(?:pmatrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{(?:pmatrix|array)\}\Z", re.DOTALL
 )
-_MEMBER = linear.bounded(r"[a-zA-Z]\s{0,9}\\in(?![a-zA-Z])\s{0,9}")
+_MEMBER = linear.bounded(
+    r"(?:[a-zA-Z]|\\[a-z]{2,8}|\(\s?[a-zA-Z](?:\s?,\s?[a-zA-Z]){1,4}\s?\))\s{0,9}\\in(?![a-zA-Z])\s{0,9}"
+)
+_TUPLES = linear.bounded(r"(\([^()]{1,40},[^()]{1,40}\)) (?=\([^()]{1,40},[^()]{1,40}\))")
 _THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\D*\Z", re.ASCII)
 _GROUPED = linear.bounded(r"(?<![\d.,_])\d{1,3}(?:,\d{3}){1,6}(?![\d,])")
 _WORDED = linear.bounded(r"[a-zA-Z]{3}")
@@ -61,6 +64,8 @@ def parse_parts(text: str, *, as_list: bool = False) -> Part:
         if _THOUSANDS.match(text):
             return Part("leaf", text)
         text = without_thousands(text)
+    if ") (" in text:
+        text = _TUPLES.sub(r"\1, ", text)
     pieces = _split(text)
     if len(pieces) > 1:
         return Part("list", text, _expand(_items(pieces)))
@@ -145,6 +150,7 @@ def without_thousands(text: str) -> str:
 
 def _of_intervals(text: str, intervals: tuple[Interval, ...]) -> Part:
     parts = tuple(
+        Part("set", rf"\{{{one.low}\}}", (Part("leaf", one.low),)) if one.brackets == "{}" else
         Part("tuple", f"{one.brackets[0]}{one.low},{one.high}{one.brackets[1]}",
              (Part("leaf", one.low), Part("leaf", one.high)), one.brackets)
         for one in intervals

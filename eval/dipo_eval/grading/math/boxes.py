@@ -142,4 +142,5 @@ def _with_joined(text: str, last: Box) -> Box:
 
 
 def _is_joined(gap: str) -> bool:
+    gap = gap.replace("\n- ", "\n").replace("\n* ", "\n")  # items of a list
     return len(gap) <= _GAP_CHARS and (not gap.strip() or _JOINED.match(gap) is not None) and "." not in gap

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
+from dipo_eval import linear
 from dipo_eval.grading.math.answer_parts import MAX_NESTING, Part, nesting, parse_parts, without_thousands
 from dipo_eval.grading.math.compare_single import Strong, compare_single
 from dipo_eval.grading.math.equations import label_of
@@ -15,6 +17,7 @@ from dipo_eval.grading.math.peel import conditions_differ
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500
 """A single answer longer than this is not given to math-verify: no single gold answer has 200 characters."""
+_POINT = linear.compile(r"[A-Z]'?\s?(\(.*\))\Z")  # A(2, 4)
 _RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
 
 
@@ -58,7 +61,12 @@ def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong
         return Outcome.TOO_LARGE
     if wanted.kind == "leaf":
         return _against_leaf(given, wanted, tolerance, strong)
+    if wanted.kind == "matrix" and given.kind == "tuple" and given.brackets in ("()", "[]"):
+        given = _as_matrix(given, wanted)
     if given.kind == "leaf":
+        point = _POINT.match(given.text) if wanted.kind == "tuple" else None
+        if point:
+            return _parts(parse_parts(point[1]), wanted, tolerance, strong)
         related = any(sign in given.text for sign in _RELATIONS) and wanted.kind in ("tuple", "union")
         return strong(given.text, wanted.text, tolerance) if related else Outcome.DIFFERENT
     if wanted.kind in ("list", "set"):
@@ -74,6 +82,16 @@ def _parts(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong
     if wanted.kind == "union":
         return _unordered(given, wanted, tolerance, strong)
     return _in_order(given, wanted, tolerance, strong)
+
+
+def _as_matrix(given: Part, wanted: Part) -> Part:
+    """A tuple as the vector, and a list of lists as the matrix, that ``wanted`` is."""
+    if all(item.kind == "tuple" for item in given.items):
+        return Part("matrix", given.text, tuple(replace(row, brackets="()") for row in given.items))
+    if all(len(row.items) == 1 for row in wanted.items):
+        rows = tuple(Part("tuple", item.text, (item,), "()") for item in given.items)
+        return Part("matrix", given.text, rows)
+    return Part("matrix", given.text, (replace(given, brackets="()"),))
 
 
 def _is_named(part: Part) -> bool:
@@ -93,6 +111,8 @@ def _against_leaf(given: Part, wanted: Part, tolerance: Fraction | None, strong:
 
 
 def _against_tuple(given: Part, wanted: Part, tolerance: Fraction | None, strong: Strong) -> Outcome:
+    if given.kind == "set" and len(given.items) == 1 and given.items[0].kind == "tuple":
+        given = given.items[0]
     if given.kind == "list" and wanted.brackets == "()" and r"\infty" not in wanted.text:
         return _in_order(given, wanted, tolerance, strong)
     if given.kind == "union":

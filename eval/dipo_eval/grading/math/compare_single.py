@@ -18,7 +18,7 @@ from dipo_eval.grading.math.equations import is_approximate, is_name, sides_of, 
 from dipo_eval.grading.math.normalize import key
 from dipo_eval.grading.math.notations import compare_notations
 from dipo_eval.grading.math.outcome import Outcome, any_of
-from dipo_eval.grading.math.peel import without_currency
+from dipo_eval.grading.math.peel import said_of, without_currency
 from dipo_eval.grading.math.quantity import (
     Quantity,
     in_radians,
@@ -32,17 +32,19 @@ Strong = Callable[[str, str, Fraction | None], Outcome]
 """(answer, gold, tolerance) -> Outcome: what decides a pair that is UNKNOWN here."""
 
 _WORDS = linear.compile(r"[A-Za-z][A-Za-z'\u2019\- ]*[A-Za-z]\Z")
+_LETTER_ALONE = linear.bounded(r"(?<![A-Za-z])[B-Zb-z](?![A-Za-z'])")  # p - q is a difference
 _PROSE = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{4}")
 _CHOICE = linear.compile(r"\(?\s*([A-Z])\s*\)?\Z")
 _CHOICE_WITH_TEXT = linear.compile(r"(?:option |choice )?\(?([A-Z])(?:\)|[.:]| *\Z)", re.IGNORECASE)
 _OPTION = linear.bounded(r"(?:\([A-H]\)|[A-H][.:)]) ?(?=[\d\\(+-])")
-_ARTICLES = linear.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
+_ARTICLES = linear.compile(r"^(?:the|an?|on)\s+", re.IGNORECASE)
 _LOG_TEN = linear.compile(r"\\log\s*_\s*\{?\s*10(?:\D|\Z)")
 _LOG = linear.compile(r"\\log([a-zA-Z]|\s*_)?")  # base 10 where the gold answer says so, else natural
 _FOLDED_AWAY = linear.bounded(r"[\s'\u2019()-]")
 _DOUBLE_DIGITS = 15
 _RELATION_KINDS = {"<": "strict", ">": "strict", r"\le": "weak", r"\ge": "weak", r"\ne": "unequal"}
 _RELATION = linear.bounded(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
+_EXTREME = linear.bounded(r"_\{?\\?(?:min|max|text\{(?:min|max)\})\}?")  # M_{\min} names what M does
 _EQUATION = ("=", r"\equiv", r"\approx")
 
 
@@ -131,8 +133,8 @@ def _words(answer: str, gold: str) -> Outcome | None:
         if given:
             return Outcome.EQUAL if given[1].upper() == choice[1] else Outcome.DIFFERENT
         return None
-    if len(gold) > 2 and _WORDS.match(gold):
-        if _folded(answer) == _folded(gold):
+    if len(gold) > 2 and _WORDS.match(gold) and not _LETTER_ALONE.search(gold):
+        if _folded(gold) in (_folded(answer), _folded(said_of(answer))):
             return Outcome.EQUAL
         return Outcome.DIFFERENT if cached_tree(gold) is None else None  # abc may be a product
     if _PROSE.search(answer) and not _PROSE.search(gold) and cached_tree(answer) is None:
@@ -173,7 +175,7 @@ def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: 
     renamed = with_argument_of(left, wanted[0][1], right)
     if renamed is not None:
         return compare_single(renamed, last, tolerance, strong)
-    if key(left) == key(wanted[0][1]):
+    if _EXTREME.sub("", key(left)) == _EXTREME.sub("", key(wanted[0][1])):
         return _chain(given[1:], last, tolerance, strong)
     outcome = compare_equations((left, right), (wanted[0][1], wanted[-1][1]))
     return (
@@ -193,10 +195,10 @@ def _chain(sides: list[tuple[str, str]], gold: str, tolerance: Fraction | None, 
     """
     exact = [text for sign, text in sides if not is_approximate(sign)]
     value = exact[-1]
-    known = real_value(read_quantity(value, bare_letters=True).text)
+    known = _real(value)
     for text in exact[:-1]:
-        other = real_value(text)
-        if other is not None and (known is None or abs(other - known) > 1e-9 * max(abs(other), abs(known))):
+        other = _real(text)
+        if other is not None and not (known is not None and _agree(other, known, "%" in value)):
             return Outcome.DIFFERENT
     rounded = [text for sign, text in sides if is_approximate(sign)]
     if known is not None and any(not _is_roughly(text, known) for text in rounded):
@@ -205,10 +207,28 @@ def _chain(sides: list[tuple[str, str]], gold: str, tolerance: Fraction | None, 
     return any_of(outcomes)
 
 
+def _agree(one: float, other: float, in_percent: bool) -> bool:
+    """Whether two sides have one value; ``in_percent``: 3/4 = 75%, and 3/4 * 100 = 75%."""
+    return any(
+        abs(one - scale * other) <= 1e-9 * max(abs(one), abs(other))
+        for scale in ((1, 100) if in_percent else (1,))
+    )
+
+
+def _real(text: str) -> float | None:
+    """The value of a side without its unit; of percents, the share."""
+    quantity = read_quantity(text, bare_letters=True)
+    value = real_value(quantity.text)
+    return value / 100 if value is not None and quantity.percent else value
+
+
 def _is_roughly(text: str, exact: float) -> bool:
     """Whether a decimal is ``exact``, rounded or cut to its digits; true for what is no decimal."""
-    number = parse_number(read_quantity(text, bare_letters=True).text)
+    quantity = read_quantity(text, bare_letters=True)
+    number = parse_number(quantity.text)
     if number is None:
         return True
-    places = len(text.partition(".")[2].split(" ")[0])
+    places = len(quantity.text.partition(".")[2])
+    if quantity.percent:
+        number, places = number / 100, places + 2
     return abs(float(number) - exact) <= (1.0 if places else 0.51) * 10**-places * (1 + 1e-9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dipo_eval import linear
 from dipo_eval.grading.math.normalize import key
 
-_SIGN = linear.bounded(r"(?<![<>!:=])=(?!=)|\\(?:equiv|approx|iff)(?![a-zA-Z])|[{}]")
+_SIGN = linear.bounded(r"(?<![<>:=])=(?!=)|\\(?:equiv|approx|iff)(?![a-zA-Z])|[{}]")
 _APPROX = r"\approx"
 _NAME = linear.compile(r"[A-Za-z\\|\u2220][^+*/^=-]*\Z")
 _FUNCTION = linear.compile(r"([a-zA-Z])\s*\(\s*([a-zA-Z])\s*\)\Z")
@@ -46,6 +46,8 @@ def with_argument_of(given: str, wanted: str, right: str) -> str | None:
 
     None where one of them is no function of one letter, or where the new name is used already.
     """
+    if {given, wanted} == {"y", "f(x)"}:
+        return right
     one, other = _FUNCTION.match(given), _FUNCTION.match(wanted)
     if not one or not other or one[2] == other[2] or one[1] != other[1]:
         return None

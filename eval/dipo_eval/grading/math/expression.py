@@ -38,7 +38,8 @@ _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
 _CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 _TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=,\u00b0])", re.ASCII)
-_WORDS = FUNCTIONS | OF_SEVERAL | {"pi"}
+_ROUNDED = frozenset({"abs", "floor", "ceil"})
+_WORDS = FUNCTIONS | OF_SEVERAL | _ROUNDED | {"pi"}
 _DOTS = r"\ldots"
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
 _DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)))
@@ -223,10 +224,12 @@ class _Parser:
             return self._function(token.lstrip("\\"))
         if token.lstrip("\\") in OF_SEVERAL:
             return self._of_several(token.lstrip("\\"))
+        if token in _ROUNDED and self._peek() == "(":
+            return (token, self._group(self._next()))
         if token in _SERIES:
             return self._series(_SERIES[token])
         if token == "C" and self._is_choice():
-            return self._of_several("binom")
+            return self._of_several("binom") if self._peek() == "(" else self._scripted_choice()
         if token in _CONSTANTS and self._peek() != "_" and token not in self.indices:
             return ("const", _CONSTANTS[token])
         if (token.isalpha() and len(token) == 1) or token in GREEK:
@@ -262,9 +265,27 @@ class _Parser:
         return "_" + "".join(inner)
 
     def _is_choice(self) -> bool:
-        """Whether ``(5,2)`` of two numbers follows: C(5,2)."""
-        ahead = self.tokens[self.position : self.position + 5]
-        return [token.isdigit() for token in ahead] == [False, True, False, True, False] and ahead[2] == ","
+        """Whether ``(5,2)`` or ``_{5}^{2}`` follows a C: a binomial coefficient and no variable."""
+        ahead = self.tokens[self.position : self.position + 60]
+        if ahead[:1] == ["("]:
+            levels = itertools.accumulate((token in "({[") - (token in ")}]") for token in ahead)
+            inside = itertools.takewhile(lambda one: one[1] > 0, zip(ahead, levels, strict=True))
+            return (",", 1) in inside
+        if ahead[:1] != ["_"] or "^" not in ahead:
+            return False
+        at = ahead.index("^")
+        below, above = ahead[1:at], ahead[at + 1 :]
+        is_closed = len(below) == 1 or (below[:1] == ["{"] and below[-1:] == ["}"] and below.count("}") == 1)
+        lower = "".join(below).strip("{}")
+        upper = "".join(above[1:2] if above[:1] == ["{"] and above[2:3] == ["}"] else above[:1])
+        is_power = lower.isdecimal() and upper.isdecimal() and int(lower) < int(upper)
+        return is_closed and not is_power
+
+    def _scripted_choice(self) -> Node:
+        self._expect("_")
+        top = self._argument()
+        self._expect("^")
+        return ("binom", top, self._argument())
 
     def _of_several(self, name: str) -> Node:
         """A function of arguments in brackets, separated by commas."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dipo_eval import linear
 from dipo_eval.grading.final_text import final_text
 from dipo_eval.grading.math.boxes import Box, last_box
-from dipo_eval.grading.math.stated import Statement, conclusion, last_statement
+from dipo_eval.grading.math.stated import Statement, conclusion, is_sentence, last_statement
 
 SEARCH_CHARS = 200_000
 """Characters at the end of a response that are searched: a response of 32k tokens has about 130,000."""
 _BARE_CHARS = 200
 _STATEMENT_MARKS = ("nswer", "NSWER", "####", "\u7b54\u6848")
 _SHORTEST_STATEMENT = len("####1")
+_ASSUMED = linear.bounded(r"(?:let|suppose|assume|if|step|consider)\s", re.IGNORECASE)
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 
@@ -47,10 +49,11 @@ def extract_answer(response: str) -> Extraction:
     stated = last_statement(text)
     if stated is not None:
         return Extraction(stated.text, "stated")
-    stripped = text.strip()
-    if len(text) <= 4 * _BARE_CHARS and _is_bare(stripped):
+    stripped = _unfenced(text.strip())
+    is_bare = len(text) <= 4 * _BARE_CHARS and _is_bare(stripped)
+    concluded = None if is_bare and not is_sentence(stripped) else conclusion(text)
+    if concluded is None and is_bare:
         return Extraction(stripped, "bare")
-    concluded = conclusion(text)
     if concluded is None:
         echo = last_box(text, echoes=True)
         return Extraction(None, "none") if echo is None else Extraction(echo.content, "boxed")
@@ -68,8 +71,13 @@ def _later_statement(text: str, box: Box) -> Statement | None:
     return None if "boxed" in stated.text else stated
 
 
+def _unfenced(text: str) -> str:
+    """A code block that is all of a response, without its fence."""
+    return text[3:-3].partition("\n")[2].strip() if text.startswith("```") and text.endswith("```") else text
+
+
 def _is_bare(text: str) -> bool:
     """Whether a response is nothing but an answer: one short line, no sentence."""
     if len(text) > _BARE_CHARS or "\n" in text or "boxed" in text or "answer" in text.lower():
         return False
-    return any(char.isalnum() for char in text) and not _PROSE.search(text)
+    return any(char.isalnum() for char in text) and not (_PROSE.search(text) or _ASSUMED.match(text))

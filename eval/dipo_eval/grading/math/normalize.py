@@ -15,7 +15,7 @@ MAX_ANSWER_CHARS = 4000
 MAX_ROUNDS = 6
 
 _NO_SPACE = linear.compile(r"(\\+)!\s*")
-_PHANTOM = linear.compile(r"(\\+)phantom\{[^{}]*\}")
+_PHANTOM = linear.compile(r"(\\+)[vh]?phantom\{[^{}]*\}")
 _SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~")
 _ACCENT = linear.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z]+)")
 _DEGREE = linear.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
@@ -24,11 +24,23 @@ _SQRT_BARE = linear.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _BRACE = linear.bounded(r"(?<!\\)[{}]")
 _SCRIPT_BRACED = linear.bounded(r"([_^])\{([0-9a-zA-Z])\}")
 _CHOOSE = linear.bounded(r"\{\s{0,3}([a-zA-Z0-9]{1,8})\s{0,3}\\choose\s{0,3}([a-zA-Z0-9]{1,8})\s{0,3}\}")
+_OVER = linear.bounded(r"\{([^{}]{1,60})\\over(?![a-zA-Z])([^{}]{1,60})\}")
+_LINE_SKIP = linear.bounded(r"\\\\\s?\[\s?-?[0-9.]{1,6}\s?[a-z]{2}\s?\]|\\cr(?![a-zA-Z])")
+_ARRAY = linear.compile(
+    r"(?:\\left\s*)?(\(|\[|\\\{)?\s*\\begin\{(array|p?matrix)\}(?:\{[lcr| ]*\})?(.*?)\\end\{(?:array|p?matrix)\}"
+    r"\s*(?:\\right\s*)?(\)|\]|\.)?",
+    re.DOTALL,
+)
 _DETERMINANT = linear.compile(r"\\begin\{[vV]matrix\}(.*?)\\end\{[vV]matrix\}", re.DOTALL)
+_BOLD = linear.bounded(r"(?<![\w*)}\]])\*\*(?=\S)([^*\n]{1,80})\*\*(?![\w*])")
 _QUOTES = ("`", '"', "'", "**", "__", "''")
 _BETWEEN_NUMBERS = linear.bounded(r"(?<=[0-9]) (?=[0-9])")
 _REPEATING = linear.bounded(r"(?<![\d.])(\d{0,30})\.(\d{0,30})\\overline\{(\d{1,30})\}")
-_SIGN_CHARS = "!<>,^dhst"
+_SIGN_CHARS = "!<>,^dhst'_RD"
+_DOTTED = linear.bounded(
+    r"(?<![\d.])(\d{0,20})\.(\d{0,12}?)(?:(\d)\3{2,20}|(\d{2,6})\4{1,10})\s?(?:\\ldots(?![a-z])|\.{2,5}(?!\d))"
+)
+_BRACKETED_PERIOD = linear.bounded(r"(?<![\d.])(\d{0,20})\.()\((\d{1,20})\)(?!\d)")
 
 
 def clean(text: str) -> str:
@@ -41,6 +53,10 @@ def clean(text: str) -> str:
     if "\\" in text:
         text = _clean_latex(text.strip())
     text = text.replace("$", "") if "$" in text else text
+    if "**" in text:
+        text = _BOLD.sub(r"\1", text)
+    if ".." in text or "ldots" in text or ".(" in text:
+        text = _DOTTED.sub(_dotted, _BRACKETED_PERIOD.sub(_fraction, text))
     text = _strip_ends(" ".join(text.split()))
     if any(char in text for char in _SIGN_CHARS):
         for pattern, replacement in SIGNS:
@@ -51,6 +67,10 @@ def clean(text: str) -> str:
 def _clean_latex(text: str) -> str:
     for pattern, replacement in SIGNS[3:4]:  # before the spaces that \, stands for
         text = pattern.sub(replacement, text)
+    if r"\\[" in text or r"\cr" in text:
+        text = _LINE_SKIP.sub(r"\\\\", text)
+    if r"\begin" in text:
+        text = _ARRAY.sub(_array, text)
     text = without_layout(text.replace("{,}", ","))
     for written, plain in REPLACED:
         text = text.replace(written, plain)
@@ -63,10 +83,12 @@ def _clean_latex(text: str) -> str:
     text = _ACCENT.sub(lambda one: rf"\{one[1]}{{{one[2]}}}" if len(one[2]) == 1 else str(one[0]), text)
     if r"\circ" in text:
         text = _DEGREE.sub(lambda match: match[0] if match[1] else "°", text)
-    if r"\phantom" in text:
+    if "phantom" in text:
         text = _PHANTOM.sub(_unless_escaped(" "), text)
     if r"\choose" in text:
         text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    if r"\over " in text:
+        text = _OVER.sub(r"\\frac{\1}{\2}", text if "{" in text else f"{{{text}}}")
     if r"\overline" in text:
         text = _REPEATING.sub(_fraction, text)
     if "matrix}" in text and ("{v" in text or "{V" in text):
@@ -79,12 +101,30 @@ def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
     return lambda match: replacement if len(match[1]) == 1 else str(match[0])
 
 
+def _array(match: linear.Match) -> str:
+    """An array as what it stands for: a matrix in brackets, or lines of equations."""
+    opening, environment, body, closing = match.groups()
+    if environment == "array" and "=" in body and opening in (None, r"\{") and closing in (None, "."):
+        return rf"\begin{{cases}}{body}\end{{cases}}"
+    if (opening, closing) in (("(", ")"), ("[", "]")):
+        return rf"\begin{{pmatrix}}{body}\end{{pmatrix}}"
+    return str(match[0])
+
+
 def _fraction(match: re.Match[str]) -> str:
     """A repeating decimal as a fraction."""
-    whole, fixed, repeated = match[1] or "0", match[2], match[3]
+    return _repeating(match[1], match[2], match[3])
+
+
+def _repeating(whole: str, fixed: str, repeated: str) -> str:
     ninths = 10 ** len(repeated) - 1
-    top = int(whole + fixed) * ninths + int(repeated)
+    top = int((whole or "0") + fixed) * ninths + int(repeated)
     return rf"\frac{{{top}}}{{{ninths * 10 ** len(fixed)}}}"
+
+
+def _dotted(match: re.Match[str]) -> str:
+    """``0.333\\ldots`` as a fraction."""
+    return _repeating(match[1], match[2], match[3] or match[4])
 
 
 def _determinant(match: linear.Match) -> str:

@@ -34,7 +34,7 @@ _SYMBOLS = {
     "∠": r"\angle ", "△": r"\triangle ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "…": r"\ldots ", "⋯": r"\ldots ",
     "∨": r"\vee ", "∧": r"\wedge ", "∖": r"\setminus ", "′": "'", "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"',
     "％": "%", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": r"\{", "｝": r"\}",
-    "。": ".", "、": ",", "＜": "<", "＞": ">", "￥": "¥", "＄": "$",
+    "。": ".", "、": ",", "＜": "<", "＞": ">", "￥": "¥", "＄": "$", "或": " or ", "和": " and ", "且": " and ",
     **dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{EN SPACE}\N{EM SPACE}\u200a\u3000", " "),
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", ""),
 }  # fmt: skip
@@ -48,13 +48,14 @@ UNICODE = str.maketrans(
 )
 
 REPLACED = (
-    (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), (r"\%", "%"), (r"\&", "&"), (r"\#", ""), ('\\"', '"'),
+    (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), (r"\%", "%"), (r"\&", " and "), (r"\#", ""), ('\\"', '"'),
     (r"\lbrace", r"\{"), (r"\rbrace", r"\}"), (r"\lbrack", "["), (r"\rbrack", "]"), (r"\_", "_"),
 )  # fmt: skip
 """Text for text."""
 
 _NAMES = {
-    "frac": "dfrac tfrac cfrac", "binom": "dbinom tbinom", "le ": "le leq leqslant leqq", "ge ": "ge geq geqslant geqq",
+    "frac": "dfrac tfrac cfrac sfrac nicefrac flatfrac", "binom": "dbinom tbinom", "le ": "le leq leqslant leqq",
+    "ge ": "ge geq geqslant geqq",
     "ne ": "ne neq", "emptyset ": "emptyset varnothing", "ldots ": "ldots cdots dots dotsc dotsb dotsm dotso hdots",
     "Rightarrow ": "Rightarrow implies Longrightarrow", "to ": "to rightarrow longrightarrow",
     "infty ": "infty infin", "setminus ": "setminus smallsetminus backslash", "cup ": "cup bigcup", "vee ": "vee lor",
@@ -71,14 +72,21 @@ RENAMED = (
     (linear.bounded(r"\\gt(?![a-zA-Z])"), ">"),
     (linear.bounded(r"\\not\s{0,3}="), r"\\ne "),
     (linear.bounded(r"\\(?:R|Reals|reals)(?![a-zA-Z])|\\mathbb\s{0,3}R(?![a-zA-Z])"), r"\\mathbb{R}"),
-    (linear.bounded(r"\{(?:[bpB]|small)?matrix\}"), "{pmatrix}"),
+    (linear.bounded(r"\{(?:[bpB]|small|psmall|bsmall)?matrix\}"), "{pmatrix}"),
+    (linear.bounded(r"\\langle(?![a-zA-Z])"), "("),
+    (linear.bounded(r"\\rangle(?![a-zA-Z])"), ")"),
+    (linear.bounded(r"\\colon(?![a-zA-Z])"), ":"),
+    (linear.bounded(r"\\[ij]math(?![a-zA-Z])"), "i"),
+    (linear.bounded(r"\\(?:textdollar|mathdollar|checkmark|blacksquare|qed)(?![a-zA-Z])"), ""),
     (linear.bounded(r"\\degrees?(?![a-zA-Z])"), "°"),
     (linear.bounded(r"\\(?:pounds|textsterling)(?![a-zA-Z])"), "£"),
     (linear.bounded(r"\\(?:euro|texteuro|EUR)(?![a-zA-Z])"), "€"),
+    (linear.bounded(r"\\(?:textcent|cents?)(?![a-zA-Z])"), "¢"),
     (linear.bounded(r"\\(?:pmod|bmod|mod)\s{0,3}(?:\{([^{}]{1,20})\}|([a-zA-Z0-9]))"), r"\\pmod{\1\2}"),
-    (linear.bounded(r"\(\s{0,2}\\?mod\s{1,3}([a-zA-Z0-9]{1,12})\s{0,2}\)"), r"\\pmod{\1}"),
+    (linear.bounded(r"\(\s{0,2}\\?mod(?:\s|\\[ ,;:]){1,3}([a-zA-Z0-9]{1,12})\s{0,2}\)"), r"\\pmod{\1}"),
     (linear.bounded(r"\\mathbb\{([0-9]{1,12})\}"), r"\1"),
     (linear.bounded(r"\\overline\s{0,3}([0-9])"), r"\\overline{\1}"),
+    (linear.bounded(r"(?<=[.0-9])\\(?:bar|dot)\s{0,3}(?:\{([0-9]{1,30})\}|([0-9]))"), r"\\overline{\1\2}"),
 )
 """Commands for commands."""
 
@@ -86,8 +94,22 @@ SIGNS = (
     (linear.bounded(r"(?<=[a-zA-Z}\s])!=(?!=)"), r"\\ne "),  # after a digit or ")" it is a factorial and "="
     (linear.bounded(r"<=(?!>)"), r"\\le "),
     (linear.bounded(r">="), r"\\ge "),
-    (linear.bounded(r"(?<=\d)(?:\{,\}|,\s{0,3}\\!\s{0,3}|\\,|\\ |,\\ )(?=\d{3}(?!\d))"), ""),  # 1{,}024
+    (  # 1{,}024
+        linear.bounded(
+            r"(?<=\d)(?:\{\\?,\}|\\text\{,\}|,\s{0,3}\\!\s{0,3}|\\,|\\ |,\\ |['_])(?=\d{3}(?!\d))"
+        ),
+        "",
+    ),
     (linear.bounded(r"(?<=\d)\^\s{0,2}\{?\s{0,2}(?:st|nd|rd|th)(?![a-z])\s{0,2}\}?"), ""),  # 7^{th}
     (linear.bounded(r"(?<=\d)\s?(?:st|nd|rd|th)(?=\Z)"), ""),  # 7th
+    (linear.bounded(r"(?<=[\d)}])\s?\^\s?(?:\{\s?o\s?\}|o)(?![a-zA-Z])"), "°"),  # 45^o
+    (  # {}_5 C_2
+        linear.bounded(
+            r"(?:\{\s?\}|(?<![\w})\]]))[_^]\{?([0-9a-zA-Z]{1,6})\}?\s?C\s?_\s?\{?([0-9a-zA-Z]{1,6})\}?"
+        ),
+        r"\\binom{\1}{\2}",
+    ),
+    (linear.bounded(r"(?<=\s)OR(?=\s)"), "or"),
+    (linear.bounded(r"(?<=\s)AND(?=\s)"), "and"),
 )
 """Signs of several characters, thousands separators that can be nothing else, ordinals."""

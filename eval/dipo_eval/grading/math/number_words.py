@@ -1,6 +1,8 @@
-"""Numbers in English words: forty-two, one hundred and five, three thousand."""
+"""Numbers in English words: forty-two, one hundred and five, three thousand, two thirds."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 _SMALL = {
     word: number
@@ -13,7 +15,23 @@ _TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
 }  # fmt: skip
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
+NUMBER_WORDS = frozenset({*_SMALL, *_TENS, *_SCALES})
+_PARTS = {
+    "half": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
+    "tenth": 10,
+}  # fmt: skip
 _MAX_CHARS = 100
+
+
+def fraction_in_words(text: str) -> Fraction | None:
+    """The number that all of ``text`` says, also as a part: three-fourths, one half; None for anything else."""
+    words = text.lower().replace("-", " ").split() if len(text) <= _MAX_CHARS else []
+    if len(words) == 2 and words[0] in _SMALL:
+        part = _PARTS.get("half" if words[1] == "halves" else words[1].removesuffix("s"))
+        if part:
+            return Fraction(_SMALL[words[0]], part)
+    number = number_in_words(text)
+    return None if number is None else Fraction(number)
 
 
 def number_in_words(text: str) -> int | None:

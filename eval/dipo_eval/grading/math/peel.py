@@ -18,6 +18,9 @@ _LEADS = (
     r"(?:(?:is|are) ?[:=]?|[:=]) ?",
     rf"(?:the )?{_KINDS} ?(?:(?:is|are) |[:=] ?)?(?=[(\[\\])",
     r"[A-Z] ?: ?(?=[(\[\\])",
+    r"(?:\\mathbb ?\{P\}|\\?Pr?) ?\([^()]{1,60}\) ?= ?(?=[\d\\.])",  # P(X > 1) =
+    r"(?:for )?(?:all|any|every) (?:(?:real|positive|natural|whole|integer) )?(?:numbers? |integers? |values? )?(?:of )?"
+    r"(?=[a-z] ?(?:\\(?:le|ge|ne)[^a-z]|[<>]))",
     r"[A-Za-z][A-Za-z' ]{0,60}[A-Za-z] ?(?:\([A-Za-z ]{0,20}\) ?)?: ?",
 )
 _LEAD = linear.bounded("|".join(f"(?:{one})" for one in _LEADS), re.IGNORECASE)
@@ -32,7 +35,7 @@ VERBS = frozenset((
     "weigh", "sells", "sell", "sold", "buys", "buy", "bought", "eats", "ate", "leaves", "left", "uses", "use",
     "used", "saves", "save", "saved", "contains", "contain", "receives", "receive", "received", "runs", "ran",
     "walks", "walked", "drives", "drove", "travels", "traveled", "owns", "own", "owes", "owe", "collects",
-    "collected", "becomes",
+    "collected", "becomes", "means", "implies", "yields",
 ))  # fmt: skip
 _NOT_SAID = frozenset((
     "not", "no", "never", "or", "less", "more", "fewer", "than", "least", "most", "between", "either", "neither",
@@ -48,7 +51,17 @@ _CURRENCY_AFTER = linear.compile(r"(.*\d)\s?[\u00a3\u20ac\u00a5\u20b9\u20a9\u00a
 _CONDITION = linear.compile(
     r"[,;\s]\s*\(?\s*(?:where|such that|for all|for any|for every|for each|for some|for (?:all )?integers?|\\forall"
     r"|with [a-z] (?:an?|any|in|\\in))(?:[\s\\,]|\Z)"
+    r"|[,;\s]\s*\(?\s*(?:for\s+)?[nkm]\s*(?:>|\\ge)\s*[0-3]\s*\)?\Z"  # what an index is by itself
     r"|(?:[,;\s]\s*|\s*\(\s*)(?:[a-z]|[a-z]\s*,\s*[a-z])\s*\\in\s*\\mathbb\{[A-Z]\}",
+)
+# "每天赚 18 美元", and what makes a Chinese sentence about a value no answer.
+_CHINESE = linear.compile(
+    r"(?:[A-Za-z'\s,:]*[\u4e00-\u9fff][\u4e00-\u9fff,:\s]*){1,9}([\d\\(.\u00a5-].*)\Z", re.DOTALL
+)
+_CHINESE_DOUBT = linear.bounded(r"[不非约或至超]|\bor\b|百分之|可能|大于|小于|如果|第")
+_RESTATED = linear.compile(
+    r"(.*[\d}%)])(?:\s*,?\s+or|\s*,|\s*\(\s*or|\s*\()?\s+?(about |approximately |roughly )?\s*([\d\\.-][^()]*?)\s*\)?\Z",
+    re.DOTALL,
 )
 _WORDY = linear.compile(r"[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _LABEL = linear.compile(r"[A-Za-z\\|(\[\u2220][A-Za-z0-9\\{}_|,()\[\]\s^'\u00b0:]*\Z")
@@ -64,12 +77,21 @@ def peel(text: str) -> str:
     """Cleaned ``text`` without words before the value, without the label of a structure, without conditions."""
     for _ in range(3):
         before = text
-        if text[:1].isalpha() or text[:1] in "(|[\\\u2220":
+        if text[:1].isalpha() or text[:1] > "\u3000" or text[:1] in "(|[\\\u2220":
             text = _without_label(_without_words(text))
         text = _without_condition(text)
         if text == before:
             break
-    return without_currency(text)
+    return _restated(without_currency(text))
+
+
+def _restated(text: str) -> str:
+    """``3/4 (or 0.75)`` as two values, ``1/3, or about 33.3%`` as a value and its rounding."""
+    found = _RESTATED.match(text) if "or " in text or "about" in text or "ately" in text else None
+    if found is None or text.count("(") != text.count(")"):
+        return text
+    sign = r"\approx" if found[2] else "or"
+    return f"{found[1]} {sign} {found[3]}" if found[2] or text.endswith(")") else text
 
 
 def without_currency(text: str) -> str:
@@ -86,10 +108,22 @@ def without_currency(text: str) -> str:
     return str(after[1]) if after else text
 
 
+def said_of(text: str) -> str:
+    """What a sentence in words says of something: ``even`` of "The function is even"; else ``text``."""
+    words = text.split()
+    lower = [word.lower().strip(",.") for word in words]
+    verbs = [index for index, word in enumerate(lower) if word in VERBS]
+    return text if not verbs or set(lower) & _NOT_SAID else " ".join(words[verbs[-1] + 1 :])
+
+
 def _without_words(text: str) -> str:
     lead = _LEAD.match(text)
     if lead and lead.end() < len(text):
         return text[lead.end() :].lstrip()
+    if not text.isascii() and not _CHINESE_DOUBT.search(text):
+        chinese = _CHINESE.match(text)
+        if chinese:
+            return str(chinese[1])
     sentence = _SENTENCE.match(text)
     if sentence:
         said = set(sentence[1].lower().replace(",", " ").split())
@@ -128,7 +162,7 @@ def conditions_differ(one: str, other: str) -> bool:
 
 
 def _without_condition(text: str) -> str:
-    if not ("w" in text or "f" in text or "\\in" in text or "such" in text):
+    if not any(mark in text for mark in ("w", "f", "\\in", "such", "\\ge", ">")):
         return text
     found = _CONDITION.search(text)
     if found is None or not found.start() or _WORDY.search(text[: found.start()]):

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from dipo_eval import linear
-from dipo_eval.grading.math.number_words import number_in_words
+from dipo_eval.grading.math.number_words import NUMBER_WORDS, fraction_in_words
 
 MAX_DIGITS = 2000
 MAX_POWER_OF_TEN = 400
@@ -55,6 +55,7 @@ _NOT_UNITS = frozenset((
     "or", "and", "not", "to", "minus", "plus", "times", "over", "less", "more", "than", "least", "most",
     "half", "squared", "cubed", "between", "pi", "sqrt", "but", "if", "i", "e", "either", "neither", "nor", "maybe",
     "possibly", "perhaps", "when", "where", "for", "mod", "remainder", "with", "without", "then", "otherwise", "except",
+    "fewer", "before", "after", "until", "initially", "originally", "already",
 ))  # fmt: skip
 _TRAILING_WORDS = linear.compile(  # a word begins after white space or where a value cannot go on
     r"(?P<value>.*?(?:[\d)}\]!]|[a-zA-Z]\s))\s*(?P<words>[A-Za-z]+(?:[\s/]+[A-Za-z]+){0,5})"
@@ -62,7 +63,10 @@ _TRAILING_WORDS = linear.compile(  # a word begins after white space or where a 
 )
 _WORD = linear.bounded(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _VALUE_STARTS = frozenset("0123456789.+-\\(")
-_BASE = linear.compile(r"(?P<digits>[0-9A-Fa-f]+(?:\.[0-9]+)?)\s*_\s*\{?\s*(?P<base>\d{1,2}|[a-z]+)\s*\}?\Z")
+_BASE = linear.compile(
+    r"\(?(?P<digits>[0-9A-Fa-f]+(?:\.[0-9]+)?)\)?"
+    r"(?:\s*_\s*\{?\s*\(?|\s*\(\s*(?:in\s+)?base[\s-]+|\s+(?:in\s+)?base[\s-]+)(?P<base>\d{1,2}|[a-z]+)\s*\)?\s*\}?\Z"
+)
 _BASE_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "eleven": 11, "twelve": 12, "sixteen": 16,
@@ -74,9 +78,18 @@ _LEADING = linear.compile(
 )
 
 
-_CHINESE_UNIT = linear.compile(r"(.*[\d)}])\s*([\u4e00-\u9fff])[\u4e00-\u9fff\u00b2\u00b3]{0,7}\Z")
+_CHINESE_UNIT = linear.compile(r"(.*[\d)}])\s*([\u4e00-\u9fff])[\u4e00-\u9fff\u00b2\u00b3/]{0,7}\Z")
+_HUNDREDTHS = "\u767e\u5206\u4e4b"
 _CHINESE_SCALES = {"\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8}
+_DEGREES = linear.compile(r"(?:.*°|(?:[\d.°+*/(){}\s-]|\\frac)+)\Z", re.DOTALL)
 _ANGLE_FUNCTION = linear.bounded(r"sin|cos|tan|cot|sec|csc")
+# What goes on after a value and its unit: "18 dollars a day", "18 at the market".
+_TAIL = linear.compile(
+    r"(.*?[\d)}].*?)\s+\(?(?:(?:per|each|every|an?|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
+    r"|(?:for|in)\s+(?:an?|the|each|every|all|his|her|its|their|total|everything)(?:\s[a-z][a-z'\u2019 -]*)?"
+    r"|to\s+[a-z]{3}[a-z'\u2019 -]*|altogether|total|together|now)\)?\Z"
+)
+_IN_BRACKETS = linear.compile(r"(.*[\d)}])\s\(([a-z ]{3,40})\)\Z")
 _OUT_OF = linear.compile(r"(\d+)\s+(?:out of|in)\s+(\d+)\Z")
 
 
@@ -105,17 +118,19 @@ def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
     if leading:
         text = text[leading.end() :]
     if text[-1:].isalpha() and not text[:1].isdigit():
-        spelled = number_in_words(text)
+        spelled = fraction_in_words(text)
         if spelled is not None:
-            return Quantity(text, Fraction(spelled))
+            return Quantity(text, spelled)
     if text[-1:] >= "\u4e00":
         counted = _CHINESE_UNIT.match(text)
         if counted:
             return _quantity(str(counted[1]).rstrip(), _CHINESE_SCALES.get(counted[2], 1))
+    if text.startswith(_HUNDREDTHS):
+        return _quantity(text[len(_HUNDREDTHS) :], percent=True)
     if text.endswith("%"):
         return _quantity(text[:-1].rstrip(), percent=True)
-    if text.endswith("°") and not _ANGLE_FUNCTION.search(text):
-        return _quantity(text.rstrip("° "), unit="degree")
+    if "°" in text and _DEGREES.match(text) and not _ANGLE_FUNCTION.search(text):
+        return _quantity(text.replace("°", "").strip(), unit="degree")
     base = _BASE.match(text)
     return _in_base(text, base) if base else _without_words(text, bare_letters)
 
@@ -137,6 +152,7 @@ def _in_base(text: str, match: linear.Match) -> Quantity:
 def _without_words(text: str, bare_letters: bool) -> Quantity:
     if text[:1] not in _VALUE_STARTS or (text[-1:].isdigit() and "^" not in text[-5:]):
         return _quantity(text)  # no word can follow a value here
+    text = _without_tail(text)
     match = _TRAILING_WORDS.match(text)
     if match is None:
         return _quantity(text)
@@ -157,18 +173,32 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
         scale *= _MULTIPLIERS[words.pop(0).lower()]
     if not words:
         return _quantity(value, scale)
+    if _MULTIPLIERS.keys() & words:  # 3 per thousand
+        return _quantity(text)
     if words[0].lower() in ("percent", "percentage"):
         return _quantity(value, scale, percent=True)
     after_gap = text[start - 1].isspace()
     if not all(_is_unit_word(word, bare_letters and after_gap) for word in words):
         return _quantity(text)
-    return _quantity(value, scale, unit=_canonical(words, match["power"]))
+    unit = _canonical(words, match["power"])
+    return _quantity(value, scale, unit=None if unit == "radian" and r"\pi" in value else unit)
+
+
+def _without_tail(text: str) -> str:
+    """``18 dollars a day`` as ``18 dollars``, ``18 (dollars)`` as ``18``; not where the words change the value."""
+    found = _TAIL.match(text) if " " in text else None
+    found = found or (_IN_BRACKETS.match(text) if text.endswith(")") else None)
+    if found is None:
+        return text
+    _, *words = text[found.end(1) :].strip("() ").split()
+    changes = _NOT_UNITS - {"and"} | _MULTIPLIERS.keys() | NUMBER_WORDS
+    return text if changes & {word.strip("()") for word in words} else str(found[1])
 
 
 def _is_unit_word(word: str, single_letters: bool) -> bool:
     if len(word) == 1:
         return single_letters and word in _SINGLE_LETTER
-    return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS or word == "of"
+    return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS or word in ("of", "sq", "cu")
 
 
 def _canonical(words: list[str], power: str | None) -> str:
@@ -187,7 +217,7 @@ def _canonical(words: list[str], power: str | None) -> str:
 
 def in_radians(one: Quantity, other: Quantity) -> str:
     """The text of ``one``; an angle in degrees as radians where ``other`` has a pi and no degrees: 45 degrees is pi/4."""
-    if one.unit == "degree" and other.unit is None and r"\pi" in other.text and r"\pi" not in one.text:
+    if one.unit == "degree" and other.unit is None and r"\pi" in other.text:
         return rf"({one.text})\pi/180"
     return one.text
 

@@ -35,11 +35,15 @@ _EITHER = linear.bounded(r"(?<![A-Za-z\\])or(?![a-zA-Z])|\\(?:vee|cup)(?![a-zA-Z
 _BOTH = linear.bounded(r"(?<![A-Za-z\\])and(?![a-zA-Z])|\\wedge(?![a-zA-Z])")
 _MEMBER = linear.compile(r"[a-zA-Z]\s*\\in\s*(.+)\Z")
 _WITHOUT = linear.compile(r"\\mathbb\{R\}\s*(?:\\setminus|-)\s*\\\{(.+)\\\}\Z")
+_WITHOUT_INTERVAL = linear.compile(
+    r"\\mathbb\{R\}\s*(?:\\setminus|-)\s*([(\[])\s*([^,;()\[\]]+),([^,;()\[\]]+)([)\]])\Z"
+)
+_POINT = linear.compile(r"[a-zA-Z]\s*=\s*([^=<>]+)\Z")
 _STRICT = {"<": ("(", ")"), ">": ("(", ")"), r"\le": ("[", "]"), r"\ge": ("[", "]")}
 
 
 class Interval(NamedTuple):
-    """An interval: its ends as they are written, and its brackets, such as ``(]``."""
+    """An interval: its ends as they are written, and its brackets, such as ``(]``; ``{}`` for one point."""
 
     low: str
     high: str
@@ -55,6 +59,13 @@ def read_real_set(text: str) -> tuple[Interval, ...] | None:
         without = _WITHOUT.match(text)
         if without:
             return _all_but([point.strip() for point in without[1].split(",")])
+        without = _WITHOUT_INTERVAL.match(text)
+        if without:
+            left, low, high, right = (part.strip() for part in without.groups())
+            turned = {"(": "]", "[": ")", ")": "[", "]": "("}
+            return Interval(r"-\infty", low, "(" + turned[left]), Interval(
+                high, r"\infty", turned[right] + ")"
+            )
     builder = _BUILDER.match(text)
     if builder:
         return read_real_set(builder[1].strip())
@@ -62,12 +73,19 @@ def read_real_set(text: str) -> tuple[Interval, ...] | None:
         return None
     pieces = [piece.strip() for piece in _EITHER.split(text)]
     if len(pieces) > 1:
-        found = [read_real_set(piece) for piece in pieces]
+        found = [_point(piece) or read_real_set(piece) for piece in pieces]
         return None if None in found else tuple(one for intervals in found for one in intervals or ())
     both = [piece.strip() for piece in _BOTH.split(text)]
     if len(both) == 2:
         return _intersection(*both)
     return _relation(text)
+
+
+def _point(text: str) -> tuple[Interval, ...] | None:
+    """``x = 1`` beside an inequality."""
+    found = _POINT.match(text)
+    value = found[1].strip() if found else ""
+    return (Interval(value, value, "{}"),) if value and _is_bound(value) else None
 
 
 def is_empty_set(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ _TRIES = 12
 # What comes before an answer; the answer begins where the match ends. One row a form.
 _INTRODUCTIONS = (
     r"\#\#\#\#\s{0,12}(?=\S)",
-    r"<answer>\s{0,12}",
+    r"(?:<(?:answer|solution|final_answer|ans)>|\[(?:answer|ans)\])\s{0,12}",
+    r"\"(?:final[_ ]?)?answer\"\s{0,4}:\s{0,4}(?=\S)",
+    r"\b(?:correct|right|best)\ (?:option|choice)(?:\s(?:is|would\ be)\b|[:=])[\s*_]{0,12}:?[\s*_]{0,12}(?=\S)",
     # "the answer to the question is", "answer: "
     r"""\banswers?\b(?!\s{0,3}</) (?:\s{1,4}(?:to|for|of|in)\b[^.:=\n]{0,80}?)?
         [\s*_]{0,12}(?:\s(?:is|are|should\ be|must\ be|would\ be|will\ be|equals|becomes)\b|[:=\uff1a])
@@ -26,14 +29,19 @@ _INTRODUCTIONS = (
         [ \t]{0,8}\n\s{0,12}(?=\S)""",
     r"\*\*(?:the\ )?(?:final\ )?answers?[ \t]{0,4}:?\*\*[ \t]{0,8}:?\s{0,12}(?=\S)",
     r"(?:^|\n)[ \t]{0,8}(?:the\ )?final\ answers?[ \t]{0,8}\n\s{0,12}(?=\S)",
-    r"(?:\u6700\u7ec8)?\u7b54\u6848\s{0,4}(?:\u5e94\u8be5|\u5c31)?(?:\u662f|\u4e3a|\u9009)?\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=\S)",
+    r"(?:\u6700\u7ec8)?\u7b54\u6848\s{0,4}\u3011?(?:\u5e94\u8be5|\u5c31)?(?:\u662f|\u4e3a|\u9009)?\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=\S)",
+    r"(?:^|\n)\s{0,8}\*{0,2}\u7b54\s{0,4}[:\uff1a][\s*_]{0,12}(?=\S)|\u6545\u9009\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=[A-Z(])",
     r"(?:^|\n)\s{0,8}\*{0,3}(?:final\ )?(?:ans|result)\b\.?\*{0,3}[:=.]?\*{0,3}[ \t]{0,8}(?=[\d$\\(+-])",
 )
 _INTRODUCTION = linear.bounded("|".join(f"(?:{one})" for one in _INTRODUCTIONS), re.IGNORECASE | re.VERBOSE)
 _HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
 # The last sentence of a response: "So she pays $29.", "... that solves the system is $(7, 6)$.", "9 * 2 = $18".
+_ONE = (
+    r"\$(?:\\\$)?[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|\\\[[^\n]{1,80}?\\\]"
+    r"|(?:\\?[$\u20ac\u00a3\u00a5])?[+-]?\d[\d.,/:]{0,30}%?"
+)
 _CONCLUDED = linear.bounded(
-    r"\*{0,2}(\$[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|\\\[[^\n]{1,80}?\\\]|[$\u20ac\u00a3\u00a5]?[+-]?\d[\d.,/]{0,30}%?)\*{0,2}"
+    rf"\*{{0,2}}((?:{_ONE})(?:(?:,|,?\ (?:and|or))\ (?:{_ONE})){{0,5}})\*{{0,2}}"
     r"((?:\s{1,3}[a-z][a-z'-]{0,20}){0,7})\s{0,3}[.!]?\*{0,2}\s{0,9}$"
 )
 _NOT_CONCLUDED = linear.compile(
@@ -41,17 +49,30 @@ _NOT_CONCLUDED = linear.compile(
     r"|if|let|guess|unsure|first|than|n't|or|before|initially|originally|already|considered|each|every|step)(?:\W|\Z)",
     re.IGNORECASE,
 )
-_SENTENCE_START = linear.bounded(r"(?:[.!?](?=\s)|\n)")
+_SENTENCE_START = linear.bounded(r"(?:(?:[.?]|(?<![\dn)])!)(?=\s)|\n|\u3002(?=.))", re.DOTALL)
+_EVERY = linear.bounded(
+    r"(?:every|each) (?:second|minute|hour|day|night|morning|evening|week|weekend|month|year)"
+)
+# The last sentence of a Chinese response: "所以她每天赚18美元。"
+_CONCLUDED_CHINESE = linear.bounded(
+    rf"[\u662f\u4e3a\u6709\u5171\u8d5a\u5f97\u4e8e\u8981\u82b1\u4ed8\u5269\u4e86=]\s?\*{{0,2}}((?:{_ONE}))\*{{0,2}}\s?([\u4e00-\u9fff]{{0,6}})[\u3002.!\uff01]?\*{{0,2}}\s{{0,9}}$"
+)
+_CHINESE_DOUBT = linear.bounded(
+    r"[\u4e0d\u975e\u7ea6\u6216\u81f3\u8d85\u7b2c]|\u53ef\u80fd|\u5927\u4e8e|\u5c0f\u4e8e|\u5982\u679c|\u5047\u8bbe"
+)
 
 _FORMULA = linear.bounded(r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)")
 _MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
 _ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
 _SENTENCE_END = linear.bounded(r"[.!?](?=\s|$|\*|<|\))|\n|\u3002|</")
+_BOLD_END = linear.bounded(r"(?<=\S)\*\*(?=[\s.,;:)]|$)")
 _REASON = linear.compile(  # where it starts counts, not where it ends
     r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
     r"|,\s+(?:and\s+)?(?:the|we|that|it|in|for|this|i)(?:\W|\Z)|\s+\([a-zA-Z\s,]*[a-z]{2}"
 )
-_GOES_ON = linear.compile(r"\s*(?:,|and\s|or\s|/)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]")
+_GOES_ON = linear.compile(
+    r"\s*(?:,|and\s|or\s|/|\u6216|\u548c)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]|\s*(?:or\s|\u6216)\s*(?:\$|\\\()"
+)
 _DOLLAR = linear.bounded(r"(?<!\\)\$")
 _MONEY = linear.bounded(r"\$\d[\d.,]{0,30}(?:\s{1,3}[a-z]{2}|[.!?]?\s{0,3}$|[.!?]\s|\s{0,3}\()", re.MULTILINE)
 _VALUE = linear.bounded(r"[\d\\]|^\W{0,4}[A-Za-z]\W{0,4}$|[=<>\u221a\u03c0\u221e]")
@@ -71,7 +92,7 @@ def last_statement(text: str) -> Statement | None:
     """The last statement with a value; without one, the last of words ("the answer is east")."""
     found: list[Statement] = []
     for match in list(_INTRODUCTION.finditer(text))[-_TRIES:]:
-        answer = _answer_at(text, match.end(), in_tag=match[0].lower().startswith("<answer>"))
+        answer = _answer_at(text, match.end(), match[0].strip().lower())
         if answer:
             is_value = _VALUE.search(answer) is not None
             firm = _HYPOTHETICAL.search(match[0]) is None
@@ -80,29 +101,52 @@ def last_statement(text: str) -> Statement | None:
     return (values or found)[-1] if found else None
 
 
+def is_sentence(text: str) -> bool:
+    """Whether a short text that is no fragment says something with a verb, or in Chinese."""
+    return text.endswith((".", "!", "*", "$", "\u3002")) and (
+        any("\u4e00" <= char <= "\u9fff" for char in text) or not VERBS.isdisjoint(text.lower().split())
+    )
+
+
 def conclusion(text: str) -> str | None:
     """The value with which the last sentence ends, after a verb or "=": for a response without any other answer."""
     tail = text.rstrip()[-600:]
     ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
     sentence = tail[ends[-1] :] if ends else tail
+    chinese = (
+        None if sentence.isascii() or _CHINESE_DOUBT.search(sentence) else _CONCLUDED_CHINESE.search(sentence)
+    )
+    if chinese:
+        return str(chinese[1]) + str(chinese[2])
     found = _CONCLUDED.search(sentence)
-    if found is None or _NOT_CONCLUDED.search(sentence):
+    if found is None or _NOT_CONCLUDED.search(
+        _EVERY.sub("", sentence[: found.start()] + sentence[found.end(1) :])
+    ):
         return None
     if found.start() and sentence[found.start() - 1] not in " \t=*:":
         return None  # a part of something: a response that was cut in "the interval $[15,18]$"
-    before = sentence[: found.start()].rstrip(" $*")
+    before = sentence[: found.start()].rstrip(" $*:")
     said = set(before.lower().replace(",", " ").split())
     if not before.endswith("=") and (not said & VERBS or any(map(str.isdigit, _FORMULA.sub("", before)))):
         return None
     return str(found[1]) + str(found[2])
 
 
-def _answer_at(text: str, at: int, *, in_tag: bool) -> str | None:
-    """The answer that begins at ``at``: formulas between delimiters, else the rest of the sentence."""
+def _answer_at(text: str, at: int, introduced: str) -> str | None:
+    """The answer that begins at ``at``: what a tag or JSON holds, a formula, else the rest of the sentence."""
     rest = text[at : at + STATED_CHARS]
-    if in_tag:
-        return rest.partition("</answer>")[0].strip() or None
+    if introduced.startswith(("<", "[")):
+        closing = linear.bounded(re.escape(f"{introduced[0]}/{introduced[1:]}"), re.IGNORECASE).search(rest)
+        return (rest[: closing.start()] if closing else rest).strip() or None
+    if introduced.startswith('"'):
+        return _json_value(rest)
+    if text[at - 1] == "\n" and rest.startswith("> "):  # a quotation in Markdown
+        rest = rest[2:]
+    if rest.startswith("```"):
+        rest = rest.partition("\n")[2]
     rest = rest.lstrip("*_ \t\"'\u201c`")
+    if rest.partition("\n")[0].count("**") % 2:  # the mark that opened it was before the answer
+        rest = _BOLD_END.sub("", rest, count=1)
     span = _formula(rest)
     if span is not None and not _GOES_ON.match(span[1]):
         return span[0].strip() or None
@@ -116,6 +160,15 @@ def _answer_at(text: str, at: int, *, in_tag: bool) -> str | None:
     reason = _REASON.search(line)
     line = line[: reason.start()] if reason else line
     return line.strip().strip("*_`\"'\u201c\u201d").strip() or None
+
+
+def _json_value(text: str) -> str | None:
+    """The number or text with which ``text`` begins, in JSON."""
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return str(value) if isinstance(value, int | float | str) and str(value).strip() else None
 
 
 def _formula(text: str) -> tuple[str, str] | None:
