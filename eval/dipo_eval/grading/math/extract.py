@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from dipo_eval import linear
 from dipo_eval.grading.final_text import final_text
 from dipo_eval.grading.math.boxes import Box, last_box
-from dipo_eval.grading.math.stated import Statement, conclusion, is_sentence, last_statement
+from dipo_eval.grading.math.concluded import conclusion, is_sentence
+from dipo_eval.grading.math.peel import VERBS
+from dipo_eval.grading.math.stated import Statement, last_statement
 
 SEARCH_CHARS = 200_000
 """Characters at the end of a response that are searched: a response of 32k tokens has about 130,000."""
@@ -16,6 +18,7 @@ _BARE_CHARS = 200
 _STATEMENT_MARKS = ("nswer", "NSWER", "####", "\u7b54\u6848")
 _SHORTEST_STATEMENT = len("####1")
 _ASSUMED = linear.bounded(r"(?:let|suppose|assume|if|step|consider)\s", re.IGNORECASE)
+_VALUE_AND_UNIT = linear.bounded(r"\\?\$?\d[\d.,]{0,20}(?:\s[a-z]{1,15}){1,5}\.?\s{0,3}$")
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 
@@ -78,6 +81,8 @@ def _unfenced(text: str) -> str:
 
 def _is_bare(text: str) -> bool:
     """Whether a response is nothing but an answer: one short line, no sentence."""
+    if _VALUE_AND_UNIT.match(text) and VERBS.isdisjoint(text.lower().split()):
+        return True
     if len(text) > _BARE_CHARS or "\n" in text or "boxed" in text or "answer" in text.lower():
         return False
     return any(char.isalnum() for char in text) and not (_PROSE.search(text) or _ASSUMED.match(text))

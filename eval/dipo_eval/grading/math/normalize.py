@@ -32,6 +32,7 @@ _ARRAY = linear.compile(
     re.DOTALL,
 )
 _DETERMINANT = linear.compile(r"\\begin\{[vV]matrix\}(.*?)\\end\{[vV]matrix\}", re.DOTALL)
+_ROOT = linear.bounded(r"\u221a\s?(\d{1,30}(?:\.\d{1,30})?)")
 _BOLD = linear.bounded(r"(?<![\w*)}\]])\*\*(?=\S)([^*\n]{1,80})\*\*(?![\w*])")
 _QUOTES = ("`", '"', "'", "**", "__", "''")
 _BETWEEN_NUMBERS = linear.bounded(r"(?<=[0-9]) (?=[0-9])")
@@ -49,7 +50,7 @@ def clean(text: str) -> str:
     Dollar signs, escaped or not, go: a delimiter and a currency sign cannot be told apart in model output.
     """
     if not text.isascii():
-        text = text.translate(UNICODE)
+        text = _ROOT.sub(r"\\sqrt{\1}", text).translate(UNICODE)
     if "\\" in text:
         text = _clean_latex(text.strip())
     text = text.replace("$", "") if "$" in text else text

@@ -50,6 +50,7 @@ UNICODE = str.maketrans(
 REPLACED = (
     (r"\(", ""), (r"\)", ""), (r"\[", ""), (r"\]", ""), (r"\%", "%"), (r"\&", " and "), (r"\#", ""), ('\\"', '"'),
     (r"\lbrace", r"\{"), (r"\rbrace", r"\}"), (r"\lbrack", "["), (r"\rbrack", "]"), (r"\_", "_"),
+    ("{:}", ":"), ("{=}", "="),
 )  # fmt: skip
 """Text for text."""
 

@@ -103,6 +103,15 @@ class Quantity:
     percent: bool = False
     base: int | None = None
 
+    @property
+    def form(self) -> str:
+        """``text`` for a parser of products: a mixed number as a fraction, ``9 million`` as its number."""
+        if self.number is None or (
+            _DECIMAL.match(self.text) and Fraction(self.text.rstrip(".")) == self.number
+        ):
+            return self.text
+        return f"({self.number.numerator})/({self.number.denominator})"
+
 
 @lru_cache(maxsize=8192)
 def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
@@ -218,8 +227,8 @@ def _canonical(words: list[str], power: str | None) -> str:
 def in_radians(one: Quantity, other: Quantity) -> str:
     """The text of ``one``; an angle in degrees as radians where ``other`` has a pi and no degrees: 45 degrees is pi/4."""
     if one.unit == "degree" and other.unit is None and r"\pi" in other.text:
-        return rf"({one.text})\pi/180"
-    return one.text
+        return rf"({one.form})\pi/180"
+    return one.form
 
 
 def units_conflict(a: str | None, b: str | None) -> bool:

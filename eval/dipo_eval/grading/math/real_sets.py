@@ -39,6 +39,17 @@ _WITHOUT_INTERVAL = linear.compile(
     r"\\mathbb\{R\}\s*(?:\\setminus|-)\s*([(\[])\s*([^,;()\[\]]+),([^,;()\[\]]+)([)\]])\Z"
 )
 _POINT = linear.compile(r"[a-zA-Z]\s*=\s*([^=<>]+)\Z")
+_EXCEPT = linear.compile(
+    r"(?:the set of )?(?:all |any |the )?(?:real numbers?|reals)(?: x)?,? "
+    r"(?:except|excluding|but|other than)(?: for)? (?:x\s*=\s*)?(.+)\Z",
+    re.IGNORECASE,
+)
+_AND = linear.bounded(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|(?<![a-zA-Z])x\s{0,3}=")
+_REAL_MEMBER = linear.compile(r"[a-zA-Z]\s*\\in\s*\\mathbb\{R\}\s*[,;:|]?\s*([a-zA-Z].*)\Z")
+_MINUS_POINT = linear.compile(r"(.+?)\s*\\setminus\s*\\\{([^,{}]+)\\\}\Z")
+_AND_NOT = linear.compile(r"(.+?)\s*(?:,|;|\sand\s|\\wedge)\s*[a-zA-Z]\s*\\ne\s*([^,;<>]+)\Z")
+_ONE_INTERVAL = linear.compile(r"([(\[])([^,;()\[\]]+),([^,;()\[\]]+)([)\]])\Z")
+_INFINITE = {r"\infty": float("inf"), r"+\infty": float("inf"), r"-\infty": float("-inf")}
 _STRICT = {"<": ("(", ")"), ">": ("(", ")"), r"\le": ("[", "]"), r"\ge": ("[", "]")}
 
 
@@ -55,7 +66,17 @@ def read_real_set(text: str) -> tuple[Interval, ...] | None:
     known = _WORDS.get(" ".join(text.lower().split())) or _WORDS.get(text)
     if known:
         return tuple(Interval(*one) for one in known)
+    excepted = _EXCEPT.match(text)
+    if excepted:
+        return _all_but([point.strip() for point in _AND.sub(",", excepted[1]).split(",") if point.strip()])
+    if r"\setminus" in text or r"\ne" in text:
+        points_out = _without_points(text)
+        if points_out:
+            return points_out
     if r"\mathbb" in text:
+        member = _REAL_MEMBER.match(text)
+        if member:
+            return read_real_set(member[1])
         without = _WITHOUT.match(text)
         if without:
             return _all_but([point.strip() for point in without[1].split(",")])
@@ -79,6 +100,38 @@ def read_real_set(text: str) -> tuple[Interval, ...] | None:
     if len(both) == 2:
         return _intersection(*both)
     return _relation(text)
+
+
+def _without_points(text: str) -> tuple[Interval, ...] | None:
+    """``(0, 36) \\setminus \\{9\\}``, ``0 < x < 36, x \\ne 9``: intervals without a point inside one of them."""
+    found = _MINUS_POINT.match(text) or _AND_NOT.match(text)
+    if found is None:
+        return None
+    bracketed = _ONE_INTERVAL.match(found[1].strip())
+    if bracketed:
+        intervals: tuple[Interval, ...] | None = (
+            Interval(bracketed[2].strip(), bracketed[3].strip(), bracketed[1] + bracketed[4]),
+        )
+    else:
+        intervals = read_real_set(found[1].strip())
+    point = found[2].strip()
+    at = real_value(point)
+    if at is None or not intervals:
+        return None
+    made: list[Interval] = []
+    for one in intervals:
+        low, high = _end(one.low), _end(one.high)
+        if low is None or high is None:
+            return None
+        if low < at < high:
+            made.append(Interval(one.low, point, one.brackets[0] + ")"))
+            one = Interval(point, one.high, "(" + one.brackets[1])
+        made.append(one)
+    return tuple(made) if len(made) > len(intervals) else None
+
+
+def _end(text: str) -> float | None:
+    return _INFINITE.get(text.replace(" ", "")) or real_value(text)
 
 
 def _point(text: str) -> tuple[Interval, ...] | None:

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 from dipo_eval import linear
-from dipo_eval.grading.math.peel import VERBS
 
 STATED_CHARS = 20_000
 """The most characters of one stated answer that are looked at."""
@@ -35,33 +34,6 @@ _INTRODUCTIONS = (
 )
 _INTRODUCTION = linear.bounded("|".join(f"(?:{one})" for one in _INTRODUCTIONS), re.IGNORECASE | re.VERBOSE)
 _HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
-# The last sentence of a response: "So she pays $29.", "... that solves the system is $(7, 6)$.", "9 * 2 = $18".
-_ONE = (
-    r"\$(?:\\\$)?[^$\n]{1,80}\$|\\\([^\n]{1,80}?\\\)|\\\[[^\n]{1,80}?\\\]"
-    r"|(?:\\?[$\u20ac\u00a3\u00a5])?[+-]?\d[\d.,/:]{0,30}%?"
-)
-_CONCLUDED = linear.bounded(
-    rf"\*{{0,2}}((?:{_ONE})(?:(?:,|,?\ (?:and|or))\ (?:{_ONE})){{0,5}})\*{{0,2}}"
-    r"((?:\s{1,3}[a-z][a-z'-]{0,20}){0,7})\s{0,3}[.!]?\*{0,2}\s{0,9}$"
-)
-_NOT_CONCLUDED = linear.compile(
-    r"(?:^|\W)(?:not|cannot|can|never|might|may|could|maybe|perhaps|possibly|either|between|at\s+least|at\s+most|about|assume|suppose"
-    r"|if|let|guess|unsure|first|than|n't|or|before|initially|originally|already|considered|each|every|step)(?:\W|\Z)",
-    re.IGNORECASE,
-)
-_SENTENCE_START = linear.bounded(r"(?:(?:[.?]|(?<![\dn)])!)(?=\s)|\n|\u3002(?=.))", re.DOTALL)
-_EVERY = linear.bounded(
-    r"(?:every|each) (?:second|minute|hour|day|night|morning|evening|week|weekend|month|year)"
-)
-# The last sentence of a Chinese response: "所以她每天赚18美元。"
-_CONCLUDED_CHINESE = linear.bounded(
-    rf"[\u662f\u4e3a\u6709\u5171\u8d5a\u5f97\u4e8e\u8981\u82b1\u4ed8\u5269\u4e86=]\s?\*{{0,2}}((?:{_ONE}))\*{{0,2}}\s?([\u4e00-\u9fff]{{0,6}})[\u3002.!\uff01]?\*{{0,2}}\s{{0,9}}$"
-)
-_CHINESE_DOUBT = linear.bounded(
-    r"[\u4e0d\u975e\u7ea6\u6216\u81f3\u8d85\u7b2c]|\u53ef\u80fd|\u5927\u4e8e|\u5c0f\u4e8e|\u5982\u679c|\u5047\u8bbe"
-)
-
-_FORMULA = linear.bounded(r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)")
 _MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
 _ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
 _SENTENCE_END = linear.bounded(r"[.!?](?=\s|$|\*|<|\))|\n|\u3002|</")
@@ -99,37 +71,6 @@ def last_statement(text: str) -> Statement | None:
             found.append(Statement(answer, match.start(), is_value, firm))
     values = [one for one in found if one.is_value]
     return (values or found)[-1] if found else None
-
-
-def is_sentence(text: str) -> bool:
-    """Whether a short text that is no fragment says something with a verb, or in Chinese."""
-    return text.endswith((".", "!", "*", "$", "\u3002")) and (
-        any("\u4e00" <= char <= "\u9fff" for char in text) or not VERBS.isdisjoint(text.lower().split())
-    )
-
-
-def conclusion(text: str) -> str | None:
-    """The value with which the last sentence ends, after a verb or "=": for a response without any other answer."""
-    tail = text.rstrip()[-600:]
-    ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
-    sentence = tail[ends[-1] :] if ends else tail
-    chinese = (
-        None if sentence.isascii() or _CHINESE_DOUBT.search(sentence) else _CONCLUDED_CHINESE.search(sentence)
-    )
-    if chinese:
-        return str(chinese[1]) + str(chinese[2])
-    found = _CONCLUDED.search(sentence)
-    if found is None or _NOT_CONCLUDED.search(
-        _EVERY.sub("", sentence[: found.start()] + sentence[found.end(1) :])
-    ):
-        return None
-    if found.start() and sentence[found.start() - 1] not in " \t=*:":
-        return None  # a part of something: a response that was cut in "the interval $[15,18]$"
-    before = sentence[: found.start()].rstrip(" $*:")
-    said = set(before.lower().replace(",", " ").split())
-    if not before.endswith("=") and (not said & VERBS or any(map(str.isdigit, _FORMULA.sub("", before)))):
-        return None
-    return str(found[1]) + str(found[2])
 
 
 def _answer_at(text: str, at: int, introduced: str) -> str | None:
