@@ -7,10 +7,13 @@ import re
 from dataclasses import dataclass
 
 from dipo_eval import linear
+from dipo_eval.grading.math.concluded import conclusion
 
 STATED_CHARS = 20_000
 """The most characters of one stated answer that are looked at."""
 _TRIES = 12
+_TAG_CHARS = 200
+"""A tag with more holds a solution, which ends with the answer."""
 
 # What comes before an answer; the answer begins where the match ends. One row a form.
 _INTRODUCTIONS = (
@@ -36,7 +39,7 @@ _INTRODUCTION = linear.bounded("|".join(f"(?:{one})" for one in _INTRODUCTIONS),
 _HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
 _MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
 _ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
-_SENTENCE_END = linear.bounded(r"[.!?](?=\s|$|\*|<|\))|\n|\u3002|</")
+_SENTENCE_END = linear.bounded(r"(?:[.?]|(?<!\\)!)(?=\s|$|\*|<|\))|\n|\u3002|</")
 _BOLD_END = linear.bounded(r"(?<=\S)\*\*(?=[\s.,;:)]|$)")
 _REASON = linear.compile(  # where it starts counts, not where it ends
     r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
@@ -78,7 +81,8 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
     rest = text[at : at + STATED_CHARS]
     if introduced.startswith(("<", "[")):
         closing = linear.bounded(re.escape(f"{introduced[0]}/{introduced[1:]}"), re.IGNORECASE).search(rest)
-        return (rest[: closing.start()] if closing else rest).strip() or None
+        inner = (rest[: closing.start()] if closing else rest).strip()
+        return (conclusion(inner) if len(inner) > _TAG_CHARS else inner) or None
     if introduced.startswith('"'):
         return _json_value(rest)
     if text[at - 1] == "\n" and rest.startswith("> "):  # a quotation in Markdown
