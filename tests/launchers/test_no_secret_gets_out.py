@@ -264,9 +264,8 @@ def test_the_wandb_config_holds_none(project, hidden_variables, tmp_path, monkey
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"settings": settings}))
     names = SimpleNamespace(project="p", org=None, group=None, run_name="r")
     tracker = trackers.start_wandb(folder, SimpleNamespace(logger=SimpleNamespace(wandb=names)))
-    assert tracker is not None
     masked = {"reward.remote_url": "http://***@rm/x", "logger.wandb.key": "***"}
-    assert tracker.run.config["settings"] == masked
+    assert tracker.tracker.run.config["settings"] == masked
     tracker.log_train(1, {"policy_loss": 0.5})
     tracker.close()
     (folder / "recipe.yaml").unlink()
