@@ -17,7 +17,7 @@ Call = dict[str, dict[str, Any]]
 
 _FENCE_START = linear.bounded(r"```[\w+-]{0,20}[ \t]{0,20}\n")
 _ARGUMENTS = ("arguments", "parameters", "input", "args", "action_input", "tool_input")
-_NAMES = ("name", "function", "api_name", "tool", "function_name", "tool_name", "action")
+_NAMES = ("name", "function", "api_name", "tool", "function_name", "tool_name")
 _WRAPPERS = ("function", "function_call")
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _JSON_ERRORS = (ValueError, RecursionError, MemoryError)
@@ -86,7 +86,8 @@ def as_call(found: Any) -> Call:
         found = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), dict)), found)
     if not isinstance(found, dict):
         raise UnreadableError("a call is not an object")
-    name = next((found[key] for key in _NAMES if isinstance(found.get(key), str)), None)
+    names = (*_NAMES, "action") if "action_input" in found else _NAMES  # LangChain's
+    name = next((found[key] for key in names if isinstance(found.get(key), str)), None)
     if name is None and len(found) == 1:  # {"f": {"x": 1}}
         ((name, arguments),) = found.items()
         if isinstance(arguments, dict) and name not in _ARGUMENTS:

@@ -59,9 +59,9 @@ _CHINESE = linear.compile(
     r"(?:[A-Za-z'\s,:]*[\u4e00-\u9fff][\u4e00-\u9fff,:\s]*){1,9}([\d\\(.\u00a5-].*)\Z", re.DOTALL
 )
 _CHINESE_DOUBT = linear.bounded(r"[不非约或至超]|\bor\b|百分之|可能|大于|小于|如果|第")
-_RESTATED = linear.compile(
-    r"(.*[\d}%)])(?:\s*,?\s+or|\s*,|\s*\(\s*or|\s*\()?\s+?(about |approximately |roughly )?\s*([\d\\.-][^()]*?)\s*\)?\Z",
-    re.DOTALL,
+_AGAIN = linear.compile(r"(.*[\d}%)])\s*\(\s*or\s+([\d\\.-][^()]*)\)\Z", re.DOTALL)
+_ABOUT = linear.compile(
+    r"(.*[\d}%)])\s*,?\s*\(?\s*(?:or\s+)?(?:about|approximately|roughly)\s+([\d\\.-][^()]*)\)?\Z", re.DOTALL
 )
 _WORDY = linear.compile(r"[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _LABEL = linear.compile(r"[A-Za-z\\|(\[\u2220][A-Za-z0-9\\{}_|,()\[\]\s^'\u00b0:]*\Z")
@@ -87,11 +87,11 @@ def peel(text: str) -> str:
 
 def _restated(text: str) -> str:
     """``3/4 (or 0.75)`` as two values, ``1/3, or about 33.3%`` as a value and its rounding."""
-    found = _RESTATED.match(text) if "or " in text or "about" in text or "ately" in text else None
-    if found is None or text.count("(") != text.count(")"):
-        return text
-    sign = r"\approx" if found[2] else "or"
-    return f"{found[1]} {sign} {found[3]}" if found[2] or text.endswith(")") else text
+    if text.endswith(")") and "or " in text:
+        text = _AGAIN.sub(r"\1 or \2", text)
+    if "about" in text or "ately" in text or "roughly" in text:
+        text = _ABOUT.sub(r"\1 \\approx \2", text)
+    return text
 
 
 def without_currency(text: str) -> str:
