@@ -38,7 +38,7 @@ _NAME_LINE = linear.compile(r"\s*([\w.]+)\s*\n\s*(\{)")
 _ACTION = linear.compile(
     r"(?:Action|\u273fFUNCTION\u273f):\s*([\w.]+)\s*\n\s*(?:Action Input|\u273fARGS\u273f):\s*"
 )
-_RAVEN = linear.compile(r"(?:\A|\n)\s*Call:\s*[\w.]")
+_RAVEN = linear.compile(r"(?:\A|\n)\s*Call:\s*([\w.]+\()")
 _KEY = linear.bounded(r"([{,]\s{0,3})([A-Za-z_]\w{0,60})\s{0,3}:")
 _TO = linear.compile(r"to=(?:functions\.)?([\w.\-]+)")
 _SEPARATOR = "<\uff5ctool\u2581sep\uff5c>"
@@ -191,8 +191,8 @@ def _python_tag(text: str) -> list[Call]:
 
 def _raven(text: str) -> list[Call]:
     """``Call: f(x=1);g()<bot_end>``, and the thought that may follow (NexusRaven)."""
-    calls = text[_RAVEN.search(text).end() - 1 :]  # type: ignore[union-attr]
-    calls = calls.partition("<bot_end>")[0].partition("\nThought:")[0].lstrip(" :")
+    calls = text[_RAVEN.search(text).start(1) :]  # type: ignore[union-attr]
+    calls = calls.partition("<bot_end>")[0].partition("\nThought:")[0]
     return [call for one in _pieces(calls) for call in read_python(bracketed(one), official=False)]
 
 
@@ -249,7 +249,7 @@ FORMS: tuple[Form, ...] = (
     Form("DSML", "<\uff5cDSML\uff5cinvoke name=", lambda text: _invoke_tags(text.replace("\uff5cDSML\uff5c", ""))),
     Form("FunctionGemma", "<start_function_call>", _gemma),
     Form("InternLM", "<|plugin|>", _after("<|plugin|>", "<|action_end|>")),
-    Form("tools tags", "<tools>", _after("<tools>", "</tools>")),
+    Form("tools tags", "<tools>", _after("<tools>", "</tools>"), lambda text: "{" in text.partition("<tools>")[2]),
     Form("Granite", "<function_call>", _after("<function_call>", "</function_call>")),
     Form("Granite 3", "<|tool_call|>", _after("<|tool_call|>", "<|/tool_call|>")),
     Form("tool_calls tags", "<tool_calls>", _after("<tool_calls>", "</tool_calls>")),

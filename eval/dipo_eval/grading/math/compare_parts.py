@@ -17,6 +17,7 @@ from dipo_eval.grading.math.peel import conditions_differ
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500
 """A single answer longer than this is not given to math-verify: no single gold answer has 200 characters."""
+_CENTS = linear.bounded(r"(?<![A-Za-z])cents?(?![A-Za-z])|\u00a2")
 _POINT = linear.compile(r"[A-Z]'?\s?(\(.*\))\Z")  # A(2, 4)
 _RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
 
@@ -46,6 +47,8 @@ def compare_answers(
     if tolerance is None and key(cleaned) == key(wanted.text):
         return Outcome.EQUAL
     if not any(char.isalnum() for char in cleaned):
+        return Outcome.DIFFERENT
+    if any(r"\$" in one and _CENTS.search(other) for one, other in ((answer, gold), (gold, answer))):
         return Outcome.DIFFERENT
     if " " in cleaned and conditions_differ(cleaned, clean(gold)):
         return Outcome.DIFFERENT

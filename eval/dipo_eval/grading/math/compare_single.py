@@ -175,7 +175,7 @@ def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: 
     renamed = with_argument_of(left, wanted[0][1], right)
     if renamed is not None:
         return compare_single(renamed, last, tolerance, strong)
-    if _EXTREME.sub("", key(left)) == _EXTREME.sub("", key(wanted[0][1])):
+    if key(wanted[0][1]) in (key(left), _EXTREME.sub("", key(left))):
         return _chain(given[1:], last, tolerance, strong)
     outcome = compare_equations((left, right), (wanted[0][1], wanted[-1][1]))
     return (

@@ -113,7 +113,7 @@ def said_of(text: str) -> str:
     words = text.split()
     lower = [word.lower().strip(",.") for word in words]
     verbs = [index for index, word in enumerate(lower) if word in VERBS]
-    return text if not verbs or set(lower) & _NOT_SAID else " ".join(words[verbs[-1] + 1 :])
+    return text if len(verbs) != 1 or set(lower) & _NOT_SAID else " ".join(words[verbs[0] + 1 :])
 
 
 def _without_words(text: str) -> str:
