@@ -18,7 +18,8 @@ from dipo_eval.files.places import check_can_make_folder
 from dipo_eval.runner.progress import Reporter
 from dipo_eval.suites import get_suites
 from dipo_openrlhf.preflight.golds import check_golds
-from dipo_openrlhf.preflight.model import check_hub_model, check_model, is_local
+from dipo_openrlhf.preflight.hub import check_hub_datasets, check_hub_model
+from dipo_openrlhf.preflight.model import check_model, is_local
 from dipo_openrlhf.preflight.prompts import (
     Reading,
     check_data_file,
@@ -50,6 +51,8 @@ def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
     _check_split(recipe)
     if not is_local(name):
         check_hub_model(name)
+    if not recipe.get("use_ms"):
+        check_hub_datasets(recipe.get("data.prompt_dataset"))
     for warning in checkpoint_warnings(recipe):
         say(warning)
     check_data(recipe, say)

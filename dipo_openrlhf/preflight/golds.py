@@ -24,8 +24,12 @@ def check_golds(rows: list[Row], reward_url: str | None, label_key: str | None) 
     """
     path = Path(reward_url or "")
     kind = _KINDS.get(path.stem) if path.parent == REWARDS else None
-    if kind is None or not label_key or not rows:
+    if kind is None or not rows:
         return ""
+    if not label_key:
+        raise UserError(
+            f"data.label_key: {label_key!r}: the reward {kind} compares answers with labels: name the rows' key for them"
+        )
     first, wrong = "", 0
     tried: dict[tuple[bool, str], str] = {}  # labels repeat
     for number, (place, row) in enumerate(rows):
@@ -48,7 +52,7 @@ def check_golds(rows: list[Row], reward_url: str | None, label_key: str | None) 
 def _problem(kind: Reward, label: Any, graded: bool) -> str:
     if kind == "function_call":
         return (gold_problem(kind, label) or "") if graded else ""
-    if isinstance(label, dict):
+    if any(isinstance(one, dict | list) for one in (label if isinstance(label, list) else [label])):
         return f"{short_repr(label, 60)} is no answer: name the key that holds it, as text"
     if isinstance(label, str) and "####" in label:
         return "is a whole solution, of GSM8K by its form; the answer is what follows ####: `dipo data` takes it out"

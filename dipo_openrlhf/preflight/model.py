@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from dipo_eval.errors import UserError, one_line
+from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.subject.checkpoints import is_whole, weights_names
 
 _LFS = b"version https://git-lfs"
 _TOKENIZERS = (
     "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
+    "*.model",
+    "vocab*",
     "*.tiktoken",
-)
+)  # a vocabulary; without one transformers makes a tokenizer of special tokens alone
+
+_SIZES = (
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim", "max_position_embeddings",
+)  # fmt: skip
 
 
 def is_local(name: str) -> bool:
@@ -35,7 +37,11 @@ def check_model(name: str, max_len: int = 0) -> None:
         raise UserError(f"{place}: no such folder; give a Hugging Face model folder")
     if not (path / "config.json").is_file():
         raise UserError(f"{place}: has no config.json, so it is not a Hugging Face model")
-    config = _config(path, place)
+    config = _json(path / "config.json", place)
+    for name in ("generation_config.json", "tokenizer_config.json"):
+        if (path / name).is_file():
+            _json(path / name, place)
+    _check_sizes(config, place)
     if not is_whole(path):
         raise UserError(f"{place}: has no weights, or not all that its index names: get the model again")
     for weights in weights_names(path)[1:]:
@@ -50,16 +56,26 @@ def check_model(name: str, max_len: int = 0) -> None:
     _check_context(config, max_len, place)
 
 
-def _config(path: Path, place: str) -> dict[str, Any]:
+def _json(path: Path, place: str) -> dict[str, Any]:
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
-            f"{place}: its config.json cannot be read ({one_line(error)}): get the model again"
+            f"{place}: its {path.name} cannot be read ({one_line(error)}): get the model again"
         ) from None
     if not isinstance(config, dict):
-        raise UserError(f"{place}: its config.json holds no settings: get the model again")
+        raise UserError(f"{place}: its {path.name} holds no settings: get the model again")
     return config
+
+
+def _check_sizes(config: dict[str, Any], place: str) -> None:
+    """What every architecture with these names divides by or makes tensors of."""
+    for key in _SIZES:
+        value = config.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise UserError(
+                f"{place}: {key} in its config.json is {short_repr(value, 40)}: get the model again"
+            )
 
 
 def _weights_problem(path: Path) -> str:
@@ -98,34 +114,3 @@ def _check_context(config: dict[str, Any], max_len: int, place: str) -> None:
             f"data.max_len: {max_len}: is more than the {positions:,.0f} positions of {place.partition(': ')[2]} "
             "(max_position_embeddings in its config.json): lower data.max_len"
         )
-
-
-def check_hub_model(name: str) -> None:
-    """Raise UserError, in seconds, where the hub does not give a model that is not in its cache here."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return
-    place = f"actor.model_name_or_path: {name!r}: is no folder here"
-    if os.environ.get("HF_HUB_OFFLINE") in ("1", "true", "True"):
-        raise UserError(
-            f"{place} and not in the hub's cache, and HF_HUB_OFFLINE is set: give a folder, or unset it"
-        )
-    try:
-        # One request without the retries of a download.
-        if HfApi().model_info(name, timeout=10).gated:
-            HfApi().auth_check(name)
-    except GatedRepoError:
-        raise UserError(
-            f"{place}, and the hub gives it to those alone who accept its licence: accept it at "
-            f"https://huggingface.co/{name}, and set HF_TOKEN"
-        ) from None
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"{place}, and the hub has no such model (or a private one: set HF_TOKEN): check the name"
-        ) from None
-    except Exception as error:  # of huggingface_hub and of two HTTP clients
-        raise UserError(
-            f"{place}, and the hub cannot be asked ({one_line(error)}): give a folder, or a network"
-        ) from None

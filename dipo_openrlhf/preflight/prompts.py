@@ -154,9 +154,15 @@ def check_prompts(
     tokenizer = load_tokenizer(reading.model)
     room = reading.max_len - (reading.new_tokens or 1)
     for batch in _batches(rows):
-        texts = [(place, prompt_of(tokenizer, reading, place, row)) for place, row in batch]
-        long = [(place, text) for place, text in texts if not _surely_fits(text, room)]
-        for place, tokens in _counts(tokenizer, long):
+        texts = [prompt_of(tokenizer, reading, place, row) for place, row in batch]
+        _check_different(batch, texts, reading)
+        counted = [n for n, text in enumerate(texts) if not (n and _surely_fits(text, room))]
+        found = _token_ids(tokenizer, [texts[n] for n in counted], reading)
+        for place, tokens in zip((batch[n][0] for n in counted), map(len, found), strict=True):
+            if not tokens:
+                raise UserError(
+                    f"{place}: the tokenizer of {reading.model!r} makes no token of the prompt: get its files again"
+                )
             if tokens > room:
                 raise UserError(
                     f"{place}: the prompt has {tokens} tokens, but data.max_len = {reading.max_len} leaves "
@@ -170,11 +176,25 @@ def _surely_fits(text: str, room: int) -> bool:
     return len(text) + 8 <= room and text.isascii()
 
 
-def _counts(tokenizer: Any, texts: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
-    if texts:
-        places, written = zip(*texts, strict=True)
-        found = tokenizer(list(written), add_special_tokens=False)["input_ids"]
-        yield from zip(places, map(len, found), strict=True)
+def _token_ids(tokenizer: Any, texts: list[str], reading: Reading) -> list[list[int]]:
+    try:
+        return tokenizer(texts, add_special_tokens=False)["input_ids"]
+    except Exception as error:
+        raise UserError(
+            f"actor.model_name_or_path: {reading.model!r}: its tokenizer cannot read the prompts ({one_line(error)})"
+        ) from None
+
+
+def _check_different(batch: list[Row], texts: list[str], reading: Reading) -> None:
+    """A template that drops what it is given makes one prompt of all."""
+    other = next(
+        (n for n, (_, row) in enumerate(batch) if row[reading.input_key] != batch[0][1][reading.input_key]), 0
+    )
+    if other and texts[other] == texts[0] and len(set(texts)) == 1:
+        raise UserError(
+            f"{batch[other][0]}: the model's chat template makes the same prompt of it as of {batch[0][0]}: "
+            f"{short_repr(texts[0], 60)}: mend the template, or set data.apply_chat_template: false"
+        )
 
 
 def _batches(rows: list[Row]) -> Iterator[list[Row]]:

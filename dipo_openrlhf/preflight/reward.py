@@ -142,7 +142,12 @@ def _number(value: Any) -> float | None:
     """A number, or the only one of a list; None for anything else."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return float(value) if isinstance(value, bool | int | float) else None
+    if not isinstance(value, bool | int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond all floats
+        return math.inf
 
 
 def _problem(value: dict[str, Any]) -> str:

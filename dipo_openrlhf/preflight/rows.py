@@ -38,6 +38,12 @@ def _check_name(name: str) -> None:
         raise UserError(f"{place}: no such file")
     if path.is_file() and path.suffix not in FORMATS + _OTHERS:
         raise UserError(f"{place}: must end in {', '.join(FORMATS)}; OpenRLHF tells by it how a file is read")
+    if path.is_dir() and not any(
+        path.glob(f"{above}*{end}") for above in ("", "*/") for end in (*FORMATS, *_OTHERS)
+    ):
+        raise UserError(
+            f"{place}: the folder holds no file that OpenRLHF reads ({', '.join((*FORMATS, *_OTHERS))}): name the file"
+        )
 
 
 def is_read_here(name: str) -> bool:

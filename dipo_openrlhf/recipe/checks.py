@@ -31,7 +31,7 @@ def check_combinations(recipe: Recipe) -> None:
 
 
 def _refuse(recipe: Recipe, key: str, reason: str) -> UserError:
-    place = recipe.where.get(key, "default of OpenRLHF")
+    place = recipe.place(key)
     return UserError(f"{place}: {key}: {short_repr(recipe.get(key))}: {reason}")
 
 
@@ -39,6 +39,7 @@ def _check_required(recipe: Recipe) -> None:
     for key, what in (
         ("actor.model_name_or_path", "a model folder or hub name"),
         ("data.prompt_dataset", "a .jsonl file or a data set name"),
+        ("data.input_key", "the key of a row's prompt"),
     ):
         if not recipe.get(key):
             raise UserError(f"{recipe.source}: {key} is missing: set it to {what}")

@@ -92,13 +92,13 @@ def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
         named = openrlhf.setdefault("reward.remote_url", "math")
         if (own := REWARDS / f"{named}.py").is_file():
             openrlhf["reward.remote_url"] = str(own)
-    openrlhf.setdefault("ckpt.path", str(run_dir / "ckpt"))
-    openrlhf.setdefault("ckpt.output_dir", str(run_dir / "final"))
+    for key, name in (("ckpt.path", "ckpt"), ("ckpt.output_dir", "final")):
+        openrlhf[key] = openrlhf.get(key) or str(run_dir / name)
     for key in (
         "actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url", "train.agent_func_path",
     ):  # fmt: skip
         value = openrlhf.get(key)
-        if isinstance(value, str) and "," not in value and Path(value).expanduser().exists():
+        if isinstance(value, str) and value and "," not in value and Path(value).expanduser().exists():
             openrlhf[key] = str(Path(value).expanduser().resolve())
     for key in ("ckpt.path", "ckpt.output_dir"):
         openrlhf[key] = str(Path(openrlhf[key]).expanduser().resolve())

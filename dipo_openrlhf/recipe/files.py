@@ -8,6 +8,7 @@ does not list.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def variant_names() -> list[str]:
 
 def display_name(source: str) -> str:
     """What a run is called by default: the names of its files, without folders and endings."""
-    parts = [source] if Path(source).is_file() else source.split(JOINT)
+    parts = [source] if os.path.isfile(source) else source.split(JOINT)
     return JOINT.join(Path(part).name.removesuffix(".yaml") for part in parts)
 
 
@@ -61,7 +62,7 @@ def _file_of(name: str, beside: Path | None) -> Path | None:
     candidates = [Path(name), BUILT_IN / f"{stem}.yaml"]
     if beside is not None:
         candidates.insert(0, beside / f"{stem}.yaml")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if os.path.isfile(path)), None)
 
 
 def _variant(name: str, place: str, whole: str, *, as_first: bool = False) -> Path:

@@ -19,6 +19,7 @@ from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.recipe.checks import check_combinations
 from dipo_openrlhf.recipe.defaults import add_defaults, add_paths, on_cpu
+from dipo_openrlhf.recipe.file_names import check_file_names
 from dipo_openrlhf.recipe.files import merged_settings
 from dipo_openrlhf.recipe.no_secrets import check_no_secrets
 from dipo_openrlhf.recipe.openrlhf_args import checked_value, openrlhf_actions
@@ -42,14 +43,16 @@ def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> d
 def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
     """Validate merged settings. See load_recipe."""
     check_no_secrets(settings)
+    check_file_names(settings)
     own = {name: _own_section(model, name, _within(name, settings)) for name, model in SECTIONS.items()}
     dipo = _dipo_section(_within("dipo", settings))
     cpu = on_cpu(own["run"].device)
     openrlhf: dict[str, Any] = {}
     for key, setting in settings.items():
-        section, dot, _ = key.partition(".")
-        if section in (*SECTIONS, "dipo") and (dot or setting.value is None):
+        if key.partition(".")[0] in (*SECTIONS, "dipo") and "." in key:
             continue
+        if setting.value in (None, {}) and any(one.startswith(f"{key}.") for one in known_keys()):
+            continue  # a section whose lines are all comments
         if key not in openrlhf_actions():
             raise UserError(_unknown(key, setting))
         if (value := checked_value(key, setting, cpu)) is not None:

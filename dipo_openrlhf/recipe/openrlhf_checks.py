@@ -21,7 +21,7 @@ def check_openrlhf(recipe: Recipe) -> None:
     """Raise UserError on the first setting that would end the run after its start."""
     for problems in (_numbers, _batches, _deepspeed, _data):
         for key, reason in problems(recipe):
-            place = recipe.where.get(key, "default of OpenRLHF")
+            place = recipe.place(key)
             raise UserError(f"{place}: {key}: {short_repr(recipe.get(key))}: {reason}")
     _check_engine_batch(recipe)
 
@@ -104,9 +104,23 @@ def _data(recipe: Recipe) -> Iterator[tuple[str, str]]:
     names, shares = get("data.prompt_dataset").split(","), get("data.prompt_probs")
     if shares is not None and len(shares.split(",")) != len(names):
         yield "data.prompt_probs", f"has {len(shares.split(','))} values for {len(names)} data sets"
+    if shares is not None and not _are_shares(shares):
+        yield (
+            "data.prompt_probs",
+            "must be a share of the prompts for each data set, 1 in all, such as 0.7,0.3",
+        )
     agent = get("train.agent_func_path")
     if agent and not agent.endswith(".py"):
         yield "train.agent_func_path", "must be a Python file (.py) that defines AgentExecutor"
+
+
+def _are_shares(text: str) -> bool:
+    """As datasets.interleave_datasets takes them, which draws with numpy."""
+    try:
+        shares = [float(one) for one in text.split(",")]
+    except ValueError:
+        return False
+    return all(share >= 0 for share in shares) and abs(sum(shares) - 1) < 1e-6
 
 
 def needed_packages(recipe: Recipe) -> dict[str, str]:
@@ -128,7 +142,7 @@ def check_packages(recipe: Recipe) -> None:
     """Raise UserError for a setting whose package is not installed here: where the run is to start."""
     for package, key in needed_packages(recipe).items():
         if importlib.util.find_spec(package) is None:
-            place = recipe.where.get(key, "default of OpenRLHF")
+            place = recipe.place(key)
             name = package.replace("_", "-")
             raise UserError(
                 f"{place}: {key}: {short_repr(recipe.get(key))}: needs the package {name}, which is not installed here: "

@@ -91,6 +91,10 @@ class Recipe:
         content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
+    def place(self, key: str) -> str:
+        """Where a value is written, for a message about it."""
+        return self.where.get(key, f"{self.source}: default of OpenRLHF")
+
     def argv(self) -> list[str]:
         """OpenRLHF's command line, without the program."""
         return [token for key, value in self.openrlhf.items() for token in argv_of(key, value)]

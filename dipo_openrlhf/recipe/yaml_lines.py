@@ -56,7 +56,7 @@ def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
 def _leaves(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[tuple[str, yaml.Node]]:
     for key_node, value_node in merged(node, name):
         key = f"{prefix}{key_node.value}"
-        if isinstance(value_node, yaml.MappingNode):
+        if isinstance(value_node, yaml.MappingNode) and value_node.value:
             yield from _leaves(value_node, f"{key}.", name)
         else:
             yield key, value_node
@@ -92,7 +92,10 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
         settings[key] = Setting(
             parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}", text
         )
-    settings.pop("", None)
+    if settings.pop("", Setting(True, "")).value is not True:  # `--` alone ends typer's options
+        raise UserError(
+            f"unexpected argument {'--' + '='.join(['', *given['']])!r}: write --section.key value"
+        )
     return settings
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.preflight.model import check_hub_model, check_model
+from dipo_openrlhf.preflight.hub import check_hub_model
+from dipo_openrlhf.preflight.model import check_model
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def _check_shared(recipe: Recipe) -> None:
     for name in ("num_nodes", "num_gpus_per_node"):
         key, wanted = f"ref.{name}", recipe.get(f"actor.{name}")
         if recipe.get(key) != wanted:
-            place = recipe.where.get(key, "default of OpenRLHF")
+            place = recipe.place(key)
             raise UserError(
                 f"{place}: {key}: {recipe.get(key)}: the reference model (algo.kl.init_coef above 0) shares the actor's "
                 f"GPUs, so set it to actor.{name}, {wanted}"

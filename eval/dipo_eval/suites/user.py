@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -102,7 +103,7 @@ def load_user_suite(path: Path) -> Suite:
     A Python file is the user's own program and is run. Raises UserError in one line: no such file, an unknown key (with
     the nearest), an invalid value, a Python file that fails or has no SUITE.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
             f"{path}: no such file; name a suite of `dipo eval --list`, or a .yaml or .py file of your own"
         )
