@@ -167,7 +167,7 @@ CASES = [
 
 @pytest.mark.parametrize(("prompts", "batch", "over", "episodes", "refill"), CASES)
 def test_the_schedule_is_as_long_as_the_run(tmp_path, prompts, batch, over, episodes, refill):
-    """Each batch is trained in windows of half a batch; a refilled run has fewer steps, and its place follows the data."""
+    """Each batch is trained in windows of half a batch; a refilled run has fewer steps, its place follows the data."""
     actor = generator_actor(tmp_path, prompts, batch=batch, over=over, episodes=episodes, refill=refill)
     made = batches(actor)
     updates = sum(math.ceil(len(set(names)) / (batch // 2)) for names, _ in made)
