@@ -25,6 +25,13 @@ from dipo_eval.grading.verdict import Verdict
 
 Mode = Literal["strict", "compatible"]
 
+UNFINISHED, BROKEN, IN_TEXT = NOT_ABSTAINED = (
+    "an unfinished thought",
+    "a broken call",
+    "a call in other text",
+)
+"""Why text without a readable call is no abstention."""
+
 _SHOWN = 300  # characters
 _OFFICIAL_ERRORS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, NotImplementedError)
 
@@ -129,30 +136,30 @@ def _relevance(
 
 
 def not_abstained(response: str, names: set[str]) -> str | None:
-    """Why text without a readable call is no abstention, None where it is one.
+    """Why text without a readable call is no abstention, one of ``NOT_ABSTAINED``; None where it is one.
 
     A thought that never ends, a native form that is broken, or an offered function that is called among other text. A
     refusal may name functions, ``f()`` included, and show how one would be called.
     """
     text = answer_text(response)
     if not text and response.strip():
-        return "an unfinished thought"
+        return UNFINISHED
     if "<tool_call>" in text or form_of(text) is not None:
-        return "a broken call"
+        return BROKEN
     with contextlib.suppress(UnreadableError):
         if read_python(bracketed(response), official=True):
-            return "a call in other text"
+            return IN_TEXT
     if len(text) > MAX_CHARS:
-        return "a call in other text" if any(f"{name}(" in text for name in names) else None
+        return IN_TEXT if any(f"{name}(" in text for name in names) else None
     if not names:
         return None
     named = _named_call(tuple(sorted(names))).search(text)
     if named:
-        return "a broken call"
+        return BROKEN
     called = _call_of(tuple(sorted(names))).search(text)
     if called is None or _REFUSAL.search(text[: called.start()]):
         return None
-    return "a call in other text"
+    return IN_TEXT
 
 
 _REFUSAL = linear.bounded(
