@@ -32,6 +32,7 @@ def async_defaults(openrlhf: dict[str, Any]) -> dict[str, Any]:
 
 
 REWARDS = Path(__file__).parent.parent / "rewards"
+TOOL_AGENT = REWARDS / "tool_agent.py"
 
 CPU_DEFAULTS: dict[str, Any] = {
     "ds.attn_implementation": "sdpa",
@@ -88,6 +89,8 @@ def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, c
 
 def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
     """Folders of the run and the default reward, in place; absolute, since Ray's workers have another working folder."""
+    if openrlhf.get("train.agent_func_path") == TOOL_AGENT.stem:
+        openrlhf["train.agent_func_path"] = str(TOOL_AGENT)
     if not openrlhf.get("train.agent_func_path"):
         named = openrlhf.setdefault("reward.remote_url", "math")
         if (own := REWARDS / f"{named}.py").is_file():

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.errors import short_repr
+from dipo_openrlhf.recipe.defaults import TOOL_AGENT
 from dipo_openrlhf.recipe.placement import actor_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 
@@ -111,7 +112,12 @@ def _data(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     agent = get("train.agent_func_path")
     if agent and not agent.endswith(".py"):
-        yield "train.agent_func_path", "must be a Python file (.py) that defines AgentExecutor"
+        yield (
+            "train.agent_func_path",
+            f"must be {TOOL_AGENT.stem}, or a Python file (.py) that defines AgentExecutor",
+        )
+    if agent == str(TOOL_AGENT) and get("data.apply_chat_template"):
+        yield "data.apply_chat_template", "must be false: the tool agent applies the template, with the tools"
 
 
 def _are_shares(text: str) -> bool:

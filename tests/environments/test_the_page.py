@@ -1,0 +1,63 @@
+"""docs/adding_an_environment.md: its code runs as it stands, and is as short as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dipo_openrlhf.rewards.episode import ENDS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "adding_an_environment.md").read_text(encoding="utf-8")
+T = runpy.run_path(str(ROOT / "tests" / "rewards" / "tool_episodes.py"))
+
+
+def block(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    return str(found)
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("page") / "my_number.py"
+    path.write_text(block("python"))
+    made = runpy.run_path(str(path))["AgentExecutor"]()
+    yield made
+    made.episodes.close()
+
+
+def test_it_takes_thirty_lines() -> None:
+    assert len([line for line in block("python").splitlines() if line.strip()]) <= 30
+
+
+@pytest.mark.parametrize(
+    ("guesses", "answer", "reward"),
+    [([50, 25, 37], "It is 37", 1.0), ([50, 25, 37], "It is 3", 0.0), ([1, 2, 3, 4, 5, 6, 7, 37], "37", 0.0)],
+)
+def test_its_code_plays_its_row(executor: Any, guesses: list[int], answer: str, reward: float) -> None:
+    row = json.loads(block("json"))
+    used = T["tokenizer"]()
+    engine = T["Engine"](used, [*(T["call"]("guess", number=one) for one in guesses), answer])
+    found = asyncio.run(executor.execute(row["input"], row["label"], T["params"](), 100_000, used, engine))
+    assert (found["reward"], found["scores"]) == (reward, reward)
+    shown = used.decode(engine.prompts[2])
+    assert "lower" in shown or "higher" in shown
+    assert "Say whether the hidden number is lower" in shown
+
+
+def test_its_recipe_has_openrlhfs_keys() -> None:
+    keys = yaml.safe_load(block("yaml"))
+    assert keys["data"]["apply_chat_template"] is False
+    assert keys["train"]["agent_func_path"] == "my_number.py"
+
+
+def test_it_names_every_end() -> None:
+    (line,) = [line for line in PAGE.splitlines() if line.startswith("| `episode/ended/*`")]
+    assert re.findall(r"`(\w+)`", line.partition("|")[2].partition("|")[2]) == list(ENDS)
