@@ -7,7 +7,8 @@ A label is a JSON object, as a string or decoded:
 
 Without ``category`` the response has ToolRL's tags ``<think>``, ``<tool_call>`` and ``<response>`` and is graded as
 ToolRL does (``toolrl``). With it, the verdict is ``dipo_eval.grading.grade_calls``'s in strict mode, the same as in
-evaluation, and R_format is 1 where the response could be parsed.
+evaluation, and R_format is 1 where the response could be parsed. Where no call is wanted, only an answer that tells the
+user something is paid (``abstention``).
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 from dipo_eval.errors import short_repr
 from dipo_eval.grading.calls.grade import Language, calls_of, check_call_gold, grade_calls, language_of
 from dipo_eval.grading.calls.strict import argument_refusal
-from dipo_eval.grading.final_text import final_text
 from dipo_eval.grading.verdict import Verdict
 from dipo_openrlhf.rewards import toolrl
+from dipo_openrlhf.rewards.abstention import not_paid
 from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
 
 __all__ = ["label_of", "response_of", "reward_func"]
@@ -72,8 +73,9 @@ def _by_tags(response: str, label: dict[str, Any]) -> Scored:
         correct = correct_score >= toolrl.CORRECT_MAX - 1e-9
         reason = "calls" if correct else "other calls"
     else:
-        correct = "<tool_call>" not in final_text(response)
-        reason = "no call" if correct else "a call"
+        refused = not_paid(response, set())
+        correct, reason = refused is None, refused or "no call"
+        format_score = format_score if correct else 0.0
     if correct and not format_score:
         correct, reason = False, "format"
     shown = None if gold and calls is None else response.strip()[-300:]
@@ -86,6 +88,10 @@ def _by_category(response: str, label: dict[str, Any]) -> Scored:
     check_call_gold(gold, functions, category)
     verdict = grade_calls(response, gold, functions, category=category)
     calls = calls_of(response, category)
+    if "irrelevance" in category and verdict.status == "correct":
+        refused = not_paid(response, {function["name"] for function in functions})
+        if refused:
+            return _scored(Verdict("wrong", refused, None), 0.0, -toolrl.CORRECT_MAX)
     format_score = toolrl.FORMAT_MAX if calls is not None or verdict.status == "correct" else 0.0
     correct_score = -toolrl.CORRECT_MAX
     if verdict.status == "correct":

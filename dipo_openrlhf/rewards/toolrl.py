@@ -1,9 +1,10 @@
 """ToolRL's reward for function calls: R_format in {0, 1} plus R_correct in [-3, 3].
 
 Source: Qian et al., "ToolRL: Reward is All Tool Learning Needs" (arXiv 2504.13958), section 3.3, and its code
-(verl/utils/reward_score/rlla.py at the default settings). Two differences: values are equal only with equal
-types (there True equals 1), and a call's arguments may also be called ``arguments``. Tags are counted in the whole
-response, thoughts included, as there: the form is what is rewarded.
+(verl/utils/reward_score/rlla.py at the default settings). Three differences: values are equal only with equal
+types (there True equals 1), a call's arguments may also be called ``arguments``, and where the gold has no call R_format
+is given only to an answer that is none (abstention.py). Tags are counted in the whole response, thoughts included, as
+there: the form is what is rewarded.
 """
 
 from __future__ import annotations

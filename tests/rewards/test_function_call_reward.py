@@ -83,7 +83,7 @@ def test_rewards_of_calls(response: str, reward: float, score: float) -> None:
         ("<think> a </think> <think> or <tool_call>? </think>\n<response> Which city? </response>", 1.0, 1.0),
         ("<response> Which city? </response>", 0.0, 0.0),
         (tagged(ROME), 0.0, 0.0),
-        (f"<think> a </think>\n<response> {tagged(ROME)} </response>", 1.0, 0.0),
+        (f"<think> a </think>\n<response> {tagged(ROME)} </response>", 0.0, 0.0),
     ],
 )
 def test_an_empty_gold_passes_only_an_answer_without_calls(
