@@ -29,6 +29,8 @@ from dipo_openrlhf.preflight.prompts import (
 )
 from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url, is_own_file
 from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here
+from dipo_openrlhf.preflight.tasks import check_tasks
+from dipo_openrlhf.recipe.defaults import TOOL_AGENT
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record.provenance import prompts_hash
 from dipo_openrlhf.record.user_cache import cache_dir
@@ -191,6 +193,8 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
             say(f"warning: {warning}")
         if is_own_file(url):
             check_reward(url, _samples(rows, reading, has_model))
+    if recipe.get("train.agent_func_path") == str(TOOL_AGENT):
+        check_tasks(rows, reading, load_tokenizer(reading.model) if has_model else None)
     if is_known or not has_model:
         return
     with (

@@ -100,6 +100,19 @@ class Episodes:
         self._pool.close()
 
 
+def opening_tokens(name: str, opening: dict[str, Any], template: ToolTemplate, max_length: int) -> list[int]:
+    """Tokens before the model's first message, from an environment's answer to "open". Raises UserError."""
+    if "messages" not in opening:
+        said = opening.get("failed") or opening.get("reason")
+        raise UserError(f"environment {name}: cannot begin a row's task: {said}")
+    tokens = template.opening(opening["messages"], opening["tools"])
+    if len(tokens) >= max_length:
+        raise UserError(
+            f"environment {name}: a prompt with its tools has {len(tokens)} tokens, data.max_len is {max_length}"
+        )
+    return tokens
+
+
 class _Player:
     """The environment's side of one episode: what happened so far, and questions to a worker about what is next."""
 
@@ -129,15 +142,7 @@ class _Episode:
 
     async def open(self, max_length: int, sampling_params: Any) -> None:
         opening = await self._player.ask("open")
-        if "messages" not in opening:
-            said = opening.get("failed") or opening.get("reason")
-            raise UserError(f"environment {self._limits.__name__}: cannot begin a row's task: {said}")
-        tokens = self._template.opening(opening["messages"], opening["tools"])
-        if len(tokens) >= max_length:
-            raise UserError(
-                f"environment {self._limits.__name__}: a prompt with its tools has {len(tokens)} tokens, data.max_len is "
-                f"{max_length}"
-            )
+        tokens = opening_tokens(self._limits.__name__, opening, self._template, max_length)
         self._max_length, self._params = max_length, sampling_params
         self._trace = Trace(tokens, with_log_probs=sampling_params.logprobs is not None)
 

@@ -75,6 +75,10 @@ def test_a_sound_recipe_passes_and_nothing_is_made(folder, dry):
         (["--run.dir", "/proc/none"], "run.dir '/proc/none': nothing can be written there"),
         (["--ckpt.path", "/proc/none"], "ckpt.path '/proc/none': nothing can be written there"),
         (["--train.agent_func_path", "none.py"], "train.agent_func_path: 'none.py': no such file"),
+        (
+            ["--train.agent_func_path", "tool_agent", "--data.apply_chat_template", "false"],
+            "prompts.jsonl:1: 'label' (data.label_key): a label of the tool agent is a JSON object",
+        ),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False])
