@@ -64,8 +64,8 @@ class ModelShape:
         return 2 * 2 * self.layers * self.key_value
 
 
-# Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B and
-# 1.54B.
+# Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B,
+# 1.54B and 8.03B.
 _QWEN25_7B = ModelShape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, qkv_bias=True)
 _QWEN25_3B = ModelShape(36, 2048, 11008, 16, 2, 128, 151936, tied=True, qkv_bias=True)
 KNOWN: dict[str, ModelShape] = {
@@ -75,6 +75,7 @@ KNOWN: dict[str, ModelShape] = {
     "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,
     "Qwen/Qwen2.5-3B-Instruct": _QWEN25_3B,
     "Qwen/Qwen2.5-1.5B-Instruct": ModelShape(28, 1536, 8960, 12, 2, 128, 151936, tied=True, qkv_bias=True),
+    "meta-llama/Llama-3.1-8B-Instruct": ModelShape(32, 4096, 14336, 32, 8, 128, 128256, tied=False),
 }
 
 

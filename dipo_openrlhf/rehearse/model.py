@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -20,7 +22,7 @@ from dipo_openrlhf.quickstart.pretrain import batch_of, response_loss
 from dipo_openrlhf.rehearse.tasks import Messages, Problem, demonstrations
 from dipo_openrlhf.rehearse.tokenizer import build_tokenizer
 
-Model = Qwen2ForCausalLM | Qwen3ForCausalLM
+Model = Qwen2ForCausalLM | Qwen3ForCausalLM | LlamaForCausalLM
 CONTEXT = 512  # tokens: more than the longest rehearsal
 STEPS, BATCH, SEED = 120, 32, 0
 _HEAD = 32  # the smallest that vLLM has on CPU
@@ -30,7 +32,7 @@ def make_model(folder: Path, like: str, problems: list[Problem]) -> None:
     """Write a model and its tokenizer to `folder`.
 
     like: the recipe's model, whose family and tied or untied embeddings it gets. Raises UserError for another family than
-    Qwen2 and Qwen3.
+    Qwen2, Qwen3 and Llama, whose shape Mistral's is too.
     """
     demonstrated = list(islice(demonstrations(problems, SEED), STEPS * BATCH))
     texts = [text for problem, response in demonstrated for text in (*_contents(problem.messages), response)]
@@ -70,8 +72,10 @@ def new_model(tokenizer: PreTrainedTokenizerFast, like: str) -> Model:
         return Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=_HEAD))
     if shape.qkv_bias and not shape.output_bias:
         return Qwen2ForCausalLM(Qwen2Config(**sizes))
+    if not (shape.qkv_bias or shape.output_bias or shape.mlp_bias):
+        return LlamaForCausalLM(LlamaConfig(**sizes))
     raise UserError(
-        f"actor.model_name_or_path: {like!r}: a rehearsal has models of the families Qwen2 and Qwen3 alone"
+        f"actor.model_name_or_path: {like!r}: a rehearsal has models of the families Qwen2, Qwen3 and Llama alone"
     )
 
 

@@ -160,7 +160,15 @@ def test_a_recipe_asks_for_what_it_needs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["math_qwen3_4b", "math_qwen3_8b", "math_qwen25_7b", "tools_qwen25_3b", "tools_qwen25_7b"]
+    "name",
+    [
+        "math_qwen3_4b",
+        "math_qwen3_8b",
+        "math_qwen25_7b",
+        "tools_qwen25_3b",
+        "tools_qwen25_7b",
+        "tools_llama31_8b",
+    ],
 )
 def test_every_recipe_can_do_without_flash_attn(name):
     assert environment.uses_flash_attn(load_recipe(name))

@@ -16,6 +16,7 @@ PUBLISHED = {
     "Qwen/Qwen2.5-7B-Instruct": 7.61e9,
     "Qwen/Qwen2.5-3B-Instruct": 3.09e9,
     "Qwen/Qwen2.5-1.5B-Instruct": 1.54e9,
+    "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
 }
 
 

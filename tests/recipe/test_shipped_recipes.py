@@ -34,7 +34,14 @@ from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.placement import placement, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 
-PAPER = ["math_qwen3_4b", "math_qwen3_8b", "math_qwen25_7b", "tools_qwen25_3b", "tools_qwen25_7b"]
+PAPER = [
+    "math_qwen3_4b",
+    "math_qwen3_8b",
+    "math_qwen25_7b",
+    "tools_qwen25_3b",
+    "tools_qwen25_7b",
+    "tools_llama31_8b",
+]
 METHODS = [
     "", "dapo", "grpo", "psd_off", "hard_only", "easy_only", "random_pick", "alpha_0.01", "alpha_1.0", "lora",
 ]  # fmt: skip
@@ -123,7 +130,7 @@ def validated(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_recipes_and_variants_are_listed():
-    assert len(NAMES) == 5 * 10 * 2 + 3 * 2 + 5 * 2 + 8 * 2 == len(set(NAMES))
+    assert len(NAMES) == 6 * 10 * 2 + 3 * 2 + 6 * 2 + 8 * 2 == len(set(NAMES))
     assert set(PAPER) <= set(recipe_names())
     used = {part for name in NAMES for part in name.split("+")[1:]}
     assert used == set(variant_names()), "a variant that no test loads"

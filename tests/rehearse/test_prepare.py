@@ -54,6 +54,7 @@ def test_the_suite_grades_the_same(kind, tmp_path):
         ("math_qwen3_4b", "qwen3", True),
         ("math_qwen3_8b+async", "qwen3", False),
         ("tools_qwen25_7b", "qwen2", False),
+        ("tools_llama31_8b", "llama", False),
     ],
 )
 def test_a_rehearsal_is_written_once_and_every_prompt_fits(name, family, tied, tmp_path):
@@ -112,11 +113,11 @@ def test_what_cannot_be_rehearsed_is_one_line(tmp_path):
         prepare("math_qwen3_4b", given, tmp_path / "r")
     config = {
         "model_type": "llama", "num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
-        "intermediate_size": 8, "vocab_size": 8,
+        "intermediate_size": 8, "vocab_size": 8, "attention_bias": True,
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(config))
     given = parse_overrides(["--actor.model_name_or_path", str(tmp_path)])
-    with pytest.raises(UserError, match="families Qwen2 and Qwen3"):
+    with pytest.raises(UserError, match="families Qwen2, Qwen3 and Llama alone"):
         prepare("math_qwen3_4b", given, tmp_path / "q")
 
 

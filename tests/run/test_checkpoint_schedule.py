@@ -38,6 +38,7 @@ def prune(ckpt_path: Path, settings: TrainerSettings) -> None:
             "math_qwen25_7b",
             "tools_qwen25_3b",
             "tools_qwen25_7b",
+            "tools_llama31_8b",
         )
         for variant in ("", "+4x8", "+dapo")
     ]
