@@ -19,6 +19,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import (
     GenerationConfig,
+    LlamaForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -158,7 +159,9 @@ def train(
     return sum(tail) / len(tail)
 
 
-def response_loss(model: Qwen2ForCausalLM | Qwen3ForCausalLM, batch: Batch) -> torch.Tensor:
+def response_loss(
+    model: LlamaForCausalLM | Qwen2ForCausalLM | Qwen3ForCausalLM, batch: Batch
+) -> torch.Tensor:
     """Mean cross-entropy in nats over the response tokens of a batch.
 
     Rows are padded on the right, so that causal attention needs no padding mask; the output layer runs only where the

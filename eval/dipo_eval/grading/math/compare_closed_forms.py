@@ -18,8 +18,9 @@ from dipo_eval.grading.math.evaluate import (
     uses,
     variables,
 )
-from dipo_eval.grading.math.expression import Node, Unsupported, parse_expression
+from dipo_eval.grading.math.expression import Node, parse_expression
 from dipo_eval.grading.math.outcome import Outcome
+from dipo_eval.grading.math.tokens import Unsupported
 
 _CLEARLY = 1e-6
 _INTEGER_KINDS = frozenset({"floor", "ceil", "sum", "prod", *INTEGER_FUNCTIONS})

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval.grading.math.expression import BOUND, Node, Unsupported
+from dipo_eval.grading.math.expression import BOUND, Node
+from dipo_eval.grading.math.tokens import Unsupported
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 3000

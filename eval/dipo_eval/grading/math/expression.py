@@ -7,11 +7,10 @@ ceilings, binomials, sums and products over an index, and the usual functions. E
 from __future__ import annotations
 
 import itertools
-import re
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval import linear
+from dipo_eval.grading.math.tokens import DOTS, FUNCTIONS, GREEK, OF_SEVERAL, ROUNDED, Unsupported, tokens_of
 
 Node = tuple[Any, ...]
 """("num", Fraction) | ("var", name) | ("const", name) | (operator or function name, Node, ...)."""
@@ -19,28 +18,12 @@ Node = tuple[Any, ...]
 MAX_CHARS = 1000
 MAX_DEPTH = 40
 
-FUNCTIONS = frozenset(
-    {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
-    | {"ln", "log", "exp", "sqrt"}
-)
-OF_SEVERAL = frozenset({"gcd", "lcm", "max", "min"})
-"""Functions of two or more arguments."""
 BOUND = "#"
 """What the name of a sum's index begins with in a tree."""
 _CONSTANTS = {"pi": "pi", r"\pi": "pi", "e": "e", "i": "i"}
-GREEK = frozenset((
-    r"\alpha", r"\beta", r"\gamma", r"\delta", r"\epsilon", r"\varepsilon", r"\zeta", r"\eta", r"\theta",
-    r"\vartheta", r"\kappa", r"\lambda", r"\mu", r"\nu", r"\xi", r"\rho", r"\sigma", r"\tau", r"\phi", r"\varphi",
-    r"\chi", r"\psi", r"\iota", r"\upsilon", r"\omega", r"\Gamma", r"\Delta", r"\Theta", r"\Lambda", r"\Omega",
-    r"\Phi", r"\Psi", r"\Sigma", r"\ell",
-))  # fmt: skip
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
 _CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
-_TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=,\u00b0])", re.ASCII)
-_ROUNDED = frozenset({"abs", "floor", "ceil"})
-_WORDS = FUNCTIONS | OF_SEVERAL | _ROUNDED | {"pi"}
-_DOTS = r"\ldots"
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
 _DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)))
 
@@ -48,34 +31,11 @@ _DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)))
 _NO_ATOM = frozenset((")", "}", "]", r"\rfloor", r"\rceil", "+", "-", "^", "_", "!", "=", ",", "\u00b0"))
 
 
-class Unsupported(Exception):  # noqa: N818  (an outcome, not a fault)
-    """The text is outside this parser's language."""
-
-
 def parse_expression(text: str) -> Node:
     """The tree of cleaned ``text``. Raises Unsupported; never recurses deeper than ``MAX_DEPTH`` brackets."""
     if len(text) > MAX_CHARS:
         raise Unsupported("too long")
-    return _Parser(_tokens(text)).parse()
-
-
-def _tokens(text: str) -> list[str]:
-    tokens: list[str] = []
-    position = 0
-    for match in _TOKEN.finditer(text):
-        if match.start() != position:
-            break
-        token = match[1]
-        position = match.end()
-        if token.isalpha() and token not in _WORDS and len(token) > 1:
-            if len(token) > 4:
-                raise Unsupported("prose")
-            tokens.extend(token)
-        else:
-            tokens.append(token)
-    if text[position:].strip():
-        raise Unsupported(f"symbol {text[position]!r}")
-    return tokens
+    return _Parser(tokens_of(text)).parse()
 
 
 class _Parser:
@@ -107,7 +67,7 @@ class _Parser:
         node = self._product()
         while self._peek() in ("+", "-"):
             operator = "add" if self._next() == "+" else "sub"
-            if self._peek() == _DOTS:
+            if self._peek() == DOTS:
                 self._next()
                 self._expect("+")
                 node = self._progression("sum", "add", node, self._product())
@@ -120,10 +80,10 @@ class _Parser:
         node = self._signed()
         while True:
             token = self._peek()
-            if token in _MULTIPLY and self.tokens[self.position + 1 : self.position + 2] == [_DOTS]:
+            if token in _MULTIPLY and self.tokens[self.position + 1 : self.position + 2] == [DOTS]:
                 self._next()
-                token = _DOTS
-            if token == _DOTS:
+                token = DOTS
+            if token == DOTS:
                 self._next()
                 if self._peek() in _MULTIPLY:
                     self._next()
@@ -224,7 +184,7 @@ class _Parser:
             return self._function(token.lstrip("\\"))
         if token.lstrip("\\") in OF_SEVERAL:
             return self._of_several(token.lstrip("\\"))
-        if token in _ROUNDED and self._peek() == "(":
+        if token in ROUNDED and self._peek() == "(":
             return (token, self._group(self._next()))
         if token in _SERIES:
             return self._series(_SERIES[token])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dipo_eval import linear
 from dipo_eval.grading.math.compare_closed_forms import real_value
-from dipo_eval.grading.math.expression import GREEK
+from dipo_eval.grading.math.tokens import GREEK
 
 EMPTY = r"\emptyset"
 _REALS = (r"-\infty", r"\infty", "()")

@@ -9,8 +9,9 @@ from dipo_eval import linear
 from dipo_eval.grading.math.compare_closed_forms import cached_tree, points
 from dipo_eval.grading.math.compare_parts import compare_answers
 from dipo_eval.grading.math.evaluate import INTEGER_FUNCTIONS, Float, TooLarge, evaluate, real_root, variables
-from dipo_eval.grading.math.expression import GREEK, Node, Unsupported
+from dipo_eval.grading.math.expression import Node
 from dipo_eval.grading.math.outcome import Outcome
+from dipo_eval.grading.math.tokens import GREEK, Unsupported
 
 DIGITS = 60
 """Working precision; two closed forms that agree to 40 digits at six points are taken as equal."""
