@@ -38,12 +38,6 @@ def _check_name(name: str) -> None:
         raise UserError(f"{place}: no such file")
     if path.is_file() and path.suffix not in FORMATS + _OTHERS:
         raise UserError(f"{place}: must end in {', '.join(FORMATS)}; OpenRLHF tells by it how a file is read")
-    if path.is_dir() and not any(
-        path.glob(f"{above}*{end}") for above in ("", "*/") for end in (*FORMATS, *_OTHERS)
-    ):
-        raise UserError(
-            f"{place}: the folder holds no file that OpenRLHF reads ({', '.join((*FORMATS, *_OTHERS))}): name the file"
-        )
 
 
 def is_read_here(name: str) -> bool:
@@ -80,8 +74,13 @@ def _loaded(name: str, split: str) -> Iterator[Row]:
             f"{_KEY}: {name!r}: has no split {split!r}: name one of its own as data.prompt_split"
         ) from None
     except Exception as error:
+        found = f"({one_line(error)})"
+        if Path(name).expanduser().is_dir():
+            raise UserError(
+                f"{_KEY}: {name!r}: the folder is no data set {found}: name the file in it"
+            ) from None
         raise UserError(
-            f"{_KEY}: {name!r}: is no file here, and cannot be loaded as a data set ({one_line(error)})"
+            f"{_KEY}: {name!r}: is no file here, and cannot be loaded as a data set {found}"
         ) from None
     for number, row in enumerate(data, 1):
         yield f"{name}: row {number}", row

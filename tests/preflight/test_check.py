@@ -185,3 +185,57 @@ def test_the_folder_of_ray(folder, monkeypatch):
     ):
         check(folder)
     check(folder, "--run.ray", "cluster")
+
+
+def test_a_folder_of_data(folder):
+    data = folder / "data"
+    data.mkdir()
+    words = ["--data.prompt_dataset", str(data)]
+    with pytest.raises(UserError, match=r"/data': the folder is no data set \(.*\): name the file in it"):
+        check(folder, *words)
+    shutil.copy(folder / "prompts.jsonl", data)
+    assert check(folder, *words) == []
+
+
+def test_a_template_that_drops_the_prompt(folder):
+    write(folder, [{"input": f"{n} + 7 = ?", "label": str(n + 7)} for n in range(4)])
+    (folder / "model" / "chat_template.jinja").write_text("Hello")
+    with pytest.raises(UserError, match=r"prompts\.jsonl:2: the model's chat template makes the same prompt"):
+        check(folder)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data.label_key", ""], "data.label_key: '': the reward math compares answers with labels"),
+        (
+            ["--data.prompt_probs", "None"],
+            "data.prompt_probs: 'None': must be a share of the prompts for each",
+        ),
+        (["--data.input_key", ""], "data.input_key is missing"),
+        (["--data.prompt_dataset", ""], "data.prompt_dataset is missing"),
+        (["--run.dir", "~nobody-here/x"], "run.dir: '~nobody-here/x': there is no such user here"),
+        (["--ckpt.path", "y" * 300], "a name in it is longer than 255 bytes"),
+        (["--logger.tensorboard_dir", "a\0b"], "holds a NUL character"),
+        (["--=3"], "unexpected argument '--=3'"),
+    ],
+)
+def test_what_random_mistakes_found(folder, words, message):
+    with pytest.raises(UserError) as caught:
+        check(folder, *words, dry=True)
+    assert message in str(caught.value)
+
+
+def test_an_empty_place_is_the_default(folder):
+    recipe = load_recipe(str(folder / "mine.yaml"), parse_overrides(["--ckpt.path=", "--ckpt.output_dir="]))
+    assert recipe.get("ckpt.path") == str(folder / "run" / "ckpt")
+    assert recipe.get("ckpt.output_dir") == str(folder / "run" / "final")
+
+
+def test_a_section_whose_lines_are_all_comments(folder):
+    text = (folder / "mine.yaml").read_text()
+    (folder / "mine.yaml").write_text(text + "algo:\nds: {}\n")
+    assert check(folder, dry=True) == []
+    (folder / "mine.yaml").write_text(text + "alg: {}\n")
+    with pytest.raises(UserError, match="unknown key alg"):
+        check(folder, dry=True)
