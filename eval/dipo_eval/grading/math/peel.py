@@ -51,17 +51,17 @@ _CURRENCY_AFTER = linear.compile(r"(.*\d)\s?[\u00a3\u20ac\u00a5\u20b9\u20a9\u00a
 _CONDITION = linear.compile(
     r"[,;\s]\s*\(?\s*(?:where|such that|for all|for any|for every|for each|for some|for (?:all )?integers?|\\forall"
     r"|with [a-z] (?:an?|any|in|\\in))(?:[\s\\,]|\Z)"
-    r"|[,;\s]\s*\(?\s*(?:for\s+)?[nkm]\s*(?:>|\\ge)\s*[0-3]\s*\)?\Z"  # what an index is by itself
+    r"|[,;\s]\s?\(?\s?(?:for\s)?[nkm]\s?(?:>|\\ge)\s{0,3}[0-3]\s?\)?\Z"  # what an index is by itself
     r"|(?:[,;\s]\s*|\s*\(\s*)(?:[a-z]|[a-z]\s*,\s*[a-z])\s*\\in\s*\\mathbb\{[A-Z]\}",
 )
 # "每天赚 18 美元", and what makes a Chinese sentence about a value no answer.
 _CHINESE = linear.compile(
-    r"(?:[A-Za-z'\s,:]*[\u4e00-\u9fff][\u4e00-\u9fff,:\s]*){1,9}([\d\\(.\u00a5-].*)\Z", re.DOTALL
+    r"[A-Za-z'\s,:\u4e00-\u9fff]*[\u4e00-\u9fff][\s,:]{0,3}([\d\\(.\u00a5-].*)\Z", re.DOTALL
 )
 _CHINESE_DOUBT = linear.bounded(r"[不非约或至超]|\bor\b|百分之|可能|大于|小于|如果|第")
-_AGAIN = linear.compile(r"(.*[\d}%)])\s*\(\s*or\s+([\d\\.-][^()]*)\)\Z", re.DOTALL)
+_AGAIN = linear.compile(r"(.*[\d}%)])\s?\(\s?or\s([\d\\.-][^()]*)\)\Z", re.DOTALL)
 _ABOUT = linear.compile(
-    r"(.*[\d}%)])\s*,?\s*\(?\s*(?:or\s+)?(?:about|approximately|roughly)\s+([\d\\.-][^()]*)\)?\Z", re.DOTALL
+    r"(.*[\d}%)])\s?,?\s?\(?\s?(?:or\s)?(?:about|approximately|roughly)\s([\d\\.-][^()]*)\)?\Z", re.DOTALL
 )
 _WORDY = linear.compile(r"[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _LABEL = linear.compile(r"[A-Za-z\\|(\[\u2220][A-Za-z0-9\\{}_|,()\[\]\s^'\u00b0:]*\Z")

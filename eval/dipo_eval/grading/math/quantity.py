@@ -85,7 +85,7 @@ _DEGREES = linear.compile(r"(?:.*°|(?:[\d.°+*/(){}\s-]|\\frac)+)\Z", re.DOTALL
 _ANGLE_FUNCTION = linear.bounded(r"sin|cos|tan|cot|sec|csc")
 # What goes on after a value and its unit: "18 dollars a day", "18 at the market".
 _TAIL = linear.compile(
-    r"(.*?[\d)}].*?)\s+\(?(?:(?:per|each|every|an?|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
+    r"(.*?)\s\(?(?:(?:per|each|every|an?|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
     r"|(?:for|in)\s+(?:an?|the|each|every|all|his|her|its|their|total|everything)(?:\s[a-z][a-z'\u2019 -]*)?"
     r"|to\s+[a-z]{3}[a-z'\u2019 -]*|altogether|total|together|now)\)?\Z"
 )
@@ -197,7 +197,7 @@ def _without_tail(text: str) -> str:
     """``18 dollars a day`` as ``18 dollars``, ``18 (dollars)`` as ``18``; not where the words change the value."""
     found = _TAIL.match(text) if " " in text else None
     found = found or (_IN_BRACKETS.match(text) if text.endswith(")") else None)
-    if found is None:
+    if found is None or not any(map(str.isdigit, found[1])):
         return text
     _, *words = text[found.end(1) :].strip("() ").split()
     changes = _NOT_UNITS - {"and"} | _MULTIPLIERS.keys() | NUMBER_WORDS

@@ -46,8 +46,8 @@ _EXCEPT = linear.compile(
 )
 _AND = linear.bounded(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])|(?<![a-zA-Z])x\s{0,3}=")
 _REAL_MEMBER = linear.compile(r"[a-zA-Z]\s*\\in\s*\\mathbb\{R\}\s*[,;:|]?\s*([a-zA-Z].*)\Z")
-_MINUS_POINT = linear.compile(r"(.+?)\s*\\setminus\s*\\\{([^,{}]+)\\\}\Z")
-_AND_NOT = linear.compile(r"(.+?)\s*(?:,|;|\sand\s|\\wedge)\s*[a-zA-Z]\s*\\ne\s*([^,;<>]+)\Z")
+_MINUS_POINT = linear.compile(r"(.+?)\s?\\setminus\s?\\\{([^,{}]+)\\\}\Z")
+_AND_NOT = linear.compile(r"(.+?)(?:,|;|\sand\s|\\wedge)\s?[a-zA-Z]\s?\\ne\s([^,;<>]+)\Z")
 _ONE_INTERVAL = linear.compile(r"([(\[])([^,;()\[\]]+),([^,;()\[\]]+)([)\]])\Z")
 _INFINITE = {r"\infty": float("inf"), r"+\infty": float("inf"), r"-\infty": float("-inf")}
 _STRICT = {"<": ("(", ")"), ">": ("(", ")"), r"\le": ("[", "]"), r"\ge": ("[", "]")}
