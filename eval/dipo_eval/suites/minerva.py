@@ -13,7 +13,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from dipo_eval.grading.math.normalize import clean
-from dipo_eval.grading.math.quantity import parse_number
+from dipo_eval.grading.math.plain_numbers import parse_number
 from dipo_eval.suites.data_file import DataFile, Record
 from dipo_eval.suites.hub import HubData, numbered
 from dipo_eval.suites.math_file import math_suite

@@ -19,14 +19,8 @@ from dipo_eval.grading.math.normalize import key
 from dipo_eval.grading.math.notations import compare_notations
 from dipo_eval.grading.math.outcome import Outcome, any_of
 from dipo_eval.grading.math.peel import said_of, without_currency
-from dipo_eval.grading.math.quantity import (
-    Quantity,
-    in_radians,
-    parse_number,
-    read_quantity,
-    rounded_places,
-    units_conflict,
-)
+from dipo_eval.grading.math.plain_numbers import parse_number, rounded_places
+from dipo_eval.grading.math.quantity import Quantity, in_radians, read_quantity, units_conflict
 
 Strong = Callable[[str, str, Fraction | None], Outcome]
 """(answer, gold, tolerance) -> Outcome: what decides a pair that is UNKNOWN here."""

@@ -10,7 +10,7 @@ import itertools
 from fractions import Fraction
 from typing import Any
 
-from dipo_eval.grading.math.tokens import DOTS, FUNCTIONS, GREEK, OF_SEVERAL, ROUNDED, Unsupported, tokens_of
+from dipo_eval.grading.math.tokens import FUNCTIONS, GREEK, OF_SEVERAL, ROUNDED, Unsupported, tokens
 
 Node = tuple[Any, ...]
 """("num", Fraction) | ("var", name) | ("const", name) | (operator or function name, Node, ...)."""
@@ -24,6 +24,7 @@ _CONSTANTS = {"pi": "pi", r"\pi": "pi", "e": "e", "i": "i"}
 _MULTIPLY = frozenset({"*", r"\cdot", r"\times"})
 _DIVIDE = frozenset({"/", r"\div"})
 _CLOSERS = {"(": ")", "{": "}", "[": "]", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+_DOTS = r"\ldots"
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
 _DEGREE: Node = ("div", ("const", "pi"), ("num", Fraction(180)))
 
@@ -35,7 +36,7 @@ def parse_expression(text: str) -> Node:
     """The tree of cleaned ``text``. Raises Unsupported; never recurses deeper than ``MAX_DEPTH`` brackets."""
     if len(text) > MAX_CHARS:
         raise Unsupported("too long")
-    return _Parser(tokens_of(text)).parse()
+    return _Parser(tokens(text)).parse()
 
 
 class _Parser:
@@ -67,7 +68,7 @@ class _Parser:
         node = self._product()
         while self._peek() in ("+", "-"):
             operator = "add" if self._next() == "+" else "sub"
-            if self._peek() == DOTS:
+            if self._peek() == _DOTS:
                 self._next()
                 self._expect("+")
                 node = self._progression("sum", "add", node, self._product())
@@ -80,10 +81,10 @@ class _Parser:
         node = self._signed()
         while True:
             token = self._peek()
-            if token in _MULTIPLY and self.tokens[self.position + 1 : self.position + 2] == [DOTS]:
+            if token in _MULTIPLY and self.tokens[self.position + 1 : self.position + 2] == [_DOTS]:
                 self._next()
-                token = DOTS
-            if token == DOTS:
+                token = _DOTS
+            if token == _DOTS:
                 self._next()
                 if self._peek() in _MULTIPLY:
                     self._next()

@@ -1,4 +1,4 @@
-"""The tokens of a closed form, LaTeX or plain text, and the names that are more than a product of letters."""
+"""The tokens of a closed form, and the names that the parser knows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GREEK = frozenset((
     r"\chi", r"\psi", r"\iota", r"\upsilon", r"\omega", r"\Gamma", r"\Delta", r"\Theta", r"\Lambda", r"\Omega",
     r"\Phi", r"\Psi", r"\Sigma", r"\ell",
 ))  # fmt: skip
-ROUNDED = frozenset({"abs", "floor", "ceil"})
-DOTS = r"\ldots"
-_WORDS = FUNCTIONS | OF_SEVERAL | ROUNDED | {"pi"}
 _TOKEN = linear.compile(r"\s*(\\[a-zA-Z]+|\d+\.?\d*|\.\d+|[a-zA-Z]+|[-+*/^_!(){}\[\]|=,\u00b0])", re.ASCII)
+ROUNDED = frozenset({"abs", "floor", "ceil"})
+"""What has signs of its own in LaTeX and is also written as a function."""
+_WORDS = FUNCTIONS | OF_SEVERAL | ROUNDED | {"pi"}
 
 
 class Unsupported(Exception):  # noqa: N818  (an outcome, not a fault)
     """The text is outside this parser's language."""
 
 
-def tokens_of(text: str) -> list[str]:
-    """Of cleaned ``text``. Raises Unsupported where a symbol or a word is none of this language's."""
-    tokens: list[str] = []
+def tokens(text: str) -> list[str]:
+    """The tokens of cleaned ``text``; letters side by side are a product. Raises Unsupported for anything else."""
+    found: list[str] = []
     position = 0
     for match in _TOKEN.finditer(text):
         if match.start() != position:
@@ -40,9 +40,9 @@ def tokens_of(text: str) -> list[str]:
         if token.isalpha() and token not in _WORDS and len(token) > 1:
             if len(token) > 4:
                 raise Unsupported("prose")
-            tokens.extend(token)
+            found.extend(token)
         else:
-            tokens.append(token)
+            found.append(token)
     if text[position:].strip():
         raise Unsupported(f"symbol {text[position]!r}")
-    return tokens
+    return found
