@@ -26,7 +26,6 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
     ("math_qwen3_4b+dapo", ()),
     ("math_qwen25_7b", ()),
     ("tools_qwen25_7b", ()),
-    ("tools_llama31_8b", ()),
     ("math_qwen3_8b", ()),
     ("math_qwen3_4b", REFILL),
     ("math_qwen3_8b+response_20k", ()),
