@@ -15,6 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 import pydantic
 
 from dipo_eval.discovery import unknown
+from dipo_eval.errors import UserError, one_line
 from dipo_eval.grading.calls.dispatch import Dispatcher
 
 Message = dict[str, Any]
@@ -53,14 +54,16 @@ class Environment:
 
     def tools(self) -> list[dict[str, Any]]:
         """The tools as a chat template takes them."""
-        return [tool_schema(getattr(type(self), name)) for name in self._tool_names()]
+        return [tool_schema(getattr(type(self), name)) for name in self.tool_names()]
 
     def run(self, calls: Sequence[str]) -> list[str]:
         """The results of one message's calls, each given as text, in order."""
-        return Dispatcher({name: _checked(getattr(self, name)) for name in self._tool_names()}).run(calls)
+        return Dispatcher({name: _checked(getattr(self, name)) for name in self.tool_names()}).run(calls)
 
-    def _tool_names(self) -> list[str]:
-        found = inspect.getmembers(type(self), inspect.isfunction)
+    @classmethod
+    def tool_names(cls) -> list[str]:
+        """The methods that a call may name."""
+        found = inspect.getmembers(cls, inspect.isfunction)
         return [name for name, _ in found if not name.startswith("_") and not hasattr(Environment, name)]
 
 
@@ -94,6 +97,19 @@ def tool_schema(method: Callable[..., Any]) -> dict[str, Any]:
     description = inspect.getdoc(method) or ""
     function = {"name": method.__name__, "description": description, "parameters": parameters}
     return {"type": "function", "function": function}
+
+
+def check_environment(found: Any) -> None:
+    """Raise UserError for what is no environment: no class of one, without a reward, or with a tool without hints."""
+    if not (isinstance(found, type) and issubclass(found, Environment)):
+        raise UserError(f"{found!r:.80} is no environment: give the class, one that derives from Environment")
+    if found.reward is Environment.reward:
+        raise UserError(f"{found.__name__} has no method reward(self, answer), which judges the end")
+    try:
+        for name in found.tool_names():
+            tool_schema(getattr(found, name))
+    except (TypeError, NameError, pydantic.PydanticUserError) as error:
+        raise UserError(f"{found.__name__}: {one_line(error)}") from None
 
 
 def names() -> list[str]:

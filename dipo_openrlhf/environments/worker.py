@@ -30,11 +30,11 @@ MAX_RESULT_CHARS = 1_000_000
 Play = Callable[[Environment, dict[str, Any]], dict[str, Any]]
 
 
-def pool_for(environment: type[Environment] | None) -> WorkerPool:
-    """Processes for one environment's episodes, or for those that labels name; one for two cores, 2 to 16."""
-    settings = {}
-    if environment is not None:  # its file is in no package, so that it can only be loaded by path
-        settings = {"file": environment.reward.__code__.co_filename, "class": environment.__name__}
+def pool_for(agent: str | None) -> WorkerPool:
+    """Processes for the episodes of an agent's file (agent_for), or of the environments that labels name; one for two
+    cores, 2 to 16.
+    """
+    settings = {} if agent is None else {"file": agent}  # in no package: it can only be loaded by path
     program = Program("dipo_openrlhf.environments.worker:load", settings, memory_bytes=MEMORY_BYTES)
     return WorkerPool(lambda: program, max(2, min(MAX_WORKERS, (os.cpu_count() or 2) // 2)))
 
@@ -45,7 +45,7 @@ def load(settings: dict[str, Any]) -> Answer:
     `events`: what the model did, {"calls": [...]} of a message with calls, {"said": text} of another. An answer "failed"
     says what the environment raised outside its tools.
     """
-    own = _from_file(settings["file"], settings["class"]) if "file" in settings else None
+    own = _from_file(settings["file"]) if "file" in settings else None
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
         if task["ask"] == "read":
@@ -68,11 +68,11 @@ def environment_of(label: dict[str, Any]) -> type[Environment]:
     return get(name)
 
 
-def _from_file(path: str, name: str) -> type[Environment]:
+def _from_file(path: str) -> type[Environment]:
     spec = importlib.util.spec_from_file_location("environment_file", path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
-    found: type[Environment] = getattr(module, name)
+    found: type[Environment] = module.AgentExecutor.environment
     return found
 
 

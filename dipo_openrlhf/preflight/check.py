@@ -27,7 +27,13 @@ from dipo_openrlhf.preflight.prompts import (
     load_tokenizer,
     prompt_of,
 )
-from dipo_openrlhf.preflight.reward import SAMPLES, check_reward, check_reward_url, is_own_file
+from dipo_openrlhf.preflight.reward import (
+    SAMPLES,
+    check_reward,
+    check_reward_url,
+    has_environment,
+    is_own_file,
+)
 from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here
 from dipo_openrlhf.preflight.tasks import check_tasks
 from dipo_openrlhf.recipe.defaults import TOOL_AGENT
@@ -188,13 +194,15 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
     rows = check_data_file(
         names, reading.input_key, reading.label_key, limit, not reading.apply_chat_template, split
     )
-    if not recipe.get("train.agent_func_path"):
+    agent = recipe.get("train.agent_func_path")
+    if not agent:
         if not is_known and (warning := check_golds(rows, url, reading.label_key)):
             say(f"warning: {warning}")
         if is_own_file(url):
             check_reward(url, _samples(rows, reading, has_model))
-    if recipe.get("train.agent_func_path") == str(TOOL_AGENT):
-        check_tasks(rows, reading, load_tokenizer(reading.model) if has_model else None)
+    elif agent == str(TOOL_AGENT) or has_environment(agent):
+        tokenizer = load_tokenizer(reading.model) if has_model else None
+        check_tasks(rows, reading, tokenizer, None if agent == str(TOOL_AGENT) else agent)
     if is_known or not has_model:
         return
     with (

@@ -67,7 +67,21 @@ def _check_agent(name: str) -> None:
     except (SyntaxError, ValueError) as error:
         raise UserError(f"{place}: is no Python file: {error}".splitlines()[0]) from None
     if "AgentExecutor" not in _defined(tree):
-        raise UserError(f"{place}: defines no AgentExecutor, which OpenRLHF takes from it")
+        raise UserError(
+            f"{place}: defines no AgentExecutor, which OpenRLHF takes from it: end it with "
+            "AgentExecutor = agent_for(YourEnvironment)"
+        )
+
+
+def has_environment(agent: str) -> bool:
+    """Whether an agent's file has its AgentExecutor from agent_for(...), with an environment that can be tried."""
+    calls = [
+        node.value.func
+        for node in ast.parse(Path(agent).expanduser().read_bytes()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if any(isinstance(target, ast.Name) and target.id == "AgentExecutor" for target in node.targets)
+    ]
+    return any(getattr(call, "id", getattr(call, "attr", "")) == "agent_for" for call in calls)
 
 
 def _defined(tree: ast.Module) -> set[str]:

@@ -43,6 +43,11 @@ def _check_required(recipe: Recipe) -> None:
     ):
         if not recipe.get(key):
             raise UserError(f"{recipe.source}: {key} is missing: set it to {what}")
+    if recipe.get("vllm.num_engines") is None:
+        raise UserError(
+            f"{recipe.source}: vllm.num_engines is missing: set it, or run.nodes and run.gpus_per_node, from which it "
+            "follows"
+        )
     if not recipe.get("vllm.num_engines"):
         raise _refuse(recipe, "vllm.num_engines", "rollouts need at least one vLLM engine")
 

@@ -117,6 +117,16 @@ def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
         raise UserError(f"{next(places, 'recipe')}: {error}") from None
 
 
+_OPTIONS = (
+    "dry-run",
+    "resume",
+    "verbose",
+    "help",
+    "write-only",
+    "folder",
+)  # of the commands that take overrides
+
+
 def known_keys() -> list[str]:
     """Every key a recipe may have."""
     own = [f"{name}.{key}" for name, model in SECTIONS.items() for key in model.model_fields]
@@ -128,4 +138,6 @@ def _unknown(key: str, setting: Setting) -> str:
     last = key.rsplit(".", 1)[-1]
     near = nearest(key, known, cutoff=0.5) or next((one for one in known if one.endswith(last)), None)
     hint = f"; the nearest known key is {near}" if near else ""
+    if setting.where == f"--{key}" and (option := nearest(key, _OPTIONS)):
+        hint = f"; did you mean --{option}?"
     return f"{setting.where}: unknown key {key} (value {short_repr(setting.value)}){hint}"

@@ -56,6 +56,12 @@ _RULES: tuple[tuple[str, str, Callable[[Recipe], bool], str], ...] = (
         "does nothing without train.async_enable",
     ),
     (
+        "reward.remote_url",
+        "train.agent_func_path",
+        lambda recipe: bool(recipe.get("train.agent_func_path")),
+        "does nothing beside train.agent_func_path, whose episodes have rewards of their own: take one of them out",
+    ),
+    (
         "actor.muon.",
         "actor.optim",
         lambda recipe: recipe.get("actor.optim") != "muon",

@@ -64,9 +64,10 @@ class Trace:
 class Episodes:
     """Runs episodes of one environment, or of those that labels name."""
 
-    def __init__(self, environment: type[Environment] | None = None) -> None:
+    def __init__(self, environment: type[Environment] | None = None, agent: str | None = None) -> None:
+        """`agent`: the file with which worker processes get the environment; both are None for those of labels."""
         self._environment = environment
-        self._pool = pool_for(environment)
+        self._pool = pool_for(agent)
         self._template: ToolTemplate | None = None
 
     async def run(
@@ -100,11 +101,22 @@ class Episodes:
         self._pool.close()
 
 
-def opening_tokens(name: str, opening: dict[str, Any], template: ToolTemplate, max_length: int) -> list[int]:
-    """Tokens before the model's first message, from an environment's answer to "open". Raises UserError."""
+def is_reward(value: Any) -> bool:
+    """Whether it is what an environment's reward may be."""
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= 1
+
+
+def opening_tokens(
+    name: str, opening: dict[str, Any], template: ToolTemplate | None, max_length: int
+) -> list[int]:
+    """Tokens before the model's first message, from an environment's answer to "open"; none without a template. Raises
+    UserError.
+    """
     if "messages" not in opening:
         said = opening.get("failed") or opening.get("reason")
         raise UserError(f"environment {name}: cannot begin a row's task: {said}")
+    if template is None:
+        return []
     tokens = template.opening(opening["messages"], opening["tools"])
     if len(tokens) >= max_length:
         raise UserError(
@@ -234,8 +246,7 @@ class _Episode:
         if "reason" in found:
             return 0.0, "undecided"
         reward = found.get("reward")
-        is_number = isinstance(reward, int | float) and math.isfinite(reward) and 0 <= reward <= 1
-        return (float(reward), "") if is_number else (0.0, "error")  # type: ignore[arg-type]
+        return (float(reward), "") if is_reward(reward) else (0.0, "error")  # type: ignore[arg-type]
 
 
 _COUNTED = (

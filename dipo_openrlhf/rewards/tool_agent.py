@@ -10,14 +10,21 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from dipo_openrlhf.environments.environment import Environment
+from dipo_openrlhf.environments.environment import Environment, check_environment
 from dipo_openrlhf.rewards.episode import Episodes
 
 __all__ = ["AgentExecutor", "agent_for"]
 
 
 def agent_for(environment: type[Environment] | None = None) -> type:
-    """An AgentExecutor for episodes of one environment; None: of those that labels name."""
+    """An AgentExecutor for episodes of one environment; None: of those that labels name.
+
+    To be called in the agent's own file, which every worker process loads. Raises UserError for what is no environment.
+    """
+    agent = None
+    if environment is not None:
+        check_environment(environment)
+        agent = sys._getframe(1).f_globals["__file__"]
     # OpenRLHF demands its own base class, and has imported it where it loads this file. The processes of
     # environments load it too, and need nothing of OpenRLHF.
     loaded = sys.modules.get("openrlhf.utils.agent")
@@ -27,7 +34,7 @@ def agent_for(environment: type[Environment] | None = None) -> type:
         """Runs the episodes of a rollout engine."""
 
         def __init__(self) -> None:
-            self.episodes = Episodes(environment)
+            self.episodes = Episodes(environment, agent)
 
         async def execute(
             self, prompt: str, label: Any, sampling_params: Any, max_length: int, hf_tokenizer: Any, llm_engine: Any,
@@ -38,6 +45,7 @@ def agent_for(environment: type[Environment] | None = None) -> type:
                 prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine
             )
 
+    AgentExecutor.environment = environment
     return AgentExecutor
 
 

@@ -155,6 +155,8 @@ def test_the_recipe_comes_first():
         (["--reward.overlong_penalty_factor", "2"], "does nothing without reward.overlong_buffer_len"),
         (["--train.async_queue_size", "2"], "does nothing without train.async_enable"),
         (["--actor.lr_scheduler", "linear", "--actor.min_lr_ratio", "0.2"], "does nothing with this"),
+        (["--train.agent_func_path", "tool_agent", "--reward.remote_url", "math"],
+         "--reward.remote_url: .*does nothing beside train.agent_func_path"),
     ],
 )  # fmt: skip
 def test_a_key_without_effect_is_refused(words, message, tmp_path):
@@ -174,3 +176,9 @@ def test_the_command_line_may_switch_off_what_a_file_sets(tmp_path):
     load_recipe(str(path), parse_overrides(words))
     with pytest.raises(UserError, match=r"--train\.micro_batch_size: .* does nothing"):
         load_recipe(str(path), parse_overrides([*words, "--train.micro_batch_size", "2"]))
+
+
+@pytest.mark.parametrize(("slip", "option"), [("--dryrun", "--dry-run"), ("--resum", "--resume")])
+def test_a_mistyped_option_of_the_command_is_told_from_a_key(slip, option):
+    with pytest.raises(UserError, match=f"{slip}: unknown key .*; did you mean {option}\\?"):
+        load_recipe("quickstart", parse_overrides([slip]))

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_one_line(load, arguments, words):
 
 
 def test_without_a_cluster_nothing_is_assumed(load):
-    with pytest.raises(UserError, match="at least one vLLM engine"):
+    with pytest.raises(UserError, match=r"vllm\.num_engines is missing: set it, or run\.nodes"):
         load("--run.nodes", "0")
     assert load("--run.nodes", "0", "--vllm.num_engines", "100").get("vllm.num_engines") == 100
 

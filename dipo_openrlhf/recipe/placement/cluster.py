@@ -25,9 +25,9 @@ def add_engines(recipe: Recipe) -> None:
     free = parts.actor if shares_gpus(recipe) else _cluster_gpus(recipe) - parts.total
     engines = free // recipe.get("vllm.tensor_parallel_size")
     if engines < 1:
+        share = ", or set train.colocate_all: true" if parts.actor <= _cluster_gpus(recipe) else ""
         raise UserError(
-            f"{_cluster(recipe)} leave none to a rollout engine ({parts}): lower actor.num_gpus_per_node, or set "
-            "train.colocate_all: true"
+            f"{_cluster(recipe)} leave none to a rollout engine ({parts}): lower actor.num_gpus_per_node{share}"
         )
     recipe.openrlhf["vllm.num_engines"] = engines
     recipe.where["vllm.num_engines"] = "what fits run.nodes"
