@@ -235,7 +235,9 @@ has_close_elements = found
 def test_no_program_finds_an_earlier_one_in_memory(grader: CodeGrader) -> None:
     for _ in range(2):
         assert grader.grade(TASK, CORRECT).plus.status == "correct"
-        assert grader.grade(TASK, THIEF).base.reason == "base test 1 of 7: LookupError"
+        # Nothing is found; where Landlock alone holds, the map of the memory cannot be read at all.
+        reasons = {f"base test 1 of 7: {error}" for error in ("LookupError", "PermissionError")}
+        assert grader.grade(TASK, THIEF).base.reason in reasons
 
 
 @pytest.mark.parametrize("name", MACHINE)
