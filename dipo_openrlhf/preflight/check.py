@@ -199,7 +199,7 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
         if not is_known and (warning := check_golds(rows, url, reading.label_key)):
             say(f"warning: {warning}")
         if is_own_file(url):
-            check_reward(url, _samples(rows, reading, has_model))
+            check_reward(url, _samples(rows, reading, has_model), recipe.dipo.correct_from)
     elif agent == str(TOOL_AGENT) or has_environment(agent):
         tokenizer = load_tokenizer(reading.model) if has_model else None
         check_tasks(rows, reading, tokenizer, None if agent == str(TOOL_AGENT) else agent)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dipo_eval.discovery import nearest
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
+from dipo_openrlhf.algorithm.config import CorrectFrom
 from dipo_openrlhf.recipe.defaults import REWARDS
 
 SAMPLES = 8
@@ -97,10 +98,13 @@ def _defined(tree: ast.Module) -> set[str]:
     return names
 
 
-def check_reward(url: str | None, samples: list[tuple[str, str, str, Any]]) -> None:
+def check_reward(
+    url: str | None, samples: list[tuple[str, str, str, Any]], correct_from: CorrectFrom = "score"
+) -> None:
     """Raise UserError unless the reward file can be imported and returns what training needs for every sample.
 
-    samples: (place, query, prompt, label), a row each. Nothing is called for an address, or for a reward of this project.
+    samples: (place, query, prompt, label), a row each. correct_from: dipo.correct_from, on whose scale scores are.
+    Nothing is called for an address, or for a reward of this project.
     """
     if not url or not is_own_file(url):
         return
@@ -112,7 +116,7 @@ def check_reward(url: str | None, samples: list[tuple[str, str, str, Any]]) -> N
         raise UserError(f"{place}: {found['error']}{f', for {row}' if row else ''}{_hint(found, url)}")
     first: tuple[str, dict[str, Any]] | None = None
     for (row, *_), value in zip(samples, found["returned"], strict=True):
-        if problem := _problem(value):
+        if problem := _problem(value) or _scale_problem(value, correct_from):
             raise UserError(f"{place}: for {row} reward_func returned {problem}")
         if first is not None and (problem := _differs(first, value)):
             raise UserError(f"{place}: for {row} reward_func returned {problem}")
@@ -184,6 +188,22 @@ def _problem(value: dict[str, Any]) -> str:
         return "no dict as 'extra_logs'"
     bad = next((key for key, one in logs.items() if _number(one) is None), None)
     return f"{logs[bad]!r:} as extra_logs[{bad!r}], which must be a number"[:400] if bad is not None else ""
+
+
+def _scale_problem(value: dict[str, Any], correct_from: CorrectFrom) -> str:
+    """Of scores that nobody could tell correct from incorrect by (algorithm/correctness.py)."""
+    key = "scores" if value.get("scores") is not None else "rewards"
+    score, logs = _number(value[key]), value.get("extra_logs") or {}
+    if correct_from == "reward_max":
+        return (
+            "no 'reward_max' in extra_logs, which dipo.correct_from names" if "reward_max" not in logs else ""
+        )
+    if score is not None and not 0 <= score <= 1:
+        return (
+            f"{score:g} as {key!r}, and from 0.5 to 1 is correct: give 'scores' 0 or 1 beside the rewards, or "
+            "'reward_max' in extra_logs and dipo.correct_from: reward_max"
+        )
+    return ""
 
 
 def _differs(first: tuple[str, dict[str, Any]], value: dict[str, Any]) -> str:

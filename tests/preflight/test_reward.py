@@ -22,6 +22,14 @@ def reward(folder: Path, body: str, before: str = "", name: str = "mine.py") -> 
     return str(path)
 
 
+def test_scores_on_another_scale(tmp_path):
+    body = 'return {"rewards": 7.0, "extra_logs": {"reward_max": 10.0}}'
+    check_reward(reward(tmp_path, body), SAMPLES, "reward_max")
+    check_reward(reward(tmp_path, 'return {"rewards": -3.0, "scores": 1}'), SAMPLES)
+    with pytest.raises(UserError, match=r"no 'reward_max' in extra_logs, which dipo\.correct_from names"):
+        check_reward(reward(tmp_path, GOOD), SAMPLES, "reward_max")
+
+
 def test_a_good_one_passes(tmp_path):
     check_reward(reward(tmp_path, GOOD), SAMPLES)
     tensor = 'return {"rewards": torch.tensor([1.0]), "scores": [0], "extra_logs": {"a": torch.tensor(2)}}'
@@ -47,6 +55,8 @@ def test_a_good_one_passes(tmp_path):
          "for d.jsonl:3 reward_func returned extra_logs with other keys than for d.jsonl:1 (a)"),
         ('return {"rewards": 1.0, **({"reward_max": 2.0} if labels == ["1"] else {})}',
          "for d.jsonl:2 reward_func returned result with other keys than for d.jsonl:1 (reward_max)"),
+        ('return {"rewards": 7.0}', "returned 7 as 'rewards', and from 0.5 to 1 is correct: give 'scores' 0 or 1"),
+        ('return {"rewards": 1.0, "scores": -1}', "returned -1 as 'scores', and from 0.5 to 1 is correct"),
         ("import os; os._exit(3)", "ended its process with status 3"),
         ("import sys; sys.exit(1)", "reward_func raises SystemExit: 1"),
     ],
