@@ -36,6 +36,7 @@ _CHINESE_DOUBT = linear.bounded(
     r"[\u4e0d\u975e\u7ea6\u6216\u81f3\u8d85\u7b2c]|\u53ef\u80fd|\u5927\u4e8e|\u5c0f\u4e8e|\u5982\u679c|\u5047\u8bbe"
 )
 _SENTENCE_START = linear.bounded(r"(?:(?:[.?]|(?<![\dn)])!)(?=\s)|\n|\u3002(?=.))", re.DOTALL)
+_WORD = linear.bounded(r"[A-Za-z]{2}")
 _FORMULA = linear.bounded(r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)")
 _DISPLAYS = (("$$", "$$"), (r"\[", r"\]"))
 
@@ -60,6 +61,8 @@ def conclusion(text: str) -> str | None:
         return None
     if found.start() and sentence[found.start() - 1] not in " \t=*:":
         return None  # a part of something: a response that was cut in "the interval $[15,18]$"
+    if sentence.rstrip()[-1:].isdigit() and _WORD.search(sentence[: found.start()]):
+        return None  # without an end it may be a part: "for n = 1" of "for n = 1984"
     return found[1] + found[2] if _is_told(sentence[: found.start()].rstrip(" $*:"), found[1]) else None
 
 
