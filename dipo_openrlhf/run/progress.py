@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 from rich import progress as bars
 from rich.console import Console
 
+from dipo_eval import linear
 from dipo_eval.files.step_log import METRICS, StepFollower
 from dipo_eval.printable import spelled, visible
 from dipo_eval.results.not_finite import not_finite, sentence
@@ -20,7 +20,7 @@ from dipo_openrlhf.record.events import WARNING, read_events
 
 POLL_SECONDS = 0.5
 FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
-_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
+_COLOUR = linear.bounded(r"\x1b\[[0-9;]{0,16}m")
 
 
 def step_line(row: dict[str, Any], dipo_enabled: bool = True) -> str:

@@ -11,11 +11,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stack import EVALUATE, Dipo, write_recipe
+from stack import EVALUATE, WANDB_KEY, Dipo, write_recipe
 
 from dipo_openrlhf.quickstart.pretrain import PretrainSettings, pretrained_model
-
-WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # not a real key
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from dipo_openrlhf.record.processes import processes_of
 from dipo_openrlhf.record.run_log import read_metrics
 
 MARK = "DIPO_TEST_MARK"
+WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # not a real key
 EVALUATE = [
     "--evaluate.suites", "[arithmetic-control]", "--evaluate.limit", "20", "--evaluate.engine", "hf",
     "--evaluate.max_new_tokens", "48",

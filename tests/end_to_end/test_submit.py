@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stack import Dipo, write_recipe
+from stack import WANDB_KEY, Dipo, write_recipe
 from two_nodes import HEAD, WORKER, Cluster, poll, two_nodes
 
 from dipo_eval.results.store import read_result
@@ -24,7 +24,6 @@ from dipo_openrlhf.record.run_log import read_metrics
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(3000)]
 
 ACTORS = ("DiPOPolicyActor", "SeededEngine", "DiPOTrainer")
-WANDB_KEY = "feedfacefeedfacefeedfacefeedfacefeedface"  # not a real key
 LIMIT = 1200  # seconds for a few steps, start-up and evaluation, on two cores shared with others
 EVALUATE = [
     "--evaluate.suites", "[arithmetic-control]", "--evaluate.limit", "20", "--evaluate.engine", "hf",

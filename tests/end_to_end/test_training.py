@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import WANDB_KEY
 from stack import (
+    WANDB_KEY,
     check_equal_rollouts,
     check_equal_steps,
     check_metrics_follow,
