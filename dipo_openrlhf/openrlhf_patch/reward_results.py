@@ -6,7 +6,6 @@ reward; the trainer would end with an AttributeError, or with tensors of another
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_openrlhf.recipe.defaults import REWARDS
+from dipo_openrlhf.rewards.returned import key_problem, problem_of
 
 
 class CheckedReward:
@@ -25,7 +25,7 @@ class CheckedReward:
     def __init__(self, reward_func: Callable[..., Any], path: str) -> None:
         self.reward_func, self.path = reward_func, path
         self.problem = ""
-        self._first: dict[str, set[str]] = {}
+        self._first: dict[str, Any] = {}
 
     def __call__(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
         """What the function returns. Raises what it raises, and ValueError for what training cannot use."""
@@ -52,33 +52,9 @@ class CheckedReward:
         return f" (line {lines[-1]})" if lines else ""
 
     def _check(self, returned: Any) -> None:
-        if not isinstance(returned, dict):
-            raise ValueError(f"it returned a {type(returned).__name__}, not a dict with 'rewards'")
-        if not _is_number(returned.get("rewards")):
-            raise ValueError(
-                f"it returned {short_repr(returned.get('rewards'), 40)} as 'rewards', not a finite number"
-            )
-        if returned.get("scores") is not None and not _is_number(returned["scores"]):
-            raise ValueError(
-                f"it returned {short_repr(returned['scores'], 40)} as 'scores', not a finite number"
-            )
-        keys = {"": {key for key, value in returned.items() if value is not None}}
-        keys["extra_logs: "] = set(returned.get("extra_logs") or {})
-        first = self._first or keys
-        self._first = first
-        odd = [f"{name}{key}" for name, found in keys.items() for key in sorted(found ^ first[name])]
-        if odd:
-            raise ValueError(
-                f"it returned other keys than for the first sample ({', '.join(odd)}): return the same for all"
-            )
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, str):
-        return False
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # a tensor of several numbers
-        return False
+        problem = problem_of(returned)
+        if not problem:
+            self._first = first = self._first or returned
+            problem = key_problem(first, "the first sample", returned)
+        if problem:
+            raise ValueError(f"it returned {problem}")

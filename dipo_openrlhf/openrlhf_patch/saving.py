@@ -115,9 +115,8 @@ class CheckpointSaving:
         if not exported and self.args.ckpt.disable_ds:
             return  # nothing is saved
         save_steps, about_weights = self.args.ckpt.save_steps, {}
-        if (
-            exported
-        ):  # else the ranks have found their weights finite after the update (divergence.py, lost_updates)
+        # Without an export the ranks have found their weights finite after the update (divergence.py, lost_updates).
+        if exported:
             divergence.check_weights(self.ckpt_path, global_step)
             about_weights = {
                 "weights_hash": weights_hash(self.ckpt_path / f"{tag}_hf"),

@@ -61,15 +61,15 @@ class WindowRules:
 
 
 def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) -> list[Experience]:
-    """Micro-batches of about `micro` samples, the same number for every rank, of at least as many samples as ranks."""
+    """Micro-batches of about `micro` samples, as many for each rank. There must be a sample for each rank."""
     count = min(-(-len(samples) // (micro * ranks)) * ranks, len(samples) // ranks * ranks)
     bounds = [round(part * len(samples) / count) for part in range(count + 1)]
     return [joined(samples[start:end], pad) for start, end in itertools.pairwise(bounds)]
 
 
 def split_by_tokens(samples: list[Experience], max_tokens: int, ranks: int, pad: int) -> list[Experience]:
-    """Micro-batches of at most `max_tokens` where a sample is no longer, the same number for every rank; no fewer samples
-    than ranks.
+    """Micro-batches of at most `max_tokens`, or of one longer sample, as many for each rank. There must be a sample for
+    each rank.
     """
     lengths = [int(sample.total_length) for sample in samples]
     (parts,) = micro_batches([lengths], max_tokens, multiple=ranks)

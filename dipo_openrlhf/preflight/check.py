@@ -188,9 +188,8 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
     key = _key(reading, names, url)
     is_known = bool(key) and _known(key).exists()
     limit = SAMPLES if is_known else reading.max_samples
-    split = (
-        None if recipe.get("use_ms") else recipe.get("data.prompt_split")
-    )  # ModelScope's sets are left to it
+    # ModelScope's sets are left to it.
+    split = None if recipe.get("use_ms") else recipe.get("data.prompt_split")
     rows = check_data_file(
         names, reading.input_key, reading.label_key, limit, not reading.apply_chat_template, split
     )

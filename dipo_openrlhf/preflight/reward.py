@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.secrets.masking import mask_text
 from dipo_openrlhf.algorithm.config import CorrectFrom
 from dipo_openrlhf.recipe.defaults import REWARDS
+from dipo_openrlhf.rewards.returned import key_problem, no_dict, problem_of, scale_problem
 
 SAMPLES = 8
 SECONDS = 120
@@ -116,11 +116,12 @@ def check_reward(
         raise UserError(f"{place}: {found['error']}{f', for {row}' if row else ''}{_hint(found, url)}")
     first: tuple[str, dict[str, Any]] | None = None
     for (row, *_), value in zip(samples, found["returned"], strict=True):
-        if problem := _problem(value) or _scale_problem(value, correct_from):
-            raise UserError(f"{place}: for {row} reward_func returned {problem}")
-        if first is not None and (problem := _differs(first, value)):
+        kind = value.get("not a dict")  # try_reward.py
+        if problem := no_dict(kind) if kind else problem_of(value) or scale_problem(value, correct_from):
             raise UserError(f"{place}: for {row} reward_func returned {problem}")
         first = first or (row, value)
+        if problem := key_problem(first[1], first[0], value):
+            raise UserError(f"{place}: for {row} reward_func returned {problem}")
 
 
 def _tried(url: str, samples: list[tuple[str, str, str, Any]]) -> dict[str, Any]:
@@ -153,70 +154,4 @@ def _hint(found: dict[str, Any], url: str) -> str:
         return f"; a module beside it is found with PYTHONPATH={folder}, or where it is put into the file"
     if "'NoneType' object has no attribute '__dict__'" in str(found["error"]):
         return "; a dataclass does not go with `from __future__ import annotations` there: take that line out"
-    return ""
-
-
-def _number(value: Any) -> float | None:
-    """A number, or the only one of a list; None for anything else."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, bool | int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond all floats
-        return math.inf
-
-
-def _problem(value: dict[str, Any]) -> str:
-    wanted = 'give {"rewards": number, "scores": 0 or 1, "extra_logs": {...}}'
-    if "not a dict" in value:
-        return f"a {value['not a dict']}: {wanted}"
-    if "rewards" not in value:
-        keys = ", ".join(map(repr, value)) or "nothing"
-        return f"no 'rewards', but {keys}: {wanted}"
-    for key in ("rewards", "scores"):
-        if key == "scores" and value.get(key) is None:
-            continue
-        number = _number(value[key])
-        if number is None:
-            return f"{value[key]!r:} as {key!r}: {wanted}"[:400]
-        if not math.isfinite(number):
-            return f"{number} as {key!r}, which would make the update nan"
-    logs = value.get("extra_logs") or {}
-    if not isinstance(logs, dict):
-        return "no dict as 'extra_logs'"
-    bad = next((key for key, one in logs.items() if _number(one) is None), None)
-    return f"{logs[bad]!r:} as extra_logs[{bad!r}], which must be a number"[:400] if bad is not None else ""
-
-
-def _scale_problem(value: dict[str, Any], correct_from: CorrectFrom) -> str:
-    """Of scores that nobody could tell correct from incorrect by (algorithm/correctness.py)."""
-    key = "scores" if value.get("scores") is not None else "rewards"
-    score, logs = _number(value[key]), value.get("extra_logs") or {}
-    if correct_from == "reward_max":
-        return (
-            "no 'reward_max' in extra_logs, which dipo.correct_from names" if "reward_max" not in logs else ""
-        )
-    if score is not None and not 0 <= score <= 1:
-        return (
-            f"{score:g} as {key!r}, and from 0.5 to 1 is correct: give 'scores' 0 or 1 beside the rewards, or "
-            "'reward_max' in extra_logs and dipo.correct_from: reward_max"
-        )
-    return ""
-
-
-def _differs(first: tuple[str, dict[str, Any]], value: dict[str, Any]) -> str:
-    """Keys of some samples alone make tensors of another length than the batch."""
-    place, before = first
-    for name, one, other in (
-        ("extra_logs", set(before.get("extra_logs") or {}), set(value.get("extra_logs") or {})),
-        (
-            "result",
-            {key for key in before if before[key] is not None},
-            {key for key in value if value[key] is not None},
-        ),
-    ):
-        if odd := sorted(one ^ other):
-            return f"{name} with other keys than for {place} ({', '.join(odd)}): return the same for every sample"
     return ""

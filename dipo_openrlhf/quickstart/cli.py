@@ -41,9 +41,12 @@ def quickstart_command(
 
         dipo quickstart --steps 20 --dipo.group_space argmax
     """
-    from dipo_openrlhf.quickstart.run import MODELS, quickstart
+    from dipo_openrlhf.quickstart.folder import MODELS, run_folder
+    from dipo_openrlhf.quickstart.run import quickstart
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
     if model not in MODELS:
         raise UserError(f"--model {model!r}: choose one of {', '.join(MODELS)}")
-    quickstart(model, run_dir, steps, seed, data_dir, resume, verbose, parse_overrides(context.args))
+    overrides = parse_overrides(context.args)
+    with run_folder(model, run_dir, resume) as folder:
+        quickstart(model, folder, steps, seed, data_dir, resume, verbose, overrides)

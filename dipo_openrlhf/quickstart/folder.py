@@ -22,13 +22,16 @@ def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = 
     Making it is what takes it: two that are started at once get one each. It is removed again if it is left empty. With
     `resume` the newest of those that hold a run. Raises UserError for one that holds something else, or cannot be made.
     """
-    folders = _folders(model)
     if run_dir is not None:
         check_can_make_folder(run_dir, "--run-dir")
         _check_free(run_dir.resolve(), resume)
         yield run_dir.resolve()
         return
-    used = [folder for folder in takewhile(os.path.lexists, folders) if _in_use(folder)] if resume else []
+    used = (
+        [folder for folder in takewhile(os.path.lexists, _folders(model)) if _in_use(folder)]
+        if resume
+        else []
+    )
     if used:
         yield used[-1]
         return
@@ -46,14 +49,13 @@ def _folders(model: str) -> Iterator[Path]:
 
 
 def _make_first(model: str) -> Path:
-    folders = _folders(model)
-    while True:
-        folder = next(folders)
+    for folder in _folders(model):
         check_can_make_folder(folder.parent, "the folder of runs")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
+    raise AssertionError("there is always one more name")
 
 
 def _in_use(folder: Path) -> bool:

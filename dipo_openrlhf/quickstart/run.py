@@ -14,7 +14,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
-from dipo_openrlhf.quickstart.folder import MODELS, run_folder
+from dipo_openrlhf.quickstart.folder import MODELS
 from dipo_openrlhf.quickstart.prompts import DATA_DIR, gsm8k_file, write_quickstart_prompts
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -31,21 +31,6 @@ STEPS = {"tiny": 20, "smollm2": 5}
 
 def quickstart(
     model: str,
-    run_dir: Path | None,
-    steps: int | None,
-    seed: int,
-    data_dir: Path | None,
-    resume: bool,
-    verbose: bool,
-    overrides: dict[str, Setting],
-) -> Path:
-    """Run all of it and return the board's path. Raises UserError with one line."""
-    with run_folder(model, run_dir, resume) as folder:
-        return _quickstart(model, folder, steps, seed, data_dir, resume, verbose, overrides)
-
-
-def _quickstart(
-    model: str,
     run_dir: Path,
     steps: int | None,
     seed: int,
@@ -54,6 +39,7 @@ def _quickstart(
     verbose: bool,
     overrides: dict[str, Setting],
 ) -> Path:
+    """Run all of it in `run_dir` (run_folder) and return the board's path. Raises UserError with one line."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # tables in a file are read later, at any width

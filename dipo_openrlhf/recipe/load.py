@@ -117,14 +117,8 @@ def _dipo_section(settings: dict[str, Setting]) -> DipoConfig:
         raise UserError(f"{next(places, 'recipe')}: {error}") from None
 
 
-_OPTIONS = (
-    "dry-run",
-    "resume",
-    "verbose",
-    "help",
-    "write-only",
-    "folder",
-)  # of the commands that take overrides
+# Of the commands that take overrides.
+_OPTIONS = ("dry-run", "resume", "verbose", "help", "write-only", "folder")
 
 
 def known_keys() -> list[str]:

@@ -1,8 +1,8 @@
 """One episode with tools: the model's messages, sampled by the engine, and an environment's answers, token by token.
 
 The tokens that the engine sampled are kept as they are; what lies between them, the environment's, is outside the action
-ranges, so that neither loss nor perplexity sees it. All figures of an episode are in its `extra_logs`, 0 or 1 where they
-are rates, and are the same names for every sample.
+ranges, so that neither loss nor perplexity sees it. All figures of an episode are in its `extra_logs`, under the same
+names in every sample; a yes or no is 1 or 0, so that its mean is a rate.
 """
 
 from __future__ import annotations

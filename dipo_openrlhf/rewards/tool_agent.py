@@ -7,6 +7,7 @@ What an episode is: episode.py.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -24,7 +25,7 @@ def agent_for(environment: type[Environment] | None = None) -> type:
     agent = None
     if environment is not None:
         check_environment(environment)
-        agent = sys._getframe(1).f_globals["__file__"]
+        agent = os.path.abspath(sys._getframe(1).f_globals["__file__"])
     # OpenRLHF demands its own base class, and has imported it where it loads this file. The processes of
     # environments load it too, and need nothing of OpenRLHF.
     loaded = sys.modules.get("openrlhf.utils.agent")

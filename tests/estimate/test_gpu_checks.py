@@ -10,6 +10,7 @@ from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate import environment, gpu_checks
 from dipo_openrlhf.estimate.machine import Machine
 from dipo_openrlhf.estimate.options import Assumptions
+from dipo_openrlhf.recipe.files import recipe_names
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
 
@@ -161,14 +162,7 @@ def test_a_recipe_asks_for_what_it_needs(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "math_qwen3_4b",
-        "math_qwen3_8b",
-        "math_qwen25_7b",
-        "tools_qwen25_3b",
-        "tools_qwen25_7b",
-        "tools_llama31_8b",
-    ],
+    [name for name in recipe_names() if not name.startswith("quickstart") and "lora" not in name],
 )
 def test_every_recipe_can_do_without_flash_attn(name):
     assert environment.uses_flash_attn(load_recipe(name))

@@ -69,13 +69,14 @@ def reward_file(folder, body: str):
     ("odd", "said"),
     [
         ("raise KeyError('answer')", "KeyError: 'answer' (line 3), for the label 'odd'"),
-        ('return {"rewards": None}', "returned None as 'rewards', not a finite number"),
+        ('return {"rewards": None}', "returned None as 'rewards': give {"),
         ('return {"rewards": "1.0"}', "returned '1.0' as 'rewards'"),
         ('return {"rewards": float("nan")}', "returned nan as 'rewards'"),
         ('return {"rewards": 1.0, "scores": [1, 2], "extra_logs": {"fmt": 1.0}}', "returned [1, 2] as 'scores'"),
-        ("return 0.5", "returned a float, not a dict"),
-        ('return {"rewards": 1.0, "scores": 0.0}', "other keys than for the first sample (extra_logs"),
-        ('return {"rewards": 1.0, "scores": 0.0, "extra_logs": {}}', "(extra_logs: fmt)"),
+        ("return 0.5", "returned a float: give {"),
+        ('return {"rewards": 1.0, "scores": 0.0}',
+         "extra_logs whose keys differ from those for the first sample (fmt)"),
+        ('return {"rewards": 1.0, "scores": 0.0, "extra_logs": {}}', "those for the first sample (fmt)"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_some_samples_is_named(tmp_path, odd, said):

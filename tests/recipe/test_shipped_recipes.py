@@ -34,14 +34,7 @@ from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.placement import placement, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 
-PAPER = [
-    "math_qwen3_4b",
-    "math_qwen3_8b",
-    "math_qwen25_7b",
-    "tools_qwen25_3b",
-    "tools_qwen25_7b",
-    "tools_llama31_8b",
-]
+PAPER = [name for name in recipe_names() if not name.startswith("quickstart") and "lora" not in name]
 METHODS = [
     "", "dapo", "grpo", "psd_off", "hard_only", "easy_only", "random_pick", "alpha_0.01", "alpha_1.0", "lora",
 ]  # fmt: skip

@@ -14,12 +14,14 @@ import pytest
 
 from dipo_openrlhf.rewards.function_call import reward_func
 
+Call = dict[str, Any]
 PROMPT = "<|im_start|>user\nWeather?<|im_end|>\n<|im_start|>assistant\n"
-ROME = {"name": "weather", "parameters": {"city": "Rome", "days": 2}}
-PARIS = {"name": "weather", "parameters": {"city": "Paris", "days": 1}}
-RAIN = {"name": "rain", "parameters": {}}
-BOOK = {"name": "book", "parameters": {"who": {"name": "Li", "age": 3}, "seats": [1, [2, 3]]}}
-ONE, TWO, OTHER, NESTED, NONE = [ROME], [ROME, PARIS], [ROME, RAIN], [BOOK], []  # type: ignore[var-annotated]
+ROME: Call = {"name": "weather", "parameters": {"city": "Rome", "days": 2}}
+PARIS: Call = {"name": "weather", "parameters": {"city": "Paris", "days": 1}}
+RAIN: Call = {"name": "rain", "parameters": {}}
+BOOK: Call = {"name": "book", "parameters": {"who": {"name": "Li", "age": 3}, "seats": [1, [2, 3]]}}
+ONE, TWO, OTHER, NESTED = [ROME], [ROME, PARIS], [ROME, RAIN], [BOOK]
+NONE: list[Call] = []
 
 
 def rewarded(response: str, label: Any) -> tuple[float, float]:
@@ -38,7 +40,7 @@ def rome(**arguments: Any) -> dict[str, Any]:
 
 
 def book(**changed: Any) -> dict[str, Any]:
-    return {"name": "book", "parameters": {**BOOK["parameters"], **changed}}  # type: ignore[dict-item]
+    return {"name": "book", "parameters": {**BOOK["parameters"], **changed}}
 
 
 CASES = [

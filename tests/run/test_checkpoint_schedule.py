@@ -12,6 +12,7 @@ import pytest
 
 from dipo_eval.subject.marker import BEST, EVALUATED, complete_checkpoints, export_folder, saves_to_evaluate
 from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
+from dipo_openrlhf.recipe.files import recipe_names
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.run.plan import plan_run
@@ -32,14 +33,8 @@ def prune(ckpt_path: Path, settings: TrainerSettings) -> None:
     "name",
     [
         f"{recipe}{variant}"
-        for recipe in (
-            "math_qwen3_4b",
-            "math_qwen3_8b",
-            "math_qwen25_7b",
-            "tools_qwen25_3b",
-            "tools_qwen25_7b",
-            "tools_llama31_8b",
-        )
+        for recipe in recipe_names()
+        if not recipe.startswith("quickstart") and "lora" not in recipe
         for variant in ("", "+4x8", "+dapo")
     ]
     + ["math_qwen3_8b+async"],
