@@ -33,11 +33,11 @@ from evaluation_run import Part, Plan, environment, install, run
 from evaluation_tools import CODE, bfcl, evalplus, lm_eval
 
 from dipo_eval.engines.base import TOO_LONG
-from dipo_eval.engines.device import usable_cores
 from dipo_eval.errors import UserError
 from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results.store import read_samples
 from dipo_eval.suites import get_suites
+from dipo_eval.workers.cores import usable_cores
 from dipo_openrlhf.quickstart.cache import cache_dir
 from dipo_openrlhf.quickstart.smollm2 import smollm2_model
 

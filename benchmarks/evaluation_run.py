@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU, usable_cores
+from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU
 from dipo_eval.files.processes import start_session
 from dipo_eval.suites import Item
+from dipo_eval.workers.cores import usable_cores
 
 # What the tools import beyond our environment, by folder, since bfcl-eval and evalplus want different tree-sitters.
 # Not what they declare: bfcl-eval declares a dozen API clients, which its handler for local models does not use.

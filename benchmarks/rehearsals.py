@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT / "tests" / "end_to_end"))
 from rehearsals import rehearse  # noqa: E402
 from test_rehearsal import MORE, QUICK  # noqa: E402
 
-from dipo_eval.engines.device import set_process_env, usable_cores  # noqa: E402
+from dipo_eval.engines.device import set_process_env  # noqa: E402
+from dipo_eval.workers.cores import usable_cores  # noqa: E402
 
 DOCUMENT = ROOT / "docs/rehearsal.md"
 BEGIN, END = "<!-- rows of benchmarks/rehearsals.py -->", "<!-- end of rows -->"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from dipo_eval.grading.calls.dispatch import own_precision
 from dipo_eval.grading.calls.grade import not_abstained
 from dipo_eval.grading.calls.messages import step_calls
 from dipo_eval.grading.calls.response_text import answer_text
+from dipo_eval.workers.cores import one_for_two_cores
 from dipo_eval.workers.pool import WorkerPool
 from dipo_eval.workers.process import Program
 from dipo_eval.workers.server import Answer
@@ -36,7 +36,7 @@ def pool_for(agent: str | None) -> WorkerPool:
     """
     settings = {} if agent is None else {"file": agent}  # in no package: it can only be loaded by path
     program = Program("dipo_openrlhf.environments.worker:load", settings, memory_bytes=MEMORY_BYTES)
-    return WorkerPool(lambda: program, max(2, min(MAX_WORKERS, (os.cpu_count() or 2) // 2)))
+    return WorkerPool(lambda: program, one_for_two_cores(2, MAX_WORKERS))
 
 
 def load(settings: dict[str, Any]) -> Answer:

@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dipo_eval.engines.device import is_cpu_build, usable_cores
+from dipo_eval.engines.device import is_cpu_build
 from dipo_eval.errors import UserError
 from dipo_eval.grading.code.grade import sandbox_here
+from dipo_eval.workers.cores import usable_cores
 from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.estimate.environment import machine_checks, recipe_checks
 from dipo_openrlhf.estimate.gpu_checks import Check

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from dipo_eval.engines.device import NO_FLASHINFER_SAMPLER, usable_cores
+from dipo_eval.engines.device import NO_FLASHINFER_SAMPLER
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.workers.cores import usable_cores
 from dipo_openrlhf.openrlhf_patch import ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.driver import PROGRAM, LaunchPlan

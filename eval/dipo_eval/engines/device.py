@@ -12,6 +12,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from dipo_eval.workers.cores import usable_cores
+
 # Set before torch is imported; what the user has set stays. Spinning threads take the core that the thread they wait
 # for needs: with one other busy process on 2 cores, 512 rollouts took 4 s with PASSIVE and 6 to 20 s without.
 # The last one makes torch ask NVML whether there is a GPU, and not CUDA.
@@ -102,14 +104,6 @@ def set_engine_env(model: Path) -> None:
 def _defaults(values: dict[str, str]) -> None:
     for name, value in values.items():
         os.environ.setdefault(name, value)
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may run on (a container's share, where the system reports it)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1
 
 
 def has_gpu() -> bool:

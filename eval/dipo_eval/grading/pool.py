@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from dipo_eval.workers.cores import one_for_two_cores
 from dipo_eval.workers.pool import WorkerPool
 from dipo_eval.workers.process import Program
 
@@ -16,7 +15,7 @@ class GradingPool(WorkerPool):
 
     def __init__(self, workers: int | None = None, *, memory_bytes: int = MEMORY_BYTES) -> None:
         program = Program("dipo_eval.grading.worker:load", memory_bytes=memory_bytes)
-        super().__init__(lambda: program, workers or max(2, min(MAX_WORKERS, (os.cpu_count() or 2) // 2)))
+        super().__init__(lambda: program, workers or one_for_two_cores(2, MAX_WORKERS))
 
 
 _shared = GradingPool()

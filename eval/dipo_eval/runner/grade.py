@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from dipo_eval.engines.base import TOO_LONG
-from dipo_eval.engines.device import usable_cores
 from dipo_eval.grading import Verdict
 from dipo_eval.runner.metrics import counts_from_samples, metrics_from_samples
 from dipo_eval.runner.provenance import versions
 from dipo_eval.suites import Item, Suite
+from dipo_eval.workers.cores import usable_cores
 
 A = TypeVar("A")
 B = TypeVar("B")

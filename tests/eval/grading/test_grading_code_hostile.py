@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dipo_eval.grading.code.grade import CodeGrader
+from dipo_eval.grading.code.grade import CodeGrader, sandbox_here
 
 helpers = runpy.run_path(str(Path(__file__).parents[1] / "code_helpers.py"))
 LIMIT_S = 20.0
@@ -235,9 +235,9 @@ has_close_elements = found
 def test_no_program_finds_an_earlier_one_in_memory(grader: CodeGrader) -> None:
     for _ in range(2):
         assert grader.grade(TASK, CORRECT).plus.status == "correct"
-        # Nothing is found; where Landlock alone holds, the map of the memory cannot be read at all.
-        reasons = {f"base test 1 of 7: {error}" for error in ("LookupError", "PermissionError")}
-        assert grader.grade(TASK, THIEF).base.reason in reasons
+        # Landlock, which stands in for namespaces, shows no map of the memory at all.
+        error = "PermissionError" if sandbox_here().startswith("landlock") else "LookupError"
+        assert grader.grade(TASK, THIEF).base.reason == f"base test 1 of 7: {error}"
 
 
 @pytest.mark.parametrize("name", MACHINE)

@@ -7,7 +7,6 @@ everything in it at the deadline. Nothing of a solution is parsed, imported or r
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading.code import environment
 from dipo_eval.grading.code.extract import MAX_CODE_CHARS
 from dipo_eval.grading.verdict import Verdict
+from dipo_eval.workers.cores import usable_cores
 from dipo_eval.workers.pool import WorkerPool
 from dipo_eval.workers.process import Program, WorkerStartError
 
@@ -121,6 +121,5 @@ def grade_code(task_id: str, solution: str | None, *, limit_s: float = LIMIT_S) 
     global _shared
     with _shared_lock:
         if _shared is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            _shared = CodeGrader(max(1, cores // 2))  # a worker is two processes at work
+            _shared = CodeGrader(max(1, usable_cores() // 2))  # a worker is two processes at work
     return _shared.grade(task_id, solution, limit_s=limit_s)
