@@ -15,7 +15,7 @@ from typing import Any, ClassVar, get_type_hints
 import pydantic
 
 from dipo_eval.discovery import unknown
-from dipo_eval.errors import UserError, one_line
+from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.grading.calls.dispatch import Dispatcher
 
 Message = dict[str, Any]
@@ -102,7 +102,7 @@ def tool_schema(method: Callable[..., Any]) -> dict[str, Any]:
 def check_environment(found: Any) -> None:
     """Raise UserError for what is no environment: no class of one, without a reward, or with a tool without hints."""
     if not (isinstance(found, type) and issubclass(found, Environment)):
-        raise UserError(f"{found!r:.80} is no environment: give the class, one that derives from Environment")
+        raise UserError(f"{short_repr(found)} is no environment: give the class, one that derives from Environment")
     if found.reward is Environment.reward:
         raise UserError(f"{found.__name__} has no method reward(self, answer), which judges the end")
     try:
