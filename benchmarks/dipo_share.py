@@ -96,7 +96,9 @@ def simulated_batch(seed: int = 0) -> list[Any]:
 
 def model_seconds() -> float:
     """One forward and one forward-backward pass of the quickstart's architecture over the whole batch."""
-    from dipo_openrlhf.quickstart.pretrain import PretrainSettings, build_tokenizer, new_model
+    from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
+    from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
+    from dipo_openrlhf.quickstart.pretrain import new_model
 
     model = new_model(build_tokenizer(), PretrainSettings())
     tokens = torch.randint(0, model.config.vocab_size, (TIMED_ROWS, TOKENS))

@@ -102,7 +102,9 @@ def tool_schema(method: Callable[..., Any]) -> dict[str, Any]:
 def check_environment(found: Any) -> None:
     """Raise UserError for what is no environment: no class of one, without a reward, or with a tool without hints."""
     if not (isinstance(found, type) and issubclass(found, Environment)):
-        raise UserError(f"{short_repr(found)} is no environment: give the class, one that derives from Environment")
+        raise UserError(
+            f"{short_repr(found)} is no environment: give the class, one that derives from Environment"
+        )
     if found.reward is Environment.reward:
         raise UserError(f"{found.__name__} has no method reward(self, answer), which judges the end")
     try:

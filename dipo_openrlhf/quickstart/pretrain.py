@@ -1,8 +1,8 @@
 """The quickstart's small language model, trained from scratch in about a minute on two CPU cores.
 
-A Qwen3 of 1.1 million parameters is taught generated arithmetic (`dipo_openrlhf.data.arithmetic`) with
-supervision, in float32, and saved as an ordinary Hugging Face folder. The result is cached under a hash of
-the settings and of the training text, so that a change of either makes a new model.
+A Qwen3 of about a million parameters is taught the conversations of a lesson (lessons/) with supervision, in float32, and
+saved as an ordinary Hugging Face folder. The result is cached under a hash of the settings and of the training text, so
+that a change of either makes a new model.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,69 +27,57 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from dipo_openrlhf.data.arithmetic import demonstrations
 from dipo_openrlhf.quickstart.cache import built_once
-from dipo_openrlhf.quickstart.tokenizer import MAX_LENGTH, build_tokenizer
+from dipo_openrlhf.quickstart.lessons import arithmetic
+from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, PretrainSettings
 
-_FINGERPRINT = 500  # demonstrations whose text stands for the whole training text in the cache's key
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """Size and training of the small model. Each value is part of the cache's key."""
-
-    hidden_size: int = 160
-    layers: int = 3
-    heads: int = 5
-    key_value_heads: int = 5
-    mlp_size: int = 512
-    demonstrations: int = 14_000
-    batch_size: int = 16  # demonstrations
-    initializer_range: float = 0.08  # the usual 0.02 is for wide models and learns more slowly here
-    learning_rate: float = 2e-3  # peak, AdamW
-    warmup: float = 0.05  # share of the steps
-    weight_decay: float = 0.01
-    seed: int = 0
+_FINGERPRINT = 500  # conversations whose text stands for the whole training text in the cache's key
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids [B, L], and a mask of those the loss is on: the response and its end [B, L]."""
+    """Token ids [B, L], and a mask of those the loss is on: what the model says, and its end [B, L]."""
 
     tokens: torch.Tensor
     loss_mask: torch.Tensor
 
 
 def pretrained_model(
-    cache_dir: Path, settings: PretrainSettings | None = None, progress: bool = True, threads: int = 2
+    cache_dir: Path,
+    settings: PretrainSettings | None = None,
+    progress: bool = True,
+    threads: int = 2,
+    lesson: Lesson = arithmetic.LESSON,
 ) -> Path:
     """The folder of the pretrained model and its tokenizer, trained now or found in `cache_dir`.
 
-    `threads`: CPU threads to train with; more than two do not help matrices this small.
+    `settings`: None for the lesson's own. `threads`: CPU threads to train with; more than two do not help matrices this
+    small.
     """
-    settings = settings or PretrainSettings()
+    settings = settings or lesson.settings
 
     def build(folder: Path) -> dict[str, Any]:
-        tokenizer, threads_before = build_tokenizer(), torch.get_num_threads()
+        tokenizer, threads_before = lesson.build_tokenizer(), torch.get_num_threads()
         try:
             torch.set_num_threads(threads)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.seed)
                 model = new_model(tokenizer, settings)
-                loss = train(model, tokenizer, settings, progress)
+                loss = train(model, tokenizer, settings, progress, lesson)
         finally:
             torch.set_num_threads(threads_before)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return {"settings": asdict(settings), "parameters": model.num_parameters(), "final_loss": loss}
 
-    return built_once(cache_dir / f"arithmetic-{cache_key(settings)}", "quickstart.json", build)
+    return built_once(cache_dir / f"{lesson.name}-{cache_key(settings, lesson)}", "quickstart.json", build)
 
 
-def cache_key(settings: PretrainSettings) -> str:
+def cache_key(settings: PretrainSettings, lesson: Lesson = arithmetic.LESSON) -> str:
     """Sixteen hexadecimal digits that change with the settings and with the training text."""
-    sample = [(d.question, d.response) for d in islice(demonstrations(settings.seed), _FINGERPRINT)]
-    return hashlib.sha256(json.dumps([asdict(settings), sample]).encode()).hexdigest()[:16]
+    sample = islice(lesson.conversations(lesson.build_tokenizer(), settings.seed), _FINGERPRINT)
+    texts = [[piece.text for piece in conversation] for conversation in sample]
+    return hashlib.sha256(json.dumps([asdict(settings), texts]).encode()).hexdigest()[:16]
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> Qwen3ForCausalLM:
@@ -101,7 +90,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) ->
         num_attention_heads=settings.heads,
         num_key_value_heads=settings.key_value_heads,
         head_dim=settings.hidden_size // settings.heads,
-        max_position_embeddings=MAX_LENGTH,
+        max_position_embeddings=tokenizer.model_max_length,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -121,10 +110,14 @@ def new_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) ->
 
 
 def train(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings, progress: bool
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    settings: PretrainSettings,
+    progress: bool,
+    lesson: Lesson = arithmetic.LESSON,
 ) -> float:
     """Train the model in place with AdamW and a cosine schedule; the mean loss of the last tenth, in nats."""
-    batches = make_batches(tokenizer, settings)
+    batches = make_batches(tokenizer, settings, lesson)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=settings.learning_rate,
@@ -138,7 +131,7 @@ def train(
     model.train()
     losses: list[float] = []
     columns = (
-        TextColumn("Teaching a small model arithmetic"),
+        TextColumn(lesson.title),
         BarColumn(),
         TextColumn("loss {task.fields[loss]:.3f}"),
         TimeRemainingColumn(),
@@ -162,7 +155,7 @@ def train(
 def response_loss(
     model: LlamaForCausalLM | Qwen2ForCausalLM | Qwen3ForCausalLM, batch: Batch
 ) -> torch.Tensor:
-    """Mean cross-entropy in nats over the response tokens of a batch.
+    """Mean cross-entropy in nats over the learnt tokens of a batch.
 
     Rows are padded on the right, so that causal attention needs no padding mask; the output layer runs only where the
     loss is.
@@ -172,36 +165,48 @@ def response_loss(
     return torch.nn.functional.cross_entropy(model.lm_head(hidden[wanted]), batch.tokens[:, 1:][wanted])
 
 
-def make_batches(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> list[Batch]:
+def make_batches(
+    tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings, lesson: Lesson = arithmetic.LESSON
+) -> list[Batch]:
     """All training batches in training order: rows of similar length together, batches shuffled."""
-    examples = list(islice(demonstrations(settings.seed), settings.demonstrations))
-    prompts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": e.question}], tokenize=False, add_generation_prompt=True
-        )
-        for e in examples
-    ]
-    prompt_ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-    response_ids = tokenizer([e.response for e in examples], add_special_tokens=False)["input_ids"]
-    order = torch.randperm(len(examples)).tolist()
-    order.sort(key=lambda row: len(prompt_ids[row]) + len(response_ids[row]))
+    taught = list(islice(lesson.conversations(tokenizer, settings.seed), settings.demonstrations))
+    rows = tokenized(taught, tokenizer)
+    order = torch.randperm(len(rows)).tolist()
+    order.sort(key=lambda row: len(rows[row][0]))
     size = settings.batch_size
     batches = [
-        batch_of([(prompt_ids[row], response_ids[row]) for row in order[start : start + size]], tokenizer)
+        batch_of([rows[row] for row in order[start : start + size]], tokenizer)
         for start in range(0, len(order), size)
     ]
     return [batches[index] for index in torch.randperm(len(batches)).tolist()]
 
 
-def batch_of(rows: list[tuple[list[int], list[int]]], tokenizer: PreTrainedTokenizerFast) -> Batch:
-    """Token ids of prompts and responses as one batch, padded on the right."""
-    length = max(len(prompt) + len(response) for prompt, response in rows) + 1
+Row = tuple[list[int], list[bool]]
+
+
+def tokenized(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerFast) -> list[Row]:
+    """Each conversation's token ids, and whether each is learnt."""
+    pieces = [piece for conversation in conversations for piece in conversation]
+    ids = iter(tokenizer([piece.text for piece in pieces], add_special_tokens=False)["input_ids"])
+    rows = []
+    for conversation in conversations:
+        row: Row = ([], [])
+        for piece in conversation:
+            tokens = next(ids)
+            row[0].extend(tokens)
+            row[1].extend([piece.learnt] * len(tokens))
+        rows.append(row)
+    return rows
+
+
+def batch_of(rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast) -> Batch:
+    """Rows of token ids as one batch, padded on the right."""
+    length = max(len(ids) for ids, _ in rows)
     tokens = torch.full((len(rows), length), tokenizer.pad_token_id)
     loss_mask = torch.zeros(len(rows), length, dtype=torch.bool)
-    for row, (prompt, response) in enumerate(rows):
-        ids = [*prompt, *response, tokenizer.eos_token_id]
+    for row, (ids, learnt) in enumerate(rows):
         tokens[row, : len(ids)] = torch.tensor(ids)
-        loss_mask[row, len(prompt) : len(ids)] = True
+        loss_mask[row, : len(ids)] = torch.tensor(learnt)
     return Batch(tokens, loss_mask)
 
 

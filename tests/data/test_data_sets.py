@@ -19,7 +19,7 @@ from dipo_openrlhf.data.clean import gold_problem, gold_response
 from dipo_openrlhf.data.options import Options
 from dipo_openrlhf.data.prepare import prepare
 from dipo_openrlhf.preflight.prompts import check_data_file
-from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
+from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
 from dipo_openrlhf.recipe.defaults import REWARDS as REWARD_FILES
 from dipo_openrlhf.rewards import function_call, math
 

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from stack import EVALUATE, WANDB_KEY, Dipo, write_recipe
 
-from dipo_openrlhf.quickstart.pretrain import PretrainSettings, pretrained_model
+from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
+from dipo_openrlhf.quickstart.pretrain import pretrained_model
 
 
 @dataclass(frozen=True)

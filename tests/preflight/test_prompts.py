@@ -12,7 +12,7 @@ import pytest
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.preflight.prompts import Reading, check_data_file, check_prompts
-from dipo_openrlhf.quickstart.tokenizer import build_tokenizer
+from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
 
 
 @pytest.fixture

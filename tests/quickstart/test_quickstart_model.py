@@ -16,9 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from dipo_eval.suites.arithmetic_problems import problems
 from dipo_openrlhf.data.arithmetic import demonstrations
 from dipo_openrlhf.quickstart import pretrain
+from dipo_openrlhf.quickstart.lessons import arithmetic
+from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
+from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
 from dipo_openrlhf.quickstart.pretrain import (
     Batch,
-    PretrainSettings,
     cache_key,
     make_batches,
     new_model,
@@ -26,7 +28,7 @@ from dipo_openrlhf.quickstart.pretrain import (
     response_loss,
     train,
 )
-from dipo_openrlhf.quickstart.tokenizer import END, PAD, START, build_tokenizer
+from dipo_openrlhf.quickstart.tokenizer import END, PAD, START
 
 TINY = PretrainSettings(hidden_size=32, layers=1, heads=1, key_value_heads=1, mlp_size=64, demonstrations=64)
 TOKENIZER = build_tokenizer()
@@ -176,7 +178,7 @@ def test_cache_key_follows_settings_and_data(monkeypatch: pytest.MonkeyPatch) ->
     assert key == cache_key(replace(TINY))
     assert key != cache_key(replace(TINY, seed=1))
     assert key != cache_key(replace(TINY, learning_rate=1e-3))
-    monkeypatch.setattr(pretrain, "demonstrations", lambda seed: demonstrations(seed + 100))
+    monkeypatch.setattr(arithmetic, "demonstrations", lambda seed: demonstrations(seed + 100))
     assert key != cache_key(TINY)
 
 
