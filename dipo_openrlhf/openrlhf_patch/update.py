@@ -86,8 +86,17 @@ class WindowUpdate(ActorPPOTrainer):
     """OpenRLHF's update, whose figures are those of the step's windows.
 
     OpenRLHF logs the loss as a mean over micro-batches, weighted by tokens; but a micro-batch's loss is a partial sum,
-    divided by the tokens of its whole window, so that the more micro-batches there are the smaller is the figure.
+    divided by the tokens of its whole window, so that the more micro-batches there are the smaller is the figure. And
+    its gradient norm is that of the step's last window: 0 where no group of that one has a gradient.
     """
+
+    def ppo_train(self, kl_ctl: float) -> dict[str, Any]:
+        """OpenRLHF's; `actor_grad_norm` is the mean over the step's windows, before clipping."""
+        self.grad_norms: list[float] = []
+        status: dict[str, Any] = super().ppo_train(kl_ctl)
+        if self.grad_norms:
+            status["actor_grad_norm"] = sum(self.grad_norms) / len(self.grad_norms)
+        return status
 
     def training_step(
         self,
@@ -110,6 +119,9 @@ class WindowUpdate(ActorPPOTrainer):
             self.end_window(bool(self.replay_buffer.dynamic_optimizer_step[step]))
         status: dict[str, Any] = super().training_step(experience, kl_ctl, step, loss_batch_info)
         metrics, weights = status["metrics"], status["weights"]
+        parts = 1 if dynamic else max(1, int(self.strategy.accumulated_gradient))
+        if "actor_grad_norm" in metrics and (step + 1) % parts == 0:
+            self.grad_norms.append(float(metrics["actor_grad_norm"]))
         info = loss_batch_info or get_loss_batch_info(
             self.strategy,
             experience.action_mask,
@@ -117,7 +129,6 @@ class WindowUpdate(ActorPPOTrainer):
             step=step,
             dynamic_batch=dynamic,
         )
-        parts = 1 if dynamic else max(1, int(self.strategy.accumulated_gradient))
         scale = self.args.train.batch_size / (status["num_samples"] * parts * info["dp_size"])
         sums = ["policy_loss", "entropy_loss", *(["kl"] if self.args.algo.kl.use_loss else [])]
         for name in sums:

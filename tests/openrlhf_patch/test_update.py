@@ -106,7 +106,7 @@ class Strategy:
         return self.ranks.mean(self.rank, data)
 
     def get_grad_norm(self, model: Actor) -> float:
-        return 1.0
+        return float(len(self.gradients))  # of the window trained last
 
     def is_rank_0(self) -> bool:
         return False
@@ -254,6 +254,7 @@ def test_gradients_and_figures_are_those_of_the_padded_windows(ours, folder, ran
         weights = [1.0] * len(figures) if name in by_step else tokens
         mean = sum(w * each[name] for w, each in zip(weights, figures, strict=True)) / sum(weights)
         assert status[name] == pytest.approx(mean, rel=1e-3, abs=1e-5), name
+    assert status["actor_grad_norm"] == pytest.approx((1 + WINDOWS) / 2)  # the mean of 1, 2, ...
     assert status["row"] == pytest.approx(sum(range(len(LENGTHS))) / len(LENGTHS))
 
 
