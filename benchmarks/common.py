@@ -91,8 +91,8 @@ class Tally:
 def write_recipe(folder: Path, prompts: int, **sections: dict[str, Any]) -> Path:
     """FOLDER/recipe.yaml: the quickstart's model trained on arithmetic on CPU in FOLDER/run, with `sections` added."""
     from dipo_openrlhf.data.arithmetic import write_prompts
-    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
+    from dipo_openrlhf.record.user_cache import cache_dir
 
     folder.mkdir(parents=True, exist_ok=True)
     write_prompts(folder / "prompts.jsonl", prompts, 0)

@@ -38,8 +38,8 @@ from dipo_eval.harness.lm_eval import TASKS, task_name
 from dipo_eval.results.store import read_samples
 from dipo_eval.suites import get_suites
 from dipo_eval.workers.cores import usable_cores
-from dipo_openrlhf.quickstart.cache import cache_dir
 from dipo_openrlhf.quickstart.smollm2 import smollm2_model
+from dipo_openrlhf.record.user_cache import cache_dir
 
 TARGET = 0.60
 SEED = 0  # of the items; lm-eval's arithmetic task is generated with this one

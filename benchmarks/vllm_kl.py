@@ -64,8 +64,8 @@ def divergence(model: Any, samples: list[Any]) -> tuple[float, float]:
 def main(dtype: str = "bf16", prompts: int = 24, tokens: int = 64, out: Path | None = None) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from dipo_openrlhf.quickstart.cache import cache_dir
     from dipo_openrlhf.quickstart.smollm2 import smollm2_model
+    from dipo_openrlhf.record.user_cache import cache_dir
 
     folder = smollm2_model(cache_dir())
     tokenizer = AutoTokenizer.from_pretrained(folder)

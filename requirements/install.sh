@@ -69,7 +69,7 @@ install_gpu() {
     local rest
     rest=$(mktemp)
     grep -v '^flash-attn==' "$here/gpu.txt" >"$rest"
-    install -r "$rest" || { rm -f "$rest"; fail "installing requirements/gpu.txt failed"; }
+    install --compile-bytecode -r "$rest" || { rm -f "$rest"; fail "installing requirements/gpu.txt failed"; }
     rm -f "$rest"
     case $flash_attn in
     no) echo "without flash-attn: train with RECIPE+no_flash_attn (docs/gpu.md)" ;;
@@ -84,6 +84,22 @@ install_gpu() {
     esac
 }
 
+# Python compiles a module at its first import and keeps that, but not where PYTHONDONTWRITEBYTECODE is set, as in many images:
+# there every process of a run would compile all that it imports, at every start. So that is done here, for what they import;
+# on GPU nodes, which have the cores for it, and may have the environment on a read-only share, for all.
+compile_imports() {
+    local imports pids=()
+    for imports in "openrlhf.trainer.ray.ppo_actor, openrlhf.trainer.ppo_trainer, openrlhf.cli.train_ppo_ray" \
+        "vllm.entrypoints.llm, vllm.v1.engine.core, vllm.v1.worker.cpu_worker, openrlhf.trainer.ray.vllm_engine"; do
+        PYTHONDONTWRITEBYTECODE='' "$venv/bin/python" -P -c \
+            "from dipo_openrlhf.openrlhf_patch.cpu import changes; changes.install(); import $imports" >/dev/null 2>&1 &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" || echo "note: not all modules are compiled yet; the first start takes longer" >&2
+    done
+}
+
 for set in "$@"; do
     echo "installing requirements/$set.txt"
     if [ "$set" = gpu ]; then
@@ -94,3 +110,4 @@ for set in "$@"; do
     fi
 done
 [ "$*" = evalplus ] || install --no-build-isolation -e "$root"
+[ "$*" != cpu ] || compile_imports
