@@ -12,12 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from dipo_eval.files.yaml_file import compose_yaml, value_of
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.cli import app
+from dipo_openrlhf.recipe.defaults import method_defaults
 from dipo_openrlhf.recipe.files import BUILT_IN
 from dipo_openrlhf.recipe.keys import Key, all_keys
 from dipo_openrlhf.recipe.load import known_keys
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reference.md"
+DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENT = DOCS / "reference.md"
 KEYS = all_keys()
 SHIPPED = sorted(BUILT_IN.rglob("*.yaml"))
 
@@ -45,6 +48,20 @@ def test_the_document_has_every_key() -> None:
     made = printed("--reference")
     assert DOCUMENT.read_text(encoding="utf-8") == made, "run dipo recipes --reference > docs/reference.md"
     assert all(f"| `{name}` |" in made for name in known_keys())
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_each_method_has_its_rows(name: str) -> None:
+    """docs/recipes.md, "What a method sets", and docs/algorithm.md, "Other methods"."""
+    found, defaults = methods.get(name), method_defaults(name)
+    low, high = defaults["actor.eps_clip_low_high"]
+    dynamic = "yes" if found.dynamic_sampling else "no"
+    mode, estimator = defaults["actor.loss_agg_mode"], defaults["algo.advantage.estimator"]
+    row = f"| `{name}` | {low:g} {high:g} | {mode} | {estimator} | {dynamic} |\n"
+    assert row in (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert defaults["algo.kl.init_coef"] == 0
+    other = f"\n| `{name}` | [{found.source.rpartition('/')[2]}]({found.source})"
+    assert name == "dipo" or other in (DOCS / "algorithm.md").read_text(encoding="utf-8")
 
 
 def test_every_key_has_a_meaning() -> None:
