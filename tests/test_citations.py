@@ -54,7 +54,9 @@ ELSEWHERE = {
     "ocwcourses_eval_utils.py": "DeepSeek-Math",
     "provider/base.py": "evalplus",
     "rlla_4k_raw/rlla.py": "ToolRL",
+    "src/prime_rl/orchestrator/algo/max_rl.py": "PrimeIntellect-ai/prime-rl",
     "tools/hf_community_evals.py": "every_eval_ever",
+    "verl/trainer/ppo/core_algos.py": "tajwarfahim/maxrl, nangongrui-ngr/NGRPO",
     "verl/utils/reward_score/rlla.py": "ToolRL",
 }
 
