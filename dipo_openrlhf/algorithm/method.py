@@ -50,6 +50,7 @@ class Method:
     reduction: the loss is a mean over all tokens, a mean of each response's mean, or a sum divided by the constant
         responses * token limit, which requires one optimizer step a rollout batch.
     dynamic_sampling: zero-variance groups are dropped and replaced by further prompts.
+    keeps_all_incorrect: except the all-incorrect ones, which train.
     needs_entropy: reads `Rollout.token_entropy_PGA`; the actor's forward pass then returns it.
     reallocates: adds DiPO's alpha * A(R_r), so all `dipo.*` switches hold; without it, alpha is 0 and the batch is
         only measured.
@@ -66,6 +67,7 @@ class Method:
     clip_high: float = 0.2
     reduction: Reduction = "token_mean"
     dynamic_sampling: bool = False
+    keeps_all_incorrect: bool = False
     needs_entropy: bool = False
     reallocates: bool = False
     estimator: Estimator = "group_norm"

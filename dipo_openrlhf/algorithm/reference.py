@@ -174,24 +174,27 @@ def _collect(
     model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, method: Method, generator: Generator
 ) -> tuple[Batch, Tensor]:
     """One rollout batch, and the scores of everything sampled for it: with dynamic sampling, zero-variance groups are
-    replaced by groups of further prompts."""
+    replaced by groups of further prompts (all-incorrect ones may stay)."""
     batch = collect_once(model, prompts, grade, config, generator)
     wanted, size = len(batch.scores_B), config.n_samples_per_prompt
     if not method.dynamic_sampling:
         return batch, batch.scores_B
 
-    def mixed(part: Batch) -> Batch:
-        zero_P = zero_variance_groups(part.scores_B.reshape(-1, size))
-        return part.rows(~zero_P.repeat_interleave(size))
+    def trained(part: Batch) -> Batch:
+        scores_PG = part.scores_B.reshape(-1, size)
+        dropped_P = zero_variance_groups(scores_PG)
+        if method.keeps_all_incorrect:
+            dropped_P &= correctness(scores_PG, config.dipo.correct_from, torch.ones_like(scores_PG)).any(1)
+        return part.rows(~dropped_P.repeat_interleave(size))
 
-    sampled, kept = [batch.scores_B], mixed(batch)
+    sampled, kept = [batch.scores_B], trained(batch)
     for _ in range(config.max_resamples if len(kept.scores_B) < wanted else 0):
         more = collect_once(model, prompts, grade, config, generator)
         sampled.append(more.scores_B)
-        kept = join(kept, mixed(more), config.pad_token_id)
+        kept = join(kept, trained(more), config.pad_token_id)
         if len(kept.scores_B) >= wanted:
             break
-    # without any mixed group there is nothing to learn from: every advantage of the first batch is 0
+    # without a group that trains there is nothing to learn from: every advantage of the first batch is 0
     return kept.rows(slice(wanted)) if len(kept.scores_B) else batch, torch.cat(sampled)
 
 

@@ -1,10 +1,10 @@
 """Sampling that replaces all-correct and all-incorrect groups by further prompts, with a cap.
 
-Two uses: DAPO's dynamic sampling (arXiv 2503.14476, section 3.2), which drops such groups, and DiPO's keep_and_refill,
-which keeps them for the perplexity queue and the reallocation. OpenRLHF's own filter
-(openrlhf/trainer/ppo_utils/samples_generator.py, SamplesGenerator._generate_vllm) drops by the mean of the scores,
-samples without limit, and trains surplus samples in a later step with an older policy. Here a step's samples are that
-step's, and no accepted one is lost when the prompts run out: the last batch is smaller.
+Two uses: a method's dynamic sampling, as DAPO's (arXiv 2503.14476, section 3.2), which drops such groups, or the
+all-correct ones alone, and DiPO's keep_and_refill, which keeps them for the perplexity queue and the reallocation.
+OpenRLHF's own filter (openrlhf/trainer/ppo_utils/samples_generator.py, SamplesGenerator._generate_vllm) drops by the
+mean of the scores, samples without limit, and trains surplus samples in a later step with an older policy. Here a
+step's samples are that step's, and no accepted one is lost when the prompts run out: the last batch is smaller.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import _collect_prompt_batch
 from openrlhf.trainer.ray.vllm_engine import batch_vllm_engine_call
 
-from dipo_openrlhf.algorithm import DipoConfig, methods
+from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import DipoConfig, correctness, methods
+from dipo_openrlhf.algorithm.config import CorrectFrom
 from dipo_openrlhf.openrlhf_patch.rollouts import POLL_SECONDS, OrderedGenerator
 
 
@@ -33,18 +35,40 @@ def is_extreme(scores: list[float]) -> bool:
     return all(score == scores[0] for score in scores)
 
 
+def is_all_incorrect(group: list[Experience], correct_from: CorrectFrom) -> bool:
+    """Whether no response of the group is correct. Raises UserError for a score on another scale than `correct_from`."""
+    maxima = [sample.info["reward_max"][0] for sample in group if "reward_max" in sample.info]
+    try:
+        correct_G = correctness(
+            torch.tensor(_scores(group)), correct_from, torch.stack(maxima) if maxima else None
+        )
+    except ValueError as error:
+        raise UserError(f"reward.remote_url: {error}") from None
+    return not bool(correct_G.any())
+
+
 class RefillGenerator(OrderedGenerator):
     """OpenRLHF's generator with refilling.
 
     Attributes:
+        trained_incorrect: `dipo.correct_from` where the method trains on all-incorrect groups, which then count among
+            those with variance; None where it does not.
         metrics: of the last batch: groups sampled, further prompts, groups still missing, and the mean score of all
             samples, those of dropped groups included.
     """
 
-    def __init__(self, *, keep_extremes: bool, refill_cap: float, **parts: Any) -> None:
+    def __init__(
+        self,
+        *,
+        keep_extremes: bool,
+        refill_cap: float,
+        trained_incorrect: CorrectFrom | None = None,
+        **parts: Any,
+    ) -> None:
         super().__init__(**parts)
         self.keep_extremes = keep_extremes
         self.refill_cap = refill_cap
+        self.trained_incorrect = trained_incorrect
         self.metrics: dict[str, float] = {}
 
     @torch.no_grad()
@@ -86,7 +110,7 @@ class RefillGenerator(OrderedGenerator):
             ready, pending = ray.wait(pending, num_returns=1, timeout=POLL_SECONDS)
             for ref in ready:
                 group = [self._process_response_into_experience(r, **generate_kwargs) for r in ray.get(ref)]
-                (extreme if is_extreme(_scores(group)) else normal)[place[ref]] = group
+                (extreme if self._is_replaced(group) else normal)[place[ref]] = group
                 missing = wanted - len(normal) - len(pending)
                 if missing > 0 and refilled < budget and not exhausted:
                     more, exhausted = self._dispatch(min(missing, budget - refilled), generate_kwargs)
@@ -101,6 +125,11 @@ class RefillGenerator(OrderedGenerator):
             "refill/score_mean": sum(everything) / len(everything) if everything else math.nan,
         }
         return in_order(normal), in_order(extreme), consumed + refilled, exhausted
+
+    def _is_replaced(self, group: list[Experience]) -> bool:
+        if not is_extreme(_scores(group)):
+            return False
+        return self.trained_incorrect is None or not is_all_incorrect(group, self.trained_incorrect)
 
     def _dispatch(self, count: int, generate_kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
         """Start sampling `count` prompts: (references, whether the prompts have run out)."""
@@ -126,10 +155,12 @@ def rollout_generator(
     """The recipe's generator, of class `ordered` or `refill`, with the parts of OpenRLHF's own (`plain`)."""
     names = ("strategy", "prompts_dataloader", "eval_dataloader", "tokenizer", "vllm_engines")
     parts = {name: getattr(plain, name) for name in names}
+    method = methods.get(dipo_config.method)
     if refills(dipo_config):
         return refill(
             keep_extremes=dipo_config.keep_and_refill,
             refill_cap=dipo_config.refill_cap,
+            trained_incorrect=dipo_config.correct_from if method.keeps_all_incorrect else None,
             seed=seed,
             log_probs=log_probs,
             **parts,

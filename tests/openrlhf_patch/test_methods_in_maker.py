@@ -22,7 +22,7 @@ OWN = [name for name in methods.names() if not methods.get(name).uses_openrlhf_a
 OPENRLHFS = [name for name in methods.names() if methods.get(name).uses_openrlhf_advantages]
 
 # CDE's bonus is at its cap in what `separated` gives, so it differs within no group of equal rewards.
-TRAIN_EXTREMES = {"rl_zvp", "lens", "w_reinforce"}
+TRAIN_EXTREMES = {"rl_zvp", "ngrpo", "lens", "w_reinforce"}
 
 
 def entropies(experiences) -> list[torch.Tensor]:

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 
+from dipo_eval.errors import UserError
+from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.openrlhf_patch.ray_start import start_ray
-from dipo_openrlhf.openrlhf_patch.refill import RefillGenerator, is_extreme
+from dipo_openrlhf.openrlhf_patch.refill import (
+    RefillGenerator,
+    is_all_incorrect,
+    is_extreme,
+    rollout_generator,
+)
 
 GROUP = 4
 
@@ -46,7 +54,9 @@ def answer(prompt: str, label: str, row: int) -> dict[str, Any]:
     }
 
 
-def generator(prompts: list[str], *, wanted: int, cap: float = 1.0, keep: bool = True) -> Answered:
+def generator(
+    prompts: list[str], *, wanted: int, cap: float = 1.0, keep: bool = True, incorrect: str | None = None
+) -> Answered:
     arguments = SimpleNamespace(
         rollout=SimpleNamespace(batch_size=wanted, n_samples_per_prompt=GROUP),
         vllm=SimpleNamespace(enable_sleep=False),
@@ -56,6 +66,7 @@ def generator(prompts: list[str], *, wanted: int, cap: float = 1.0, keep: bool =
     return Answered(
         keep_extremes=keep,
         refill_cap=cap,
+        trained_incorrect=incorrect,
         strategy=SimpleNamespace(args=arguments),
         prompts_dataloader=loader,
         eval_dataloader=None,
@@ -86,6 +97,14 @@ def test_extreme_groups_are_dropped_where_they_are_not_kept():
     samples, *_ = subject.generate_samples(max_len=16)
     assert names(samples) == ["n1", "n2"] or sorted(names(samples)) == ["n1", "n2"]
     assert subject.metrics["refill/score_mean"] == pytest.approx((0 + 0.25 + 1 + 0.25) / 4)
+
+
+def test_a_method_that_trains_all_incorrect_groups_keeps_those_alone():
+    subject = generator(["h1", "e1", "n1", "e2", "h2"], wanted=4, keep=False, incorrect="score")
+    samples, share, consumed, _ = subject.generate_samples(max_len=16)
+    assert names(samples) == ["h1", "n1", "h2"]
+    assert (consumed, share) == (5, pytest.approx(60))
+    assert subject.metrics["refill/groups_missing"] == 1
 
 
 def test_the_cap_ends_it_and_nothing_accepted_is_lost():
@@ -123,6 +142,25 @@ def test_every_prompt_is_sampled_once():
     while not exhausted:
         *_, exhausted = subject.generate_samples(max_len=16)
     assert sorted(subject.asked) == sorted(prompts)
+
+
+def test_all_incorrect_is_told_by_the_recipe_s_scale():
+    def group(score: float, maximum: float) -> list[Any]:
+        info = {"reward_max": torch.tensor([maximum])}
+        return [SimpleNamespace(scores=torch.tensor([score]), info=info)] * GROUP
+
+    assert is_all_incorrect(group(-3.0, 4.0), "reward_max")
+    assert not is_all_incorrect(group(4.0, 4.0), "reward_max")
+    with pytest.raises(UserError, match=r"set dipo\.correct_from to reward_max"):
+        is_all_incorrect(group(-3.0, 4.0), "score")
+
+
+@pytest.mark.parametrize(("method", "expected"), [("ngrpo", "reward_max"), ("dapo", None)])
+def test_the_method_s_file_decides(method, expected):
+    parts = dict.fromkeys(("strategy", "prompts_dataloader", "eval_dataloader", "tokenizer", "vllm_engines"))
+    config = DipoConfig(method=method, correct_from="reward_max")
+    found = rollout_generator(SimpleNamespace(**parts), config, 1, refill=lambda **given: given)
+    assert found["trained_incorrect"] == expected
 
 
 def test_extreme_means_equal_scores_and_not_a_mean_in_a_range():

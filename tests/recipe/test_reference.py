@@ -55,7 +55,7 @@ def test_each_method_has_its_rows(name: str) -> None:
     """docs/recipes.md, "What a method sets", and docs/algorithm.md, "Other methods"."""
     found, defaults = methods.get(name), method_defaults(name)
     low, high = defaults["actor.eps_clip_low_high"]
-    dynamic = "yes" if found.dynamic_sampling else "no"
+    dynamic = "all-correct groups" if found.keeps_all_incorrect else "yes" if found.dynamic_sampling else "no"
     mode, estimator = defaults["actor.loss_agg_mode"], defaults["algo.advantage.estimator"]
     row = f"| `{name}` | {low:g} {high:g} | {mode} | {estimator} | {dynamic} |\n"
     assert row in (DOCS / "recipes.md").read_text(encoding="utf-8")
