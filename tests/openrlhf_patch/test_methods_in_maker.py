@@ -22,7 +22,7 @@ OWN = [name for name in methods.names() if not methods.get(name).uses_openrlhf_a
 OPENRLHFS = [name for name in methods.names() if methods.get(name).uses_openrlhf_advantages]
 
 # CDE's bonus is at its cap in what `separated` gives, so it differs within no group of equal rewards.
-TRAIN_EXTREMES = {"rl_zvp", "ngrpo", "lens", "w_reinforce"}
+TRAIN_EXTREMES = {"rl_zvp", "dace", "ngrpo", "lens", "w_reinforce"}
 
 
 def entropies(experiences) -> list[torch.Tensor]:
@@ -57,7 +57,7 @@ def test_advantages_are_those_of_the_method_s_file(name, shuffle):
         )
     )
     found = by_row(subject.compute_advantages_and_returns(experiences), "advantages")
-    torch.testing.assert_close(found, expected.reshape(found.shape), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, expected.reshape(found.shape), rtol=1e-5, atol=1e-6)
     assert found.abs().sum() > 0
     extreme = found.reshape(-1, GROUP, 12)[:4]
     assert bool((extreme != 0).any()) == (name in TRAIN_EXTREMES)
