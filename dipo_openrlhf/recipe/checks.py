@@ -7,6 +7,7 @@ from dipo_eval.secrets.errors import short_repr
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.method import Method
 from dipo_openrlhf.recipe.adapter_checks import adapter_problem
+from dipo_openrlhf.recipe.loss_checks import loss_problem
 from dipo_openrlhf.recipe.no_effect import setting_without_effect
 from dipo_openrlhf.recipe.openrlhf_args import openrlhf_actions
 from dipo_openrlhf.recipe.openrlhf_checks import check_openrlhf
@@ -22,7 +23,12 @@ def check_combinations(recipe: Recipe) -> None:
     _check_required(recipe)
     _check_method(recipe)
     _check_sizes(recipe)
-    if problem := setting_without_effect(recipe) or _async_problem(recipe) or adapter_problem(recipe):
+    if problem := (
+        setting_without_effect(recipe)
+        or loss_problem(recipe)
+        or _async_problem(recipe)
+        or adapter_problem(recipe)
+    ):
         raise _refuse(recipe, *problem)
     if recipe.on_cpu:
         _check_cpu(recipe)
@@ -127,7 +133,7 @@ def _check_window(recipe: Recipe) -> None:
         key, asks = "keep_and_refill", True
     if not asks:
         return
-    for argument, wanted in (("actor.loss_agg_mode", "token-mean"), ("actor.policy_loss_type", "ppo")):
+    for argument, wanted in (("actor.policy_loss_type", "ppo"), ("actor.loss_agg_mode", "token-mean")):
         if recipe.get(argument) != wanted:
             raise _refuse_dipo(
                 recipe, key, f"is exact with {argument} {wanted} alone, not with {recipe.get(argument)}"

@@ -26,6 +26,19 @@ def method_defaults(method: str) -> dict[str, Any]:
     }
 
 
+LOSS_TYPE = "actor.policy_loss_type"
+# Of OpenRLHF's arguments with a loss type whose ratio is on another scale than PPO's, which the method's clip is for.
+_LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
+    # arXiv 2507.18071, section 5.1: clip 3e-4 / 4e-4 on the ratio of a response; a mean of responses, equation 5
+    "gspo": {"actor.eps_clip_low_high": [3e-4, 4e-4], "actor.loss_agg_mode": "seq-mean-token-mean"},
+}
+
+
+def loss_defaults(openrlhf: dict[str, Any]) -> dict[str, Any]:
+    """What `actor.policy_loss_type` implies in the place of the method's; nothing for ppo."""
+    return _LOSS_DEFAULTS.get(openrlhf.get(LOSS_TYPE, ""), {})
+
+
 def async_defaults(openrlhf: dict[str, Any]) -> dict[str, Any]:
     """Samples of an older policy need OpenRLHF's correction, and its engine's log-probabilities come with it alone."""
     return {"algo.advantage.is_correction_level": "token"} if openrlhf.get("train.async_enable") else {}
@@ -76,6 +89,7 @@ def on_cpu(device: str) -> bool:
 def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, cpu: bool) -> None:
     """Fill in what the recipe leaves open, in place."""
     for reason, values in (
+        (f"default with {LOSS_TYPE} {openrlhf.get(LOSS_TYPE)}", loss_defaults(openrlhf)),
         (f"default of dipo.method {method}", method_defaults(method)),
         ("default with train.async_enable", async_defaults(openrlhf)),
         ("default on CPU", CPU_DEFAULTS if cpu else {}),
