@@ -11,7 +11,7 @@ A training run, in the order in which things happen (OpenRLHF's part in brackets
       scoring     actor.py, EntropyPolicyActor.forward, for methods that need token entropies; else [forward]
       advantages  experience_maker.py, DiPOExperienceMaker.compute_advantages_and_returns, on what experiences.py reads
       windows     windows.py, fill_windows: complete optimizer windows
-      update      actor.py, DiPOPolicyActor.fit; divergence.py, check_step
+      update      actor.py, DiPOPolicyActor.fit; policy_loss.py, WeightClipLoss; divergence.py, check_step
       weight sync weight_sync/sender.py, send_weights; worker.py, BucketWorker; async_batches.py, NumberedUpdates
       log, save   trainer.py, DiPOTraining.save_logs_and_checkpoints; trackers.py for wandb and TensorBoard
       timing      observe/step.py, StepMeter, asks the ranks and engines what they did

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from openrlhf.trainer.ray.ppo_actor import PolicyModelActor
 
-from dipo_openrlhf.openrlhf_patch import fused_adam, schedule, update
+from dipo_openrlhf.openrlhf_patch import fused_adam, policy_loss, schedule, update
 from dipo_openrlhf.openrlhf_patch.divergence import lost_updates
 from dipo_openrlhf.openrlhf_patch.lora import merged_parameters
 from dipo_openrlhf.openrlhf_patch.observe.rank_meter import RankMeter, RankReport
@@ -32,6 +32,7 @@ class DiPOPolicyActor(Base):
         """OpenRLHF's, with our update and optimizer; its resume loads the step that `latest` names."""
         fused_adam.install()
         update.install()
+        policy_loss.install()
         schedule.install()
         super().init_model_from_pretrained(*args, **kwargs)
         options, folder = self.strategy.args, self._state_folder()

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart, was_stop
 from dipo_openrlhf.openrlhf_patch.health import NodeWatch, dead_ray, watch_for_death
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
 from dipo_openrlhf.openrlhf_patch.settings import LaunchPlan, TrainerSettings
+from dipo_openrlhf.recipe.openrlhf_args import CPU_CHOICES, OWN_CHOICES
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import RUN_ID, end_processes
 
@@ -101,15 +102,15 @@ def given(argv: Sequence[str], option: str) -> str:
     return dict(itertools.pairwise(argv)).get(option, "")
 
 
-def _allow_fp32() -> None:
-    """Let `--ds.param_dtype fp32` through the parser of OpenRLHF's command line."""
+def _allow(added: Mapping[str, list[str]]) -> None:
+    """Let these values of options through the parser of OpenRLHF's command line."""
     import argparse
 
     original = argparse.ArgumentParser.add_argument
 
     def add_argument(self: argparse.ArgumentParser, *names: Any, **options: Any) -> argparse.Action:
-        if "--ds.param_dtype" in names:
-            options["choices"] = [*options["choices"], "fp32"]
+        if more := added.get(next(iter(names), "").removeprefix("--")):
+            options["choices"] = [*options["choices"], *more]
         return original(self, *names, **options)
 
     argparse.ArgumentParser.add_argument = add_argument  # type: ignore[method-assign, assignment]
@@ -130,8 +131,7 @@ def run(plan: LaunchPlan) -> None:
     else:
         ray_start.start_on_gpus(plan.environment)
     ray_start.set_signals()  # Ray has a handler of its own, which ends the driver at once
-    if plan.cpu:
-        _allow_fp32()
+    _allow({**OWN_CHOICES, **(CPU_CHOICES if plan.cpu else {})})
     write_event(run_dir, "importing OpenRLHF")
     overrides.check_overrides()
     _replace_classes(plan, DipoConfig(**plan.dipo), settings)

@@ -130,6 +130,17 @@ _TABLE: dict[str, dict[str, str]] = {
         ),
         "broadcast_to_vllm(self)": "the sync by single parameters that weight_sync replaces",
     },
+    "openrlhf.models.loss:PolicyLoss.": {
+        "__init__(self, clip_eps_low, clip_eps_high, dual_clip, token_level_loss, policy_loss_type, "
+        "is_correction_level, is_correction_mode, is_correction_gating, is_correction_threshold)": (
+            "cispo: built without PPO's clip"
+        ),
+        "forward(self, log_probs, old_log_probs, advantages, action_mask, rollout_log_probs, dp_size, "
+        "batch_num_tokens, global_batch_size)": "cispo: importance weights are clipped, and no token is dropped",
+    },
+    "openrlhf.models.utils:": {
+        "masked_mean(tensor, mask, dim)": "called for the share of clipped weights",
+    },
     "openrlhf.utils.loss_utils:": {
         "get_loss_batch_info(strategy, loss_mask, replay_buffer, step, dynamic_batch, batch_num_tokens, "
         "global_batch_size)": "called for the number of data-parallel ranks",

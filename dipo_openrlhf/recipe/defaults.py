@@ -31,6 +31,9 @@ LOSS_TYPE = "actor.policy_loss_type"
 _LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
     # arXiv 2507.18071, section 5.1: clip 3e-4 / 4e-4 on the ratio of a response; a mean of responses, equation 5
     "gspo": {"actor.eps_clip_low_high": [3e-4, 4e-4], "actor.loss_agg_mode": "seq-mean-token-mean"},
+    # arXiv 2506.13585 has no lower bound and gives no upper one; TRL's index of papers has 5, 1 + 4, for ScaleRL, arXiv
+    # 2510.13786
+    "cispo": {"actor.eps_clip_low_high": [1.0, 4.0]},
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.recipe.defaults import COMMON_DEFAULTS, CPU_DEFAULTS, method_defaults
 from dipo_openrlhf.recipe.meanings import MEANINGS
-from dipo_openrlhf.recipe.openrlhf_args import CPU_CHOICES, openrlhf_actions
+from dipo_openrlhf.recipe.openrlhf_args import CPU_CHOICES, OWN_CHOICES, openrlhf_actions
 from dipo_openrlhf.recipe.ranges import RANGES, WORDS, Range
 from dipo_openrlhf.recipe.schema import SECTIONS
 
@@ -86,7 +86,11 @@ def _openrlhf_key(name: str) -> Key:
         MEANINGS.get(name) or _one_line(action.help or ""),
         ours.get(name, default),
         count=action.nargs if isinstance(action.nargs, int) and action.nargs else 0 if action.nargs else None,
-        choices=(*(action.choices or WORDS.get(name, ())), *CPU_CHOICES.get(name, ())),
+        choices=(
+            *(action.choices or WORDS.get(name, ())),
+            *OWN_CHOICES.get(name, ()),
+            *CPU_CHOICES.get(name, ()),
+        ),
         allowed=RANGES.get(name),
         computed=_COMPUTED.get(name, ""),
         on_cpu=CPU_DEFAULTS.get(name),

@@ -44,7 +44,7 @@ MEANINGS: dict[str, str] = {
     "logger.wandb.run_name": "Name of the run on Weights & Biases",
     "actor.gradient_checkpointing_enable": "Compute activations again in the backward pass, to save memory",
     "actor.gradient_checkpointing_reentrant": "torch's reentrant kind of gradient checkpointing",
-    "actor.policy_loss_type": "Ratio of each token (ppo), or of the whole response (gspo); each has its clip range",
+    "actor.policy_loss_type": "What is clipped: a token's ratio (ppo), a response's (gspo), a token's weight (cispo)",
     "ds.deepcompile": "DeepSpeed compiles the training step",
     "ds.overlap_comm": "DeepSpeed communicates while it computes",
     "ds.packing_samples": "Samples lie end to end, without padding",

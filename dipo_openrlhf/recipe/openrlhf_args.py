@@ -22,6 +22,7 @@ from dipo_openrlhf.recipe.yaml_lines import Setting
 
 _SOURCE = "openrlhf/cli/train_ppo_ray.py"
 CPU_CHOICES = {"ds.param_dtype": ["fp32"]}  # added to OpenRLHF's choices for CPU runs
+OWN_CHOICES = {"actor.policy_loss_type": ["cispo"]}  # for all: openrlhf_patch/policy_loss.py
 _OWN_FILE = re.compile(r".*/(dipo_openrlhf/rewards/\w+\.py)")
 
 
@@ -78,7 +79,7 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
         return value
     if setting.text is not None and action.type in (None, str):
         value = setting.text if not isinstance(value, list) else value
-    choices = [*(action.choices or []), *(CPU_CHOICES.get(key, []) if cpu and action.choices else [])]
+    choices = [*(action.choices or []), *OWN_CHOICES.get(key, []), *(CPU_CHOICES.get(key, []) if cpu else [])]
     wanted = action.type if isinstance(action.type, type) else str
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]

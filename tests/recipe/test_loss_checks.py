@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from dipo_eval.errors import UserError
@@ -17,7 +19,7 @@ rollout: {batch_size: 8, n_samples_per_prompt: 4}
 train: {batch_size: 32}
 """
 CLIP, MEAN = "actor.eps_clip_low_high", "actor.loss_agg_mode"
-GSPO = ("--actor.policy_loss_type", "gspo")
+GSPO, CISPO = ("--actor.policy_loss_type", "gspo"), ("--actor.policy_loss_type", "cispo")
 
 
 def load(tmp_path, *arguments: str):
@@ -46,6 +48,19 @@ def test_ppo_has_the_method_s(tmp_path, arguments):
     assert recipe.place(CLIP) == "default of dipo.method ngrpo"
 
 
+def test_cispo_bounds_the_weight_above_alone(tmp_path):
+    for more in ((), ("--train.async_enable", "true"), ("--dipo.method", "rl_zvp")):
+        recipe = load(tmp_path, *CISPO, *more)
+        assert (recipe.get(CLIP), recipe.get(MEAN)) == ([1.0, 4.0], "token-mean")
+        assert CISPO in itertools.pairwise(recipe.argv())
+    for more, words in (
+        (("--actor.dual_clip", "3"), "actor.dual_clip: 3.0: does nothing"),
+        (("--dipo.method", "dr_grpo"), "exact with actor.policy_loss_type ppo alone, not with cispo"),
+    ):
+        with pytest.raises(UserError, match=words):
+            load(tmp_path, *CISPO, *more)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -53,7 +68,7 @@ def test_ppo_has_the_method_s(tmp_path, arguments):
         (("--algo.advantage.is_correction_level", "seq"), ["is_correction_level: 'seq'", "no threshold"]),
         (("--train.async_enable", "true"), ["actor.policy_loss_type: 'gspo'", "train.async_enable"]),
         ((f"--{MEAN}", "token-mean"), [f"{MEAN}: 'token-mean'", "seq-mean-token-mean"]),
-        (("--dipo.method", "rl_zvp"), ["rl_zvp gives its tokens would be averaged"]),
+        (("--dipo.method", "rl_zvp"), ["would average the advantages that rl_zvp gives"]),
         (("--dipo.method", "dr_grpo"), ["dipo.method", "not with gspo"]),
     ],
 )
