@@ -26,7 +26,8 @@ from dipo_openrlhf.environments import Environment
 from dipo_openrlhf.rewards.episode import Episodes
 
 ROOT = Path(__file__).parents[2]
-T = runpy.run_path(str(ROOT / "tests" / "rewards" / "tool_episodes.py"))
+TRAJECTORIES = runpy.run_path(str(Path(__file__).with_name("trajectories.py")))
+T, texts, play_all = TRAJECTORIES["T"], TRAJECTORIES["texts"], TRAJECTORIES["play_all"]
 TURNS = runpy.run_path(str(ROOT / "tests" / "eval" / "bfcl_turns.py"))
 call, params, tokenizer = T["call"], T["params"], T["tokenizer"]
 needs_bfcl = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
@@ -109,34 +110,6 @@ def test_environments_are_found_by_being_there(tmp_path: Path) -> None:
 
 def test_the_example_is_short() -> None:
     assert len((ROOT / "dipo_openrlhf/environments/pantry.py").read_text().splitlines()) < 100
-
-
-def texts(turns: Any) -> list[str]:
-    """A conversation's messages: those of calls as text, then one without calls that ends the turn."""
-    made = []
-    for turn in turns:
-        made += [
-            message if isinstance(message, str) else f"[{', '.join(message)}]" for message in turn if message
-        ]
-        made.append("Done.")
-    return made
-
-
-async def play_all(
-    episodes: Episodes, used: Any, cases: list[tuple[dict[str, Any], list[str]]]
-) -> list[dict[str, Any]]:
-    gate = asyncio.Semaphore(16)
-
-    async def one(case: dict[str, Any], messages: list[str]) -> dict[str, Any]:
-        label = json.dumps({**case, "environment": "bfcl"})
-        # Whole texts as one token each would hide nothing here, and the case's tools are long: no limit of length.
-        engine = T["Engine"](
-            used, [(used(text, add_special_tokens=False)["input_ids"], "stop") for text in messages]
-        )
-        async with gate:
-            return await episodes.run("", label, params(logprobs=None), 10**9, used, engine)
-
-    return list(await asyncio.gather(*(one(*case) for case in cases)))
 
 
 @needs_bfcl
