@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from dipo_eval.errors import UserError, short_repr
+from dipo_eval.grading.calls.unread import UnreadableError
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, UnsoundRowError, id_of, text_of
 from dipo_openrlhf.rewards import toolrl
@@ -60,7 +61,7 @@ def _calls(output: str, system: str) -> list[dict[str, Any]]:
         return []
     try:
         calls = toolrl.tagged_calls(output)
-    except ValueError as error:
+    except UnreadableError as error:
         raise UnsoundRowError(f"the gold calls cannot be read ({error})") from None
     offered = {name.strip() for name in _TOOL.findall(system)}
     for name, _ in calls:

@@ -13,9 +13,9 @@ from typing import Any
 
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.grading.calls.dispatch import own_precision
-from dipo_eval.grading.calls.grade import not_abstained
 from dipo_eval.grading.calls.messages import step_calls
 from dipo_eval.grading.calls.response_text import answer_text
+from dipo_eval.grading.calls.why_unread import unknown_function, why_unread
 from dipo_eval.workers.cores import one_for_two_cores
 from dipo_eval.workers.pool import WorkerPool
 from dipo_eval.workers.process import Program
@@ -40,7 +40,7 @@ def pool_for(agent: str | None) -> WorkerPool:
 
 
 def load(settings: dict[str, Any]) -> Answer:
-    """The function that answers: {"prompt", "label", "events", "ask": a key of _ASKS, "text"}.
+    """The function that answers: {"prompt", "label", "events", "ask": open, step, read or reward, "text", "form"}.
 
     `events`: what the model did, {"calls": [...]} of a message with calls, {"said": text} of another. An answer "failed"
     says what the environment raised outside its tools.
@@ -49,7 +49,7 @@ def load(settings: dict[str, Any]) -> Answer:
 
     def answer(task: dict[str, Any]) -> dict[str, Any]:
         if task["ask"] == "read":
-            return {"calls": step_calls(task["text"], official=False)}
+            return {"calls": step_calls(task["text"], official=False, chosen=task["form"])}
         try:
             with own_precision():
                 return _play((own or environment_of(task["label"]))(task["label"]), task)
@@ -87,20 +87,25 @@ def _play(environment: Environment, task: dict[str, Any]) -> dict[str, Any]:
         return {"messages": messages, "tools": environment.tools()}
     if task["ask"] == "reward":
         return {"reward": environment.reward(answer_text(task["text"]))}
-    return _step(environment, task["text"])
+    return _step(environment, task["text"], task["form"])
 
 
-def _step(environment: Environment, text: str) -> dict[str, Any]:
-    calls = step_calls(text, official=False)
+def _step(environment: Environment, text: str, form: str) -> dict[str, Any]:
+    functions = [tool["function"] for tool in environment.tools()]
+    offered = {function["name"] for function in functions}
+    calls = step_calls(text, official=False, chosen=form, functions=functions)
     if calls:
         results = environment.run(calls)
         if sum(map(len, results)) > MAX_RESULT_CHARS:
             return {"reason": "results longer than any context"}
-        return {"calls": calls, "results": results}
-    said = answer_text(text)
-    offered = {tool["function"]["name"] for tool in environment.tools()}
-    unread = not_abstained(text, offered) or ""
+        return {"calls": calls, "results": results, "unread": unknown_function(map(called, calls), offered)}
+    said, unread = answer_text(text), why_unread(text, offered, form)
     return {"calls": [], "said": said, "unread": unread, "messages": environment.reply(said)}
+
+
+def called(call: str) -> str:
+    """The name of the function in a call as text."""
+    return call.partition("(")[0].strip()
 
 
 def plain_label(label: Any) -> dict[str, Any]:

@@ -88,7 +88,9 @@ class Recipe:
         openrlhf = {
             key: portable(value) for key, value in self.openrlhf.items() if not key.startswith(BOOKKEEPING)
         }
-        content = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
+        content: dict[str, Any] = {"dipo": asdict(self.dipo), "openrlhf": openrlhf}
+        if self.run.call_form != "auto":
+            content["call_form"] = self.run.call_form
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def place(self, key: str) -> str:

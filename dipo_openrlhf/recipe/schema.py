@@ -64,6 +64,13 @@ class RunSection(_Section):
     """How often a failed run (a dead engine, actor or node, a hang) restarts from its last complete checkpoint."""
     wandb: Literal["auto", "on", "off"] = "auto"
     """auto: when WANDB_API_KEY or WANDB_MODE is set. The key is never an argument or a recipe's value."""
+    call_form: Literal[
+        "auto", "any", "hermes", "llama3_json", "pythonic", "qwen3_coder", "glm45", "deepseek_v3", "deepseek_v32",
+        "mistral", "granite", "phi4_mini_json", "kimi_k2", "openai", "minimax_m2", "functiongemma", "internlm", "jamba",
+    ] = "auto"  # fmt: skip
+    """Form in which the model is to write calls: those in another are not read. auto: with a tool agent the form that the
+    model's chat template writes, any where that cannot be told; for rewards/function_call.py any, since a row's prompt
+    teaches the form. The other names are those of vLLM's --tool-call-parser."""
     max_undecided_rate: float = Field(DEFAULT_MAX_UNDECIDED_RATE, ge=0, le=1)
     """Share of a step's samples that the verifier may leave undecided (time limit, error) before the run is ended, since
     it would train on noise; 1: never."""

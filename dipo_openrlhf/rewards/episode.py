@@ -16,12 +16,13 @@ from copy import deepcopy
 from typing import Any
 
 from dipo_eval.errors import UserError
+from dipo_eval.grading.calls.chosen_form import AUTO
 from dipo_eval.grading.calls.dispatch import ERROR
-from dipo_eval.grading.calls.grade import NOT_ABSTAINED
 from dipo_eval.grading.final_text import without_end_marks
 from dipo_eval.workers.pool import WorkerPool
 from dipo_openrlhf.environments.environment import Environment
-from dipo_openrlhf.environments.worker import environment_of, plain_label, pool_for
+from dipo_openrlhf.environments.worker import called, environment_of, plain_label, pool_for
+from dipo_openrlhf.rewards.call_form import UNREAD, named_form
 from dipo_openrlhf.rewards.tool_template import ToolTemplate
 
 ENDS = ("answer", "turns", "tokens", "seconds", "environment")
@@ -29,10 +30,6 @@ ENDS = ("answer", "turns", "tokens", "seconds", "environment")
 PAID = ("answer", "turns")
 OPEN_SECONDS = 60.0
 """For an environment's first messages: a worker reads its data then."""
-_UNREAD = {
-    reason: f"calls/unread/{reason.removeprefix('an ').removeprefix('a ').replace(' ', '_')}"
-    for reason in NOT_ABSTAINED
-}
 
 
 class Trace:
@@ -68,6 +65,7 @@ class Episodes:
         """`agent`: the file with which worker processes get the environment; both are None for those of labels."""
         self._environment = environment
         self._pool = pool_for(agent)
+        self._form = named_form()
         self._template: ToolTemplate | None = None
 
     async def run(
@@ -78,7 +76,10 @@ class Episodes:
         limits = self._environment or environment_of(task)
         template = self._template_of(tokenizer)
         template.check_unrendered(prompt)
-        episode = _Episode(limits, _Player(self._pool, limits, prompt, task), template, engine, tokenizer)
+        form = template.call_form if self._form == AUTO else self._form
+        episode = _Episode(
+            limits, _Player(self._pool, limits, prompt, task, form), template, engine, tokenizer
+        )
         await episode.open(max_length, sampling_params)
         await episode.play()
         return {
@@ -129,10 +130,10 @@ class _Player:
     """The environment's side of one episode: what happened so far, and questions to a worker about what is next."""
 
     def __init__(
-        self, pool: WorkerPool, limits: type[Environment], prompt: str, label: dict[str, Any]
+        self, pool: WorkerPool, limits: type[Environment], prompt: str, label: dict[str, Any], form: str
     ) -> None:
         self._pool, self._limits = pool, limits
-        self._task = {"prompt": prompt, "label": label}
+        self._task = {"prompt": prompt, "label": label, "form": form}
         self.events: list[dict[str, Any]] = []
 
     async def ask(self, what: str, text: str = "") -> dict[str, Any]:
@@ -209,20 +210,20 @@ class _Episode:
 
     def _feedback(self, step: dict[str, Any], ended: bool) -> list[int] | None:
         """Tokens of the environment's answer; None where it has none."""
+        if step.get("unread"):
+            self._counts[UNREAD[step["unread"]]] += 1
         if step["calls"]:
             first = self._counts["episode/calls"]
             self._counts["episode/calls"] += len(step["calls"])
             self._counts["episode/tool_errors"] += sum(one.startswith(ERROR) for one in step["results"])
-            names = [call.partition("(")[0].strip() for call in step["calls"]]
+            names = [*map(called, step["calls"])]
             return self._template.after_calls(names, step["results"], first, ended=ended)
-        if step["unread"]:
-            self._counts[_UNREAD[step["unread"]]] += 1
         return self._template.after_answer(step["messages"], ended=ended) if step["messages"] else None
 
     async def result(self) -> dict[str, Any]:
         reward, failure = await self._reward()
         logs = {f"episode/ended/{end}": float(self._ended == end) for end in ENDS}
-        for name in (*_COUNTED, *_UNREAD.values()):
+        for name in (*_COUNTED, *UNREAD.values()):
             logs[name] = float(self._counts[name])
         logs |= {
             "verifier/undecided": float(failure == "undecided"), "verifier/timeout": float(failure == "undecided"),

@@ -18,16 +18,22 @@ import logging
 from typing import Any
 
 from dipo_eval.errors import short_repr
+from dipo_eval.grading.calls.chosen_form import ANY, AUTO
 from dipo_eval.grading.calls.grade import Language, calls_of, check_call_gold, grade_calls, language_of
 from dipo_eval.grading.calls.strict import argument_refusal
+from dipo_eval.grading.calls.unread import Unread, UnreadableError
+from dipo_eval.grading.calls.why_unread import unknown_function, why_unread
 from dipo_eval.grading.verdict import Verdict
 from dipo_openrlhf.rewards import toolrl
 from dipo_openrlhf.rewards.abstention import not_paid
+from dipo_openrlhf.rewards.call_form import named_form, unread_logs
 from dipo_openrlhf.rewards.responses import Scored, response_of, score_all
 
 __all__ = ["label_of", "response_of", "reward_func"]
 
 logger = logging.getLogger(__name__)
+TOOLRL_FORM = "hermes"
+"""Of ToolRL's tags, which its prompt demands."""
 
 
 def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unused: Any) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def reward_func(queries: list[str], prompts: list[str], labels: list[Any], **unu
     score 0 and get the minimal reward. ``extra_logs`` besides those of ``responses.score_all``: ``reward_max``, the
     maximum score, so that ``dipo.correct_from: reward_max`` finds the correct ones (as ``score`` does),
     ``reward/format`` and ``reward/correct``. Never raises: a bad label is rewarded with 0 and counts in
-    ``verifier/error``.
+    ``verifier/error``. ``calls/unread/*`` is 1 for the reason why no call could be read (dipo_eval's ``Unread``).
     """
     return score_all(_score, queries, prompts, labels, _FAILED, logger)
 
@@ -64,11 +70,13 @@ def _by_tags(response: str, label: dict[str, Any]) -> Scored:
     has_response = bool(label.get("has_response", not gold))
     format_score = toolrl.format_score(response, has_calls=bool(gold), has_response=has_response)
     calls: list[tuple[str, dict[str, Any]]] | None = None
+    why = None
     try:
         calls = toolrl.tagged_calls(response)
         correct_score = toolrl.correct_score(calls, gold)
-    except ValueError:
+    except UnreadableError as error:
         correct_score = -toolrl.CORRECT_MAX if gold else 0.0
+        why = error.why if "<tool_call>" in response else why_unread(response, set(), TOOLRL_FORM)
     if gold:
         correct = correct_score >= toolrl.CORRECT_MAX - 1e-9
         reason = "calls" if correct else "other calls"
@@ -80,18 +88,25 @@ def _by_tags(response: str, label: dict[str, Any]) -> Scored:
         correct, reason = False, "format"
     shown = None if gold and calls is None else response.strip()[-300:]
     verdict = Verdict("correct" if correct else "wrong", reason, shown)
-    return _scored(verdict, format_score, correct_score)
+    return _scored(verdict, format_score, correct_score, why)
 
 
 def _by_category(response: str, label: dict[str, Any]) -> Scored:
     category, gold, functions = label["category"], label["gold"], label.get("functions", [])
     check_call_gold(gold, functions, category)
-    verdict = grade_calls(response, gold, functions, category=category)
-    calls = calls_of(response, category)
+    # A row's prompt teaches its form, which the model's template does not tell: `auto` reads any.
+    form = ANY if named_form() == AUTO else named_form()
+    verdict = grade_calls(response, gold, functions, category=category, form=form)
+    calls = calls_of(response, category, form)
+    names = {name for one in functions for name in (one["name"], one["name"].replace(".", "_"))}
+    if calls is None:
+        why = why_unread(response, names, form)
+    else:
+        why = unknown_function((next(iter(call)) for call in calls), names)
     if "irrelevance" in category and verdict.status == "correct":
         refused = not_paid(response, {function["name"] for function in functions})
         if refused:
-            return _scored(Verdict("wrong", refused, None), 0.0, -toolrl.CORRECT_MAX)
+            return _scored(Verdict("wrong", refused, None), 0.0, -toolrl.CORRECT_MAX, why)
     format_score = toolrl.FORMAT_MAX if calls is not None or verdict.status == "correct" else 0.0
     correct_score = -toolrl.CORRECT_MAX
     if verdict.status == "correct":
@@ -101,7 +116,7 @@ def _by_category(response: str, label: dict[str, Any]) -> Scored:
         wanted = _wanted(gold, functions, given, language_of(category))
         # The full score follows from the verdict alone: here less.
         correct_score = min(toolrl.correct_score(given, wanted), toolrl.CORRECT_MAX - 0.5)
-    return _scored(verdict, format_score, correct_score)
+    return _scored(verdict, format_score, correct_score, why)
 
 
 def _wanted(
@@ -124,8 +139,9 @@ def _wanted(
     return made
 
 
-def _scored(verdict: Verdict, format_score: float, correct_score: float) -> Scored:
+def _scored(verdict: Verdict, format_score: float, correct_score: float, why: Unread | None = None) -> Scored:
     logs = {"reward_max": 1.0, "reward/format": format_score, "reward/correct": correct_score}
+    logs |= unread_logs(why)
     return Scored(verdict, reward=format_score + correct_score, logs=logs)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dipo_eval.engines.prompts import turn_end
 from dipo_eval.errors import UserError, one_line
+from dipo_eval.grading.calls.chosen_form import PROBE_TOOLS, taught_by
 
 Message = dict[str, Any]
 _MARK = "the model's message 7f3a"
@@ -19,7 +20,10 @@ _PROBE = "result 91c4"
 
 
 class ToolTemplate:
-    """The chat template of one tokenizer. Raises UserError where it cannot show tools' results."""
+    """The chat template of one tokenizer. Raises UserError where it cannot show tools' results.
+
+    `call_form`: the form in which it writes calls, a name of `CALL_FORMS`, or `any` where that cannot be told.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -33,6 +37,7 @@ class ToolTemplate:
         probe = self.after_calls(["probe"], [_PROBE], 0, ended=True)
         if _PROBE not in tokenizer.decode(probe):
             raise UserError("tool agent: the model's chat template shows no messages of the role `tool`")
+        self.call_form = taught_by(self._written_calls)
 
     def opening(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[int]:
         """Tokens of the first messages with the tools on offer, and of the start of the model's turn."""
@@ -86,6 +91,18 @@ class ToolTemplate:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
+    def _written_calls(self, calls: list[dict[str, Any]]) -> str:
+        """The template's text of a message with these calls of `PROBE_TOOLS`, without header and end."""
+        asked = [{"role": "user", "content": "."}]
+        answer = {"role": "assistant", "content": "", "tool_calls": calls}
+        for tools in (PROBE_TOOLS, None):  # some show tools with the last user's message alone
+            whole = self._text([*asked, answer], tools, generation=False)
+            for begun in (True, False):  # some begin a thought
+                head = self._text(asked, tools, generation=begun)
+                if whole.startswith(head):
+                    return whole[len(head) :].partition(self._end_text)[0]
+        raise UserError("tool agent: the chat template changes what it wrote before a call")
+
     def _after(self, messages: list[Message], extras: list[dict[str, Any]], ended: bool) -> list[int]:
         errors = []
         for extra in extras:
@@ -102,10 +119,12 @@ class ToolTemplate:
             errors[0] if errors else UserError("tool agent: the chat template does not end the model's turn")
         )
 
-    def _text(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] | None) -> str:
+    def _text(
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] | None, *, generation: bool = True
+    ) -> str:
         try:
             offered = list(tools) if tools else None
-            options = {"tokenize": False, "add_generation_prompt": True}
+            options = {"tokenize": False, "add_generation_prompt": generation}
             return str(self.tokenizer.apply_chat_template(list(messages), tools=offered, **options))
         except Exception as error:  # templates are programs of the model's author
             raise UserError(

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from dipo_eval.errors import short_repr
+from dipo_eval.grading.calls.unread import Unread, UnreadableError, not_json
 
 FORMAT_MAX = 1.0
 CORRECT_MAX = 3.0
@@ -56,28 +57,35 @@ def format_score(response: str, *, has_calls: bool, has_response: bool) -> float
 
 
 def tagged_calls(response: str) -> list[tuple[str, dict[str, Any]]]:
-    """The calls between the first pair of tags, one JSON object a line. Raises ValueError for anything else."""
-    if _CALL not in response or _CALL_END not in response:
-        raise ValueError("no tool call")
+    """The calls between the first pair of tags, one JSON object a line. Raises UnreadableError for anything else."""
+    if _CALL not in response:
+        raise UnreadableError("no tool call")
+    if _CALL_END not in response:
+        raise UnreadableError("no end of the tool call", Unread.UNFINISHED_CALL)
     block = response.split(_CALL, 2)[1].split(_CALL_END, 1)[0].strip()
     calls = []
     for line in block.split("\n"):
         try:
             found = json.loads(line)
-        except RecursionError as error:
-            raise ValueError("nested too deeply") from error
+        except (ValueError, RecursionError) as error:
+            raise not_json("a line is not JSON", error) from error
         if (call := _call(found)) is None:
-            raise ValueError("a line is not a call")
+            why = Unread.NO_OBJECT if _is_named(found) else Unread.NO_NAME
+            raise UnreadableError("a line is not a call", why)
         calls.append(call)
     return calls
 
 
+def _is_named(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("name"), str)
+
+
 def _call(found: Any) -> tuple[str, dict[str, Any]] | None:
     """Name and arguments of ``{"name": ..., "parameters" or "arguments": {...}}``; None for anything else."""
-    if not isinstance(found, dict) or not isinstance(name := found.get("name"), str):
+    if not _is_named(found):
         return None
     arguments = found.get("parameters", found.get("arguments"))
-    return (name, arguments) if isinstance(arguments, dict) else None
+    return (found["name"], arguments) if isinstance(arguments, dict) else None
 
 
 def correct_score(calls: list[tuple[str, dict[str, Any]]], gold: list[Wanted]) -> float:

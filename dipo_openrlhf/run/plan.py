@@ -24,6 +24,7 @@ from dipo_openrlhf.recipe.placement import gpus_to_start, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.provenance import content_of, installed_versions, prompts_hash
+from dipo_openrlhf.rewards.call_form import CALL_FORM
 
 RECIPE = "recipe.yaml"  # in the run's folder: all settings as they were used
 _READ_BY_ALL = (
@@ -69,16 +70,18 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         cpu=on_this_cpu,
         gpus=gpus_to_start(recipe),
         engine=recipe.engine_batch,
-        environment=cpu.environment(recipe.run.cpu_threads or usable_cores())
-        if on_this_cpu
-        else _gpu_environment(),
+        environment=_environment(recipe),
         files=_local_files(recipe),
         cluster=joins_cluster(recipe),
     )
 
 
-def _gpu_environment() -> dict[str, str]:
-    return {name: os.environ.get(name, value) for name, value in NO_FLASHINFER_SAMPLER.items()}
+def _environment(recipe: Recipe) -> dict[str, str]:
+    """Of every worker of the run."""
+    form = {CALL_FORM: recipe.run.call_form}
+    if recipe.on_cpu:
+        return form | cpu.environment(recipe.run.cpu_threads or usable_cores())
+    return form | {name: os.environ.get(name, value) for name, value in NO_FLASHINFER_SAMPLER.items()}
 
 
 def joins_cluster(recipe: Recipe) -> bool:

@@ -23,6 +23,7 @@ from dipo_eval.grading.calls.bfcl import MULTI_TURN
 from dipo_eval.grading.calls.multi_turn import grade_turns
 from dipo_openrlhf import environments
 from dipo_openrlhf.environments import Environment
+from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import Episodes
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,9 @@ needs_bfcl = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is no
 
 @pytest.fixture(scope="module")
 def episodes() -> Iterator[Episodes]:
-    made = Episodes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CALL_FORM, "any")  # the messages here are lists of calls, whatever the template
+        made = Episodes()
     yield made
     made.close()
 

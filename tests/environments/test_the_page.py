@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dipo_eval.grading.calls.unread import Unread
 from dipo_openrlhf.rewards.episode import ENDS
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +62,12 @@ def test_its_recipe_has_openrlhfs_keys() -> None:
 def test_it_names_every_end() -> None:
     (line,) = [line for line in PAGE.splitlines() if line.startswith("| `episode/ended/*`")]
     assert re.findall(r"`(\w+)`", line.partition("|")[2].partition("|")[2]) == list(ENDS)
+
+
+def test_it_and_the_metrics_name_every_reason_why_a_call_is_unread() -> None:
+    reasons = [why.value for why in Unread]
+    section = PAGE.partition("## Which calls are read")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == reasons
+    metrics = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    (line,) = [line for line in metrics.splitlines() if line.startswith("| `calls/unread/*`")]
+    assert re.findall(r"`(\w+)`", line) == reasons

@@ -16,14 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dipo_openrlhf
+from dipo_eval.grading.calls.unread import Unread
 from dipo_openrlhf.algorithm.correctness import correctness
+from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.toolrl import format_score, overlap, same_value
 
 PATH = Path(dipo_openrlhf.__file__).parent / "rewards" / "function_call.py"
 PROMPT = "<|im_start|>user\nWeather in Rome and Paris?<|im_end|>\n<|im_start|>assistant\n"
 LOGS = {
     "verifier/undecided", "verifier/timeout", "verifier/no_answer", "verifier/error", "reward_max",
-    "reward/format", "reward/correct",
+    "reward/format", "reward/correct", *(f"calls/unread/{why.value}" for why in Unread),
 }  # fmt: skip
 ROME = {"name": "weather", "parameters": {"city": "Rome", "days": 2}}
 PARIS = {"name": "weather", "parameters": {"city": "Paris", "days": 1}}
@@ -126,6 +128,45 @@ def test_a_label_with_a_category_has_the_verdict_of_evaluation() -> None:
     label = {"category": "irrelevance", "functions": [WEATHER], "gold": []}
     assert one("I cannot book a train.", label)["scores"] == 1.0
     assert one("[weather(city='Rome')]", label)["scores"] == 0.0
+
+
+def unread(response: str, label: object = LABEL) -> str:
+    """The reason that is logged, empty for none."""
+    logs = one(response, label)["extra_logs"]
+    return "".join(why.value for why in Unread if logs[f"calls/unread/{why.value}"])
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        (tagged(ROME, PARIS), ""),
+        ("I do not know.", ""),
+        ("<think> the weather", "unfinished_thought"),
+        (tagged(ROME).removesuffix("</tool_call>"), "unfinished_call"),
+        (tagged('{"name": "weather", "parameters": {'), "unfinished_call"),
+        (tagged("weather(city='Rome')"), "invalid_json"),
+        (tagged({"parameters": {}}), "no_name"),
+        (tagged({"name": "weather", "parameters": "Rome"}), "arguments_not_an_object"),
+        ("<think> a </think>\n[weather(city='Rome')]", "call_in_other_form"),
+        (f"<think> a </think>\n{json.dumps(ROME)}", "call_in_other_form"),
+    ],
+)
+def test_why_tagged_calls_could_not_be_read(response: str, why: str) -> None:
+    assert unread(response) == why
+
+
+def test_why_calls_of_a_category_could_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    python, native = "[weather(city='Rome')]", f"<tool_call>{json.dumps(ROME)}</tool_call>"
+    assert [unread(text, BFCL) for text in (python, native, "It is sunny.")] == [""] * 3
+    assert unread("[rain(city='Rome')]", BFCL) == "unknown_function"
+    assert unread(native.replace(": {", ": [{"), BFCL) == "invalid_json"
+    assert unread("Sure: weather(city='Rome')", BFCL) == "call_in_other_text"
+    label = {**BFCL, "category": "simple_python", "gold": [{"weather": {"city": ["Rome"], "days": ["", 2]}}]}
+    assert one(python, label)["scores"] == one(native, label)["scores"] == 1.0
+    # A form that the recipe names: the others are neither read nor paid.
+    monkeypatch.setenv(CALL_FORM, "pythonic")
+    assert (one(python, label)["scores"], one(native, label)["rewards"]) == (1.0, -3.0)
+    assert unread(native, label) == "call_in_other_form"
 
 
 def test_a_label_in_java(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import torch
 import dipo_openrlhf
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
+from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import ENDS, Episodes
 from dipo_openrlhf.rewards.tool_template import ToolTemplate
 
@@ -29,7 +30,9 @@ TEMPLATES = ("QWEN", "LLAMA", "MISTRAL")
 
 @pytest.fixture(scope="module")
 def episodes() -> Iterator[Episodes]:
-    made = Episodes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CALL_FORM, "any")  # the messages here are lists of calls, whatever the template
+        made = Episodes()
     yield made
     made.close()
 
@@ -143,27 +146,6 @@ def test_every_sample_has_the_same_figures(episodes: Episodes) -> None:
     assert all(isinstance(value, float) for result in results for value in result["extra_logs"].values())
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        ("<think> I should call add", "unfinished_thought"),
-        ('<tool_call>{"name": "add", "arguments": {"item": "rice"', "broken_call"),
-        ("[TOOL_CALLS]add{", "broken_call"),
-        ("I will do add(item='salt', jars=1", "call_in_other_text"),
-        ("Sorry, I cannot.", ""),
-        ("", ""),
-    ],
-)
-def test_why_a_call_could_not_be_read(episodes: Episodes, message: str, reason: str) -> None:
-    result, _ = play(episodes, [message], LABEL)
-    found = {name: value for name, value in result["extra_logs"].items() if name.startswith("calls/unread/")}
-    assert len(found) == 3
-    assert {name for name, value in found.items() if value} == (
-        {f"calls/unread/{reason}"} if reason else set()
-    )
-    assert (ended(result), result["scores"]) == ("answer", 0.0)
-
-
 HOSTILE = '''
 import os, time
 from typing import Any
@@ -216,7 +198,9 @@ AgentExecutor = agent_for(Lab)
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     path = tmp_path_factory.mktemp("lab") / "lab.py"
     path.write_text(textwrap.dedent(HOSTILE))
-    made = runpy.run_path(str(path))["AgentExecutor"]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CALL_FORM, "any")
+        made = runpy.run_path(str(path))["AgentExecutor"]()
     yield made.episodes
     made.episodes.close()
 
@@ -296,8 +280,10 @@ def test_ten_megabytes_of_arguments_are_refused_soon(lab: Episodes) -> None:
             == ["Error during execution: longer than any call"] * 2
         )
     text = call("note", text="x" * 10_000_000)
-    answer = lab._pool.ask({"prompt": "", "label": {}, "events": [], "ask": "step", "text": text}, 10.0)
-    assert (answer["calls"], answer["unread"]) == ([], "a broken call")
+    answer = lab._pool.ask(
+        {"prompt": "", "label": {}, "events": [], "ask": "step", "text": text, "form": "any"}, 10.0
+    )
+    assert (answer["calls"], answer["unread"]) == ([], "broken_call")
     assert time.monotonic() - started < 20
 
 

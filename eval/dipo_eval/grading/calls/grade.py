@@ -16,11 +16,13 @@ from dipo_eval import linear
 from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading.calls import official, strict
 from dipo_eval.grading.calls.bfcl import Language, language_of
+from dipo_eval.grading.calls.chosen_form import ANY
 from dipo_eval.grading.calls.java_calls import SlowError, read_java
 from dipo_eval.grading.calls.native_forms import form_of, typed
 from dipo_eval.grading.calls.python_calls import read_python
 from dipo_eval.grading.calls.read import read_answer, read_decoded
-from dipo_eval.grading.calls.response_text import MAX_CHARS, Call, UnreadableError, answer_text, bracketed
+from dipo_eval.grading.calls.response_text import MAX_CHARS, Call, answer_text, bracketed
+from dipo_eval.grading.calls.unread import UnreadableError
 from dipo_eval.grading.verdict import Verdict
 
 Mode = Literal["strict", "compatible"]
@@ -44,12 +46,14 @@ def grade_calls(
     category: str,
     mode: Mode = "strict",
     dots_as_underscores: bool = False,
+    form: str = ANY,
 ) -> Verdict:
     """Grade the calls of one answer in a single-turn category of BFCL.
 
     ``response``: the model's text, or decoded calls ``[{name: {argument: value}}]``. ``gold``: BFCL's possible
     answers, ``[{name: {argument: [allowed, ...]}}]`` ("" allowed: may be left out); not used for irrelevance and
     relevance. ``functions``: the descriptions offered. ``dots_as_underscores``: the model saw ``a.b`` as ``a_b``.
+    ``form``: a name of ``CALL_FORMS``, in whose form alone strict mode reads calls; evaluation reads any.
     Never raises because of ``response``; UserError for an unknown category or mode. Text is parsed with ast, json or a
     grammar, never evaluated. Source: bfcl_eval/eval_checker/ast_eval/ast_checker.py, ast_checker.
     """
@@ -59,7 +63,7 @@ def grade_calls(
     calls: list[Any] = []
     refused = ""
     try:
-        calls = _read(response, language, mode)
+        calls = _read(response, language, mode, form)
         calls = typed(calls, functions) if mode == "strict" else calls
     except SlowError as error:
         return Verdict("undecided", str(error), _shown(response))
@@ -88,10 +92,10 @@ def _shown(response: Any) -> str:
     return ", ".join(names)[:_SHOWN]
 
 
-def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
+def _read(response: Any, language: Language, mode: Mode, form: str = ANY) -> list[Any]:
     if mode == "strict":
         if isinstance(response, str):
-            return read_answer(response, language)
+            return read_answer(response, language, form)
         if isinstance(response, list):
             return read_decoded(response)
     if not isinstance(response, str):
@@ -104,10 +108,10 @@ def _read(response: Any, language: Language, mode: Mode) -> list[Any]:
     return read_java(text[1:-1], language, official=True)
 
 
-def calls_of(response: str | list[dict[str, Any]], category: str) -> list[Call] | None:
+def calls_of(response: str | list[dict[str, Any]], category: str, form: str = ANY) -> list[Call] | None:
     """The calls that strict mode reads in ``response``, or None where it reads none."""
     try:
-        return typed(_read(response, language_of(category), "strict"), [])
+        return typed(_read(response, language_of(category), "strict", form), [])
     except UnreadableError:
         return None
 

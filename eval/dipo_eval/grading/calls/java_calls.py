@@ -12,7 +12,8 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.grading.calls.bfcl import Language
-from dipo_eval.grading.calls.response_text import Call, Code, UnreadableError
+from dipo_eval.grading.calls.response_text import Call, Code
+from dipo_eval.grading.calls.unread import UnreadableError
 
 MAX_CHARS = 1_500
 """The longest gold has 330. The grammars' error recovery takes quadratic time and memory, bounded by nothing else:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import ast
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from dipo_eval.grading.calls import bfcl
+from dipo_eval.grading.calls.chosen_form import ANY, check_form
 from dipo_eval.grading.calls.native_forms import form_of, typed
 from dipo_eval.grading.calls.python_calls import parse_expression, read_python
 from dipo_eval.grading.calls.replay import carry_out, replay
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
-    UnreadableError,
     answer_text,
     bracketed,
     looks_like_json,
     read_json,
 )
+from dipo_eval.grading.calls.unread import UnreadableError
 
 MAX_SHOWN_DEPTH = 50
 MAX_RESULTS = 1_000_000
@@ -29,10 +31,13 @@ MAX_RESULTS = 1_000_000
 def answer_task(task: dict[str, Any]) -> dict[str, Any]:
     """The worker's side of ``multi_turn.grade_turns``."""
     as_official = task["official"] and not task["native"]
+    functions = bfcl.functions(task["case"])
 
     def steps(turn: list[str | list[str]]) -> Iterator[list[str]]:
         for one in turn:
-            calls = step_calls(one, official=as_official) if isinstance(one, str) else one
+            calls = (
+                step_calls(one, official=as_official, functions=functions) if isinstance(one, str) else one
+            )
             if calls or not isinstance(one, str):
                 yield calls
 
@@ -45,11 +50,12 @@ def answer_task(task: dict[str, Any]) -> dict[str, Any]:
 def answer_step(task: dict[str, Any]) -> dict[str, Any]:
     """The worker's side of ``multi_turn.take_step``."""
     started = time.monotonic()
-    calls = step_calls(task["text"], official=False)
+    functions = bfcl.functions(task["case"])
+    calls = step_calls(task["text"], official=False, functions=functions)
     results = carry_out(task["case"], task["done"], calls) if calls else []
     if sum(map(len, results)) > MAX_RESULTS:
         return {"reason": "results longer than any context"}
-    native = native_calls(task["text"]) if calls else None
+    native = native_calls(task["text"], functions) if calls else None
     return {
         "calls": calls,
         "results": results,
@@ -58,9 +64,13 @@ def answer_step(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def step_calls(text: str, *, official: bool) -> list[str]:
+def step_calls(
+    text: str, *, official: bool, chosen: str = ANY, functions: Sequence[dict[str, Any]] = ()
+) -> list[str]:
     """The calls in one message; [] where it has none (the model talks to the user).
 
+    ``chosen``: a name of ``CALL_FORMS``, in whose form alone calls are read. ``functions``: descriptions of those on
+    offer, which say the types of values that a form writes as plain text.
     ``official``: read and written again as in bfcl_eval/model_handler/utils.py, default_decode_execute_prompting,
     where a bare name becomes a string, an empty dict spoils the message, and a dict of dicts is taken for a call.
     """
@@ -69,7 +79,8 @@ def step_calls(text: str, *, official: bool) -> list[str]:
             calls = read_python(bracketed(text), official=True)
             return [_written(*one, _official_value) for call in calls for one in call.items()]
         answer = answer_text(text)
-        native = _native(answer)
+        check_form(answer, chosen)
+        native = _native(answer, functions)
         if native is not None:
             return [_written(*one, repr) for call in native for one in call.items()]
         return _python_calls(answer)
@@ -77,14 +88,14 @@ def step_calls(text: str, *, official: bool) -> list[str]:
         return []
 
 
-def native_calls(text: str) -> list[dict[str, Any]] | None:
+def native_calls(text: str, functions: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]] | None:
     """The calls in one message as data for a chat template, ``{"name": ..., "arguments": {...}}``.
 
     None where it has no calls, or where their arguments are not JSON in UTF-8 of at most ``MAX_SHOWN_DEPTH`` levels.
     """
     try:
         answer = answer_text(text)
-        native = _native(answer)
+        native = _native(answer, functions)
         calls = read_python(bracketed(answer), official=False) if native is None else native
         made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
         if not _is_shallow(made, MAX_SHOWN_DEPTH):
@@ -95,11 +106,11 @@ def native_calls(text: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _native(answer: str) -> list[Call] | None:
+def _native(answer: str, functions: Sequence[dict[str, Any]] = ()) -> list[Call] | None:
     """The calls of an answer in a native form or JSON, None for another."""
     form = form_of(answer)
     if form is not None:
-        return typed(form.calls_in(answer), [])
+        return typed(form.calls_in(answer), list(functions))
     return read_json(answer) if looks_like_json(answer) else None
 
 

@@ -6,7 +6,6 @@ until ``typed`` gives them the type that the function's description declares.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from dipo_eval.grading.calls.python_calls import read_python
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
-    UnreadableError,
     Untyped,
     bracketed,
     json_arguments,
     read_json,
 )
+from dipo_eval.grading.calls.unread import Unread, UnreadableError, not_json
 
 MAX_ACTIONS = 100
 Read = Callable[[str], list[Call]]
@@ -34,6 +33,7 @@ _INVOKE = linear.compile(r'<invoke name="([^"<>]+)">')
 _INVOKE_PARAMETER = linear.compile(r'<parameter name="([^"<>]+)"[^<>]*>')
 _KEYS = linear.compile(r"<arg_key>([^<]*)</arg_key>\s*<arg_value>")
 _NAME = linear.compile(r"\s*([\w.\-]+)\s*\Z")
+_NAME_ALONE = linear.compile(r"<tool_call>\s*[\w.\-]+\s*</tool_call>")
 _NAME_LINE = linear.compile(r"\s*([\w.]+)\s*\n\s*(\{)")
 _ACTION = linear.compile(
     r"(?:Action|\u273fFUNCTION\u273f):\s*([\w.]+)\s*\n\s*(?:Action Input|\u273fARGS\u273f):\s*"
@@ -67,7 +67,7 @@ def _split(text: str, opening: str, closing: str) -> list[str]:
     """The contents of blocks. Raises UnreadableError for one that never closes."""
     found = [part.partition(closing) for part in text.split(opening)[1:]]
     if not all(closed for _, closed, _ in found):
-        raise UnreadableError("a block never closes")
+        raise UnreadableError("a block never closes", Unread.UNFINISHED_CALL)
     return [inner for inner, _, _ in found]
 
 
@@ -75,18 +75,20 @@ def _named_blocks(text: str, head: linear.LinearPattern, closing: str) -> list[t
     """(name, content) of blocks whose opening tag has a name."""
     heads = list(head.finditer(text))
     if not heads:
-        raise UnreadableError("a tag has no name")
+        raise UnreadableError("a tag has no name", Unread.NO_NAME)
     ends = [match.start() for match in heads[1:]] + [len(text)]
     made = []
     for match, end in zip(heads, ends, strict=True):
         inner, closed, _ = text[match.end() : end].partition(closing)
         if not closed:
-            raise UnreadableError("a block never closes")
+            raise UnreadableError("a block never closes", Unread.UNFINISHED_CALL)
         made.append((str(match[1]), inner))
     return made
 
 
 def _values(text: str, head: linear.LinearPattern, closing: str) -> dict[str, Any]:
+    if not text.strip():
+        return {}
     pairs = _named_blocks(text, head, closing)
     if len({name for name, _ in pairs}) != len(pairs):
         raise UnreadableError("repeated argument")
@@ -116,8 +118,9 @@ def _argument_keys(text: str) -> list[Call]:
     for block in _split(text, "<tool_call>", "</tool_call>"):
         name = _NAME.match(block.partition("<arg_key>")[0])
         if name is None:
-            raise UnreadableError("a call has no name")
-        calls.append({str(name[1]): _values(block, _KEYS, "</arg_value>")})
+            raise UnreadableError("a call has no name", Unread.NO_NAME)
+        keys = "".join(block.partition("<arg_key>")[1:])
+        calls.append({str(name[1]): _values(keys, _KEYS, "</arg_value>")})
     return calls
 
 
@@ -224,24 +227,26 @@ def _name_and_json(text: str) -> list[Call]:
     """A name on a line of its own, then JSON (GLM-4)."""
     match = _NAME_LINE.match(text)
     if match is None:
-        raise UnreadableError("no name")
+        raise UnreadableError("no name", Unread.NO_NAME)
     arguments = _json_at(text, match.start(2))
     return [{str(match[1]): arguments}]
 
 
 def _json_at(text: str, at: int) -> dict[str, Any]:
     rest = text[at : at + MAX_CHARS].strip()
-    with contextlib.suppress(ValueError, RecursionError):
+    try:
         value, end = json.JSONDecoder().raw_decode(rest)
-        return json_arguments(rest[:end]) if isinstance(value, dict) else json_arguments(rest)
-    raise UnreadableError("arguments are not JSON")
+    except (ValueError, RecursionError) as error:
+        raise not_json("arguments are not JSON", error) from error
+    return json_arguments(rest[:end]) if isinstance(value, dict) else json_arguments(rest)
 
 
 FORMS: tuple[Form, ...] = (
     Form("Harmony", "<|channel|>", _harmony, lambda text: "to=" in text),
     Form("function tags", "<function=", _function_tags),
     Form("invoke tags", "<invoke name=", _invoke_tags),
-    Form("argument keys", "<arg_key>", _argument_keys, lambda text: "<tool_call>" in text),
+    Form("argument keys", "<tool_call>", _argument_keys,
+         lambda text: "<arg_key>" in text or _NAME_ALONE.search(text) is not None),
     Form("Mistral", "[TOOL_CALLS]", _mistral),
     Form("DeepSeek", "<\uff5ctool\u2581call\u2581begin\uff5c>", _deepseek),
     Form("Kimi", "<|tool_call_begin|>", _kimi),

@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from dipo_eval.grading.calls.response_text import MAX_CHARS, MAX_DEPTH, Call, Code, UnreadableError
+from dipo_eval.grading.calls.response_text import MAX_CHARS, MAX_DEPTH, Call, Code
+from dipo_eval.grading.calls.unread import UnreadableError
 
 _FILE = "<string>"  # eval's name for it, which a tool's answer repeats after a syntax error
 # Set once: catch_warnings changes the whole process and cannot be used in threads.

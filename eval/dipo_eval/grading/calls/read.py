@@ -9,13 +9,13 @@ from typing import Any
 
 from dipo_eval import linear
 from dipo_eval.grading.calls.bfcl import Language
+from dipo_eval.grading.calls.chosen_form import ANY, read_chosen
 from dipo_eval.grading.calls.java_calls import read_java
 from dipo_eval.grading.calls.native_forms import form_of
 from dipo_eval.grading.calls.python_calls import parse_expression, read_python
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
-    UnreadableError,
     answer_text,
     as_call,
     bracketed,
@@ -23,6 +23,7 @@ from dipo_eval.grading.calls.response_text import (
     read_json,
     tagged_blocks,
 )
+from dipo_eval.grading.calls.unread import UnreadableError
 
 MAX_SPANS = 16
 """Of text among which calls are looked for."""
@@ -32,9 +33,18 @@ _ITEM = linear.bounded(r"(?:[-*]|\d{1,2}[.)])[ \t]{1,4}")
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
-def read_answer(response: str, language: Language) -> list[Call]:
-    """The calls in ``response`` without its thoughts; [] for an empty answer. Raises UnreadableError."""
+def read_answer(response: str, language: Language, chosen: str = ANY) -> list[Call]:
+    """The calls in ``response`` without its thoughts; [] for an empty answer. Raises UnreadableError.
+
+    ``chosen``: a name of ``CALL_FORMS``, in whose form alone calls are read; Java and JavaScript are in any.
+    """
     text = answer_text(response)
+    if chosen != ANY and language is Language.PYTHON:
+        return read_chosen(text, chosen, lambda: _in_any_form(text, language))
+    return _in_any_form(text, language)
+
+
+def _in_any_form(text: str, language: Language) -> list[Call]:
     form = form_of(text)
     if form is not None:
         return form.calls_in(text)

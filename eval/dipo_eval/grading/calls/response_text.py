@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.grading.calls.unread import Unread, UnreadableError, not_json
 from dipo_eval.grading.final_text import final_text
 
 MAX_CHARS = 100_000
@@ -21,10 +22,6 @@ _NAMES = ("name", "function", "api_name", "tool", "function_name", "tool_name")
 _WRAPPERS = ("function", "function_call")
 _OPEN, _CLOSE = "<tool_call>", "</tool_call>"
 _JSON_ERRORS = (ValueError, RecursionError, MemoryError)
-
-
-class UnreadableError(Exception):
-    """The text has no list of calls; the message is the reason in a few words."""
 
 
 class Code(str):
@@ -77,7 +74,7 @@ def read_json(text: str) -> list[Call]:
         objects = [found for block in tagged_blocks(text) for found in _objects(block)]
         return [as_call(found) for found in _expanded(objects)]
     except _JSON_ERRORS as error:
-        raise UnreadableError("not JSON") from error
+        raise not_json("not JSON", error) from error
 
 
 def as_call(found: Any) -> Call:
@@ -94,7 +91,7 @@ def as_call(found: Any) -> Call:
             return {name: arguments}
         name = None
     if name is None:
-        raise UnreadableError("a call has no name")
+        raise UnreadableError("a call has no name", Unread.NO_NAME)
     return {name: json_arguments(next((found[key] for key in _ARGUMENTS if key in found), {}))}
 
 
@@ -104,9 +101,9 @@ def json_arguments(arguments: Any) -> dict[str, Any]:
         try:
             arguments = json.loads(arguments, object_pairs_hook=_unique) if arguments.strip() else {}
         except _JSON_ERRORS as error:
-            raise UnreadableError("arguments are not JSON") from error
+            raise not_json("arguments are not JSON", error) from error
     if not isinstance(arguments, dict):
-        raise UnreadableError("arguments are not an object")
+        raise UnreadableError("arguments are not an object", Unread.NO_OBJECT)
     return arguments
 
 
@@ -125,7 +122,7 @@ def tagged_blocks(text: str) -> list[str]:
         return [text]
     blocks = [block.partition(_CLOSE) for block in text.split(_OPEN)[1:]]
     if not all(closed for _, closed, _ in blocks):
-        raise UnreadableError("a block never closes")
+        raise UnreadableError("a block never closes", Unread.UNFINISHED_CALL)
     return [content for content, _, _ in blocks]
 
 
