@@ -239,7 +239,7 @@ def test_mistakes_are_one_line(folder, monkeypatch, arguments, message):
     assert not list(folder.glob("o.*"))
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "math", "dapo_math", "toolrl"])
+@pytest.mark.parametrize("name", ["gsm8k", "math", "dapo_math", "toolrl", "seal_tools"])
 def test_without_file_and_hub_the_message_says_what_file_would_do(folder, name):
     with pytest.raises(UserError) as caught:
         prepare(get_dataset(name), Options(folder / "o.jsonl", None, folder), QUIET)
@@ -247,10 +247,10 @@ def test_without_file_and_hub_the_message_says_what_file_would_do(folder, name):
     assert "\n" not in message
     assert "--from takes a .jsonl, .json, .parquet file whose rows hold " in message
     assert get_dataset(name).files[0] in message
-    assert ("hub's" in message) == (name != "toolrl")
+    assert ("hub's" in message) == (get_dataset(name).hub is not None)
 
 
 def test_the_list_names_every_data_set():
     result = CliRunner().invoke(app, ["data", "--list"], catch_exceptions=False)
-    for word in ("gsm8k", "math", "dapo_math", "toolrl", "arithmetic", "17,398", "Apache-2.0"):
+    for word in ("gsm8k", "math", "dapo_math", "toolrl", "seal_tools", "arithmetic", "17,398", "Apache-2.0"):
         assert word in result.output

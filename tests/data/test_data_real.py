@@ -24,6 +24,8 @@ NEEDED = (
     "gsm8k_train.jsonl",
     "math_rl_train.jsonl",
     "fc_toolrl_train.jsonl",
+    "fc_toolrl_val.jsonl",
+    "fc_sealtools.jsonl",
     "math500.jsonl",
     "olympiadbench.jsonl",
 )
@@ -47,8 +49,8 @@ def prepared(suites, tmp_path, monkeypatch):
     from dipo_openrlhf.data import prepare as module
 
     monkeypatch.setattr(module, "read_suites", lambda *ignored: suites)
-    return lambda name: (
-        prepare(get_dataset(name), Options(tmp_path / f"{name}.jsonl", None, DATA), Reporter(False)).report
+    return lambda name, file=None: (
+        prepare(get_dataset(name), Options(tmp_path / f"{name}.jsonl", file, DATA), Reporter(False)).report
     )
 
 
@@ -100,6 +102,33 @@ def test_toolrl_loses_its_malformed_row(prepared):
 
 
 @needs_data
+def test_no_row_of_toolrls_test_file_is_one_of_bfcl(prepared):
+    report = prepared("toolrl", DATA / "fc_toolrl_val.jsonl")
+    assert (report["counts"]["kept"], report["counts"]["dropped"]) == (79, {"unsound": 1})
+    assert all(report["suites"][name]["wording"] == 0 for name in ("bfcl", "bfcl-native"))
+
+
+@needs_data
+def test_seal_tools_keeps_the_rows_whose_arguments_are_in_the_request_and_leaks_none(prepared):
+    report = prepared("seal_tools")
+    assert (report["counts"]["kept"], report["counts"]["dropped"]) == (1479, {"unsound": 482})
+    rows = map(json.loads, (DATA / "fc_sealtools.jsonl").read_text(encoding="utf-8").splitlines())
+    assert {one["id"] for one in report["dropped"]} == {row["id"] for row in rows if not row["args_in_query"]}
+    assert [one["id"] for one in report["kept_with_the_wording_of"]] == ["sealtools-dev-difficult-448"]
+
+
+@needs_data
+def test_seal_tools_has_toolrls_own_system_message(prepared, tmp_path):
+    def frame(text):
+        return text.partition("1. Name: ")[0], text.partition("**Steps for Each Turn**")[2]
+
+    prepared("seal_tools")
+    made = json.loads((tmp_path / "seal_tools.jsonl").read_text().splitlines()[0])
+    row = json.loads((DATA / "fc_toolrl_train.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert frame(made["input"][0]["content"]) == frame(row["system"])
+
+
+@needs_data
 def test_gsm8k_train_is_clean(prepared):
     report = prepared("gsm8k")
     assert (report["counts"]["kept"], report["counts"]["dropped"]) == (7473, {})
@@ -107,7 +136,7 @@ def test_gsm8k_train_is_clean(prepared):
 
 
 def test_the_document_has_commands():
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 6
 
 
 @pytest.mark.slow

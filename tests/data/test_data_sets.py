@@ -33,6 +33,17 @@ CALLS = '{"name": "find cafe", "parameters": {"city": "Kiel"}}\n{"name": "book",
 OUTPUT = f"<think> I call <tool_call> twice. </think>\n<tool_call>\n{CALLS}\n</tool_call>"
 ANSWERED = "<think> No tool. </think>\n<response> Which city? </response>"
 
+SEAL = "Find a cafe near Kiel, indoors, and book it for 3 people."
+SEAL_TOOLS = [
+    {"api_name": "findCafe", "api_description": "Finds a cafe",
+     "parameters": {"city": {"type": "str", "description": "Where"}, "kinds": {"type": "list"}}, "required": ["city"]},
+    {"api_name": "book", "api_description": "Books it", "parameters": {"count": {"type": "int"}}, "required": []},
+]  # fmt: skip
+SEAL_CALLS = [
+    {"name": "findCafe", "arguments": {"city": "kiel", "kinds": ["indoors"]}},
+    {"name": "book", "arguments": {"count": 3}},
+]
+
 
 def dapo(text: str, gold: str, index: str) -> dict:
     prompt = [{"content": TEMPLATES["dapo"].replace("{question}", text), "role": "user"}]
@@ -66,6 +77,11 @@ LAYOUTS = {
         {"prompt": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER.replace("3", "4")}],
          "reward_model": {"ground_truth": OUTPUT.replace("3", "4"), "style": "rule"}},
     ],
+    "seal_tools": [
+        {"id": "s", "query": SEAL, "tools": SEAL_TOOLS, "answers": SEAL_CALLS},
+        {"query": SEAL.replace("3", "4"), "tools": SEAL_TOOLS,
+         "answers": [SEAL_CALLS[0], {"name": "book", "arguments": {"count": 4}}]},
+    ],
 }  # fmt: skip
 
 
@@ -82,13 +98,12 @@ def test_prompts_pass_through_openrlhf_and_the_gold_earns_the_reward(folder, wri
     check_data_file(str(folder / "out.jsonl"), "input", "label")
     data = SimpleNamespace(input_key="input", label_key="label", apply_chat_template=True)
     strategy = SimpleNamespace(args=SimpleNamespace(data=data), is_rank_0=lambda: False)
-    tokenizer = build_tokenizer()
-    if name == "toolrl":  # the quickstart's template takes one user message alone
+    tokenizer, dataset = build_tokenizer(), get_dataset(name)
+    if dataset.reward == "function_call":  # the quickstart's template takes one user message alone
         tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     loaded = load_dataset("json", data_files=str(folder / "out.jsonl"), split="train", cache_dir=str(folder))
     prompts = PromptDataset(loaded, tokenizer, strategy)
     assert len(prompts) == len(rows) >= 2
-    dataset = get_dataset(name)
     for (datasource, prompt, label, _), row in zip(prompts, rows, strict=True):
         assert datasource == name
         asked = row["input"] if isinstance(row["input"], str) else row["input"][-1]["content"]
@@ -140,6 +155,39 @@ def test_calls_of_tools_that_are_not_on_offer_are_refused(folder, write):
     bad = {"id": "t", "system": SYSTEM, "user": USER, "output": OUTPUT.replace('"book"', '"date\\")"')}
     with pytest.raises(UserError, match="none of the tools on offer"):
         prepared("toolrl", folder, [bad], write)
+    bad = {"query": SEAL, "tools": SEAL_TOOLS, "answers": [{"name": "findBar", "arguments": {}}]}
+    with pytest.raises(UserError, match="none of the tools on offer"):
+        prepared("seal_tools", folder, [bad], write)
+
+
+def test_seal_tools_asks_in_the_form_that_its_reward_grades(folder, write):
+    row, _ = prepared("seal_tools", folder, LAYOUTS["seal_tools"], write)
+    system, user = (message["content"] for message in row["input"])
+    assert '1. Name: findCafe\nDescription: Finds a cafe\nParameters: {"city": {"type": "str",' in system
+    assert (
+        '"description": "Where", "required": true}, "kinds": {"type": "list", "required": false}}\n2. '
+        in system
+    )
+    assert user == f"**Dialogue Records History**\n<user> {SEAL} </user>"
+    gold = [{"name": one["name"], "parameters": one["arguments"]} for one in SEAL_CALLS]
+    assert json.loads(row["label"]) == {"gold": gold, "has_response": False}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": "Book it."}, "the gold's findCafe(city='kiel') is not in the request"),
+        ({"tools": []}, "field 'tools' must be a list of objects"),
+        ({"answers": [{"name": "book", "arguments": [3]}]}, "field 'arguments' of a call must be an object"),
+        ({"tools": [{**SEAL_TOOLS[0], "parameters": {"city": "str"}}, SEAL_TOOLS[1]]},
+         "field 'parameters' of a tool must be an object of objects"),
+    ],
+)  # fmt: skip
+def test_rows_of_seal_tools_that_cannot_be_trained_on(folder, write, change, message):
+    with pytest.raises(UserError) as caught:
+        prepared("seal_tools", folder, [{**LAYOUTS["seal_tools"][0], **change}], write)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
