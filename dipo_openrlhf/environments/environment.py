@@ -121,7 +121,7 @@ def names() -> list[str]:
     return sorted(name for name in modules if name not in _OTHERS and not name.startswith("_"))
 
 
-_OTHERS = ("environment", "worker")
+_OTHERS = ("environment", "from_verifiers", "worker")
 
 
 def get(name: str) -> type[Environment]:

@@ -21,8 +21,8 @@ T = runpy.run_path(str(ROOT / "tests" / "rewards" / "tool_episodes.py"))
 
 
 def block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+    """The first of that language."""
+    return str(re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0])
 
 
 @pytest.fixture(scope="module")
