@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from dipo_eval.errors import UserError, short_repr
-from dipo_eval.grading import check_gold, grade_math
+from dipo_eval.grading import check_call_gold, check_gold, grade_math
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, Question, Reward, UnsoundRowError
 from dipo_openrlhf.data.word_ngrams import key
@@ -152,13 +153,26 @@ def gold_response(reward: Reward, label: str) -> str:
         answer = gold if isinstance(gold, str) else ", ".join(gold)
         return f"The answer is \\boxed{{{answer}}}."
     found = function_call.label_of(label)
+    wanted: list[dict[str, Any]] = found["gold"]
+    if category := found.get("category"):
+        check_call_gold(wanted, found.get("functions", []), category)
+        wanted = [] if "relevance" in category else [_as_called(call) for call in wanted]
     parts = ["<think> The calls stand below. </think>"]
-    if found["gold"]:
-        calls = "\n".join(json.dumps(call, ensure_ascii=False) for call in found["gold"])
+    if wanted:
+        calls = "\n".join(json.dumps(call, ensure_ascii=False) for call in wanted)
         parts.append(f"<tool_call>\n{calls}\n</tool_call>")
-    if found.get("has_response", not found["gold"]):
+    if found.get("has_response", not wanted):
         parts.append("<response> It is done. </response>")
     return "\n".join(parts)
+
+
+def _as_called(gold: dict[str, Any]) -> dict[str, Any]:
+    """A call with the first values that BFCL's possible answers allow; what may be left out is."""
+    ((name, arguments),) = gold.items()
+    return {
+        "name": name,
+        "arguments": {key: one[0] for key, one in arguments.items() if one and "" not in one},
+    }
 
 
 def same_gold(reward: Reward, one: str, other: str) -> bool:
