@@ -12,12 +12,17 @@ Row of BFCL_v4_multi_turn_base.json (shortened), and its line:
 The category is the item's kind: accuracy is also reported by category, and a stored sample is graded again by its id and
 kind. Memory, web search and format sensitivity are not run; ``overall`` reports what BFCL's two overall formulas lack.
 ``bfcl-native`` has no system prompt and the functions as tools, made by bfcl-eval's convert_to_tool for OpenAI's chat
-completions, which names ``a.b`` ``a_b``. The model answers in its own form; the grader reads ``<tool_call>`` blocks, JSON
-and Python lists. A model whose chat template takes no tools is refused before it is loaded.
+completions, which names ``a.b`` ``a_b``; ``bfcl-basic`` is its four simplest categories alone. The model answers in its
+own form; the grader reads ``<tool_call>`` blocks, JSON and Python lists. A model whose chat template takes no tools is
+refused before it is loaded.
 """
 
 from __future__ import annotations
 
-from dipo_eval.suites.bfcl.items import suite
+from dipo_eval.suites.bfcl.items import basic_suite, suite
 
-SUITE = (suite("bfcl", "prompt form", native=False), suite("bfcl-native", "native tool calls", native=True))
+SUITE = (
+    suite("bfcl", "prompt form", native=False),
+    suite("bfcl-native", "native tool calls", native=True),
+    basic_suite("bfcl-basic"),
+)

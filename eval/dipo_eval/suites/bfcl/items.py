@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dipo_eval.errors import UserError, short_repr
@@ -15,6 +15,7 @@ from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
 from dipo_eval.suites.bfcl.overall import overall_scores
 
 CATEGORIES = SINGLE_TURN + MULTI_TURN
+BASIC = ("simple_python", "multiple", "parallel", "irrelevance")
 
 
 def suite(name: str, form: str, *, native: bool) -> Suite:
@@ -32,14 +33,26 @@ def suite(name: str, form: str, *, native: bool) -> Suite:
     )
 
 
-def load(limit: int | None, seed: int, *, native: bool) -> list[Item]:
+def basic_suite(name: str) -> Suite:
+    """The native form of four categories, for small models: few short prompts, no conversation."""
+    return Suite(
+        name=name,
+        source=f"bfcl-eval {bfcl.VERSION}, {', '.join(BASIC)}, native tool calls",
+        license="Apache-2.0",
+        metric="accuracy by category (strict)",
+        load=lambda data_dir, limit, seed: load(limit, seed, native=True, categories=BASIC),
+        grade=grade,
+    )
+
+
+def load(limit: int | None, seed: int, *, native: bool, categories: Sequence[str] = CATEGORIES) -> list[Item]:
     """All items by category, or ``limit`` of them, taken from each category in turn while it has any left.
 
     The items of a category are a random subset fixed by ``seed``, in the file's order. The accuracy of such a subset
     weighs all categories alike, not by size.
     """
     check_limit(limit)
-    groups = {category: list(bfcl.items(category)) for category in CATEGORIES}
+    groups = {category: list(bfcl.items(category)) for category in categories}
     for category, rows in groups.items():
         for row in rows:
             _check_gold(category, row["ground_truth"], row)
