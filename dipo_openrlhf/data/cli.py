@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @takes_options(Options)
 def data_command(
     name: Annotated[
-        str | None, typer.Argument(help="gsm8k, math, dapo_math, toolrl or arithmetic (--list shows them).")
+        str | None,
+        typer.Argument(help="gsm8k, math, dapo_math, toolrl, arithmetic, tool_calls (--list shows them)."),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the data sets and stop.")] = False,
     *,

@@ -39,14 +39,15 @@ class Options:
         Option(
             "--prompt",
             help="boxed (the suites' own instruction), plain, dapo, or a string with {question}. "
-            "Default: boxed, for arithmetic and toolrl plain.",
+            "Default: boxed; plain for arithmetic, toolrl and tool_calls.",
         ),
     ] = None
     also: Annotated[
         list[str], Option(help="A suite of your own (.yaml, .py) to compare with; several times.")
     ] = field(default_factory=list)
     suite_seed: Annotated[
-        int, Option(help="Your evaluation's --seed: arithmetic-control is generated from it.")
+        int,
+        Option(help="Your evaluation's --seed: arithmetic-control and tools-control are generated from it."),
     ] = 0
     ngram: Annotated[int, Option(min=2, help="Words in an n-gram.")] = NGRAM
     share: Annotated[
