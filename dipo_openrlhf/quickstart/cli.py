@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dipo_eval.errors import UserError
-
 
 def quickstart_command(
     context: typer.Context,
@@ -16,11 +14,17 @@ def quickstart_command(
         str,
         typer.Option(help="tiny: a million parameters, made here. smollm2: SmolLM2-135M-Instruct on GSM8K."),
     ] = "tiny",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What it learns. arithmetic: problems with a number. tools: which function to call, how."
+        ),
+    ] = "arithmetic",
     run_dir: Annotated[
         Path | None,
         typer.Option(
             "--run-dir",
-            help="Folder of the run. Default: the first free of runs/quickstart, runs/quickstart-2, ...",
+            help="Folder of the run. Default: the first free of runs/quickstart, runs/quickstart-2, ..., by task.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps. Default: 20, smollm2: 5.")] = None,
@@ -40,13 +44,16 @@ def quickstart_command(
     --section.key value. Example:
 
         dipo quickstart --steps 20 --dipo.group_space argmax
+
+    Function calls, graded as the BFCL benchmark does, on functions that training never shows:
+
+        dipo quickstart --task tools --seed 1
     """
-    from dipo_openrlhf.quickstart.folder import MODELS, run_folder
+    from dipo_openrlhf.quickstart.folder import recipe_of, run_folder
     from dipo_openrlhf.quickstart.run import quickstart
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
-    if model not in MODELS:
-        raise UserError(f"--model {model!r}: choose one of {', '.join(MODELS)}")
+    recipe = recipe_of(model, task)
     overrides = parse_overrides(context.args)
-    with run_folder(model, run_dir, resume) as folder:
-        quickstart(model, folder, steps, seed, data_dir, resume, verbose, overrides)
+    with run_folder(recipe, run_dir, resume) as folder:
+        quickstart(recipe, folder, steps, seed, data_dir, resume, verbose, overrides)

@@ -9,15 +9,33 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
-from dipo_eval.errors import UserError
+from dipo_eval.errors import UserError, short_repr
 from dipo_eval.files.places import check_can_make_folder
 
-MODELS = {"tiny": "quickstart", "smollm2": "quickstart_smollm2"}  # choice -> recipe
+ARITHMETIC, TOOLS, SMOLLM2 = "quickstart", "quickstart_tools", "quickstart_smollm2"
+RECIPES = {("tiny", "arithmetic"): ARITHMETIC, ("tiny", "tools"): TOOLS, ("smollm2", "arithmetic"): SMOLLM2}
+"""Recipe by --model and --task."""
+
+
+def recipe_of(model: str, task: str) -> str:
+    """The recipe of a choice. Raises UserError for an unknown model or task, and for a pair that there is not."""
+    for option, given, known in (
+        ("--model", model, dict.fromkeys(one for one, _ in RECIPES)),
+        ("--task", task, dict.fromkeys(one for _, one in RECIPES)),
+    ):
+        if given not in known:
+            raise UserError(f"{option} {short_repr(given)}: choose one of {', '.join(known)}")
+    if (model, task) not in RECIPES:
+        tasks = ", ".join(one for of, one in RECIPES if of == model)
+        raise UserError(
+            f"--task {task}: there is none for --model {model}; it has {tasks}, or leave --model out"
+        )
+    return RECIPES[model, task]
 
 
 @contextlib.contextmanager
-def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = False) -> Iterator[Path]:
-    """The run's folder: as given, else the first of runs/quickstart, runs/quickstart-2, ... that is not there, made.
+def run_folder(recipe: str = ARITHMETIC, run_dir: Path | None = None, resume: bool = False) -> Iterator[Path]:
+    """The run's folder: as given, else the first of runs/RECIPE, runs/RECIPE-2, ... that is not there, made.
 
     Making it is what takes it: two that are started at once get one each. It is removed again if it is left empty. With
     `resume` the newest of those that hold a run. Raises UserError for one that holds something else, or cannot be made.
@@ -28,14 +46,14 @@ def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = 
         yield run_dir.resolve()
         return
     used = (
-        [folder for folder in takewhile(os.path.lexists, _folders(model)) if _in_use(folder)]
+        [folder for folder in takewhile(os.path.lexists, _folders(recipe)) if _in_use(folder)]
         if resume
         else []
     )
     if used:
         yield used[-1]
         return
-    folder = _make_first(model)
+    folder = _make_first(recipe)
     try:
         yield folder
     finally:
@@ -43,13 +61,13 @@ def run_folder(model: str = "tiny", run_dir: Path | None = None, resume: bool = 
             folder.rmdir()
 
 
-def _folders(model: str) -> Iterator[Path]:
-    first = Path("runs", MODELS[model]).resolve()
+def _folders(recipe: str) -> Iterator[Path]:
+    first = Path("runs", recipe).resolve()
     return itertools.chain([first], (first.with_name(f"{first.name}-{n}") for n in itertools.count(2)))
 
 
-def _make_first(model: str) -> Path:
-    for folder in _folders(model):
+def _make_first(recipe: str) -> Path:
+    for folder in _folders(recipe):
         check_can_make_folder(folder.parent, "the folder of runs")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):

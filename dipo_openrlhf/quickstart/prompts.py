@@ -1,23 +1,37 @@
-"""The prompts of a quickstart: generated arithmetic, or sums of two digits mixed with GSM8K for the larger model."""
+"""The prompts of a quickstart: generated ones, or sums of two digits mixed with GSM8K for the larger model."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.data.arithmetic import write_prompts
+from dipo_openrlhf.data import arithmetic, tool_calls
 from dipo_openrlhf.data.base import Prompt, json_lines
 from dipo_openrlhf.data.gsm8k import convert
+from dipo_openrlhf.quickstart.folder import SMOLLM2, TOOLS
 
 DATA_DIR = "DIPO_DATA_DIR"
 
 
+Writer = Callable[[Path, int, int], None]
+"""Writes a file of so many prompts, the same for the same seed."""
+
+
+def writer_of(recipe: str, data_dir: Path | None) -> Writer:
+    """What writes the prompts of a quickstart. Raises UserError where the recipe needs a file that is not there."""
+    if recipe == SMOLLM2:
+        return partial(_write_mixed, gsm8k_file(data_dir))
+    return tool_calls.write_prompts if recipe == TOOLS else arithmetic.write_prompts
+
+
 def write_quickstart_prompts(
-    path: Path, steps: int, batch_size: int, seed: int, gsm8k: Path | None, resume: bool
+    path: Path, steps: int, batch_size: int, seed: int, write: Writer, resume: bool
 ) -> None:
-    """As many prompts as the steps need, the same for the same seed. A resume continues with those that are there.
+    """As many prompts as the steps need. A resume continues with those that are there.
 
     Raises UserError where they are those of another number of steps.
     """
@@ -30,10 +44,7 @@ def write_quickstart_prompts(
                 f"resume with --steps {found // batch_size}, or start a new quickstart"
             )
         return
-    if gsm8k is None:
-        write_prompts(path, count, seed)
-    else:
-        path.write_text("".join(_mixed(gsm8k, count, seed)), encoding="utf-8")
+    write(path, count, seed)
 
 
 def gsm8k_file(data_dir: Path | None) -> Path:
@@ -48,7 +59,7 @@ def gsm8k_file(data_dir: Path | None) -> Path:
     return path
 
 
-def _mixed(gsm8k: Path, count: int, seed: int) -> list[str]:
+def _write_mixed(gsm8k: Path, path: Path, count: int, seed: int) -> None:
     """Half sums of two digits, of which a 135M model gets some correct, so that there is something to learn from."""
     rng = random.Random(f"sums:{seed}")
     sums = []
@@ -64,4 +75,4 @@ def _mixed(gsm8k: Path, count: int, seed: int) -> list[str]:
         "{question}\nReason step by step and put the final answer in \\boxed{}.",
     )
     random.Random(seed).shuffle(rows)
-    return rows
+    path.write_text("".join(rows), encoding="utf-8")

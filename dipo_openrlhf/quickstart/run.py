@@ -14,8 +14,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
-from dipo_openrlhf.quickstart.folder import MODELS
-from dipo_openrlhf.quickstart.prompts import DATA_DIR, gsm8k_file, write_quickstart_prompts
+from dipo_openrlhf.quickstart.folder import SMOLLM2, TOOLS
+from dipo_openrlhf.quickstart.prompts import DATA_DIR, write_quickstart_prompts, writer_of
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
@@ -26,11 +26,11 @@ from dipo_openrlhf.run.supervisor import train
 if TYPE_CHECKING:
     from dipo_eval.runner.run import SuiteResult
 
-STEPS = {"tiny": 20, "smollm2": 5}
+STEPS = {SMOLLM2: 5}  # else 20
 
 
 def quickstart(
-    model: str,
+    name: str,
     run_dir: Path,
     steps: int | None,
     seed: int,
@@ -39,14 +39,14 @@ def quickstart(
     verbose: bool,
     overrides: dict[str, Setting],
 ) -> Path:
-    """Run all of it in `run_dir` (run_folder) and return the board's path. Raises UserError with one line."""
+    """Run the recipe `name` in `run_dir` (folder.py) and return the board's path. Raises UserError with one line."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # tables in a file are read later, at any width
     data_dir = data_dir or (Path(os.environ[DATA_DIR]) if DATA_DIR in os.environ else None)
-    gsm8k = gsm8k_file(data_dir) if model == "smollm2" else None
+    writer = writer_of(name, data_dir)
     console.print("[bold]1/4[/bold] model and prompts")
-    start_model, prompts = _model(model), run_dir / "prompts.jsonl"
+    start_model, prompts = _model(name), run_dir / "prompts.jsonl"
     given = {
         "run.dir": str(run_dir),
         "actor.model_name_or_path": str(start_model),
@@ -54,10 +54,10 @@ def quickstart(
         "train.seed": seed,
     }
     settings = {key: Setting(value, "dipo quickstart") for key, value in given.items()}
-    recipe = load_recipe(MODELS[model], {**settings, **overrides})
+    recipe = load_recipe(name, {**settings, **overrides})
     run_dir.mkdir(parents=True, exist_ok=True)
     batch_size = int(recipe.get("rollout.batch_size"))
-    write_quickstart_prompts(prompts, steps or STEPS[model], batch_size, seed, gsm8k, resume)
+    write_quickstart_prompts(prompts, steps or STEPS.get(name, 20), batch_size, seed, writer, resume)
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
@@ -83,14 +83,15 @@ def _without_late_watcher(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
 
 
-def _model(choice: str) -> Path:
-    if choice == "smollm2":
+def _model(name: str) -> Path:
+    if name == SMOLLM2:
         from dipo_openrlhf.quickstart.smollm2 import smollm2_model
 
         return smollm2_model(cache_dir())
+    from dipo_openrlhf.quickstart.lessons import arithmetic, tools
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
 
-    return pretrained_model(cache_dir())
+    return pretrained_model(cache_dir(), lesson=tools.LESSON if name == TOOLS else arithmetic.LESSON)
 
 
 def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> list[SuiteResult]:

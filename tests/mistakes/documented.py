@@ -196,6 +196,7 @@ MISTAKES = [
     Mistake(_PLACES, "another user's home", ["--run.dir", "~nobody-here/x"]),
     *(Mistake(_OTHER, what, words.split(), _file("afile", ""), whole=True) for what, words in (
         ("a quickstart below a file", "quickstart --run-dir afile/x"),
+        ("a task that a model does not have", "quickstart --model smollm2 --task tools"),
         ("prompts below a file", "data arithmetic --out afile/x.jsonl"),
         ("prompts compared with nothing", "data gsm8k --data-dir nothing --out x.jsonl"),
         ("a script in the place of a file", "submit mine.yaml --to local --run.dir afile"),

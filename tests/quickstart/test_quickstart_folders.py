@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.quickstart.folder import run_folder
-from dipo_openrlhf.quickstart.prompts import write_quickstart_prompts
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.quickstart.folder import ARITHMETIC, SMOLLM2, TOOLS, recipe_of, run_folder
+from dipo_openrlhf.quickstart.prompts import write_quickstart_prompts, writer_of
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +40,36 @@ def test_the_first_run_and_the_next():
     assert named().name == "quickstart-2"
     earlier("quickstart-2")
     assert named().name == "quickstart-3"
-    assert named(model="smollm2").name == "quickstart_smollm2"
+    assert named(recipe=SMOLLM2).name == "quickstart_smollm2"
+    assert named(recipe=TOOLS).name == "quickstart_tools"
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "words"),
+    [
+        ("large", "tools", "--model 'large': choose one of tiny, smollm2"),
+        ("tiny", "chess", "--task 'chess': choose one of arithmetic, tools"),
+        (
+            "smollm2",
+            "tools",
+            "--task tools: there is none for --model smollm2; it has arithmetic, or leave --model out",
+        ),
+    ],
+)
+def test_a_choice_that_there_is_not(model, task, words):
+    with pytest.raises(UserError) as caught:
+        recipe_of(model, task)
+    assert str(caught.value) == words
+    done = CliRunner().invoke(app, ["quickstart", "--model", model, "--task", task])
+    assert done.exit_code != 0
+    assert not Path("runs").exists()
+
+
+def test_smollm2_needs_the_file_of_its_problems(tmp_path):
+    with pytest.raises(UserError, match=r"name the folder of gsm8k_train\.jsonl with --data-dir"):
+        writer_of(SMOLLM2, None)
+    with pytest.raises(UserError, match="no such file"):
+        writer_of(SMOLLM2, tmp_path)
 
 
 def test_what_is_left_empty_is_taken_away():
@@ -124,9 +155,12 @@ def test_runs_is_a_file():
         named()
 
 
-def test_a_resume_keeps_its_prompts_and_refuses_another_number_of_steps(tmp_path):
+@pytest.mark.parametrize("recipe", [ARITHMETIC, TOOLS])
+def test_a_resume_keeps_its_prompts_and_refuses_another_number_of_steps(tmp_path, recipe):
     path = tmp_path / "prompts.jsonl"
-    write = functools.partial(write_quickstart_prompts, path, batch_size=4, seed=42, gsm8k=None)
+    write = functools.partial(
+        write_quickstart_prompts, path, batch_size=4, seed=42, write=writer_of(recipe, None)
+    )
     write(steps=3, resume=False)
     before = path.read_bytes()
     assert before.count(b"\n") == 12

@@ -230,7 +230,7 @@ def test_unknown_recipe_suggests_a_name():
         load_recipe("quickstrat")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "quickstart_smollm2"])
+@pytest.mark.parametrize("name", ["quickstart", "quickstart_smollm2", "quickstart_tools"])
 def test_a_quickstart_recipe_loads(name):
     """`dipo quickstart` fills in these two; all others are in test_shipped_recipes.py."""
     given = {
