@@ -135,13 +135,18 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         args, actor = self.args, self.args.actor
         per_sample = args.ds.ring_attn_size * args.ds.tensor_parallel_size
         dynamic, constant = args.train.dynamic_batch_enable, self.method.reduction == "constant"
+        limit = args.rollout.max_new_tokens or args.data.max_len
+        if (
+            args.train.agent_func_path
+        ):  # rollout.max_new_tokens limits a message, of which a sample has several
+            limit = args.data.max_len
         return WindowRules(
             samples=args.train.batch_size,
             group_size=self._group_size,
             ranks=self._ranks(),
             max_tokens=args.train.max_tokens_per_gpu * per_sample if dynamic else None,
             token_mean=actor.loss_agg_mode == "token-mean" and actor.policy_loss_type != "gspo",
-            constant=(args.rollout.max_new_tokens or args.data.max_len) if constant else None,
+            constant=limit if constant else None,
         )
 
     def get_cumulative_returns(

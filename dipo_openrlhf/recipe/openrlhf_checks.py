@@ -118,6 +118,12 @@ def _data(recipe: Recipe) -> Iterator[tuple[str, str]]:
         )
     if agent == str(TOOL_AGENT) and get("data.apply_chat_template"):
         yield "data.apply_chat_template", "must be false: the tool agent applies the template, with the tools"
+    if agent and get("reward.overlong_buffer_len") is not None:
+        yield (
+            "reward.overlong_buffer_len",
+            "does not go with train.agent_func_path: it would count what the tools say as the model's tokens, and an "
+            "episode against rollout.max_new_tokens, which limits one message",
+        )
 
 
 def _are_shares(text: str) -> bool:

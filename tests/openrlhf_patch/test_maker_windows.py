@@ -36,7 +36,11 @@ def subject_of(
     subject = maker(config)
     args = subject.args
     args.train = SimpleNamespace(
-        batch_size=window, seed=seed, dynamic_batch_enable=dynamic, max_tokens_per_gpu=30
+        batch_size=window,
+        seed=seed,
+        dynamic_batch_enable=dynamic,
+        max_tokens_per_gpu=30,
+        agent_func_path=None,
     )
     args.algo.advantage.is_correction_level = "off"
     args.ds = SimpleNamespace(ring_attn_size=1, tensor_parallel_size=1)
@@ -115,6 +119,18 @@ def test_a_constant_reduction_of_any_method_divides_by_rows_times_the_limit(dyna
         -sum(float((w.advantages * w.action_mask).sum()) for w in whole) * tokens / whole[0].action_tokens
     )
     assert float(loss) == pytest.approx(expected / (kept * LIMIT), rel=1e-4, abs=1e-7)
+
+
+def test_with_an_agent_the_constant_is_the_length_of_an_episode_and_not_of_a_message():
+    scaled = []
+    for agent in (None, "agent.py"):
+        subject = subject_of(DipoConfig(), window=GROUPS * GROUP)
+        subject.args.train.agent_func_path = agent
+        subject.method = replace(methods.get("dipo"), name="other", reduction="constant")
+        scaled.append(subject.make_experience_batch(rollout()))
+    assert subject.args.data.max_len == 4 * LIMIT
+    for message, episode in zip(*scaled, strict=True):
+        torch.testing.assert_close(message.advantages, 4 * episode.advantages)
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
