@@ -14,7 +14,7 @@ from dipo_eval.suites.hub import HubData
 from dipo_eval.suites.math_file import BOXED
 
 Question = str | list[dict[str, str]]
-Reward = Literal["math", "function_call"]
+Reward = Literal["math", "function_call", "tool_agent"]
 
 TEMPLATES = {
     "boxed": f"{{question}}\n\n{BOXED}",
@@ -55,7 +55,8 @@ class Dataset:
     `convert(record)` makes a prompt of one row. It raises, without a place, which the caller adds, UserError for a
     missing field and UnsoundRowError for a row that must not be trained on. `files` are looked for in the data folder,
     in this order; `published` has the sha256 of those whose bad rows are known and may be dropped. `make(count, seed)`
-    replaces both where prompts are generated. `fields` says what a row of a local file must hold.
+    replaces both where prompts are generated. `fields` says what a row of a local file must hold. `part_of`: suites of
+    which the rows are items, so that a comparison with them would drop every row.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Dataset:
     hub: HubData | None = None
     template: str = "boxed"
     make: Callable[[int, int], list[Prompt]] | None = None
+    part_of: tuple[str, ...] = ()
 
 
 def json_lines(prompts: Iterable[Prompt], datasource: str, template: str = "{question}") -> list[str]:

@@ -15,6 +15,7 @@ from dipo_eval.grading import check_call_gold, check_gold, grade_math
 from dipo_eval.suites.data_file import Record
 from dipo_openrlhf.data.base import Dataset, Prompt, Question, Reward, UnsoundRowError
 from dipo_openrlhf.data.word_ngrams import key
+from dipo_openrlhf.environments.worker import environment_of, plain_label
 from dipo_openrlhf.rewards import function_call, math
 
 PROMPT = "The question stands here."
@@ -133,7 +134,16 @@ def _drop_or_raise(found: Cleaned, drop_bad: bool, dropped: Dropped) -> None:
 
 
 def gold_problem(reward: Reward, label: str) -> str | None:
-    """Why a label cannot be trained on, or None: given back as an answer, its reward must score it 1."""
+    """Why a label cannot be trained on, or None: given back as an answer, its reward must score it 1.
+
+    Of a task of the tool agent, which no answer meets, only that it names an environment.
+    """
+    if reward == "tool_agent":
+        try:
+            environment_of(plain_label(label))
+        except UserError as error:
+            return str(error)
+        return None
     function = math.reward_func if reward == "math" else function_call.reward_func
     try:
         if reward == "math":

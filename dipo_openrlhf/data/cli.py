@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 def data_command(
     name: Annotated[
         str | None,
-        typer.Argument(help="gsm8k, math, dapo_math, toolrl, arithmetic, tool_calls (--list shows them)."),
+        typer.Argument(
+            help="gsm8k, math, dapo_math, toolrl, arithmetic, tool_calls, pantry or bfcl_multi_turn (--list shows them)."
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the data sets and stop.")] = False,
     *,
@@ -100,7 +102,9 @@ def _print_outcome(console: Console, dataset: Dataset, outcome: Outcome) -> None
     for one in outcome.files:
         log(f"{one.path}: {one.rows:,} prompts{', unchanged' if one.unchanged else ''}, sha256 {one.sha256}")
     log(f"report: {outcome.report_path}")
-    if dataset.reward != "math":
+    if dataset.reward == "tool_agent":
+        log("recipe: train.agent_func_path: tool_agent, data.apply_chat_template: false")
+    elif dataset.reward != "math":
         log(f"recipe: reward.remote_url: {dataset.reward}")
 
 

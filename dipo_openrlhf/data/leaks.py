@@ -64,16 +64,25 @@ class Suites:
 
 
 def read_suites(
-    data_dir: Path | None, also: Sequence[str], seed: int, advance: Callable[[int], None]
+    data_dir: Path | None,
+    also: Sequence[str],
+    seed: int,
+    advance: Callable[[int], None],
+    part_of: Sequence[str] = (),
 ) -> Suites:
     """The suites of this package and those of the user's own files.
 
-    `seed` is the evaluation's, from which generated suites are made. Raises UserError for a suite file of the user's
-    own that cannot be read.
+    `seed` is the evaluation's, from which generated suites are made. `part_of`: suites whose own items are trained on.
+    Raises UserError for a suite file of the user's own that cannot be read.
     """
     read, unread, files = [], {}, set[str]()
     suites = {**all_suites(), **{suite.name: suite for suite in (get_suites(also) if also else [])}}
     for suite in suites.values():
+        if suite.name in part_of:
+            unread[suite.name] = (
+                "the prompts are its own items: what a model trained on them scores there means nothing"
+            )
+            continue
         try:
             items = suite.load(data_dir, None, seed)
         except UserError as error:

@@ -39,7 +39,7 @@ class Options:
         Option(
             "--prompt",
             help="boxed (the suites' own instruction), plain, dapo, or a string with {question}. "
-            "Default: boxed; plain for arithmetic, toolrl and tool_calls.",
+            "Default: boxed, for toolrl and what is generated plain.",
         ),
     ] = None
     also: Annotated[

@@ -50,7 +50,7 @@ def prepare(dataset: Dataset, options: Options, progress: Reporter) -> Outcome:
     template = template_of(dataset, options.template)
     header, found = _read(dataset, options, progress)
     with progress.bar("reading the suites", None) as advance:
-        suites = read_suites(options.data_dir, options.also, options.suite_seed, advance)
+        suites = read_suites(options.data_dir, options.also, options.suite_seed, advance, dataset.part_of)
     met = _met(found.kept, LeakIndex(suites, options.ngram, options.share), progress)
     dropping = HOWS if options.drop_wording else HOWS[:2]
     leaked = {id for id, meetings in met.items() if meetings[0].how in dropping}
@@ -102,7 +102,7 @@ def template_of(dataset: Dataset, asked: str | None) -> str:
         raise UserError(
             f"--prompt {short_repr(name)}: give {', '.join(TEMPLATES)}, or a string with {{question}}"
         )
-    if dataset.reward == "function_call" and template != TEMPLATES["plain"]:
+    if dataset.reward != "math" and template != TEMPLATES["plain"]:
         raise UserError(
             f"--prompt: {dataset.name} holds complete conversations with their tools; leave it out"
         )

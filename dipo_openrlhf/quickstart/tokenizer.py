@@ -24,6 +24,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
+TOOLS_TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\\nTools:' }}"
+    "{% for tool in tools %}{{ ' ' + tool.function.name }}{% endfor %}{{ '<|im_end|>' + '\\n' }}{% endif %}"
+) + CHAT_TEMPLATE
+"""Also for the tool agent: tools by their names alone, for a model that has been taught what they are."""
+
 
 def word_tokenizer(
     texts: Iterable[str], pieces: str, max_length: int, chat_template: str = CHAT_TEMPLATE

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import re
 import runpy
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from dipo_eval.grading.calls.unread import Unread
+from dipo_openrlhf.cli import app
+from dipo_openrlhf.data.pantry import DATASET, write_prompts
+from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
+from dipo_openrlhf.quickstart.lessons.pantry import LESSON
+from dipo_openrlhf.quickstart.pretrain import new_model
+from dipo_openrlhf.quickstart.teach import lesson_named
+from dipo_openrlhf.recipe.load import load_recipe
+from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.rewards.episode import ENDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding_an_environment.md").read_text(encoding="utf-8")
+TINY = PretrainSettings(hidden_size=32, layers=1, heads=1, key_value_heads=1, mlp_size=64)
 T = runpy.run_path(str(ROOT / "tests" / "rewards" / "tool_episodes.py"))
 
 
@@ -71,3 +83,22 @@ def test_it_and_the_metrics_name_every_reason_why_a_call_is_unread() -> None:
     metrics = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     (line,) = [line for line in metrics.splitlines() if line.startswith("| `calls/unread/*`")]
     assert re.findall(r"`(\w+)`", line) == reasons
+
+
+def test_its_commands_train_the_pantry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as a command goes before it trains: the rows fill whole steps, and the first episodes begin."""
+    teach, data, train = map(shlex.split, block("bash").splitlines())
+    assert importlib.util.find_spec(teach[2]) is not None
+    assert lesson_named(teach[3]) is LESSON
+    options = dict(zip(data[3::2], data[4::2], strict=True))
+    monkeypatch.chdir(tmp_path)
+    write_prompts(Path(options["--out"]), int(options["--limit"]), int(options["--seed"]))
+    model = new_model(LESSON.build_tokenizer(), TINY)
+    model.save_pretrained("model")
+    LESSON.build_tokenizer().save_pretrained("model")
+    words = [word.replace("FOLDER", "model") for word in train[1:]]
+    done = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert done.exit_code == 0, done.output
+    recipe = load_recipe(words[1], parse_overrides(words[2:]))
+    assert int(options["--limit"]) % recipe.get("rollout.batch_size") == 0
+    assert data[:3] == ["dipo", "data", DATASET.name]
