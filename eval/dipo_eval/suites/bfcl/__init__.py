@@ -15,14 +15,16 @@ kind. Memory, web search and format sensitivity are not run; ``overall`` reports
 completions, which names ``a.b`` ``a_b``; ``bfcl-basic`` is its four simplest categories alone. The model answers in its
 own form; the grader reads ``<tool_call>`` blocks, JSON and Python lists. A model whose chat template takes no tools is
 refused before it is loaded.
+``bfcl-heldout`` has of the multi-turn cases those alone on which no model is trained here (heldout.py).
 """
 
 from __future__ import annotations
 
-from dipo_eval.suites.bfcl.items import basic_suite, suite
+from dipo_eval.suites.bfcl.items import basic_suite, heldout_suite, suite
 
 SUITE = (
     suite("bfcl", "prompt form", native=False),
     suite("bfcl-native", "native tool calls", native=True),
     basic_suite("bfcl-basic"),
+    heldout_suite(),
 )

@@ -12,6 +12,7 @@ from dipo_eval.grading.calls.bfcl import MULTI_TURN, SINGLE_TURN
 from dipo_eval.grading.calls.multi_turn import check_turn_gold, grade_conversation
 from dipo_eval.suites.base import Dialogue, Item, Suite, check_limit, take
 from dipo_eval.suites.bfcl.dialogue import Conversation, first_messages
+from dipo_eval.suites.bfcl.heldout import is_held_out
 from dipo_eval.suites.bfcl.overall import overall_scores
 
 CATEGORIES = SINGLE_TURN + MULTI_TURN
@@ -45,14 +46,38 @@ def basic_suite(name: str) -> Suite:
     )
 
 
-def load(limit: int | None, seed: int, *, native: bool, categories: Sequence[str] = CATEGORIES) -> list[Item]:
+def heldout_suite() -> Suite:
+    """The multi-turn cases that no training on BFCL's data sees (heldout.py), with native tool calls."""
+    return Suite(
+        name="bfcl-heldout",
+        source=f"bfcl-eval {bfcl.VERSION}, multi-turn, native tool calls: the held-out scenarios alone",
+        license="Apache-2.0",
+        metric="accuracy by category (strict); comparable with no leaderboard",
+        load=lambda data_dir, limit, seed: load(
+            limit, seed, native=True, categories=MULTI_TURN, heldout=True
+        ),
+        grade=grade,
+        converse=as_conversation,
+    )
+
+
+def load(
+    limit: int | None,
+    seed: int,
+    *,
+    native: bool,
+    categories: Sequence[str] = CATEGORIES,
+    heldout: bool = False,
+) -> list[Item]:
     """All items by category, or ``limit`` of them, taken from each category in turn while it has any left.
 
     The items of a category are a random subset fixed by ``seed``, in the file's order. The accuracy of such a subset
-    weighs all categories alike, not by size.
+    weighs all categories alike, not by size. ``heldout``: the held-out multi-turn cases alone.
     """
     check_limit(limit)
     groups = {category: list(bfcl.items(category)) for category in categories}
+    if heldout:
+        groups = {name: [row for row in rows if is_held_out(row["id"])] for name, rows in groups.items()}
     for category, rows in groups.items():
         for row in rows:
             _check_gold(category, row["ground_truth"], row)
