@@ -18,6 +18,7 @@ from dipo_openrlhf.launchers.upload.paths import paths_of
 from dipo_openrlhf.preflight.model import check_model
 from dipo_openrlhf.preflight.prompts import check_data_file
 from dipo_openrlhf.preflight.reward import check_reward_url, is_built_in
+from dipo_openrlhf.recipe.defaults import TOOL_AGENT
 from dipo_openrlhf.recipe.files import BUILT_IN, JOINT, find_recipe, own_files
 from dipo_openrlhf.recipe.load import load_recipe, recipe_settings
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -115,7 +116,8 @@ def _check_inputs(recipe: Recipe, settings: dict[str, Setting]) -> None:
     if model := written("actor.model_name_or_path"):
         check_model(model, recipe.get("data.max_len"))
     if agent := written("train.agent_func_path"):
-        check_reward_url(None, agent)
+        if agent != TOOL_AGENT.stem:
+            check_reward_url(None, agent)
     elif (reward := written("reward.remote_url")) and not is_built_in(reward):
         check_reward_url(reward, None)
     if data := written("data.prompt_dataset"):

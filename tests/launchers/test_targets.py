@@ -145,6 +145,12 @@ def test_what_the_nodes_would_not_find_is_refused(project, words, message):
     assert message in str(caught.value)
 
 
+def test_the_tool_agent_is_sent_by_its_name(project):
+    """As a reward of this project is: it is no file beside the recipe."""
+    words = ["--train.agent_func_path", "tool_agent", "--data.apply_chat_template", "false"]
+    assert "tool_agent" in make_request("tiny.yaml", words).command
+
+
 def test_the_help_names_the_targets_of_each_option():
     """The panel of an option is the targets that take it."""
     parameters = {one.name: one for one in get_command(app).commands["submit"].params}
