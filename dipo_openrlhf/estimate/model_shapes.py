@@ -66,10 +66,12 @@ class ModelShape:
 
 # Source: the config.json of each on the Hugging Face hub. Parameters by their model cards: 4.0B, 8.2B, 7.61B, 3.09B,
 # 1.54B and 8.03B.
+_QWEN3_4B = ModelShape(36, 2560, 9728, 32, 8, 128, 151936, tied=True, qk_norm=True)
 _QWEN25_7B = ModelShape(28, 3584, 18944, 28, 4, 128, 152064, tied=False, qkv_bias=True)
 _QWEN25_3B = ModelShape(36, 2048, 11008, 16, 2, 128, 151936, tied=True, qkv_bias=True)
 KNOWN: dict[str, ModelShape] = {
-    "Qwen/Qwen3-4B-Base": ModelShape(36, 2560, 9728, 32, 8, 128, 151936, tied=True, qk_norm=True),
+    "Qwen/Qwen3-4B-Base": _QWEN3_4B,
+    "Qwen/Qwen3-4B": _QWEN3_4B,
     "Qwen/Qwen3-8B-Base": ModelShape(36, 4096, 12288, 32, 8, 128, 151936, tied=False, qk_norm=True),
     "Qwen/Qwen2.5-7B": _QWEN25_7B,
     "Qwen/Qwen2.5-7B-Instruct": _QWEN25_7B,

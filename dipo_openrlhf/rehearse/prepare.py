@@ -34,7 +34,7 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
         how = f"continue with dipo train {path} --resume" if begun else f"run it with dipo train {path}"
         raise UserError(f"{path}: is there already: {how}, or name another --folder")
     recipe = load_recipe(name, {**overrides, "run.device": Setting("gpu", "dipo rehearse")})
-    kind = Path(recipe.get("reward.remote_url") or "").stem
+    kind = tasks.kind_of(recipe)
     problems = tasks.problems(kind, BATCHES * PROMPTS)
     own = {
         "run.name": f"rehearsal-{display_name(name)}",

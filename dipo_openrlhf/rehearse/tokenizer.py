@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tokenizers import pre_tokenizers, trainers
 from transformers import Qwen2Tokenizer
 
-from dipo_openrlhf.quickstart.tokenizer import CHAT_TEMPLATE, END, PAD, START
+from dipo_openrlhf.quickstart.tokenizer import END, PAD, START, TOOLS_TEMPLATE
 
 _SIZE = 420  # tokens, of which 256 are bytes
 
@@ -35,7 +35,7 @@ def build_tokenizer(texts: Iterable[str], max_length: int) -> Qwen2Tokenizer:
         pad_token=PAD,
         eos_token=END,
         extra_special_tokens=[START],
-        chat_template=CHAT_TEMPLATE,
+        chat_template=TOOLS_TEMPLATE,
         model_max_length=max_length,
         padding_side="left",
     )

@@ -36,6 +36,7 @@ MORE: list[tuple[str, tuple[str, ...]]] = [
     ("math_qwen25_1.5b_lora", ()),
     ("tools_qwen25_3b+lora", ()),
     ("tools_llama31_8b", ()),
+    ("tools_multi_turn_qwen3_4b", ()),
 ]
 
 

@@ -11,6 +11,7 @@ from dipo_openrlhf.estimate.model_shapes import KNOWN, read_shape, shape_of
 
 PUBLISHED = {
     "Qwen/Qwen3-4B-Base": 4.0e9,
+    "Qwen/Qwen3-4B": 4.0e9,
     "Qwen/Qwen3-8B-Base": 8.2e9,
     "Qwen/Qwen2.5-7B": 7.61e9,
     "Qwen/Qwen2.5-7B-Instruct": 7.61e9,

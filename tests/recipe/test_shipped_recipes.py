@@ -123,7 +123,7 @@ def validated(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_recipes_and_variants_are_listed():
-    assert len(NAMES) == 6 * 10 * 2 + 3 * 2 + 6 * 2 + 8 * 2 == len(set(NAMES))
+    assert len(NAMES) == 7 * 10 * 2 + 3 * 2 + 7 * 2 + 8 * 2 == len(set(NAMES))
     assert set(PAPER) <= set(recipe_names())
     used = {part for name in NAMES for part in name.split("+")[1:]}
     assert used == set(variant_names()), "a variant that no test loads"
@@ -151,7 +151,10 @@ def test_openrlhf_accepts_it_and_it_fits_its_cluster(name, monkeypatch, capsys):
     assert samples % arguments.train.batch_size == 0
     assert arguments.train.batch_size % actor == 0
     assert arguments.train.max_tokens_per_gpu >= arguments.data.max_len
-    assert arguments.data.max_len == 2048 + arguments.rollout.max_new_tokens
+    if arguments.train.agent_func_path:  # an episode of several messages
+        assert arguments.data.max_len == 12 * arguments.rollout.max_new_tokens
+    else:
+        assert arguments.data.max_len == 2048 + arguments.rollout.max_new_tokens
 
 
 SLOWEST = [
@@ -192,8 +195,15 @@ def test_what_a_recipe_means(name):
     assert recipe.dipo.alpha == 0.1
     assert recipe.get("algo.kl.init_coef") == 0
     assert recipe.get("algo.dynamic_filtering_enable") is False
-    reward = "math" if name.startswith("math") else "function_call"
-    assert Path(recipe.get("reward.remote_url")).stem == reward
+    agent, reward = recipe.get("train.agent_func_path"), recipe.get("reward.remote_url")
+    if "multi_turn" in name:
+        assert Path(agent).stem == "tool_agent"
+        assert not recipe.get("data.apply_chat_template")
+        assert recipe.evaluate.suites == ["bfcl-heldout"], (
+            "its other numbers would be of what it is trained on"
+        )
+    else:
+        assert Path(reward).stem == ("math" if name.startswith("math") else "function_call")
     assert [suite.name for suite in get_suites(recipe.evaluate.suites)] == recipe.evaluate.suites
     assert recipe.name == name
 
@@ -249,9 +259,9 @@ def test_the_recipe_for_one_small_gpu(monkeypatch, capsys):
 
 
 def test_every_value_of_a_task_names_its_source():
-    for part in ("math", "tools"):
+    for part in ("math", "tools", "tools_multi_turn"):
         text = (BUILT_IN / "parts" / f"{part}.yaml").read_text()
-        plain = {"method", "input_key", "label_key", "remote_url", "init_coef"}
+        plain = {"method", "input_key", "label_key", "remote_url", "init_coef", "agent_func_path"}
         for line in text.splitlines():
             key, _, value = line.strip().partition(": ")
             if line.startswith(" ") and value and key not in plain:

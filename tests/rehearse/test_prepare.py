@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from transformers import AutoConfig, AutoTokenizer
 from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
+from dipo_eval.grading.calls.messages import step_calls
 from dipo_eval.suites import get_suites
 from dipo_openrlhf.cli import app
-from dipo_openrlhf.preflight.prompts import Reading, check_data_file, check_prompts
+from dipo_openrlhf.environments.pantry import Pantry
+from dipo_openrlhf.preflight.check import check_data
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.rehearse import tasks
@@ -36,7 +39,19 @@ def test_the_recipes_own_reward_grades_the_demonstrations(kind):
         assert problem.right(rng) in problem.answers
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_the_environment_rewards_the_demonstrations_of_an_agent():
+    rng = random.Random(0)
+    for problem in tasks.problems("tool_agent", 16):
+        for said, reward in ((problem.right(rng), 1.0), (problem.wrong(rng), 0.0)):
+            pantry = Pantry(json.loads(problem.label))
+            pantry.run(step_calls(said, official=False))
+            assert pantry.reward("Done.") == reward
+        assert problem.right(rng) in problem.answers
+    played = [text for problem, text in islice(tasks.demonstrations(tasks.problems("tool_agent", 4), 0), 20)]
+    assert all(text.endswith("assistant\nDone.") and text.count("<tool_call>") == 1 for text in played)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "tool_agent"])
 def test_the_suite_grades_the_same(kind, tmp_path):
     problems = tasks.problems(kind, 8)
     (suite,) = get_suites([str(tasks.write_suite(tmp_path, problems, kind))])
@@ -55,6 +70,7 @@ def test_the_suite_grades_the_same(kind, tmp_path):
         ("math_qwen3_8b+async", "qwen3", False),
         ("tools_qwen25_7b", "qwen2", False),
         ("tools_llama31_8b", "llama", False),
+        ("tools_multi_turn_qwen3_4b", "qwen3", True),
     ],
 )
 def test_a_rehearsal_is_written_once_and_every_prompt_fits(name, family, tied, tmp_path):
@@ -66,13 +82,12 @@ def test_a_rehearsal_is_written_once_and_every_prompt_fits(name, family, tied, t
     recipe = load_recipe(str(folder / "rehearsal.yaml"))
     assert recipe.name == f"rehearsal-{name}"
     assert recipe.on_cpu
-    rows = check_data_file(recipe.get("data.prompt_dataset"), "input", "label")
-    check_prompts(rows, Reading.of(recipe.get))
+    check_data(recipe, pytest.fail)
     config = AutoConfig.from_pretrained(folder / "model")
     assert (config.model_type, config.tie_word_embeddings) == (family, tied)
     tokenizer = AutoTokenizer.from_pretrained(folder / "model", trust_remote_code=True)
     rng = random.Random(1)
-    for problem in tasks.problems(Path(recipe.get("reward.remote_url")).stem, 16):
+    for problem in tasks.problems(tasks.kind_of(recipe), 16):
         tokens = tokenizer(problem.right(rng), add_special_tokens=False)["input_ids"]
         assert tokenizer.decode(tokens) in problem.answers
         assert len(tokens) < recipe.get("rollout.max_new_tokens")
@@ -109,7 +124,7 @@ def test_what_cannot_be_rehearsed_is_one_line(tmp_path):
     reward = tmp_path / "mine.py"
     reward.write_text("def reward_func(queries, prompts, labels): ...\n")
     given = parse_overrides(["--reward.remote_url", str(reward)])
-    with pytest.raises(UserError, match="a rehearsal exists only for the rewards math and function_call"):
+    with pytest.raises(UserError, match="a rehearsal exists only for the rewards math and function_call and"):
         prepare("math_qwen3_4b", given, tmp_path / "r")
     config = {
         "model_type": "llama", "num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1,
