@@ -45,7 +45,7 @@ def loaded(*words: str):
         (
             ["--train.agent_func_path", "tool_agent", "--data.apply_chat_template", "false",
              "--reward.overlong_buffer_len", "16"],
-            "reward.overlong_buffer_len: 16: does not go with train.agent_func_path: it would count what the tools say",
+            "overlong_buffer_len: 16.0: does not go with train.agent_func_path: it would count what the tools say",
         ),
         ([*GRPO_WITH_KL, "--ref.num_gpus_per_node", "4"], "ref.num_gpus_per_node: 4: .*actor.num_gpus_per_node, 8"),
         ([*GRPO_WITH_KL, "--run.nodes", "2", "--actor.num_nodes", "2"], "ref.num_nodes: 1: .*actor.num_nodes, 2"),
