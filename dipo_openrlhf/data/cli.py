@@ -26,7 +26,8 @@ def data_command(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="gsm8k, math, dapo_math, toolrl, arithmetic, tool_calls, pantry or bfcl_multi_turn (--list shows them)."
+            help="gsm8k, math, dapo_math, toolrl, seal_tools, arithmetic, tool_calls, pantry or bfcl_multi_turn "
+            "(--list shows them)."
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the data sets and stop.")] = False,

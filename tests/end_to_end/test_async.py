@@ -272,7 +272,7 @@ def test_a_generator_that_fails_ends_the_run_in_one_line(small_model, tmp_path):
     status, output = command.finish()
     assert status == 2, output
     (line,) = [line for line in output.splitlines() if line.startswith("error:")]
-    assert "a sample has no score: the reward function of reward.remote_url returned none" in line
+    assert "reward_func fails with ValueError: it returned a NoneType: give " in line
     assert "Traceback" not in output
     assert command.left_over_after(20) == []
 
