@@ -36,10 +36,10 @@ def label(words: list[str]) -> str:
         "dipo_openrlhf.cli": "dipo train",
         "gcs_server": "Ray: gcs_server",
         "raylet/raylet": "Ray: raylet",
-        "dashboard/agent.py": "Ray: dashboard agent",
+        "dashboard/agent": "Ray: dashboard agent",
         "runtime_env/agent": "Ray: runtime environment agent",
-        "dashboard/dashboard.py": "Ray: dashboard",
-        "log_monitor.py": "Ray: log monitor",
+        "dashboard/dashboard": "Ray: dashboard",
+        "log_monitor": "Ray: log monitor",
         "resource_tracker": "resource tracker",
     }
     for part, name in known.items():

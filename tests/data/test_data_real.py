@@ -136,7 +136,7 @@ def test_gsm8k_train_is_clean(prepared):
 
 
 def test_the_document_has_commands():
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 9
 
 
 @pytest.mark.slow
