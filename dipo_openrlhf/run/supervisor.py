@@ -43,6 +43,7 @@ from dipo_openrlhf.run.stopping import NothingToWaitForError, StopNotice, pause
 from dipo_openrlhf.run.watcher import watcher_beside
 
 INTERRUPTED = 130  # the driver's exit status
+END_SECONDS = 15.0  # for the driver to end Ray itself
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 300.0  # seconds between a failure and the restart
 
 
@@ -170,12 +171,16 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
         withdraw_stop(run_dir)  # by this restart
     write_event(run_dir, "starting")
     training_started(ckpt_path)
+    outcome = "failed"
     with watcher_beside(recipe, run_dir) as finish_evaluation:
         try:
             with StopNotice(run_dir, recipe.save_before) as notice:
                 _run_driver(plan, run_dir, recipe, verbose, notice, driver)
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
         finally:
-            training_ended(ckpt_path, "failed")  # the driver has recorded how, unless it was killed
+            training_ended(ckpt_path, outcome)  # the driver has recorded how, unless it was killed
             with contextlib.suppress(OSError):  # a full disk, which may be what ended it
                 write_event(run_dir, ENDED)
         unevaluated = finish_evaluation()
@@ -251,7 +256,7 @@ def _interrupt(driver: subprocess.Popen[bytes]) -> None:
     """Let the driver end Ray itself; the caller kills what is left."""
     driver.send_signal(signal.SIGINT)
     try:
-        driver.wait(15)
+        driver.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
         driver.kill()
         driver.wait(5)

@@ -62,6 +62,28 @@ def test_a_method_trains_through_openrlhf(small_model, tmp_path, method):
         assert _tokens_of_a_response_differ(parts)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["gspo", "cispo"])
+def test_a_loss_trains_through_openrlhf(small_model, tmp_path, loss):
+    """Four updates a step, so that ratios leave 1 and the loss's own bound is reached."""
+    recipe, run_dir = write_recipe(tmp_path, small_model, steps=2)
+    arguments = [
+        "--actor.policy_loss_type",
+        loss,
+        "--train.batch_size",
+        "16",
+        "--train.micro_batch_size",
+        "16",
+    ]
+    status, output = run_dipo("train", str(recipe), *arguments, "--algo.advantage.is_correction_level", "off")
+    assert status == 0, output
+    rows = read_metrics(run_dir)
+    assert any(row["actor_grad_norm"] > 0 for row in rows)
+    if loss == "gspo":  # 0 with the range of 0.2, which never acts
+        assert max(row["ppo_clip_ratio"] for row in rows) > 0.01
+    assert all(abs(row["vllm_kl"]) < 1e-2 for row in rows)
+
+
 def _tokens_of_a_response_differ(parts: list[dict]) -> bool:
     """Token entropies reached the advantages: within some response they are not all equal."""
     return any(

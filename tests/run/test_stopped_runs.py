@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dipo_eval.errors import UserError
+from dipo_eval.subject.marker import how_it_ended
 from dipo_openrlhf import cli
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -21,7 +22,7 @@ from dipo_openrlhf.run import supervisor
 
 # Its first attempt is drained, or fails; the second ends well.
 DRIVER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
@@ -33,6 +34,10 @@ try:
         (run / "once").touch()
         if os.environ["KIND"] == "fails":
             sys.exit(1)
+        if os.environ["KIND"] == "stuck":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ask_to_stop(run, StopRequest("maintenance", 0.5))
+            time.sleep(60)
         ask_to_stop(run, StopRequest("Ray drains 10.0.0.2", 1.0, may_restart=True))
         time.sleep(60)  # a step that is longer than the notice
     write_event(run, "done")
@@ -67,6 +72,16 @@ def test_a_drained_run_is_restarted_though_nothing_was_saved(recipe, kind, monke
     assert supervisor.train(recipe, driver="small_driver") == recipe.run_dir.resolve()
     assert "restart 1 of 1 from the beginning" in capsys.readouterr().out
     assert not (recipe.run_dir / STOP).exists()
+
+
+def test_a_stopped_run_is_interrupted_though_its_driver_had_to_be_killed(recipe, monkeypatch):
+    """It has recorded nothing; `failed` would be what a watcher and a reader of the folder see."""
+    monkeypatch.setenv("KIND", "stuck")
+    monkeypatch.setattr(supervisor, "END_SECONDS", 1.0)
+    (recipe.run_dir / "ckpt").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.train(recipe, driver="small_driver")
+    assert how_it_ended(recipe.run_dir / "ckpt") == "interrupted"
 
 
 def test_a_stop_asked_for_before_the_restart_is_not_lost(recipe, monkeypatch):
