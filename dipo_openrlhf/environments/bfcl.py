@@ -28,6 +28,9 @@ class Bfcl(Environment):
     """
 
     max_turns: ClassVar[int] = 40
+    max_seconds: ClassVar[float] = (
+        3600.0  # long thoughts in a full engine; run.step_timeout of the recipe is twice that
+    )
 
     def __init__(self, task: dict[str, Any]) -> None:
         super().__init__(task)
@@ -41,8 +44,9 @@ class Bfcl(Environment):
         return list(self.task["question"][0])
 
     def tools(self) -> list[dict[str, Any]]:
-        """Those that the case offers from the start."""
-        return bfcl.first_tools(self.task)
+        """Those that the case has offered so far."""
+        later = [one for turn, given in self._held_back.items() if turn < len(self._turns) for one in given]
+        return [*bfcl.first_tools(self.task), *bfcl.tools(later)] if later else bfcl.first_tools(self.task)
 
     def run(self, calls: Sequence[str]) -> list[str]:
         """Carried out and remembered for the reward."""

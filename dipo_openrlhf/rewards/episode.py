@@ -25,9 +25,11 @@ from dipo_openrlhf.environments.worker import called, environment_of, plain_labe
 from dipo_openrlhf.rewards.call_form import UNREAD, named_form
 from dipo_openrlhf.rewards.tool_template import ToolTemplate
 
-ENDS = ("answer", "turns", "tokens", "seconds", "environment")
-"""Why an episode ended: the environment had no further message, a limit was reached, or the environment failed."""
+ENDS = ("answer", "turns", "message", "tokens", "seconds", "environment")
+"""Why an episode ended: the environment had no further message, a limit was reached (`message`: rollout.max_new_tokens,
+`tokens`: data.max_len), or the environment failed."""
 PAID = ("answer", "turns")
+CUT = ("message", "tokens")
 OPEN_SECONDS = 60.0
 """For an environment's first messages: a worker reads its data then."""
 
@@ -155,6 +157,12 @@ class _Episode:
 
     async def open(self, max_length: int, sampling_params: Any) -> None:
         opening = await self._player.ask("open")
+        if "reason" in opening:  # a worker was lost, or none was free in time: no fault of the row's
+            opening = await self._player.ask("open")
+        if "reason" in opening:
+            raise RuntimeError(
+                f"environment {self._limits.__name__}: no worker could begin an episode, twice: {opening['reason']}"
+            )
         tokens = opening_tokens(self._limits.__name__, opening, self._template, max_length)
         self._max_length, self._params = max_length, sampling_params
         self._trace = Trace(tokens, with_log_probs=sampling_params.logprobs is not None)
@@ -170,7 +178,7 @@ class _Episode:
         self._counts["episode/turns"] += 1
         self._answer = without_end_marks(self._tokenizer.decode(sampled, skip_special_tokens=False))
         if output.finish_reason == "length":  # what is cut off is not carried out
-            return "tokens"
+            return "tokens" if len(self._trace.tokens) >= self._max_length else "message"
         step = await self._player.ask("step", self._answer)
         if "reason" in step:
             step = await self._refused(str(step["reason"]))
@@ -235,14 +243,17 @@ class _Episode:
             "observation_tokens": self._trace.tokens,
             "action_ranges": self._trace.ranges,
             "rollout_log_probs": self._trace.log_probs,
-            "truncated": self._ended == "tokens",
+            "truncated": self._ended in CUT,
             "extra_logs": logs,
         }
 
     async def _reward(self) -> tuple[float, str]:
-        """The reward, and `undecided` or `error` where the environment gave none."""
+        """The reward, and `undecided` or `error` where the environment gave none.
+
+        An episode without time is undecided: how far it came says more of the machine than of the model.
+        """
         if self._ended not in PAID:
-            return 0.0, "error" if self._ended == "environment" else ""
+            return 0.0, {"environment": "error", "seconds": "undecided"}.get(self._ended, "")
         found = await self._player.ask("reward", self._answer)
         if "reason" in found:
             return 0.0, "undecided"

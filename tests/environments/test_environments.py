@@ -202,7 +202,8 @@ def test_every_bfcl_environment_is_offered_and_held_back_functions_come_later(ep
     messages = texts([[calls] for calls in case["ground_truth"]])
     engine = T["Engine"](used, messages)
     label = json.dumps({**case, "environment": "bfcl"})
-    asyncio.run(episodes.run("", label, params(), 10**9, used, engine))
+    result = asyncio.run(episodes.run("", label, params(), 10**9, used, engine))
+    assert result["extra_logs"]["calls/unread/unknown_function"] == 0.0  # it is on offer from then on
     name = described[0]["name"]
     shown = [f"'name': '{name}'" in used.decode(prompt) for prompt in engine.prompts]
     before = sum(2 if calls else 1 for calls in case["ground_truth"][:turn])

@@ -17,6 +17,7 @@ import torch
 import dipo_openrlhf
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
+from dipo_openrlhf.openrlhf_patch.failures import may_restart
 from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import ENDS, Episodes
 from dipo_openrlhf.rewards.tool_template import ToolTemplate
@@ -133,10 +134,42 @@ def test_an_episode_ends_at_its_limits(episodes: Episodes, monkeypatch: pytest.M
     ] == [token for message in engine.sampled for token in message]
     # What the limit of one message cuts off is not carried out, and not paid.
     result, _ = play(episodes, RIGHT, LABEL, sampling=params(max_tokens=20))
-    assert (ended(result), result["extra_logs"]["episode/calls"], result["reward"]) == ("tokens", 0.0, 0.0)
+    assert (ended(result), result["extra_logs"]["episode/calls"], result["reward"]) == ("message", 0.0, 0.0)
+    assert result["truncated"]
+    assert result["extra_logs"]["verifier/undecided"] == 0.0
     monkeypatch.setattr(Pantry, "max_seconds", 0.0)
     result, _ = play(episodes, again, LABEL)
     assert (ended(result), result["extra_logs"]["episode/turns"], result["reward"]) == ("seconds", 1.0, 0.0)
+    assert result["extra_logs"]["verifier/undecided"] == 1.0  # a slow machine is no mistake of the model
+
+
+class SlowToBegin:
+    """A pool whose first answers to "open" never come in time."""
+
+    def __init__(self, pool: Any, times: int) -> None:
+        self.pool, self.left = pool, times
+
+    def ask(self, task: dict[str, Any], seconds: float) -> Any:
+        if task["ask"] == "open" and self.left:
+            self.left -= 1
+            return {"reason": "time limit"}
+        return self.pool.ask(task, seconds)
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_slow_to_begin_is_asked_once_more(
+    episodes: Episodes, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(episodes, "_pool", SlowToBegin(episodes._pool, times))
+    if times == 1:
+        assert ended(play(episodes, RIGHT, LABEL)[0]) == "answer"
+        return
+    with pytest.raises(RuntimeError, match="no worker could begin an episode, twice: time limit") as raised:
+        play(episodes, RIGHT, LABEL)
+    assert may_restart(raised.value)
 
 
 def test_every_sample_has_the_same_figures(episodes: Episodes) -> None:
