@@ -142,13 +142,13 @@ def _relevance(
 def not_abstained(response: str, names: set[str]) -> str | None:
     """Why text without a readable call is no abstention, one of ``NOT_ABSTAINED``; None where it is one.
 
-    A thought that never ends, a native form that is broken, or an offered function that is called among other text. A
+    A thought that never ends, a mark of a native form, or an offered function that is called among other text. A
     refusal may name functions, ``f()`` included, and show how one would be called.
     """
     text = answer_text(response)
     if not text and response.strip():
         return UNFINISHED
-    if "<tool_call>" in text or form_of(text) is not None:
+    if _MARK.search(text) or form_of(text) is not None:
         return BROKEN
     with contextlib.suppress(UnreadableError):
         if read_python(bracketed(response), official=True):
@@ -157,6 +157,7 @@ def not_abstained(response: str, names: set[str]) -> str | None:
         return IN_TEXT if any(f"{name}(" in text for name in names) else None
     if not names:
         return None
+    text = text.replace("\\_", "_")  # Markdown's escape
     named = _named_call(tuple(sorted(names))).search(text)
     if named:
         return BROKEN
@@ -166,6 +167,12 @@ def not_abstained(response: str, names: set[str]) -> str | None:
     return IN_TEXT
 
 
+_MARK = linear.bounded(
+    r"</?(?:tool_calls?|function_calls?|invoke|arg_key|arg_value)\b|<(?:function|parameter)=|</(?:function|parameter)>"
+    r"|<\|/?(?:tool_calls?_|tool_call\||python_tag\||plugin\||action_)|<(?:start|end)_function_call>|\[(?:TOOL_CALLS|ARGS)\]"
+    r"|[<\uff5c/]\uff5c?(?:tool\u2581|DSML\uff5c)"
+)
+"""What only a call has, also alone: a call may lack its beginning or its end."""
 _REFUSAL = linear.bounded(
     r"\b(?:cannot|can't|can not|can\u2019t|unable|not able|don't have|do not have|doesn't|does not|none of|no function"
     r"|not possible|missing|lack|insufficient|please (?:provide|give|specify|share)|need (?:more|the|to know)|could you"
@@ -176,16 +183,18 @@ _REFUSAL = linear.bounded(
 
 @lru_cache(maxsize=64)
 def _call_of(names: tuple[str, ...]) -> linear.LinearPattern:
-    """``f(x=`` of one of these functions, also ``f()`` at the end of the text."""
+    """``f(x=`` of one of these functions, ``f("``, ``f(1``, ``f({``, and ``f()`` at the end of the text."""
     one = "|".join(map(re.escape, names))
-    return linear.compile(rf"(?:\A|[^\w.])(?:{one})\(\s*(?:\w+\s*=|\)\W*\Z)")
+    given = r"""(?:\s*\(\s*\w+\s*=|\(\s*(?:["'\[{]|-?\d|\)\W*\Z))"""
+    return linear.compile(rf"(?:\A|[^\w.])(?:functions\.)?(?:{one}){given}")
 
 
 @lru_cache(maxsize=64)
 def _named_call(names: tuple[str, ...]) -> linear.LinearPattern:
-    """``"name": "f"`` of one of these functions, in JSON that cannot be read."""
+    """``"name": "f"`` or ``"f": {`` of one of these functions, in JSON that cannot be read."""
     one = "|".join(map(re.escape, names))
-    return linear.compile(rf"""["'](?:name|function|tool|api_name)["']\s*:\s*["'](?:{one})["']""")
+    keys = "name|function|tool|api_name|function_name|tool_name|action"
+    return linear.compile(rf"""["'](?:(?:{keys})["']\s*:\s*["'](?:{one})["']|(?:{one})["']\s*:\s*\{{)""")
 
 
 def check_call_gold(gold: object, functions: object, category: str) -> None:
