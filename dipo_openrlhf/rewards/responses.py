@@ -15,6 +15,8 @@ _SPECIAL_TOKENS = linear.compile(
     r"(?:\s{0,8}(?:<\|[^|<>\s]{1,40}\|>|<\uff5c[^\uff5c<>\s]{1,40}\uff5c>|</?s>|<eos>|<pad>|<unk>|<end_of_turn>|\[PAD\]|\[EOS\]))+"
     r"\s{0,8}\Z"
 )
+_CALL_END = linear.bounded(r"<[|\uff5c][^|\uff5c<>\s]{0,30}tool[^|\uff5c<>\s]{1,30}[|\uff5c]>")
+"""Closes a call, of DeepSeek's and Kimi's forms: it belongs to the response."""
 _TOKENS_WINDOW = 4000
 _MIN_OVERLAP = 8
 _FIRST_TOKEN_CHARS = 64
@@ -120,4 +122,7 @@ def _overlap(query: str, prompt: str) -> int:
 def _without_special_tokens(response: str) -> str:
     window = response[-_TOKENS_WINDOW:]
     match = _SPECIAL_TOKENS.search(window)
-    return response[: len(response) - len(window) + match.start()] if match else response
+    if not match:
+        return response
+    start = max([match.start(), *(call.end() for call in _CALL_END.finditer(window))])
+    return response[: len(response) - len(window) + start]

@@ -169,6 +169,19 @@ def test_why_calls_of_a_category_could_not_be_read(monkeypatch: pytest.MonkeyPat
     assert unread(native, label) == "call_in_other_form"
 
 
+W = runpy.run_path(str(Path(__file__).parents[1] / "eval" / "grading" / "written_forms.py"))
+
+
+@pytest.mark.parametrize("name", W["WRITTEN"])
+def test_a_right_call_is_paid_in_every_form(name: str) -> None:
+    for case in ("one call", "no argument"):
+        calls = W["MESSAGES"][case]
+        gold = [{name: {key: [value] for key, value in given.items()}} for name, given in calls]
+        label = {"category": "parallel", "functions": W["FUNCTIONS"], "gold": gold}
+        for end in ("", "<|im_end|>", "\n<\uff5cend\u2581of\u2581sentence\uff5c>\n"):
+            assert one(W["WRITTEN"][name](calls) + end, label)["rewards"] == 4.0
+
+
 def test_a_label_in_java(monkeypatch: pytest.MonkeyPatch) -> None:
     label = {
         "category": "simple_java", "gold": [{"a.b": {"x": [[1, 2]]}}],
