@@ -7,8 +7,8 @@ A label is a JSON object, as a string or decoded:
 
 Without ``category`` the response has ToolRL's tags ``<think>``, ``<tool_call>`` and ``<response>`` and is graded as
 ToolRL does (``toolrl``). With it, the verdict is ``dipo_eval.grading.grade_calls``'s in strict mode, the same as in
-evaluation, and R_format is 1 where the response could be parsed. Where no call is wanted, only an answer that tells the
-user something is paid (``abstention``).
+evaluation, and R_format is 1 where the response has calls that can be read. Where no call is wanted, only an answer that
+tells the user something is paid (``abstention``).
 """
 
 from __future__ import annotations
@@ -99,19 +99,19 @@ def _by_category(response: str, label: dict[str, Any]) -> Scored:
     verdict = grade_calls(response, gold, functions, category=category, form=form)
     calls = calls_of(response, category, form)
     names = {name for one in functions for name in (one["name"], one["name"].replace(".", "_"))}
-    if calls is None:
+    if not calls:
         why = why_unread(response, names, form)
     else:
         why = unknown_function((next(iter(call)) for call in calls), names)
-    if "irrelevance" in category and verdict.status == "correct":
-        refused = not_paid(response, {function["name"] for function in functions})
+    if not calls and verdict.status == "correct":  # no call was wanted
+        refused = not_paid(response, names)
         if refused:
             return _scored(Verdict("wrong", refused, None), 0.0, -toolrl.CORRECT_MAX, why)
-    format_score = toolrl.FORMAT_MAX if calls is not None or verdict.status == "correct" else 0.0
+    format_score = toolrl.FORMAT_MAX if calls or verdict.status == "correct" else 0.0
     correct_score = -toolrl.CORRECT_MAX
     if verdict.status == "correct":
         correct_score = toolrl.CORRECT_MAX
-    elif calls is not None and gold and verdict.status == "wrong":
+    elif calls and gold and verdict.status == "wrong":
         given = [next(iter(call.items())) for call in calls]
         wanted = _wanted(gold, functions, given, language_of(category))
         # The full score follows from the verdict alone: here less.

@@ -105,8 +105,17 @@ NEVER = [
     "<tool_call>", '<tool_call>{"name": "weather"', "<tool_call>{}</tool_call>", "[TOOL_CALLS]weather{", "[weather(city=",
     '<|python_tag|>{"name": ', "<|tool_call_begin|>functions.weather:0", "<invoke name=", "<function=weather>",
     "[weather(city='Rome')]", '{"name": "weather", "arguments": {"city": "Rome"}}', "<call>weather Rome", "```json\n{",
-    'I will call {"name": "wea', "Sure: <tool_call>{",
+    'I will call {"name": "wea', "Sure: <tool_call>{", "Sorry.</tool_call>", "Sure. weather Rome</tool_call>",
+    "Sure. <tool_call", "Sure. <tool_", "Sure. <function_calls><invoke>weather</invoke></function_calls>",
+    "Sure. <tool_response>It rains.</tool_response>", "Sure: book_train(city='Rome')", "Sorry: book_train(city='Rome')",
+    "Sure. </parameter>", "Sure. <|tool_call_end|>",
 ]  # fmt: skip
+NAMED = [
+    "weather", "`weather`.", "Sure: weather('Rome')", 'Sure: weather({"city": "Rome"})', "Sure: weather (city='Rome')",
+    "Sure: functions.weather(city='Rome')", 'Sure. {"weather": {"city": "Rome"}}',
+    'Sure. {"action": "weather", "input": "Rome"}',
+]  # fmt: skip
+"""Only what is on offer tells that these are calls; a label of ToolRL's form does not say it."""
 
 
 @pytest.mark.parametrize("answer", NEVER)
@@ -122,9 +131,28 @@ def test_what_is_no_answer_is_never_paid(answer: str) -> None:
         assert (reward <= 0, score) == (True, 0.0), response
 
 
+@pytest.mark.parametrize("answer", NAMED)
+def test_a_call_of_what_is_on_offer_is_never_paid(answer: str) -> None:
+    label = {"category": "irrelevance", "functions": [WEATHER], "gold": []}
+    assert rewarded(answer, label) == (-3.0, 0.0)
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "<think> I think", "</think>", "<tool_call></tool_call>"])
+def test_silence_is_no_call_that_can_be_read(answer: str) -> None:
+    for gold in ([{"weather": {"city": ["Rome"]}}], []):
+        label = {"category": "simple_python", "functions": [WEATHER], "gold": gold}
+        assert rewarded(answer, label) == (-3.0, 0.0)
+
+
 @pytest.mark.parametrize(
     "answer",
-    ["I cannot book a train.", "None of the functions fits: weather() tells weather.", "Which city?"],
+    [
+        "I cannot book a train.",
+        "None of the functions fits: weather() tells weather.",
+        "Which city?",
+        "Only weather is on offer, and f(x = 2) is 4.",
+        "The weather (2 days) needs a city.",
+    ],
 )
 def test_what_is_one_is_paid(answer: str) -> None:
     assert rewarded(answer, {"category": "irrelevance", "functions": [WEATHER], "gold": []}) == (4.0, 1.0)
