@@ -39,6 +39,9 @@ GOLD = [
 ]  # fmt: skip
 
 
+CALL = '<tool_call>{"name": "shop.buy", "arguments": {"what": "apple"}}</tool_call>'
+
+
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
@@ -87,6 +90,8 @@ GOLD = [
         ('{"name": "shop.buy", "arguments": {"what": "pear", "what": "apple"}}', "no calls: not JSON"),
         ('<tool_call>{"name": "shop.buy"', "no calls: a block never closes"),
         ('{"arguments": {}}', "no calls: a call has no name"),
+        (f"{CALL}<tool_call> </tool_call>", "no calls: an empty block"),
+        (f"{CALL}{'x' * 100_000}", "no calls: longer than any call"),
     ],
 )
 def test_verdicts(response: str, reason: str) -> None:
@@ -94,6 +99,23 @@ def test_verdicts(response: str, reason: str) -> None:
     assert verdict.reason == reason
     assert verdict.status == ("correct" if reason == "equal" else "wrong")
     assert (verdict.extracted is None) == (reason.startswith("no calls") or reason == "missing call")
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "gold", "reason"),
+    [
+        (["integer", "null"], "7", 7, "equal"), (["integer", "null"], "7.0", 7, "wrong type"),
+        (["string", "null"], "7", "7", "equal"), (["string", "integer"], "7", 7, "equal"),
+        ({"type": "integer"}, "7", 7, "equal"), (["number"], "7.0", 7, "equal"),
+    ],
+)  # fmt: skip
+def test_a_type_that_is_a_list_is_no_crash(declared: Any, given: str, gold: Any, reason: str) -> None:
+    function = {"name": "f", "parameters": {"type": "dict", "properties": {"x": {"type": declared}}}}
+    response = f"<function=f><parameter=x>{given}</parameter></function>"
+    verdict = grade_calls(response, [{"f": {"x": [gold, ""]}}], [function], category="simple_python")
+    assert verdict.reason == reason
+    for plain in ("7.0", "(7, 8)", "''", "[7]"):
+        grade_calls(f"[f(x={plain})]", [{"f": {"x": [7, [7, 8], ""]}}], [function], category="simple_python")
 
 
 def test_decoded_calls_are_graded_like_text() -> None:

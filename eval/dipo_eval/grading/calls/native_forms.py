@@ -7,7 +7,7 @@ until ``typed`` gives them the type that the function's description declares.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -303,11 +303,19 @@ _WORDS = {"true": True, "false": False, "null": None, "True": True, "False": Fal
 _TEXT_TYPES = frozenset({"string", "str", "String", "char"})
 
 
+def declared_type(schema: Any) -> str:
+    """The type that a JSON schema declares, also beside ``null``; empty for any, several and none."""
+    found = schema.get("type", "") if isinstance(schema, Mapping) else ""
+    if isinstance(found, list):
+        kinds = [kind for kind in found if kind != "null"]
+        found = kinds[0] if len(kinds) == 1 else ""
+    return found if isinstance(found, str) else ""
+
+
 def _as_declared(value: Any, schema: Any) -> Any:
     if not isinstance(value, Untyped):
         return value
-    declared = schema.get("type") if isinstance(schema, dict) else None
-    if declared in _TEXT_TYPES:
+    if declared_type(schema) in _TEXT_TYPES:
         return str(value)
     if value in _WORDS:
         return _WORDS[value]

@@ -65,6 +65,8 @@ def _in_any_form(text: str, language: Language) -> list[Call]:
 
 def _whole(text: str) -> list[Call]:
     """``text`` as calls and nothing else."""
+    if len(text) > MAX_CHARS:
+        raise UnreadableError("longer than any call")
     if looks_like_json(text):
         try:
             return read_json(text)
@@ -78,8 +80,6 @@ def _whole(text: str) -> list[Call]:
             if calls:
                 return calls
             raise
-    if len(text) > MAX_CHARS:
-        raise UnreadableError("longer than any call")
     printed = _PRINT.match(text) if text.count("print(") == 1 else None
     if printed:
         text = str(printed[1])

@@ -117,12 +117,17 @@ def _expanded(objects: list[Any]) -> list[Any]:
 
 
 def tagged_blocks(text: str) -> list[str]:
-    """The contents of ``<tool_call>`` blocks, else ``text`` itself. Raises UnreadableError for one that never closes."""
+    """The contents of ``<tool_call>`` blocks, else ``text`` itself.
+
+    Raises UnreadableError for one that never closes or is empty.
+    """
     if _OPEN not in text:
         return [text]
     blocks = [block.partition(_CLOSE) for block in text.split(_OPEN)[1:]]
     if not all(closed for _, closed, _ in blocks):
         raise UnreadableError("a block never closes", Unread.UNFINISHED_CALL)
+    if not all(content.strip() for content, _, _ in blocks):
+        raise UnreadableError("an empty block", Unread.NO_NAME)
     return [content for content, _, _ in blocks]
 
 

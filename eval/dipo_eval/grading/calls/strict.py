@@ -8,6 +8,7 @@ from typing import Any
 from dipo_eval import linear
 from dipo_eval.grading.calls.bfcl import Language
 from dipo_eval.grading.calls.java_calls import Quoted
+from dipo_eval.grading.calls.native_forms import declared_type
 from dipo_eval.grading.calls.response_text import Code
 from dipo_eval.grading.calls.strict_literals import read_literal
 
@@ -91,7 +92,7 @@ def argument_refusal(
     value: Any, answers: list[Any], schema: Mapping[str, Any], language: Language
 ) -> str | None:
     """Why ``value`` is none of ``answers`` (BFCL's list of allowed values), or None where it is one."""
-    declared = schema.get("type", "")
+    declared = declared_type(schema)
     if language is not Language.PYTHON:
         if not isinstance(value, str):
             return "wrong type"
@@ -135,7 +136,7 @@ def _difference(
     """
     if depth > MAX_DEPTH:
         return "nested too deeply"
-    declared = schema.get("type", "") if isinstance(schema, dict) else ""
+    declared = declared_type(schema)
     if isinstance(value, Code):
         if not isinstance(gold, str) or declared in _TEXT:
             return "code for a text" if isinstance(gold, str) else "code for a value"
@@ -158,7 +159,7 @@ def _difference(
 def _list_difference(
     value: Any, gold: Any, schema: Mapping[str, Any], depth: int, is_options: bool
 ) -> str | None:
-    if isinstance(value, tuple) and schema.get("type", "") not in _TUPLES:
+    if isinstance(value, tuple) and declared_type(schema) not in _TUPLES:
         return "wrong type"
     if len(value) != len(gold):
         return "wrong value"
