@@ -63,10 +63,11 @@ class ToolTemplate:
     ) -> list[int]:
         """Tokens of the results of a message's calls, as `tool` messages, and of the start of the next turn.
 
-        `first_id`: the number of the episode's calls before. Text of special tokens in results is broken up.
+        `first_id`: the number of the episode's calls before. Text of special tokens in results and names is broken up.
         """
         # Nine letters and digits: Mistral's templates refuse any other id.
         ids = [f"call{(first_id + index) % 100_000:05d}" for index in range(len(results))]
+        names = [self.harmless(name) for name in names]
         messages = [
             {"role": "tool", "tool_call_id": one, "name": name, "content": self.harmless(result)}
             for one, name, result in zip(ids, names, results, strict=True)

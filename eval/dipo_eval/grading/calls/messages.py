@@ -16,6 +16,7 @@ from dipo_eval.grading.calls.replay import carry_out, replay
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
+    Code,
     answer_text,
     bracketed,
     looks_like_json,
@@ -82,10 +83,10 @@ def step_calls(
         check_form(answer, chosen)
         native = _native(answer, functions)
         if native is not None:
-            return [_written(*one, repr) for call in native for one in call.items()]
+            return [_native_call(*one) for call in native for one in call.items()]
         return _python_calls(answer)
-    except (UnreadableError, IndexError, AttributeError, RecursionError):
-        return []
+    except (UnreadableError, IndexError, AttributeError, ValueError, RecursionError, MemoryError):
+        return []  # ValueError: a number of more digits than Python writes
 
 
 def native_calls(text: str, functions: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]] | None:
@@ -97,13 +98,27 @@ def native_calls(text: str, functions: Sequence[dict[str, Any]] = ()) -> list[di
         answer = answer_text(text)
         native = _native(answer, functions)
         calls = read_python(bracketed(answer), official=False) if native is None else native
-        made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
-        if not _is_shallow(made, MAX_SHOWN_DEPTH):
-            return None
-        plain = json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
-        return list(json.loads(plain)) or None
-    except (UnreadableError, TypeError, ValueError, RecursionError, MemoryError):
+        return _shown(calls) or None
+    except _NOT_SHOWN:
         return None
+
+
+def shown_call(call: str) -> dict[str, Any]:
+    """A call of ``step_calls`` as ``native_calls`` gives it; without its arguments where they cannot be shown."""
+    try:
+        return _shown(read_python(f"[{call}]", official=False))[0]
+    except (*_NOT_SHOWN, IndexError):
+        return {"name": call.partition("(")[0].strip(), "arguments": {}}
+
+
+_NOT_SHOWN = (UnreadableError, TypeError, ValueError, RecursionError, MemoryError)
+
+
+def _shown(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    made = [{"name": name, "arguments": given} for call in calls for name, given in call.items()]
+    if not _is_shallow(made, MAX_SHOWN_DEPTH):
+        raise ValueError("nested too deeply")
+    return list(json.loads(json.dumps(made, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")))
 
 
 def _native(answer: str, functions: Sequence[dict[str, Any]] = ()) -> list[Call] | None:
@@ -128,6 +143,18 @@ def _python_calls(answer: str) -> list[str]:
         return []
     nodes = body.elts if isinstance(body, ast.List) else []
     return [ast.unparse(node) for node in nodes] if all(isinstance(node, ast.Call) for node in nodes) else []
+
+
+def _native_call(name: str, arguments: dict[str, Any]) -> str:
+    """One call as text that can only be this call: a name that is none cannot bring in another one."""
+    function = name if all(map(str.isidentifier, name.split("."))) else repr(name)
+    if all(map(str.isidentifier, arguments)):
+        return _written(function, arguments, _source)
+    return f"{function}(**{arguments!r})"  # which is refused
+
+
+def _source(value: Any) -> str:
+    return str(value) if isinstance(value, Code) else repr(value)
 
 
 def _written(name: str, arguments: dict[str, Any], write: Callable[[Any], str]) -> str:
