@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dipo_eval.grading.calls.messages import native_calls
+from dipo_eval.grading.calls.messages import shown_call
 from dipo_openrlhf.environments.environment import Environment, Message
 
 
@@ -29,7 +29,7 @@ def environment_from(env: Any) -> type[Environment]:
 
         def run(self, calls: Sequence[str]) -> list[str]:
             results = super().run(calls)
-            made = native_calls(f"[{', '.join(calls)}]") or []
+            made = map(shown_call, calls)
             shown = [{**call, "arguments": json.dumps(call["arguments"])} for call in made]
             said = [{"id": str(at), "type": "function", "function": call} for at, call in enumerate(shown)]
             self._state["completion"].append({"role": "assistant", "content": "", "tool_calls": said})

@@ -102,6 +102,23 @@ def test_tools_state_and_rubric() -> None:
     assert made({"answer": "five"}).run(["note(text='x')"]) == ["1"]  # no state outlives an episode
 
 
+@pytest.mark.parametrize("word", ["<think>", "</think>", "<tool_call>", "[TOOL_CALLS]"])
+def test_no_call_is_hidden_from_the_rubric(word: str) -> None:
+    def shown(completion: list[dict[str, Any]]) -> float:
+        calls = [one["function"] for one in completion[0]["tool_calls"]]
+        ids = [one["id"] for one in completion[0]["tool_calls"]]
+        assert ids == [one["tool_call_id"] for one in completion[1:-1]]
+        assert [one["name"] for one in calls] == ["look_up"] * 3
+        assert [json.loads(one["arguments"]) for one in calls] == [{"word": word}, {}, {}]
+        return 1.0
+
+    env = Stateful()
+    env.rubric = SimpleNamespace(funcs=[shown], weights=[1.0])
+    environment = environment_from(env)({})
+    environment.run([f"look_up(word={word!r})", "look_up('a')", "look_up(word=1e999)"])
+    assert environment.reward("") == 1.0
+
+
 @pytest.mark.parametrize(
     ("calls", "answer", "reward"),
     [
