@@ -163,6 +163,9 @@ def test_the_reward_pays_a_right_demonstration_in_full_and_no_other(tmp_path: Pa
         assert scored[0]["rewards"] == 4.0 > max(one["rewards"] for one in scored[1:])
 
 
+COUNTED = {"name": "f", "parameters": {"type": "dict", "properties": {"n": {"type": ["integer", "null"]}}}}
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -170,6 +173,19 @@ def test_the_reward_pays_a_right_demonstration_in_full_and_no_other(tmp_path: Pa
         ({"gold": ["set_lamp"]}, "gold call"),
         ({"functions": [{}]}, "no list of descriptions with a name"),
         ({"category": "chess"}, "category 'chess': unknown"),
+        ({"gold": [{"fly": {}}]}, "the gold calls 'fly', which is none of the functions on offer"),
+        (
+            {"gold": [{"f": {"n": ["7"]}}], "functions": [COUNTED]},
+            "gives '7' for f's n, whose type is integer",
+        ),
+        (
+            {"gold": [{"f": {"n": [True]}}], "functions": [COUNTED]},
+            "gives True for f's n, whose type is integer",
+        ),
+        (
+            {"gold": [{"f": {"n": [7.5]}}], "functions": [COUNTED]},
+            "gives 7.5 for f's n, whose type is integer",
+        ),
     ],
 )
 def test_a_label_that_was_damaged_is_refused(damage: dict[str, Any], words: str) -> None:
