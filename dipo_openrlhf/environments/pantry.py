@@ -43,7 +43,7 @@ class Pantry(Environment):
     def reward(self, answer: str) -> float:
         """1 for the wanted stock, 0.5 where one wanted count at least is right, else 0."""
         wanted: dict[str, int] = self.task["wanted"]
-        if {item: jars for item, jars in self._stock.items() if jars} == wanted:
+        if all(self.count(item) == wanted.get(item, 0) for item in self._stock.keys() | wanted):
             return 1.0
         return 0.5 if any(self.count(item) == jars for item, jars in wanted.items()) else 0.0
 

@@ -62,6 +62,11 @@ def test_every_order_can_be_filled():
         assert made.reward("Done.") == 1.0
 
 
+def test_a_count_of_nothing_is_wanted_like_any_other():
+    for stock, reward in (({}, 1.0), ({"salt": 0}, 1.0), ({"salt": 1}, 0.0), ({"rice": 1}, 0.5)):
+        assert Pantry({"stock": stock, "wanted": {"salt": 0}}).reward("") == reward
+
+
 def test_demonstrations_are_what_the_environment_answers():
     for one in random.Random(0).sample(PLAYED, 200):
         made = Pantry(json.loads(one.order.label))
