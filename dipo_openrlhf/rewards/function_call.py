@@ -114,8 +114,10 @@ def _by_category(response: str, label: dict[str, Any]) -> Scored:
     elif calls and gold and verdict.status == "wrong":
         given = [next(iter(call.items())) for call in calls]
         wanted = _wanted(gold, functions, given, language_of(category))
-        # The full score follows from the verdict alone: here less.
-        correct_score = min(toolrl.correct_score(given, wanted), toolrl.CORRECT_MAX - 0.5)
+        # The full score follows from the verdict alone: here less. Calls beyond the gold's number cost and earn nothing:
+        # else one that lists all values it can think of beats one that chooses.
+        scores = (toolrl.correct_score(made, wanted) for made in (given, given[: len(gold)]))
+        correct_score = min(toolrl.CORRECT_MAX - 0.5, *scores)
     return _scored(verdict, format_score, correct_score, why)
 
 

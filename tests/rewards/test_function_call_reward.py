@@ -169,6 +169,22 @@ def test_why_calls_of_a_category_could_not_be_read(monkeypatch: pytest.MonkeyPat
     assert unread(native, label) == "call_in_other_form"
 
 
+def test_many_guesses_are_paid_no_more_than_the_first() -> None:
+    label = {**BFCL, "category": "simple_python", "gold": [{"weather": {"city": ["Rome"], "days": [2]}}]}
+    guesses = [
+        f"weather(city='{city}', days={days})" for city in ("Oslo", "Paris", "Rome") for days in (1, 2, 3)
+    ]
+    one_guess, all_guesses = (
+        one(f"[{', '.join(some)}]", label)["rewards"] for some in (guesses[:1], guesses)
+    )
+    assert one_guess == all_guesses == pytest.approx(1 + 6 * 2 / 4 - 3)
+    right, more = (
+        one(f"[{guesses[7]}]", label)["rewards"],
+        one(f"[{guesses[7]}, {guesses[7]}]", label)["rewards"],
+    )
+    assert right == 4.0 > more
+
+
 W = runpy.run_path(str(Path(__file__).parents[1] / "eval" / "grading" / "written_forms.py"))
 
 
