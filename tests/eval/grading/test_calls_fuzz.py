@@ -68,17 +68,16 @@ def functions(kind: str) -> list[dict[str, Any]]:
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 @pytest.mark.parametrize("examples", [1_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_random_text_never_raises(examples: int) -> None:
-    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(_random_text)()
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(TEXTS, st.sampled_from(CATEGORIES), st.sampled_from(TYPES), st.lists(VALUES, max_size=3))
+    def never_raises(text: str, category: str, kind: str, allowed: list[Any]) -> None:
+        for response in (text, f"[f(x={text})]"):
+            for mode in MODES:
+                gold = [{"f": {"x": allowed}}]
+                verdict = grade_calls(response, gold, functions(kind), category=category, mode=mode)
+                assert verdict.status in ("correct", "wrong", "undecided")
 
-
-@given(TEXTS, st.sampled_from(CATEGORIES), st.sampled_from(TYPES), st.lists(VALUES, max_size=3))
-def _random_text(text: str, category: str, kind: str, allowed: list[Any]) -> None:
-    for response in (text, f"[f(x={text})]"):
-        for mode in MODES:
-            verdict = grade_calls(
-                response, [{"f": {"x": allowed}}], functions(kind), category=category, mode=mode
-            )
-            assert verdict.status in ("correct", "wrong", "undecided")
+    never_raises()
 
 
 @needs_bfcl
