@@ -125,6 +125,7 @@ _TABLE: dict[str, dict[str, str]] = {
         "setup_dynamic_batch(self, strategy)": "the windows hold their micro-batches and denominators",
     },
     "openrlhf.trainer.ray.ppo_actor:ActorPPOTrainer.": {
+        "ppo_train(self, kl_ctl)": "the logged gradient norm is the mean over the step's windows",
         "training_step(self, experience, kl_ctl, step, loss_batch_info)": (
             "logged losses are those of whole windows, and DeepSpeed knows their last micro-batch"
         ),

@@ -32,6 +32,7 @@ from dipo_eval.grading.calls.response_text import answer_text
 from dipo_eval.grading.calls.strict import same_text
 from dipo_eval.grading.calls.strict_literals import MAX_CHARS as MAX_LITERAL
 from dipo_eval.grading.calls.strict_literals import read_literal
+from dipo_eval.grading.calls.unread import UnreadableError
 from dipo_eval.grading.code.extract import extract_code
 from dipo_eval.grading.math.compare_parts import compare_answers
 from dipo_eval.grading.math.extract import extract_answer
@@ -150,7 +151,7 @@ CAPPED: dict[str, tuple[int, Read]] = {
 def _or_none(read: Callable[..., Any], *given: Any) -> Any:
     try:
         return read(*given)
-    except (ValueError, NotImplementedError):
+    except (ValueError, NotImplementedError, UnreadableError):
         return None
 
 

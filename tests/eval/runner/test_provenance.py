@@ -21,7 +21,8 @@ from dipo_eval.suites import all_suites, get_suites
 MATH = (
     "aime24", "aime25", "amc23", "arithmetic-control", "gsm8k", "gsm8k-5shot", "math500", "minerva", "olympiadbench",
 )  # fmt: skip
-CALLS = ("bfcl", "bfcl-native")
+BFCL = ("bfcl", "bfcl-basic", "bfcl-heldout", "bfcl-native")
+CALLS = (*BFCL, "tools-control")
 CODE = ("humaneval+", "mbpp+")
 
 
@@ -83,8 +84,8 @@ def test_docstrings_comments_and_layout_change_no_hash(root: Path, before: dict[
     ("folder", "pattern", "suites"),
     [
         ("grading/calls", "*.py", CALLS),
-        ("suites/bfcl", "dialogue.py", CALLS),
-        ("suites/bfcl", "items.py", CALLS),
+        ("suites/bfcl", "dialogue.py", BFCL),
+        ("suites/bfcl", "items.py", BFCL),
         ("grading/math", "*.py", MATH),
         ("suites", "math_file.py", MATH),
         ("grading/code", "*.py", CODE),
@@ -94,6 +95,7 @@ def test_docstrings_comments_and_layout_change_no_hash(root: Path, before: dict[
         ("grading", "worker.py", (*MATH, *CALLS)),
         (".", "linear.py", (*MATH, *CALLS, *CODE)),
         ("suites", "arithmetic_problems.py", ("arithmetic-control",)),
+        ("suites", "call_problems.py", ("tools-control",)),
         ("suites", "competitions.py", ()),
         ("suites", "hub.py", ()),
         ("suites", "listing.py", ()),
