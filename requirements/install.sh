@@ -59,7 +59,7 @@ if [ -z "${DIPO_WHEELS:-}" ]; then
     [ -z "${PIP_INDEX_URL:-}" ] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}
     [ -z "${TORCH_INDEX_URL:-}" ] || export UV_INDEX=${UV_INDEX:-$TORCH_INDEX_URL} UV_INDEX_STRATEGY=unsafe-best-match
 fi
-export VIRTUAL_ENV=$venv UV_HTTP_TIMEOUT=180 DS_BUILD_OPS=0
+export VIRTUAL_ENV=$venv UV_HTTP_TIMEOUT=180 UV_COMPILE_BYTECODE_TIMEOUT=600 DS_BUILD_OPS=0
 
 install() { "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps ${index[@]+"${index[@]}"} "$@"; }
 

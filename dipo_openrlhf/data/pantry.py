@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dipo_eval.errors import UserError
 from dipo_eval.grading.calls.messages import step_calls
+from dipo_eval.suites.distinct import distinct
 from dipo_openrlhf.data.base import Dataset, Prompt, json_lines
 from dipo_openrlhf.environments.pantry import Pantry
 
 ITEMS = ("beans", "flour", "honey", "oats", "rice", "salt", "sugar", "tea")
 Counts = dict[str, int]
 Wording = Literal["bare", "plain", "varied"]
-_MAX_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -160,20 +159,16 @@ def write_prompts(path: Path, count: int, seed: int) -> None:
 
 def _prompts(count: int, seed: int) -> list[Prompt]:
     """Different tasks. Raises UserError where there are not so many."""
-    found: dict[str, Prompt] = {}
-    repeats = 0
-    for order in orders(seed):
-        if len(found) == count:
-            break
-        identity = order.request + order.label
-        repeats = repeats + 1 if identity in found else 0
-        if repeats > _MAX_REPEATS:
-            raise UserError(f"pantry: there are only {len(found)} different orders; ask for fewer")
-        prompt_id = f"pantry-{len(found)}"
-        found.setdefault(
-            identity, Prompt(prompt_id, order.request, order.label, (order.request,), {"kind": order.kind})
-        )
-    return list(found.values())
+    drawn = distinct(
+        orders(seed),
+        count,
+        lambda one: one.request + one.label,
+        "pantry: there are only {found} different orders; ask for fewer",
+    )
+    return [
+        Prompt(f"pantry-{number}", one.request, one.label, (one.request,), {"kind": one.kind})
+        for number, one in enumerate(drawn)
+    ]
 
 
 DATASET = Dataset(

@@ -28,9 +28,8 @@ class Bfcl(Environment):
     """
 
     max_turns: ClassVar[int] = 40
-    max_seconds: ClassVar[float] = (
-        3600.0  # long thoughts in a full engine; run.step_timeout of the recipe is twice that
-    )
+    max_seconds: ClassVar[float] = 3600.0
+    """For long thoughts in a full engine; the recipe's run.step_timeout is twice that."""
 
     def __init__(self, task: dict[str, Any]) -> None:
         super().__init__(task)

@@ -8,7 +8,7 @@ from typing import Any
 from dipo_eval.errors import UserError, short_repr
 from dipo_eval.grading import check_gold
 from dipo_openrlhf.data.base import Reward
-from dipo_openrlhf.data.clean import gold_problem
+from dipo_openrlhf.data.golds import gold_problem
 from dipo_openrlhf.preflight.rows import Row
 from dipo_openrlhf.recipe.defaults import REWARDS
 from dipo_openrlhf.rewards.math import gold_of

@@ -15,6 +15,8 @@ from dipo_eval.files.places import check_can_make_folder
 ARITHMETIC, TOOLS, SMOLLM2 = "quickstart", "quickstart_tools", "quickstart_smollm2"
 RECIPES = {("tiny", "arithmetic"): ARITHMETIC, ("tiny", "tools"): TOOLS, ("smollm2", "arithmetic"): SMOLLM2}
 """Recipe by --model and --task."""
+LESSONS = {RECIPES["tiny", task]: task for of, task in RECIPES if of == "tiny"}
+"""What the model that a recipe starts from is taught: the lesson of the task's name."""
 
 
 def recipe_of(model: str, task: str) -> str:

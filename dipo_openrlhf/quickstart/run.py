@@ -14,7 +14,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
 from dipo_openrlhf.algorithm.fire_rate import fire_summary
-from dipo_openrlhf.quickstart.folder import SMOLLM2, TOOLS
+from dipo_openrlhf.quickstart.folder import LESSONS, SMOLLM2
 from dipo_openrlhf.quickstart.prompts import DATA_DIR, write_quickstart_prompts, writer_of
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -88,10 +88,10 @@ def _model(name: str) -> Path:
         from dipo_openrlhf.quickstart.smollm2 import smollm2_model
 
         return smollm2_model(cache_dir())
-    from dipo_openrlhf.quickstart.lessons import arithmetic, tools
+    from dipo_openrlhf.quickstart.lessons import lesson_named
     from dipo_openrlhf.quickstart.pretrain import pretrained_model
 
-    return pretrained_model(cache_dir(), lesson=tools.LESSON if name == TOOLS else arithmetic.LESSON)
+    return pretrained_model(cache_dir(), lesson=lesson_named(LESSONS[name]))
 
 
 def evaluate_run(recipe: Recipe, start_model: Path, data_dir: Path | None) -> list[SuiteResult]:

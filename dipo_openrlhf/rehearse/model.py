@@ -18,7 +18,7 @@ from transformers import (
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.estimate.model_shapes import shape_of
-from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Piece
+from dipo_openrlhf.quickstart.lessons.lesson import answered
 from dipo_openrlhf.quickstart.pretrain import batch_of, response_loss, tokenized
 from dipo_openrlhf.rehearse.tasks import Messages, Problem, demonstrations
 from dipo_openrlhf.rehearse.tokenizer import build_tokenizer
@@ -84,18 +84,15 @@ def _contents(messages: Messages) -> list[str]:
     return [message["content"] for message in messages]
 
 
-def _conversation(tokenizer: PreTrainedTokenizerFast, problem: Problem, response: str) -> Conversation:
-    prompt = tokenizer.apply_chat_template(problem.messages, tokenize=False, add_generation_prompt=True)
-    return Piece(str(prompt), learnt=False), Piece(response + str(tokenizer.eos_token), learnt=True)
-
-
 def _teach(
     model: Model,
     tokenizer: PreTrainedTokenizerFast,
     demonstrated: list[tuple[Problem, str]],
 ) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, fused=True)
-    rows = tokenized([_conversation(tokenizer, *one) for one in demonstrated], tokenizer)
+    rows = tokenized(
+        [answered(tokenizer, problem.messages, response) for problem, response in demonstrated], tokenizer
+    )
     model.train()
     for start in range(0, len(rows), BATCH):
         loss = response_loss(model, batch_of(rows[start : start + BATCH], tokenizer))

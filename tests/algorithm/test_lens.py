@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from dipo_openrlhf.algorithm import group_advantages, methods
 from dipo_openrlhf.algorithm.method import Rollout
-from dipo_openrlhf.algorithm.methods.lens import lens_advantages, lens_rewards
+from dipo_openrlhf.algorithm.methods.lens import Importance, lens_advantages, lens_rewards
 
 RESPONSES = st.lists(
     st.tuples(st.booleans(), st.floats(0.001, 5), st.integers(1, 4000)), min_size=2, max_size=8
@@ -42,9 +43,9 @@ def test_an_all_incorrect_group_by_hand() -> None:
         ("sequence", 9000, -1 / 21),  # D_imp is 0 in float64
     ],
 )
-def test_a_mixed_group_by_hand(importance: str, tokens: int, reward: float) -> None:
+def test_a_mixed_group_by_hand(importance: Importance, tokens: int, reward: float) -> None:
     correct = torch.tensor([[True, False, False]])
-    found = lens_rewards(correct, log_ppl(0.8, 0.2, 0.2), torch.full((1, 3), tokens), importance)  # type: ignore[arg-type]
+    found = lens_rewards(correct, log_ppl(0.8, 0.2, 0.2), torch.full((1, 3), tokens), importance)
     assert found[0].tolist() == pytest.approx([1, reward, reward])
     advantages = lens_advantages(found, correct)[0].tolist()
     # (2, -1, -1) * (1 - reward) / 3 over the deviation (1 - reward) / sqrt(3)
@@ -64,7 +65,7 @@ def test_mistakes() -> None:
     with pytest.raises(ValueError, match="one shape"):
         lens_rewards(torch.ones(1, 2), torch.ones(1, 3), torch.ones(1, 2))
     with pytest.raises(ValueError, match="importance 'raw'"):
-        lens_rewards(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), "raw")  # type: ignore[arg-type]
+        lens_rewards(torch.ones(1, 2), torch.ones(1, 2), torch.ones(1, 2), cast("Importance", "raw"))
 
 
 @given(RESPONSES, st.sampled_from(["sequence", "normalised"]))

@@ -15,7 +15,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.runner.progress import Reporter
 from dipo_openrlhf.data import all_datasets, get_dataset
 from dipo_openrlhf.data.base import TEMPLATES
-from dipo_openrlhf.data.clean import gold_problem, gold_response
+from dipo_openrlhf.data.golds import gold_problem, gold_response
 from dipo_openrlhf.data.options import Options
 from dipo_openrlhf.data.prepare import prepare
 from dipo_openrlhf.preflight.prompts import check_data_file

@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,8 +17,8 @@ from dipo_eval.errors import UserError
 from dipo_eval.grading import grade_calls
 from dipo_eval.runner.progress import Reporter
 from dipo_eval.suites import get_suites
-from dipo_eval.suites.call_problems import KINDS, Call, CallProblem, problems, signatures, split_of
-from dipo_openrlhf.data.clean import gold_problem
+from dipo_eval.suites.call_problems import KINDS, Call, CallProblem, Split, problems, signatures, split_of
+from dipo_openrlhf.data.golds import gold_problem
 from dipo_openrlhf.data.leaks import LeakIndex, read_suites
 from dipo_openrlhf.data.options import Options
 from dipo_openrlhf.data.prepare import prepare
@@ -118,7 +118,7 @@ def test_problems_are_deterministic_distinct_and_extendable() -> None:
 
 def test_impossible_requests_say_what_to_do() -> None:
     with pytest.raises(UserError, match="'train' or 'test'"):
-        problems("dev", 1, seed=0)  # type: ignore[arg-type]
+        problems(cast("Split", "dev"), 1, seed=0)
     with pytest.raises(UserError, match="0 or more"):
         problems("train", -1, seed=0)
     with pytest.raises(UserError, match=r"only \d+ functions; ask for fewer"):

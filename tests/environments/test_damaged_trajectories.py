@@ -13,7 +13,6 @@ import pytest
 
 from dipo_eval.grading.calls import bfcl
 from dipo_eval.grading.calls.bfcl import MULTI_TURN
-from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import Episodes
 
 pytestmark = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is not installed")
@@ -26,11 +25,8 @@ Damage = tuple[dict[str, Any], str, Any, Any]
 
 @pytest.fixture(scope="module")
 def episodes() -> Iterator[Episodes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CALL_FORM, "any")  # the messages here are lists of calls, whatever the template
-        made = Episodes()
-    yield made
-    made.close()
+    with TRAJECTORIES["T"]["made_episodes"]() as made:
+        yield made
 
 
 def damages(step: int) -> list[Damage]:

@@ -23,7 +23,6 @@ from dipo_eval.grading.calls.bfcl import MULTI_TURN
 from dipo_eval.grading.calls.multi_turn import grade_turns
 from dipo_openrlhf import environments
 from dipo_openrlhf.environments import Environment
-from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import Episodes
 
 ROOT = Path(__file__).parents[2]
@@ -36,11 +35,8 @@ needs_bfcl = pytest.mark.skipif(not bfcl.is_installed(), reason="bfcl-eval is no
 
 @pytest.fixture(scope="module")
 def episodes() -> Iterator[Episodes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CALL_FORM, "any")  # the messages here are lists of calls, whatever the template
-        made = Episodes()
-    yield made
-    made.close()
+    with T["made_episodes"]() as made:
+        yield made
 
 
 class Shop(Environment):

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from dipo_eval.grading.calls.unread import Unread
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.data.pantry import DATASET, write_prompts
+from dipo_openrlhf.quickstart.lessons import lesson_named
 from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
 from dipo_openrlhf.quickstart.lessons.pantry import LESSON
 from dipo_openrlhf.quickstart.pretrain import new_model
-from dipo_openrlhf.quickstart.teach import lesson_named
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.rewards.episode import ENDS

@@ -1,4 +1,7 @@
-"""BFCL's gold trajectories and damages of them, one of each kind for every case, as episodes. Loaded by path."""
+"""BFCL's gold trajectories, and copies with one damage: a call left out, a wrong argument, calls swapped, one too many.
+
+Both are played as a model's messages. The tests beside this file load it with runpy.
+"""
 
 from __future__ import annotations
 

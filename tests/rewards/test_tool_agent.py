@@ -31,11 +31,8 @@ TEMPLATES = ("QWEN", "LLAMA", "MISTRAL")
 
 @pytest.fixture(scope="module")
 def episodes() -> Iterator[Episodes]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CALL_FORM, "any")  # the messages here are lists of calls, whatever the template
-        made = Episodes()
-    yield made
-    made.close()
+    with T["made_episodes"]() as made:
+        yield made
 
 
 def ended(result: dict[str, Any]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from dipo_openrlhf.rehearse.tokenizer import build_tokenizer
+from dipo_openrlhf.rewards.call_form import CALL_FORM
 from dipo_openrlhf.rewards.episode import Episodes
 
 END = "<|im_end|>"
@@ -61,6 +65,18 @@ MISTRAL = """{%- for message in messages %}
     {%- else %}{{ message.content + '<|im_end|>' }}
     {%- endif %}
 {%- endfor %}"""
+
+
+@contextlib.contextmanager
+def made_episodes() -> Iterator[Episodes]:
+    """Episodes whose messages are lists of calls, whatever the template; their worker processes end with the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CALL_FORM, "any")
+        made = Episodes()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def tokenizer(template: str = QWEN) -> Any:

@@ -65,13 +65,14 @@ def dace_rewards(
     return b_PG + scale * torch.sign(threshold - difficulty_P1) * c_PG
 
 
-def _advantages(
+def dace_advantages(
     rollout: Rollout, kind: Certainty = "log_prob", estimator: Estimator = "group_norm"
 ) -> torch.Tensor:
+    """[P, G, A] float32; `kind` and `estimator` are the open points above."""
     rewards_PG = dace_rewards(rollout.correct_PG, certainty(rollout, kind))
     return spread_over_tokens(group_advantages(rewards_PG, estimator).float(), rollout.action_mask_PGA)
 
 
 METHOD = Method(
-    name="dace", source="https://arxiv.org/abs/2509.00125", advantages=_advantages, reads_correctness=True
+    name="dace", source="https://arxiv.org/abs/2509.00125", advantages=dace_advantages, reads_correctness=True
 )

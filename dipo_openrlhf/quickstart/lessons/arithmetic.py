@@ -8,7 +8,7 @@ from itertools import chain, islice
 from transformers import PreTrainedTokenizerFast
 
 from dipo_openrlhf.data.arithmetic import demonstrations
-from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, Piece
+from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, answered
 from dipo_openrlhf.quickstart.tokenizer import word_tokenizer
 
 MAX_LENGTH = 128  # tokens, prompt and response together
@@ -32,10 +32,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 def conversations(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Conversation]:
     """A question and its worked response, endlessly."""
     for one in demonstrations(seed):
-        prompt = tokenizer.apply_chat_template(
-            [{"role": "user", "content": one.question}], tokenize=False, add_generation_prompt=True
-        )
-        yield Piece(str(prompt), learnt=False), Piece(one.response + str(tokenizer.eos_token), learnt=True)
+        yield answered(tokenizer, [{"role": "user", "content": one.question}], one.response)
 
 
 LESSON = Lesson("arithmetic", "Teaching a small model arithmetic", build_tokenizer, conversations)

@@ -22,6 +22,14 @@ class Piece:
 Conversation = tuple[Piece, ...]
 
 
+def answered(
+    tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], response: str
+) -> Conversation:
+    """These messages by the tokenizer's chat template, and the model's response, which alone is learnt."""
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return Piece(str(prompt), learnt=False), Piece(response + str(tokenizer.eos_token), learnt=True)
+
+
 @dataclass(frozen=True)
 class PretrainSettings:
     """Size and training of the small model. Each value is part of the cache's key."""

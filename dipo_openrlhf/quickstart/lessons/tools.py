@@ -8,12 +8,11 @@ from itertools import islice
 from transformers import PreTrainedTokenizerFast
 
 from dipo_openrlhf.data.tool_calls import demonstrations, system_message
-from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, Piece, PretrainSettings
+from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, PretrainSettings, answered
 from dipo_openrlhf.quickstart.tokenizer import CHAT_TEMPLATE, word_tokenizer
 
-MAX_LENGTH = (
-    1024  # tokens, prompt and response together; its own lessons have at most 150, but BFCL's items are long
-)
+MAX_LENGTH = 1024
+"""Tokens, prompt and response together: its own conversations have at most 150, but BFCL's items are long."""
 
 # The fixed parts of a call whole; words with the space or underscore before them, so that a new name is made of known
 # pieces; numbers whole; any other mark alone. A newline stays with the word before it, for the header of a chat turn.
@@ -46,8 +45,7 @@ def conversations(tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[Con
     """The functions and a request, and its response, endlessly."""
     for one in demonstrations(seed):
         messages = [system_message(one.problem.functions), {"role": "user", "content": one.problem.request}]
-        prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        yield Piece(str(prompt), learnt=False), Piece(one.response + str(tokenizer.eos_token), learnt=True)
+        yield answered(tokenizer, messages, one.response)
 
 
 LESSON = Lesson(

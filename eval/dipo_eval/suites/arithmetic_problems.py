@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dipo_eval.errors import UserError
+from dipo_eval.suites.distinct import distinct
 
 Split = Literal["train", "test"]
 
 TEST_SHARE = 5  # one formula in five is a test formula
 NAMES = ("Ann", "Bob", "Eve", "Kim", "Max", "Tom")
 THINGS = ("books", "cards", "coins", "cups", "pens", "shells")
-_MAX_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,13 @@ def problems(split: Split, count: int, seed: int, *, unique_formulas: bool = Fal
     """
     if count < 0:
         raise UserError(f"problems: count is {count}; give 0 or more")
-    found: dict[object, Problem] = {}
-    repeats = 0
-    for problem in draw_problems(split, seed):
-        if len(found) == count:
-            break
-        key = (problem.kind, problem.numbers) if unique_formulas else problem.id
-        repeats = repeats + 1 if key in found else 0
-        if repeats > _MAX_REPEATS:
-            what = "formulas" if unique_formulas else "questions"
-            raise UserError(f"problems: the {split} split has only {len(found)} {what}; ask for fewer")
-        found.setdefault(key, problem)
-    return list(found.values())
+    unit = "formulas" if unique_formulas else "questions"
+    return distinct(
+        draw_problems(split, seed),
+        count,
+        lambda one: (one.kind, one.numbers) if unique_formulas else one.id,
+        f"problems: the {split} split has only {{found}} {unit}; ask for fewer",
+    )
 
 
 def draw_problems(split: Split, seed: int, shares: Mapping[str, float] | None = None) -> Iterator[Problem]:

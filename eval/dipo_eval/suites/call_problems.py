@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dipo_eval.errors import UserError
+from dipo_eval.suites.distinct import distinct
 
 Split = Literal["train", "test"]
 Value = str | int | bool
@@ -50,7 +51,6 @@ _BOOLEANS = ("cheap", "daily", "loud", "urgent")
 _LARGEST = 30
 PARAMETERS = (*_STRINGS, *_INTEGERS, *_BOOLEANS)
 _REQUESTS = ("Please #.", "Can you #?", "I want to #.", "We need to #.")
-_MAX_REPEATS = 10_000
 
 
 @dataclass(frozen=True)
@@ -116,18 +116,13 @@ def problems(split: Split, count: int, seed: int, *, unique_functions: bool = Fa
     """
     if count < 0:
         raise UserError(f"problems: count is {count}; give 0 or more")
-    found: dict[object, CallProblem] = {}
-    repeats = 0
-    for problem in draw_problems(split, seed):
-        if len(found) == count:
-            break
-        key = (problem.kind, problem.asked[0][0]) if unique_functions else problem.request
-        repeats = repeats + 1 if key in found else 0
-        if repeats > _MAX_REPEATS:
-            what = "functions" if unique_functions else "requests"
-            raise UserError(f"problems: the {split} split has only {len(found)} {what}; ask for fewer")
-        found.setdefault(key, problem)
-    return list(found.values())
+    unit = "functions" if unique_functions else "requests"
+    return distinct(
+        draw_problems(split, seed),
+        count,
+        lambda one: (one.kind, one.asked[0][0]) if unique_functions else one.request,
+        f"problems: the {split} split has only {{found}} {unit}; ask for fewer",
+    )
 
 
 def draw_problems(

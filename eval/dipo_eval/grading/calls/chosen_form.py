@@ -92,8 +92,9 @@ def read_chosen(text: str, chosen: str, read: Callable[[], Sequence[Call]]) -> l
     """The calls of ``text`` by the chosen form's reader. Raises UnreadableError, with OTHER_FORM where ``read``, which
     reads every form, finds calls in it.
     """
-    if form_in(text).name in CALL_FORMS[chosen]:
-        return form_in(text).calls_in(text)
+    form = form_in(text)
+    if form.name in CALL_FORMS[chosen]:
+        return form.calls_in(text)
     if found := list(read()):
         check_form(text, chosen)
     return found
