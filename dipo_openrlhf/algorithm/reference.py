@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -33,12 +34,17 @@ Grade = Callable[[int, list[int]], float]
 
 @dataclass(frozen=True)
 class ReferenceConfig:
-    """Settings of the reference trainer. Lengths and limits in tokens; lr per AdamW step."""
+    """Settings of the reference trainer. Lengths and limits in tokens; lr per AdamW step.
+
+    budget_tokens: what it may generate, thrown-away responses included; the step that reaches it is the last, whatever
+    `steps` says.
+    """
 
     eos_token_id: int
     pad_token_id: int
     dipo: DipoConfig = field(default_factory=DipoConfig)
     steps: int = 10
+    budget_tokens: int | None = None
     prompts_per_step: int = 8
     n_samples_per_prompt: int = 8
     max_new_tokens: int = 16
@@ -83,18 +89,35 @@ def train(
     method = methods.get(config.dipo.method)
     queue = PerplexityQueue(config.dipo.queue_batches) if queue is None else queue
     generator = Generator().manual_seed(config.seed)
+    order = prompt_order(len(prompts), config.seed)
     optimizer = new_optimizer(model, config)
     model.eval()  # no dropout: pi_old must be the distribution the loss compares with
-    for step in range(config.steps):
-        batch, sampled_B = _collect(model, prompts, grade, config, method, generator)
-        metrics, _ = learn(model, optimizer, batch, config, queue, generator, step / config.steps)
+    tokens = 0
+    for step in count() if config.budget_tokens else range(config.steps):
+        progress = tokens / config.budget_tokens if config.budget_tokens else step / config.steps
+        batch, sampled = _collect(model, prompts, grade, config, method, generator, order)
+        metrics, _ = learn(model, optimizer, batch, config, queue, generator, progress)
+        tokens += sampled.tokens
         yield metrics | {
             "step": float(step),
-            "accuracy": float(sampled_B.mean()),
-            "sampled_responses": float(len(sampled_B)),
+            "tokens": float(tokens),
+            "accuracy": float(sampled.scores_B.mean()),
+            "sampled_responses": float(len(sampled.scores_B)),
             "entropy": float(batch.entropy_BA[batch.action_mask_BA].mean()),
             "response_tokens": float(batch.action_mask_BA.sum(1).float().mean()),
         }
+        if config.budget_tokens and tokens >= config.budget_tokens:
+            return
+
+
+def prompt_order(prompts: int, seed: int) -> Iterator[int]:
+    """Indices of the prompts, endlessly: all of them in random order, and again in another.
+
+    It has a generator of its own, so that one seed asks the same prompts in the same order whatever is sampled.
+    """
+    generator = Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(prompts, generator=generator).tolist()
 
 
 def new_optimizer(model: Any, config: ReferenceConfig) -> torch.optim.Optimizer:
@@ -170,15 +193,24 @@ def clipped_loss(
     return loss_BA.sum() / (loss_BA.shape[0] * (max_tokens or loss_BA.shape[1]))
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Everything that was sampled for a rollout batch, thrown-away responses included: scores, action tokens in all."""
+
+    scores_B: Tensor
+    tokens: int
+
+
 def _collect(
-    model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, method: Method, generator: Generator
-) -> tuple[Batch, Tensor]:
-    """One rollout batch, and the scores of everything sampled for it: with dynamic sampling, zero-variance groups are
-    replaced by groups of further prompts (all-incorrect ones may stay)."""
-    batch = collect_once(model, prompts, grade, config, generator)
+    model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, method: Method, generator: Generator,
+    order: Iterator[int],
+) -> tuple[Batch, Sampled]:  # fmt: skip
+    """One rollout batch, and what was sampled for it: with dynamic sampling, zero-variance groups are replaced by groups
+    of further prompts (all-incorrect ones may stay)."""
+    batch = collect_once(model, prompts, grade, config, generator, order)
     wanted, size = len(batch.scores_B), config.n_samples_per_prompt
     if not method.dynamic_sampling:
-        return batch, batch.scores_B
+        return batch, _sampled([batch])
 
     def trained(part: Batch) -> Batch:
         scores_PG = part.scores_B.reshape(-1, size)
@@ -187,15 +219,20 @@ def _collect(
             dropped_P &= correctness(scores_PG, config.dipo.correct_from, torch.ones_like(scores_PG)).any(1)
         return part.rows(~dropped_P.repeat_interleave(size))
 
-    sampled, kept = [batch.scores_B], trained(batch)
+    sampled, kept = [batch], trained(batch)
     for _ in range(config.max_resamples if len(kept.scores_B) < wanted else 0):
-        more = collect_once(model, prompts, grade, config, generator)
-        sampled.append(more.scores_B)
+        more = collect_once(model, prompts, grade, config, generator, order)
+        sampled.append(more)
         kept = join(kept, trained(more), config.pad_token_id)
         if len(kept.scores_B) >= wanted:
             break
     # without a group that trains there is nothing to learn from: every advantage of the first batch is 0
-    return kept.rows(slice(wanted)) if len(kept.scores_B) else batch, torch.cat(sampled)
+    return kept.rows(slice(wanted)) if len(kept.scores_B) else batch, _sampled(sampled)
+
+
+def _sampled(parts: Sequence[Batch]) -> Sampled:
+    tokens = sum(int(part.action_mask_BA.sum()) for part in parts)
+    return Sampled(torch.cat([part.scores_B for part in parts]), tokens)
 
 
 def join(first: Batch, second: Batch, pad_token_id: int) -> Batch:
@@ -214,12 +251,11 @@ def join(first: Batch, second: Batch, pad_token_id: int) -> Batch:
 
 @torch.no_grad()
 def collect_once(
-    model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, generator: Generator
-) -> Batch:
-    """Samples, grades and scores under pi_old: G responses to each of P prompts drawn without replacement."""
-    order = torch.randperm(len(prompts), generator=generator).tolist()
-    repeats = -(-config.prompts_per_step // len(prompts))
-    chosen = (order * repeats)[: config.prompts_per_step]
+    model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, generator: Generator,
+    order: Iterator[int],
+) -> Batch:  # fmt: skip
+    """Samples, grades and scores under pi_old: G responses to each of the next P prompts of the order."""
+    chosen = list(islice(order, config.prompts_per_step))
     rows = [index for index in chosen for _ in range(config.n_samples_per_prompt)]
     drawn = [prompts[index] for index in rows]
     tokens_BT, attention_BT, action_mask_BA = sample(model, drawn, config, generator)

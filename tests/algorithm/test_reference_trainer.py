@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -158,8 +159,12 @@ def test_dynamic_sampling_keeps_mixed_groups_and_fills_the_batch() -> None:
 
 def test_join_pads_and_scores_stay_the_same() -> None:
     model = tiny_model()
-    first = collect_once(model, [[3]], says_two, settings(max_new_tokens=3), torch.Generator().manual_seed(0))
-    second = collect_once(model, [[3, 4, 5]], says_two, settings(), torch.Generator().manual_seed(1))
+    first = collect_once(
+        model, [[3]], says_two, settings(max_new_tokens=3), torch.Generator().manual_seed(0), repeat(0)
+    )
+    second = collect_once(
+        model, [[3, 4, 5]], says_two, settings(), torch.Generator().manual_seed(1), repeat(0)
+    )
     both = join(first, second, PAD)
     assert both.tokens_BT.shape == both.attention_BT.shape
     mask = both.action_mask_BA
