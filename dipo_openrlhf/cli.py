@@ -26,6 +26,7 @@ from dipo_eval.printable import visible
 from dipo_eval.runner.regrade_cli import grade_command
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch import cli as watch_cli
+from dipo_openrlhf.compare.cli import compare_command
 from dipo_openrlhf.data.cli import data_command
 from dipo_openrlhf.estimate.cli import doctor_command, recipes_command
 from dipo_openrlhf.gpu_check.cli import check_gpu_command
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export_command,
     "watch": watch_cli.watch_command,
     "submit": submit_command,
+    "compare": compare_command,
 }
 """A command with a parameter `context` also takes any key of a recipe as --section.key value, from context.args."""
 

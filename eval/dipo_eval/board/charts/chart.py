@@ -42,7 +42,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What to draw. `unit` is the y axis's label; `note` a sentence under the title."""
+    """What to draw. `unit` is the y axis's label, `x_label` the other's; `note` a sentence under the title."""
 
     title: str
     unit: str
@@ -55,6 +55,7 @@ class Chart:
     may_be_log: bool = False
     cap: float | None = None
     zero_line: bool = False
+    x_label: str = X_LABEL
 
 
 def render(chart: Chart) -> Markup:
@@ -81,7 +82,7 @@ def summary(chart: Chart) -> str:
         if present:
             (x0, first), (x1, last) = present[0], present[-1]
             tail = "" if len(present) == 1 else f", {chart.fmt(last)} at {x1:g}"
-            parts.append(f"{series.name}: {chart.fmt(first)} at {X_LABEL} {x0:g}{tail}")
+            parts.append(f"{series.name}: {chart.fmt(first)} at {chart.x_label} {x0:g}{tail}")
     return f"{chart.title}. " + "; ".join(parts)
 
 
@@ -112,7 +113,7 @@ def _axes(chart: Chart, x: Scale, y: Scale) -> list[Markup]:
     return [
         *parts,
         svg.line("axis", LEFT, RIGHT, BOTTOM, BOTTOM),
-        svg.text("label end", RIGHT, HEIGHT - 5, X_LABEL),
+        svg.text("label end", RIGHT, HEIGHT - 5, chart.x_label),
         svg.text("label", 2, 11, unit),
     ]
 
@@ -189,7 +190,7 @@ def _data(chart: Chart, x: Scale) -> Markup:
     data = {
         "x": [f"{value:g}" for value in chart.xs],
         "px": [round(x(value), 1) for value in chart.xs],
-        "label": X_LABEL,
+        "label": chart.x_label,
         "names": [series.name for series in chart.series],
         "colours": [series.colour for series in chart.series],
         "rows": [[_cell(chart, series, i) for series in chart.series] for i in range(len(chart.xs))],

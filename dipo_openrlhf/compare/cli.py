@@ -1,0 +1,66 @@
+"""`dipo compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare_command(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="A comparison: a shipped one by its name, or a YAML file. None: by the options."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the comparison. Default: comparisons/NAME; it goes on there."),
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods by name, such as grpo,dapo,dipo: instead of the comparison's.")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks by name: instead of the comparison's.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Most seeds of each method.")] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that each run may generate.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores.")
+    ] = 0,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List comparisons, tasks and methods, and stop.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it, show what would run, and stop.")
+    ] = False,
+) -> None:
+    """Tell whether a method helps, at the same budget of generated tokens, beyond luck.
+
+    Every method trains with the same seeds, prompts and order, and is evaluated on the same problems; the verdict is over
+    seeds and problems, corrected for all pairs, and sampling stops when it is known. Started again in the same folder, it
+    goes on. Examples:
+
+        dipo compare --methods grpo,dapo,dipo --tasks mixed
+
+        dipo compare quick --dry-run
+    """
+    import os
+
+    from rich.console import Console
+
+    from dipo_openrlhf.compare import choose
+    from dipo_openrlhf.compare.run import compare, most_runs
+
+    if listed:
+        typer.echo(choose.listing())
+        return
+    comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens)
+    folder = out or Path("comparisons") / comparison.name
+    workers = workers or os.cpu_count() or 1
+    if dry_run:
+        typer.echo(choose.described(comparison, folder, workers, most_runs(comparison)))
+        return
+    compare(comparison, folder, workers, Console())
+    typer.echo((folder / "table.md").read_text(encoding="utf-8"))
+    typer.echo(f"report: {folder / 'report.html'}")

@@ -1,0 +1,170 @@
+"""The answer in tables: accuracies, verdicts on every pair, and what was tried in tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from dipo_eval.statistics.crossed import crossed_mean
+from dipo_eval.statistics.method_comparison import PairVerdict, Verdict
+from dipo_openrlhf.compare.cell import Trained
+from dipo_openrlhf.compare.held_out import Scores
+from dipo_openrlhf.compare.referee import TaskResult, accuracies
+from dipo_openrlhf.compare.spec import Comparison
+from dipo_openrlhf.compare.tuning import Tuned
+
+METHOD_TITLES = (
+    "method", "final accuracy (95%)", "maj@k", "distinct answers", "entropy", "groups without gradient",
+    "all-incorrect / all-correct acted on", "perplexity of correct / incorrect", "steps", "tokens", "seconds",
+)  # fmt: skip
+PAIR_TITLES = (
+    "pair", "difference, points", "interval over all looks and pairs", "verdict", "p (Holm)", "to decide it",
+)  # fmt: skip
+TUNING_TITLES = ("method", "option", "mean final accuracy", "")
+
+
+def markdown(comparison: Comparison, results: Sequence[TaskResult], tuned: Sequence[Tuned]) -> str:
+    """All tables, as table.md has them."""
+    parts = [f"# {comparison.name}\n"]
+    parts += [f"{sentence}\n" for sentence in (comparison.question, setting_sentence(comparison)) if sentence]
+    for result in results:
+        parts += [
+            f"## {result.task}\n",
+            task_sentence(result) + "\n",
+            _table(METHOD_TITLES, method_rows(result)),
+        ]
+        parts += ["### Differences\n", _table(PAIR_TITLES, pair_rows(comparison, result))]
+    if tuned:
+        parts += ["## Tuning\n", _table(TUNING_TITLES, tuning_rows(tuned))]
+    return "\n".join(parts)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def setting_sentence(comparison: Comparison) -> str:
+    """What all runs have in common."""
+    train, verdict = comparison.train, comparison.verdict
+    return (
+        f"Every run generates {comparison.budget_tokens:,} tokens, thrown-away ones included, "
+        f"{train.prompts_per_step} prompts x {train.n_samples_per_prompt} responses a step; the final accuracy is of "
+        f"{comparison.evaluate.items} held-out problems x {comparison.evaluate.samples} responses. Verdicts over seeds "
+        f"and problems, {verdict.error:.0%} error over all pairs and looks; equivalent: within "
+        f"{100 * verdict.margin:g} points."
+    )
+
+
+def task_sentence(result: TaskResult) -> str:
+    """How many seeds, where they started, and why it ended."""
+    starts = [run.evaluations[0][1].accuracy for runs in result.runs.values() for run in runs.values()]
+    seeds, reason = result.verdicts.seeds, result.verdicts.reason
+    return (
+        f"{seeds} seeds; the starting model has {_percent(_mean(starts))}. {reason[:1].upper()}{reason[1:]}."
+    )
+
+
+def method_rows(result: TaskResult) -> list[list[str]]:
+    """One row an entry, the best final accuracy first."""
+    rows = []
+    for name, runs in result.runs.items():
+        mean = crossed_mean(accuracies(runs))
+        last = [run.evaluations[-1][1] for run in runs.values()]
+        row = [
+            name,
+            f"{_percent(mean.mean)} ({_percent(mean.low)} to {_percent(mean.high)})",
+            _percent(_over(last, lambda one: sum(one.majority) / len(one.majority))),
+            f"{_over(last, lambda one: sum(one.distinct) / len(one.distinct)):.2f}",
+            f"{_over(last, lambda one: one.entropy):.3f}",
+            _percent(_mean([s["dipo/zero_gradient_share"] for run in runs.values() for s in run.steps])),
+            f"{_percent(fired(runs, 'hard'))} / {_percent(fired(runs, 'easy'))}",
+            f"{_over(last, lambda one: one.ppl_correct):.2f} / {_over(last, lambda one: one.ppl_error):.2f}",
+            f"{_mean([float(len(run.steps)) for run in runs.values()]):.0f}",
+            f"{_mean([float(run.evaluations[-1][0]) for run in runs.values()]):,.0f}",
+            f"{_mean([run.seconds for run in runs.values()]):.0f}",
+        ]
+        rows.append((mean.mean, row))
+    return [row for _, row in sorted(rows, key=lambda one: -one[0])]
+
+
+def baseline_of(comparison: Comparison) -> str:
+    """The entry with which the others are compared first."""
+    return comparison.baseline or next(iter(comparison.methods))
+
+
+def against(result: TaskResult, baseline: str) -> list[PairVerdict]:
+    """The pairs with the baseline, each as the other minus the baseline."""
+    return [turned(pair, baseline) for pair in result.verdicts.pairs if baseline in (pair.a, pair.b)]
+
+
+def pair_rows(comparison: Comparison, result: TaskResult) -> list[list[str]]:
+    """Every pair, those with the baseline first."""
+    baseline = baseline_of(comparison)
+    pairs = sorted(result.verdicts.pairs, key=lambda pair: baseline not in (pair.a, pair.b))
+    return [_pair_row(turned(pair, baseline)) for pair in pairs]
+
+
+def _pair_row(pair: PairVerdict) -> list[str]:
+    more = f"{pair.more_seeds} more seeds" if pair.more_seeds else "more than 1,000 seeds"
+    if pair.needs_items:
+        more = "more problems"
+    return [
+        f"{pair.a} - {pair.b}",
+        f"{100 * pair.difference:+.1f}",
+        f"{100 * pair.low_of_all:+.1f} to {100 * pair.high_of_all:+.1f}",
+        pair.verdict,
+        f"{pair.p_value:.2g}",
+        more if pair.verdict == "undecided" else "",
+    ]
+
+
+def turned(pair: PairVerdict, baseline: str) -> PairVerdict:
+    """The pair with the baseline as the second, where it is the first."""
+    if pair.a != baseline:
+        return pair
+    other: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+    return replace(
+        pair,
+        a=pair.b,
+        b=pair.a,
+        verdict=other.get(pair.verdict, pair.verdict),
+        difference=-pair.difference,
+        low=-pair.high,
+        high=-pair.low,
+        low_of_all=-pair.high_of_all,
+        high_of_all=-pair.low_of_all,
+    )
+
+
+def tuning_rows(tuned: Sequence[Tuned]) -> list[list[str]]:
+    """One row an option."""
+    return [
+        [
+            one.entry,
+            ", ".join(f"{key} {value}" for key, value in option.items()),
+            _percent(accuracy),
+            "chosen" if index == one.chosen else "",
+        ]
+        for one in tuned
+        for index, (option, accuracy) in enumerate(zip(one.options, one.accuracy, strict=True))
+    ]
+
+
+def fired(runs: dict[int, Trained], direction: str) -> float:
+    """Share of the all-incorrect ("hard") or all-correct ("easy") groups that DiPO acted on."""
+    steps = [step for run in runs.values() for step in run.steps]
+    groups = sum(step[f"dipo/groups_{direction}"] for step in steps)
+    return sum(step[f"dipo/fired_{direction}"] for step in steps) / groups if groups else 0.0
+
+
+def _over(scores: Sequence[Scores], value: Callable[[Scores], float | None]) -> float:
+    return _mean([found for one in scores if (found := value(one)) is not None])
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"

@@ -1,0 +1,25 @@
+"""The tasks of `dipo compare`: a module here that defines TASK is one; nothing else is edited."""
+
+from __future__ import annotations
+
+import sys
+
+from dipo_eval.discovery import defined_in, unknown
+from dipo_openrlhf.compare.tasks.task import Problem, Task
+
+
+def task_names() -> list[str]:
+    """All tasks, sorted."""
+    return sorted(defined_in(sys.modules[__name__], "TASK"))
+
+
+def task_named(name: str) -> Task:
+    """A task by its name. Raises UserError for an unknown one."""
+    known = defined_in(sys.modules[__name__], "TASK")
+    if name not in known:
+        raise unknown("task", name, known)
+    found: Task = known[name]
+    return found
+
+
+__all__ = ["Problem", "Task", "task_named", "task_names"]
