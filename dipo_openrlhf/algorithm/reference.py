@@ -103,6 +103,7 @@ def train(
             "tokens": float(tokens),
             "accuracy": float(sampled.scores_B.mean()),
             "sampled_responses": float(len(sampled.scores_B)),
+            "responses": float(len(batch.scores_B)),
             "entropy": float(batch.entropy_BA[batch.action_mask_BA].mean()),
             "response_tokens": float(batch.action_mask_BA.sum(1).float().mean()),
         }

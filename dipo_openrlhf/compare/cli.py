@@ -11,7 +11,10 @@ import typer
 def compare_command(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="A comparison: a shipped one by its name, or a YAML file. None: by the options."),
+        typer.Argument(
+            help="A comparison: a shipped one by its name, or a YAML file; none: by the options. Or finished runs: "
+            "PATH PATH ..., or NAME=PATH,PATH,... with one path a seed."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -28,6 +31,10 @@ def compare_command(
     workers: Annotated[
         int, typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores.")
     ] = 0,
+    margin: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Of finished runs: equivalent within it; 0.02 is 2 points."),
+    ] = 0.02,
     listed: Annotated[
         bool, typer.Option("--list", help="List comparisons, tasks and methods, and stop.")
     ] = False,
@@ -44,16 +51,24 @@ def compare_command(
         dipo compare --methods grpo,dapo,dipo --tasks mixed
 
         dipo compare quick --dry-run
+
+    Finished runs, of this project, lm-eval, Inspect or NeMo Evaluator, paired by item:
+
+        dipo compare grpo=runs/grpo-1,runs/grpo-2 dipo=runs/dipo-1,runs/dipo-2
     """
     import os
 
     from rich.console import Console
 
-    from dipo_openrlhf.compare import choose
+    from dipo_openrlhf.compare import choose, judge_finished
     from dipo_openrlhf.compare.run import compare, most_runs
 
     if listed:
         typer.echo(choose.listing())
+        return
+    if judge_finished.are_paths(what or []):
+        verdicts = judge_finished.judge_finished(judge_finished.contestants(what or []), margin, 0.05)
+        typer.echo(judge_finished.finished_table(verdicts))
         return
     comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens)
     folder = out or Path("comparisons") / comparison.name

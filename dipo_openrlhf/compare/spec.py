@@ -172,8 +172,9 @@ def read_comparison(name: str) -> Comparison:
         key = [part for part in first["loc"] if part != "function-after"]
         text = ".".join(str(part) for part in key)
         if first["type"] == "extra_forbidden":
-            known = _keys_beside(key)
-            raise UserError(f"{shown}:{line_of(node, key)}: {unknown('key', text, known)}") from None
+            section = f"{'.'.join(map(str, key[:-1]))}: " if key[:-1] else ""
+            why = unknown("key", str(key[-1]), _keys_beside(key))
+            raise UserError(f"{shown}:{line_of(node, key)}: {section}{why}") from None
         rule = "is missing" if first["type"] == "missing" else first["msg"].replace("Input should", "must")
         given = "" if first["type"] == "missing" else f" {short_repr(first.get('input'))}:"
         raise UserError(f"{shown}:{line_of(node, key)}: {text}:{given} {rule}") from None

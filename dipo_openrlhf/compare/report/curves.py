@@ -67,10 +67,11 @@ def evaluation_chart(
     most = max(len(run.evaluations) for by_seed in runs.values() for run in by_seed.values())
     budget = max(run.evaluations[-1][0] for by_seed in runs.values() for run in by_seed.values())
     xs = [budget * i / (most - 1) / 1000 for i in range(most)]
+    most_value = 1.0 if options.get("fmt") is numbers.percent else math.inf
     series = []
     for name, by_seed in runs.items():
         rows = [_stretched([value(one) for _, one in run.evaluations], most) for run in by_seed.values()]
-        series.append(_series(runs, name, rows))
+        series.append(_series(runs, name, rows, most_value))
     return Chart(title, unit, xs, series, note=BANDS, x_label=X_LABEL, **options)
 
 
@@ -85,8 +86,9 @@ def step_chart(
 ) -> Chart:
     """A figure of the training steps, averaged within twentieths of the budget."""
     xs = [budget_tokens * (i + 0.5) / BINS / 1000 for i in range(BINS)]
+    most_value = 1.0 if fmt is numbers.percent else math.inf
     series = [
-        _series(runs, name, [_binned(run, budget_tokens, value) for run in by_seed.values()])
+        _series(runs, name, [_binned(run, budget_tokens, value) for run in by_seed.values()], most_value)
         for name, by_seed in runs.items()
     ]
     return Chart(title, unit, xs, series, fmt=fmt, note=BANDS, x_label=X_LABEL, **options)
@@ -128,7 +130,8 @@ def _stretched(values: Values, most: int) -> Values:
     return [*values[:-1], *[None] * (most - len(values)), values[-1]]
 
 
-def _series(runs: Table, name: str, rows: Sequence[Values]) -> Series:
+def _series(runs: Table, name: str, rows: Sequence[Values], most_value: float) -> Series:
+    """The mean over seeds with its band within what the figure can be."""
     index = list(runs).index(name)
     middle, low, high = [], [], []
     for column in zip(*rows, strict=True):
@@ -136,9 +139,10 @@ def _series(runs: Table, name: str, rows: Sequence[Values]) -> Series:
         mean = float(np.mean(known)) if known else None
         half = _half_width(known)
         middle.append(mean)
-        low.append(None if mean is None or half is None else mean - half)
-        high.append(None if mean is None or half is None else mean + half)
-    return Series(name, middle, COLOURS[index % len(COLOURS)], low, high, dashed=index >= len(COLOURS))
+        low.append(None if mean is None or half is None else max(0.0, mean - half))
+        high.append(None if mean is None or half is None else min(most_value, mean + half))
+    colour = COLOURS[index % len(COLOURS)]
+    return Series(name, middle, colour, low, high, dashed=index >= len(COLOURS), sparse=True)
 
 
 def _half_width(values: Sequence[float]) -> float | None:

@@ -16,11 +16,13 @@ from dipo_openrlhf.compare.referee import TaskResult
 from dipo_openrlhf.compare.report.curves import charts
 from dipo_openrlhf.compare.report.forest import forest
 from dipo_openrlhf.compare.report.table import (
+    COST_TITLES,
     METHOD_TITLES,
     PAIR_TITLES,
     TUNING_TITLES,
     against,
     baseline_of,
+    cost_rows,
     method_rows,
     pair_rows,
     setting_sentence,
@@ -43,6 +45,7 @@ class TaskView:
     sentence: str
     methods: list[list[str]]
     pairs: list[list[str]]
+    cost: list[list[str]]
     forest: Markup
     charts: list[Markup]
 
@@ -63,6 +66,7 @@ def report_page(comparison: Comparison, results: Sequence[TaskResult], tuned: Se
         tuned=tuning_rows(tuned),
         method_titles=METHOD_TITLES,
         pair_titles=PAIR_TITLES,
+        cost_titles=COST_TITLES,
         tuning_titles=TUNING_TITLES,
     )
 
@@ -75,6 +79,7 @@ def _view(comparison: Comparison, result: TaskResult) -> TaskView:
         task_sentence(result),
         method_rows(result),
         pair_rows(comparison, result),
+        cost_rows(result),
         forest(against(result, baseline), comparison.verdict.margin, baseline),
         [render(chart) for chart in charts(result, comparison.budget_tokens)],
     )

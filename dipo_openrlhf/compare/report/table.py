@@ -15,8 +15,9 @@ from dipo_openrlhf.compare.tuning import Tuned
 
 METHOD_TITLES = (
     "method", "final accuracy (95%)", "maj@k", "distinct answers", "entropy", "groups without gradient",
-    "all-incorrect / all-correct acted on", "perplexity of correct / incorrect", "steps", "tokens", "seconds",
+    "all-incorrect / all-correct acted on", "perplexity of correct / incorrect",
 )  # fmt: skip
+COST_TITLES = ("method", "tokens a run", "steps", "responses thrown away", "seconds a run")
 PAIR_TITLES = (
     "pair", "difference, points", "interval over all looks and pairs", "verdict", "p (Holm)", "to decide it",
 )  # fmt: skip
@@ -80,12 +81,27 @@ def method_rows(result: TaskResult) -> list[list[str]]:
             _percent(_mean([s["dipo/zero_gradient_share"] for run in runs.values() for s in run.steps])),
             f"{_percent(fired(runs, 'hard'))} / {_percent(fired(runs, 'easy'))}",
             f"{_over(last, lambda one: one.ppl_correct):.2f} / {_over(last, lambda one: one.ppl_error):.2f}",
-            f"{_mean([float(len(run.steps)) for run in runs.values()]):.0f}",
-            f"{_mean([float(run.evaluations[-1][0]) for run in runs.values()]):,.0f}",
-            f"{_mean([run.seconds for run in runs.values()]):.0f}",
         ]
         rows.append((mean.mean, row))
     return [row for _, row in sorted(rows, key=lambda one: -one[0])]
+
+
+def cost_rows(result: TaskResult) -> list[list[str]]:
+    """What a run of each entry took; the seconds, of one core, differ from one time to the next."""
+    rows = []
+    for name, runs in result.runs.items():
+        sampled = sum(step["sampled_responses"] for run in runs.values() for step in run.steps)
+        trained = sum(step["responses"] for run in runs.values() for step in run.steps)
+        rows.append(
+            [
+                name,
+                f"{_mean([float(run.evaluations[-1][0]) for run in runs.values()]):,.0f}",
+                f"{_mean([float(len(run.steps)) for run in runs.values()]):.0f}",
+                _percent(1 - trained / sampled) if sampled else "none",
+                f"{_mean([run.seconds for run in runs.values()]):.0f}",
+            ]
+        )
+    return rows
 
 
 def baseline_of(comparison: Comparison) -> str:
