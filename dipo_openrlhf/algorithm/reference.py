@@ -96,7 +96,10 @@ def train(
     for step in count() if config.budget_tokens else range(config.steps):
         progress = tokens / config.budget_tokens if config.budget_tokens else step / config.steps
         batch, sampled = _collect(model, prompts, grade, config, method, generator, order)
-        metrics, _ = learn(model, optimizer, batch, config, queue, generator, progress)
+        metrics, advantages_BA = learn(model, optimizer, batch, config, queue, generator, progress)
+        still_P = (advantages_BA.reshape(-1, config.n_samples_per_prompt * advantages_BA.shape[1]) == 0).all(
+            1
+        )
         tokens += sampled.tokens
         yield metrics | {
             "step": float(step),
@@ -104,6 +107,7 @@ def train(
             "accuracy": float(sampled.scores_B.mean()),
             "sampled_responses": float(len(sampled.scores_B)),
             "responses": float(len(batch.scores_B)),
+            "zero_gradient_share": float(still_P.float().mean()),
             "entropy": float(batch.entropy_BA[batch.action_mask_BA].mean()),
             "response_tokens": float(batch.action_mask_BA.sum(1).float().mean()),
         }

@@ -11,6 +11,7 @@ import numpy as np
 
 from dipo_eval.statistics.method_comparison import MethodComparison, compare_methods
 from dipo_eval.statistics.plan import Plan
+from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.compare.cell import Cell, Trained, cell_of
 from dipo_openrlhf.compare.spec import Comparison, Entry
 from dipo_openrlhf.compare.store import missing, read_cell
@@ -22,11 +23,15 @@ Table = dict[str, dict[int, Trained]]
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's runs, [entries][seeds], all entries with the same seeds, and the verdicts on every pair."""
+    """A task's runs, [entries][seeds], all entries with the same seeds, and the verdicts on every pair.
+
+    acting: the entries that act on groups without variance, as DiPO does.
+    """
 
     task: str
     runs: Table
     verdicts: MethodComparison
+    acting: frozenset[str]
 
     @property
     def seeds(self) -> list[int]:
@@ -95,7 +100,12 @@ def read_task(task: str, cells: Sequence[Cell], folder: Path, plan: Plan) -> Tas
         if found is not None:
             runs.setdefault(cell.entry.name, {})[cell.seed] = found
     scores = {name: accuracies(by_seed) for name, by_seed in runs.items()}
-    return TaskResult(task, runs, compare_methods(scores, plan))
+    acting = {
+        cell.entry.name
+        for cell in cells
+        if cell.entry.dipo.alpha > 0 and methods.get(cell.entry.dipo.method).reallocates
+    }
+    return TaskResult(task, runs, compare_methods(scores, plan), frozenset(acting))
 
 
 class Clock:

@@ -34,13 +34,13 @@ def charts(result: TaskResult, budget_tokens: int) -> list[Chart]:
             "Distinct answers", "of a problem's samples", runs, lambda one: sum(one.distinct) / len(one.distinct)
         ),
         step_chart(
-            "Groups without a gradient", "share", runs, budget_tokens, _value("dipo/zero_gradient_share"),
+            "Groups without a gradient", "share", runs, budget_tokens, _value("zero_gradient_share"),
             numbers.percent, from_zero=True,
         ),
         evaluation_chart("Perplexity gap", "incorrect / correct", runs, perplexity_gap),
         evaluation_chart("Perplexity of incorrect responses", "perplexity", runs, lambda one: one.ppl_error),
     ]  # fmt: skip
-    acting = {name: by_seed for name, by_seed in runs.items() if _acts(by_seed)}
+    acting = {name: by_seed for name, by_seed in runs.items() if name in result.acting}
     for direction, words in (
         ("hard", "All-incorrect groups acted on"),
         ("easy", "All-correct groups acted on"),
@@ -104,14 +104,6 @@ def _fired(direction: str) -> Callable[[Step], float | None]:
         return step[f"dipo/fired_{direction}"] / groups if groups else None
 
     return share
-
-
-def _acts(by_seed: dict[int, Trained]) -> bool:
-    return any(
-        step["dipo/fired_hard"] + step["dipo/fired_easy"] > 0
-        for run in by_seed.values()
-        for step in run.steps
-    )
 
 
 def _binned(run: Trained, budget_tokens: int, value: Callable[[Step], float | None]) -> Values:

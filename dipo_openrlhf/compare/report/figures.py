@@ -8,7 +8,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from dipo_eval.board.charts.chart import Chart, render
+from dipo_eval.board.charts import svg
+from dipo_eval.board.charts.chart import HEIGHT, WIDTH, Chart, drawing
 from dipo_eval.board.page.render import HERE as BOARD
 from dipo_eval.files.atomic import write_atomic
 from dipo_openrlhf.compare.referee import TaskResult
@@ -19,11 +20,13 @@ from dipo_openrlhf.compare.spec import Comparison
 
 _LIGHT = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")  # of the board's own style sheet
 _RULES = (
-    "text{{font:11.5px sans-serif;fill:{soft}}}.end{{text-anchor:end}}.middle{{text-anchor:middle}}"
+    "text{{font:11.5px sans-serif;fill:{soft}}}.name{{fill:currentColor}}"
+    ".end{{text-anchor:end}}.middle{{text-anchor:middle}}"
     ".line{{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}}"
     ".dashed{{stroke-dasharray:5 4}}.band{{fill:currentColor;opacity:.17}}.dot{{fill:currentColor}}"
     ".whisker{{stroke:currentColor;stroke-width:1.6}}.grid{{stroke:{rule}}}.axis{{stroke:{soft}}}.off{{display:none}}"
 )
+IN_A_ROW = 4  # names of the legend
 _COLOURS = ("blue", "orange", "green", "red", "purple", "sky", "grey", "ink")
 
 
@@ -36,30 +39,27 @@ def write_figures(comparison: Comparison, results: Sequence[TaskResult], folder:
             name = "-".join(chart.title.lower().split())
             write_atomic(folder / f"{result.task}-{name}.svg", chart_file(chart, style).encode())
         baseline = baseline_of(comparison)
-        drawing = forest(against(result, baseline), comparison.verdict.margin, baseline)
-        write_atomic(folder / f"{result.task}-differences.svg", _file(drawing, style).encode())
+        plot = forest(against(result, baseline), comparison.verdict.margin, baseline)
+        write_atomic(folder / f"{result.task}-differences.svg", _file(plot, style).encode())
 
 
 def chart_file(chart: Chart, style: str) -> str:
     """The drawing of a chart with its legend under it."""
-    page = str(render(chart))
-    drawing = page[page.index("<svg") : page.index("</svg>")]
     names = []
     for index, series in enumerate(chart.series):
-        x, y = 46 + 84 * (index % 4), 234 + 14 * (index // 4)
+        x, y = 46 + 84 * (index % IN_A_ROW), HEIGHT + 12 + 14 * (index // IN_A_ROW)
         names.append(
-            Markup('<text class="{}" x="{}" y="{}" style="fill:currentColor">{}</text>').format(
-                series.colour, x, y, series.name
-            )
+            svg.element('<text class="name {}" x="{}" y="{}">{}</text>', series.colour, x, y, series.name)
         )
-    rows = 222 + 14 * (1 + (len(chart.series) - 1) // 4) + 4
-    drawing = drawing.replace('viewBox="0 0 384 222"', f'viewBox="0 0 384 {rows}"', 1)
-    return _file(drawing + Markup("").join(names) + "</svg>", style)
+    rows = 1 + (len(chart.series) - 1) // IN_A_ROW
+    content = Markup("").join([drawing(chart), *names])
+    return _file(
+        svg.element('<svg viewBox="0 0 {} {}">{}</svg>', WIDTH, HEIGHT + 14 * rows + 4, content), style
+    )
 
 
-def _file(drawing: str, style: str) -> str:
-    start = str(drawing).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-    head, rest = start.split(">", 1)
+def _file(figure: Markup, style: str) -> str:
+    head, rest = str(figure).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).split(">", 1)
     return f"{head}><style>{style}</style>{rest}\n"
 
 

@@ -78,8 +78,10 @@ def method_rows(result: TaskResult) -> list[list[str]]:
             _percent(_over(last, lambda one: sum(one.majority) / len(one.majority))),
             f"{_over(last, lambda one: sum(one.distinct) / len(one.distinct)):.2f}",
             f"{_over(last, lambda one: one.entropy):.3f}",
-            _percent(_mean([s["dipo/zero_gradient_share"] for run in runs.values() for s in run.steps])),
-            f"{_percent(fired(runs, 'hard'))} / {_percent(fired(runs, 'easy'))}",
+            _percent(_mean([s["zero_gradient_share"] for run in runs.values() for s in run.steps])),
+            f"{_percent(fired(runs, 'hard'))} / {_percent(fired(runs, 'easy'))}"
+            if name in result.acting
+            else "none",
             f"{_over(last, lambda one: one.ppl_correct):.2f} / {_over(last, lambda one: one.ppl_error):.2f}",
         ]
         rows.append((mean.mean, row))

@@ -60,8 +60,6 @@ class Chart:
 
 def render(chart: Chart) -> Markup:
     """The chart as a <figure>; all strings escaped."""
-    x, y = Scale(min(chart.xs), max(chart.xs), LEFT + 6, RIGHT - 6), _y_scale(chart)
-    curves = _stack(chart, x, y) if chart.stacked else _lines(chart, x, y)
     note = svg.element('<p class="note">{}</p>', chart.note) if chart.note else ""
     return svg.element(
         '<figure class="chart"><figcaption><h4>{}</h4>{}</figcaption>{}'
@@ -70,8 +68,15 @@ def render(chart: Chart) -> Markup:
         '<line class="cursor off" y1="{}" y2="{}"/></svg>'
         '<div class="tip" hidden></div></div>{}</figure>',
         chart.title, note, _legend(chart), chart.title, WIDTH, HEIGHT, summary(chart),
-        Markup("").join([*_axes(chart, x, y), *curves]), TOP, BOTTOM, _data(chart, x),
+        drawing(chart), TOP, BOTTOM, _data(chart, _x_scale(chart)),
     )  # fmt: skip
+
+
+def drawing(chart: Chart) -> Markup:
+    """Axes and curves, for an SVG of WIDTH x HEIGHT."""
+    x, y = _x_scale(chart), _y_scale(chart)
+    curves = _stack(chart, x, y) if chart.stacked else _lines(chart, x, y)
+    return Markup("").join([*_axes(chart, x, y), *curves])
 
 
 def summary(chart: Chart) -> str:
@@ -84,6 +89,10 @@ def summary(chart: Chart) -> str:
             tail = "" if len(present) == 1 else f", {chart.fmt(last)} at {x1:g}"
             parts.append(f"{series.name}: {chart.fmt(first)} at {chart.x_label} {x0:g}{tail}")
     return f"{chart.title}. " + "; ".join(parts)
+
+
+def _x_scale(chart: Chart) -> Scale:
+    return Scale(min(chart.xs), max(chart.xs), LEFT + 6, RIGHT - 6)
 
 
 def _y_scale(chart: Chart) -> Scale:

@@ -1,0 +1,28 @@
+"""A task whose model is pretrained in seconds: in a file of its own beside the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from dipo_openrlhf.compare import tasks
+
+SMALL = """
+from dataclasses import replace
+
+from dipo_openrlhf.compare.tasks.digits import Skill, digits_task
+
+_TASK = digits_task("small", "Does anything run?", {"Keep": Skill(0.3, "bare", "varied"), "Turn": Skill(0.7, "bare")})
+_SETTINGS = replace(_TASK.lesson.settings, hidden_size=32, mlp_size=64, demonstrations=12_800)
+TASK = replace(_TASK, lesson=replace(_TASK.lesson, settings=_SETTINGS))
+"""
+
+
+@pytest.fixture(scope="session")
+def small_task(tmp_path_factory):
+    """Its name; it is known as long as the tests of this folder run."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "small.py").write_text(SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "__path__", [*tasks.__path__, str(folder)])
+        patch.setenv("DIPO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield "small"
