@@ -142,8 +142,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     if any(not 0 <= p <= 1 for p in p_values):
         raise ValueError(f"holm: p-values must lie in [0, 1], got {list(p_values)}")
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
+    return [float(one) for one in holm_adjusted(np.asarray(p_values, dtype=np.float64))]
+
+
+def holm_adjusted(p: Array) -> Array:
+    """holm for many families at once, [..., p-values of one family]."""
+    order = np.argsort(p, axis=-1, kind="stable")
+    sizes = np.arange(p.shape[-1], 0, -1)
+    stepped = np.minimum(1.0, sizes * np.take_along_axis(p, order, axis=-1))
     adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(p.size, 0, -1) * p[order]))
-    return [float(one) for one in adjusted]
+    np.put_along_axis(adjusted, order, np.maximum.accumulate(stepped, axis=-1), axis=-1)
+    return adjusted
