@@ -4,6 +4,9 @@ For reading, for experiments with many seeds, and as the oracle the production p
 uses it. One device, no vLLM, no Ray. Every step: sample G responses to each of P prompts, grade them, take DiPO's step
 on them (push their perplexities to the queue, find the threshold, reallocate rewards of extreme groups), take the
 method's advantages, and minimise one clipped loss.
+
+Two things are done for speed alone, in files of their own: sampling (sampling.py), and the model's forward pass, in which
+responses share their prompt (decoder.py). `score_tokens` is the plain one that both are tested against.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.advantages import zero_variance_groups
 from dipo_openrlhf.algorithm.config import DipoConfig
 from dipo_openrlhf.algorithm.correctness import correctness
+from dipo_openrlhf.algorithm.decoder import positions_of, shared_log_probs
 from dipo_openrlhf.algorithm.method import Method, Reduction, Rollout
 from dipo_openrlhf.algorithm.methods.dipo import reallocation_advantages
 from dipo_openrlhf.algorithm.metrics import Metrics
+from dipo_openrlhf.algorithm.passes import in_passes
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
 from dipo_openrlhf.algorithm.perplexity_queue import PerplexityQueue
+from dipo_openrlhf.algorithm.sampling import sample
 
 Prompts = Sequence[Sequence[int]]
 Grade = Callable[[int, list[int]], float]
@@ -79,10 +85,9 @@ def train(
 ) -> Iterator[Metrics]:
     """Trains a HF causal language model in place and yields each step's metrics.
 
-    model: called as model(input_ids, attention_mask, position_ids, past_key_values, use_cache), as a HF causal LM is.
-    prompts: token ids. queue: give one to read it afterwards or to go on from a saved state. The same seed, model and
-    prompts give the same run on one machine. Scores become rewards as they are. Raises ValueError for no prompts or a
-    bad score.
+    model: of a family that decoder.py knows. prompts: token ids. queue: give one to read it afterwards or to go on from
+    a saved state. The same seed, model and prompts give the same run on one machine. Scores become rewards as they are.
+    Raises ValueError for no prompts, a bad score or an unknown family.
     """
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise ValueError("reference.train: prompts must hold at least one prompt, each of at least one token")
@@ -127,32 +132,55 @@ def prompt_order(prompts: int, seed: int) -> Iterator[int]:
 
 def new_optimizer(model: Any, config: ReferenceConfig) -> torch.optim.Optimizer:
     """AdamW with OpenRLHF's defaults."""
-    return torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0)
+    return torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
 
 
 def learn(
     model: Any, optimizer: torch.optim.Optimizer, batch: Batch, config: ReferenceConfig, queue: PerplexityQueue,
     generator: Generator, progress: float = 0.0,
 ) -> tuple[Metrics, Tensor]:  # fmt: skip
-    """One training step on a graded batch, in random mini-batches: (metrics with the mean "loss", advantages [B, A])."""
+    """One training step on a graded batch, in random mini-batches: (metrics with the mean "loss", advantages [B, A]).
+
+    The batch is in groups; the responses of a group have one prompt.
+    """
     method = methods.get(config.dipo.method)
     advantages_BA, metrics = _advantages(batch, config, method, queue, progress)
     losses = []
     for _ in range(config.epochs):
         for rows in torch.randperm(len(advantages_BA), generator=generator).chunk(config.mini_batches):
-            part = batch.rows(rows)
-            width = advantages_BA.shape[1]
-            new_BA, _ = score_tokens(model, part.tokens_BT, part.attention_BT, width, config.temperature)
-            loss = clipped_loss(
-                new_BA, part.log_probs_BA, advantages_BA[rows], part.action_mask_BA, method.clip_low,
-                method.clip_high, method.reduction, config.max_new_tokens,
-            )  # fmt: skip
-            optimizer.zero_grad()
-            loss.backward()
+            for weight in model.parameters():  # zeros, not None: AdamW moves on without an advantage too
+                weight.grad = torch.zeros_like(weight)
+            losses.append(_add_gradient(model, batch, advantages_BA, rows, config, method))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             optimizer.step()
-            losses.append(float(loss.detach()))
     return metrics | {"loss": sum(losses) / len(losses)}, advantages_BA
+
+
+def _add_gradient(
+    model: Any, batch: Batch, advantages_BA: Tensor, rows: Tensor, config: ReferenceConfig, method: Method
+) -> float:
+    """The clipped loss over these rows; its gradient is added to the model's, one part of them after another.
+
+    A row without an advantage adds nothing to either, whatever the model says: it is left out.
+    """
+    mask_BA, group = batch.action_mask_BA, config.n_samples_per_prompt
+    weights_BA = torch.zeros(mask_BA.shape)
+    weights_BA[rows] = token_weights(mask_BA[rows], method.reduction, config.max_new_tokens)
+    rows = rows[(advantages_BA[rows] * weights_BA[rows] != 0).any(1)].sort().values
+    prompt_tokens = batch.tokens_BT.shape[1] - mask_BA.shape[1]
+    loss = 0.0
+    for few in in_passes(rows, mask_BA[rows].sum(1), rows // group, prompt_tokens):
+        part = batch.rows(few)
+        new_BA = shared_log_probs(
+            model, part.tokens_BT, part.attention_BT, mask_BA.shape[1], few // group, config.temperature
+        )
+        clips = method.clip_low, method.clip_high
+        part_loss = surrogate(new_BA, part.log_probs_BA, advantages_BA[few], weights_BA[few], *clips)
+        part_loss.backward()
+        loss += float(part_loss.detach())
+    return loss
 
 
 def _advantages(
@@ -186,16 +214,30 @@ def clipped_loss(
     (GRPO). constant: sum over B * max_tokens, the token limit, default A (Dr. GRPO). Raises ValueError without an
     action token.
     """
+    weights_BA = token_weights(action_mask_BA, reduction, max_tokens)
+    return surrogate(log_probs_BA, old_log_probs_BA, advantages_BA, weights_BA, clip_low, clip_high)
+
+
+def surrogate(
+    log_probs_BA: Tensor, old_log_probs_BA: Tensor, advantages_BA: Tensor, weights_BA: Tensor, clip_low: float,
+    clip_high: float,
+) -> Tensor:  # fmt: skip
+    """The sum over tokens of -min(ratio A, clip(ratio) A) times the token's weight."""
+    # what has no weight may hold anything, also what overflows
+    ratio_BA = (log_probs_BA - old_log_probs_BA).masked_fill(weights_BA == 0, 0.0).exp()
+    clipped_BA = ratio_BA.clamp(1 - clip_low, 1 + clip_high)
+    return -(torch.minimum(ratio_BA * advantages_BA, clipped_BA * advantages_BA) * weights_BA).sum()
+
+
+def token_weights(action_mask_BA: Tensor, reduction: Reduction, max_tokens: int | None = None) -> Tensor:
+    """Each token's share of a loss over this batch [B, A], 0 for what is no action; as in `clipped_loss`."""
     if not bool(action_mask_BA.any()):
         raise ValueError("clipped_loss: no action token in the batch")
-    ratio_BA = (log_probs_BA - old_log_probs_BA).exp()
-    clipped_BA = ratio_BA.clamp(1 - clip_low, 1 + clip_high)
-    loss_BA = -torch.minimum(ratio_BA * advantages_BA, clipped_BA * advantages_BA) * action_mask_BA
     if reduction == "token_mean":
-        return loss_BA.sum() / action_mask_BA.sum()
+        return action_mask_BA / action_mask_BA.sum()
     if reduction == "response_mean":
-        return (loss_BA.sum(1) / action_mask_BA.sum(1).clamp(min=1)).mean()
-    return loss_BA.sum() / (loss_BA.shape[0] * (max_tokens or loss_BA.shape[1]))
+        return action_mask_BA / (action_mask_BA.sum(1, keepdim=True).clamp(min=1) * len(action_mask_BA))
+    return action_mask_BA / (len(action_mask_BA) * (max_tokens or action_mask_BA.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -259,59 +301,24 @@ def collect_once(
     model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, generator: Generator,
     order: Iterator[int],
 ) -> Batch:  # fmt: skip
-    """Samples, grades and scores under pi_old: G responses to each of the next P prompts of the order."""
+    """Samples and grades under pi_old: G responses to each of the next P prompts of the order."""
     chosen = list(islice(order, config.prompts_per_step))
     rows = [index for index in chosen for _ in range(config.n_samples_per_prompt)]
     drawn = [prompts[index] for index in rows]
-    tokens_BT, attention_BT, action_mask_BA = sample(model, drawn, config, generator)
-    width = action_mask_BA.shape[1]
+    sampled = sample(model, drawn, config, generator)
+    width = sampled.action_mask_BA.shape[1]
     scores = []
-    for index, row, mask in zip(rows, tokens_BT[:, -width:], action_mask_BA, strict=True):
+    for index, row, mask in zip(rows, sampled.tokens_BT[:, -width:], sampled.action_mask_BA, strict=True):
         response = [token for token in row[mask].tolist() if token != config.eos_token_id]
         scores.append(float(grade(index, response)))
-    scored = score_tokens(model, tokens_BT, attention_BT, width, config.temperature)
-    return Batch(tokens_BT, attention_BT, action_mask_BA, *scored, torch.tensor(scores))
-
-
-@torch.no_grad()
-def sample(
-    model: Any, prompts: Prompts, config: ReferenceConfig, generator: Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples one response to each prompt: tokens [B, T], attention [B, T], action_mask [B, A] bool.
-
-    The end token is an action token; what follows it is padding.
-    """
-    width = max(len(prompt) for prompt in prompts)
-    tokens_BT = torch.tensor([[config.pad_token_id] * (width - len(p)) + list(p) for p in prompts])
-    attention_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    alive_B = torch.ones(len(prompts), dtype=torch.bool)
-    actions: list[Tensor] = []
-    cache, feed = None, tokens_BT
-    while len(actions) < config.max_new_tokens and bool(alive_B.any()):
-        out = model(
-            input_ids=feed,
-            attention_mask=attention_BT,
-            position_ids=(attention_BT.cumsum(1) - 1).clamp(min=0)[:, -feed.shape[1] :],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = out.past_key_values
-        probs = torch.softmax(out.logits[:, -1].float() / config.temperature, dim=-1)
-        token_B = torch.multinomial(probs, 1, generator=generator).squeeze(1)
-        token_B = torch.where(alive_B, token_B, config.pad_token_id)
-        actions.append(alive_B)
-        feed = token_B.unsqueeze(1)
-        tokens_BT = torch.cat([tokens_BT, feed], dim=1)
-        attention_BT = torch.cat([attention_BT, alive_B.long().unsqueeze(1)], dim=1)
-        alive_B = alive_B & (token_B != config.eos_token_id)
-    return tokens_BT, attention_BT, torch.stack(actions, dim=1)
+    return Batch(*sampled, scores_B=torch.tensor(scores))
 
 
 def score_tokens(
     model: Any, tokens_BT: Tensor, attention_BT: Tensor, width: int, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """(log-probability, full-vocabulary entropy), each [B, A], of the last `width` tokens."""
-    positions_BT = (attention_BT.cumsum(1) - 1).clamp(min=0)
+    """(log-probability, full-vocabulary entropy), each [B, A], of the last `width` tokens, by HF's own forward pass."""
+    positions_BT = positions_of(attention_BT)
     out = model(input_ids=tokens_BT, attention_mask=attention_BT, position_ids=positions_BT, use_cache=False)
     all_log_probs = torch.log_softmax(out.logits[:, -width - 1 : -1].float() / temperature, dim=-1)
     log_probs_BA = all_log_probs.gather(-1, tokens_BT[:, -width:].unsqueeze(-1)).squeeze(-1)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from dipo_openrlhf.algorithm.perplexity import sequence_log_ppl
-from dipo_openrlhf.algorithm.reference import ReferenceConfig, sample, score_tokens
+from dipo_openrlhf.algorithm.reference import ReferenceConfig
+from dipo_openrlhf.algorithm.sampling import sample
 from dipo_openrlhf.compare.tasks import Problem, Task
 
 BATCH = 512  # responses that are sampled at once
@@ -63,13 +64,13 @@ def evaluate(
     log_ppl, entropies, tokens = [], 0.0, 0
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        tokens_BT, attention_BT, action_mask_BA = sample(model, [row[1] for row in part], config, generator)
-        width = action_mask_BA.shape[1]
-        log_probs_BA, entropy_BA = score_tokens(model, tokens_BT, attention_BT, width, config.temperature)
-        log_ppl.append(sequence_log_ppl(log_probs_BA, action_mask_BA))
-        entropies += float(entropy_BA[action_mask_BA].sum())
+        found = sample(model, [row[1] for row in part], config, generator)
+        action_mask_BA = found.action_mask_BA
+        log_ppl.append(sequence_log_ppl(found.log_probs_BA, action_mask_BA))
+        entropies += float(found.entropy_BA[action_mask_BA].sum())
         tokens += int(action_mask_BA.sum())
-        for (problem, _), row, mask in zip(part, tokens_BT[:, -width:], action_mask_BA, strict=True):
+        responses_BA = found.tokens_BT[:, -action_mask_BA.shape[1] :]
+        for (problem, _), row, mask in zip(part, responses_BA, action_mask_BA, strict=True):
             verdict = task.grade(tokenizer.decode(row[mask], skip_special_tokens=True), problem.label)
             verdicts.append(verdict.score == 1)
             answers.append(verdict.extracted or "")

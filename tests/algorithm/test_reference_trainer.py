@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from itertools import repeat
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, methods
+from dipo_openrlhf.algorithm import DipoConfig, PerplexityQueue, methods, reference
+from dipo_openrlhf.algorithm.method import Reduction
+from dipo_openrlhf.algorithm.passes import in_passes
 from dipo_openrlhf.algorithm.reference import (
     ReferenceConfig,
     clipped_loss,
     collect_once,
     join,
+    learn,
+    new_optimizer,
     sample,
     score_tokens,
     train,
@@ -59,7 +64,7 @@ def never_correct_first(index: int, response: list[int]) -> float:
 def test_sampling_stops_at_the_end_token_and_pads() -> None:
     config = settings(max_new_tokens=20)
     prompts = PROMPTS * 8
-    tokens, attention, mask = sample(tiny_model(), prompts, config, torch.Generator().manual_seed(0))
+    tokens, attention, mask, *_ = sample(tiny_model(), prompts, config, torch.Generator().manual_seed(0))
     width = mask.shape[1]
     ended = 0
     for prompt, row, seen, actions in zip(prompts, tokens, attention, mask, strict=True):
@@ -75,7 +80,7 @@ def test_sampling_stops_at_the_end_token_and_pads() -> None:
 
 def test_scores_equal_those_of_each_sequence_alone() -> None:
     model, config = tiny_model(), settings()
-    tokens, attention, mask = sample(model, PROMPTS, config, torch.Generator().manual_seed(1))
+    tokens, attention, mask, *_ = sample(model, PROMPTS, config, torch.Generator().manual_seed(1))
     width = mask.shape[1]
     log_probs, entropy = score_tokens(model, tokens, attention, width, 1.0)
     for row in range(len(PROMPTS)):
@@ -91,7 +96,7 @@ def test_scores_equal_those_of_each_sequence_alone() -> None:
 def test_cached_sampling_follows_the_model() -> None:
     # at a temperature near 0 sampling is greedy decoding, which HF's own generate does as well
     model, config = tiny_model(3), settings(temperature=1e-4, max_new_tokens=5)
-    tokens, _, mask = sample(model, PROMPTS, config, torch.Generator().manual_seed(0))
+    tokens, _, mask, *_ = sample(model, PROMPTS, config, torch.Generator().manual_seed(0))
     width = mask.shape[1]
     for prompt, row, actions in zip(PROMPTS, tokens, mask, strict=True):
         out = model.generate(
@@ -171,6 +176,54 @@ def test_join_pads_and_scores_stay_the_same() -> None:
     log_probs, _ = score_tokens(model, both.tokens_BT, both.attention_BT, mask.shape[1], 1.0)
     torch.testing.assert_close(log_probs[mask].detach(), both.log_probs_BA[mask], rtol=1e-4, atol=1e-5)
     assert both.rows(torch.tensor([0])).scores_B.shape == (1,)
+
+
+@pytest.mark.parametrize("reduction", get_args(Reduction))
+@pytest.mark.parametrize("pass_tokens", [1, 60, 10_000])
+def test_the_gradient_is_that_of_one_loss_over_whole_rows(
+    reduction: Reduction, pass_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "in_passes", functools.partial(in_passes, limit=pass_tokens))
+    model, config = tiny_model(), settings(temperature=0.8)
+    batch = collect_once(model, PROMPTS, says_two, config, torch.Generator().manual_seed(0))
+    mask, random = batch.action_mask_BA, torch.Generator().manual_seed(1)
+    advantages = torch.randn(mask.shape, generator=random) * mask
+    advantages[::3] = 0
+    old = batch.log_probs_BA + 0.3 * torch.randn(mask.shape, generator=random)
+    batch = dataclasses.replace(batch, log_probs_BA=old)
+    rows = torch.randperm(len(mask), generator=random)[:20]
+    method = dataclasses.replace(methods.get("dapo"), reduction=reduction)
+
+    model.zero_grad()
+    loss = reference._add_gradient(model, batch, advantages, rows, config, method)
+    found = [weight.grad.clone() for weight in model.parameters()]
+
+    model.zero_grad()
+    part = batch.rows(rows)
+    new, _ = score_tokens(model, part.tokens_BT, part.attention_BT, mask.shape[1], config.temperature)
+    expected = clipped_loss(
+        new, part.log_probs_BA, advantages[rows], part.action_mask_BA, method.clip_low, method.clip_high,
+        reduction, config.max_new_tokens,
+    )  # fmt: skip
+    expected.backward()
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    for one, weight in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(one, weight.grad, rtol=1e-3, atol=1e-4 * float(weight.grad.abs().max()))
+
+
+def test_without_an_advantage_the_optimizer_moves_on() -> None:
+    model, config = tiny_model(), settings(dipo={"method": "grpo"})
+    optimizer, random = new_optimizer(model, config), torch.Generator().manual_seed(0)
+    moved = []
+    for scores in (torch.tensor([1.0, 0.0] * 16), torch.zeros(32)):
+        batch = collect_once(model, PROMPTS, says_two, config, random)
+        batch = dataclasses.replace(batch, scores_B=scores)
+        before = torch.cat([weight.flatten() for weight in model.parameters()]).detach().clone()
+        metrics, _ = learn(model, optimizer, batch, config, PerplexityQueue(), random)
+        after = torch.cat([weight.flatten() for weight in model.parameters()]).detach()
+        moved.append(float((after - before).abs().max()))
+    assert metrics["loss"] == 0
+    assert moved[0] > moved[1] > 0  # by its momentum
 
 
 def test_a_queue_given_is_used() -> None:
