@@ -13,9 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dipo_eval.errors import UserError
-from dipo_eval.statistics.method_comparison import compare_methods
-from dipo_eval.statistics.paired import holm, paired_difference
-from dipo_eval.statistics.plan import Plan
+from dipo_eval.statistics import Plan, compare_methods, holm, paired_difference
 from dipo_openrlhf.compare.finished import Finished, read_finished
 
 ONE_RUN = "one run each: the interval is over items, and says nothing of another seed"

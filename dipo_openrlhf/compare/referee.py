@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipo_eval.statistics.method_comparison import MethodComparison, compare_methods
-from dipo_eval.statistics.plan import Plan
+from dipo_eval.statistics import MethodComparison, Plan, compare_methods
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.compare.cell import Cell, Trained, cell_of
 from dipo_openrlhf.compare.spec import Comparison, Entry

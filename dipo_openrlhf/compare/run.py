@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.places import check_can_make_folder
-from dipo_eval.statistics.method_comparison import MethodComparison
+from dipo_eval.statistics import MethodComparison
 from dipo_openrlhf.compare.cell import Cell
 from dipo_openrlhf.compare.referee import Clock, TaskResult, cells_of_look, plan_of, run_task
 from dipo_openrlhf.compare.report.write import write_report

@@ -22,6 +22,7 @@ from dipo_openrlhf.algorithm.reference import (
     join,
     learn,
     new_optimizer,
+    prompt_order,
     sample,
     score_tokens,
     train,
@@ -185,7 +186,9 @@ def test_the_gradient_is_that_of_one_loss_over_whole_rows(
 ) -> None:
     monkeypatch.setattr(reference, "in_passes", functools.partial(in_passes, limit=pass_tokens))
     model, config = tiny_model(), settings(temperature=0.8)
-    batch = collect_once(model, PROMPTS, says_two, config, torch.Generator().manual_seed(0))
+    batch = collect_once(
+        model, PROMPTS, says_two, config, torch.Generator().manual_seed(0), prompt_order(len(PROMPTS), 0)
+    )
     mask, random = batch.action_mask_BA, torch.Generator().manual_seed(1)
     advantages = torch.randn(mask.shape, generator=random) * mask
     advantages[::3] = 0
@@ -216,7 +219,7 @@ def test_without_an_advantage_the_optimizer_moves_on() -> None:
     optimizer, random = new_optimizer(model, config), torch.Generator().manual_seed(0)
     moved = []
     for scores in (torch.tensor([1.0, 0.0] * 16), torch.zeros(32)):
-        batch = collect_once(model, PROMPTS, says_two, config, random)
+        batch = collect_once(model, PROMPTS, says_two, config, random, prompt_order(len(PROMPTS), 0))
         batch = dataclasses.replace(batch, scores_B=scores)
         before = torch.cat([weight.flatten() for weight in model.parameters()]).detach().clone()
         metrics, _ = learn(model, optimizer, batch, config, PerplexityQueue(), random)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from dipo_eval.board import numbers
 from dipo_eval.board.charts import svg
 from dipo_eval.board.charts.scales import Scale, ticks
-from dipo_eval.statistics.method_comparison import PairVerdict
+from dipo_eval.statistics import PairVerdict
 
 WIDTH, ROW, TOP, LEFT, RIGHT = 640, 24, 26, 170, 470
 COLOURS = {"better": "green", "worse": "red", "equivalent": "blue", "undecided": "grey"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from dipo_eval.statistics.crossed import crossed_mean
-from dipo_eval.statistics.method_comparison import PairVerdict, Verdict
+from dipo_eval.statistics import PairVerdict, crossed_mean
+from dipo_eval.statistics.method_comparison import Verdict
 from dipo_openrlhf.compare.cell import Trained
 from dipo_openrlhf.compare.held_out import Scores
 from dipo_openrlhf.compare.referee import TaskResult, accuracies
