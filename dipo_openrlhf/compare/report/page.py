@@ -76,7 +76,7 @@ def _view(comparison: Comparison, result: TaskResult) -> TaskView:
     return TaskView(
         result.task,
         task_named(result.task).question,
-        task_sentence(result),
+        task_sentence(comparison, result),
         method_rows(result),
         pair_rows(comparison, result),
         cost_rows(result),

@@ -31,7 +31,7 @@ def markdown(comparison: Comparison, results: Sequence[TaskResult], tuned: Seque
     for result in results:
         parts += [
             f"## {result.task}\n",
-            task_sentence(result) + "\n",
+            task_sentence(comparison, result) + "\n",
             _table(METHOD_TITLES, method_rows(result)),
         ]
         parts += ["### Differences\n", _table(PAIR_TITLES, pair_rows(comparison, result))]
@@ -57,8 +57,8 @@ def setting_sentence(comparison: Comparison) -> str:
     )
 
 
-def task_sentence(result: TaskResult) -> str:
-    """How many seeds, where they started, and why it ended."""
+def task_sentence(comparison: Comparison, result: TaskResult) -> str:
+    """How many seeds, where they started, why it ended, and what the plan could have found."""
     starts = [run.evaluations[0][1].accuracy for runs in result.runs.values() for run in runs.values()]
     seeds, reason = result.verdicts.seeds, result.verdicts.reason
     return (
