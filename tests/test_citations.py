@@ -46,12 +46,13 @@ DOCUMENT = re.compile(NOT_INSIDE + r"(?P<path>(?:[\w.-]+/)*[\w-]+\.md)\b(?:, \"(
 NUMBERED = re.compile(r"\[S\d+\]")
 
 # Placeholders for files of users, and files that a command writes; no citations.
-PLACEHOLDER = re.compile(r"path/to/.*|\.\.\..*|(.*/)?(NAME|X|X_worker|my_\w+|token|batch)\.py|(.*/)?gate\.md")
+PLACEHOLDER = re.compile(r"path/to/.*|\.\.\..*|(.*/)?(NAME|X|X_worker|my_\w+|token|batch)\.py|(.*/)?(gate|table)\.md")
 # Cited files of repositories that are not installed here.
 ELSEWHERE = {
     "evalplus/codegen.py": "evalplus",
     "evaluation/eval/ocwcourses_eval_utils.py": "DeepSeek-Math",
     "ocwcourses_eval_utils.py": "DeepSeek-Math",
+    "inspect_ai/scorer/_metric.py": "UKGovernmentBEIS/inspect_ai",
     "provider/base.py": "evalplus",
     "rlla_4k_raw/rlla.py": "ToolRL",
     "src/prime_rl/orchestrator/algo/max_rl.py": "PrimeIntellect-ai/prime-rl",

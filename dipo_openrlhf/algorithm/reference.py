@@ -152,13 +152,13 @@ def learn(
         for rows in torch.randperm(len(advantages_BA), generator=generator).chunk(config.mini_batches):
             for weight in model.parameters():  # zeros, not None: AdamW moves on without an advantage too
                 weight.grad = torch.zeros_like(weight)
-            losses.append(_add_gradient(model, batch, advantages_BA, rows, config, method))
+            losses.append(add_gradient(model, batch, advantages_BA, rows, config, method))
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
             optimizer.step()
     return metrics | {"loss": sum(losses) / len(losses)}, advantages_BA
 
 
-def _add_gradient(
+def add_gradient(
     model: Any, batch: Batch, advantages_BA: Tensor, rows: Tensor, config: ReferenceConfig, method: Method
 ) -> float:
     """The clipped loss over these rows; its gradient is added to the model's, one part of them after another.

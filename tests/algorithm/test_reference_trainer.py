@@ -198,7 +198,7 @@ def test_the_gradient_is_that_of_one_loss_over_whole_rows(
     method = dataclasses.replace(methods.get("dapo"), reduction=reduction)
 
     model.zero_grad()
-    loss = reference._add_gradient(model, batch, advantages, rows, config, method)
+    loss = reference.add_gradient(model, batch, advantages, rows, config, method)
     found = [weight.grad.clone() for weight in model.parameters()]
 
     model.zero_grad()
