@@ -39,6 +39,7 @@ class Cell:
     train: dict[str, Any]
     evaluate: dict[str, Any]
     model: str
+    stack: str
 
     @property
     def identity(self) -> str:
@@ -58,6 +59,7 @@ def cell_of(comparison: Comparison, task: str, entry: Entry, seed: int, model: s
         comparison.train.model_dump(exclude={"lr"}),
         comparison.evaluate.model_dump(),
         model,
+        comparison.stack,
     )
 
 
@@ -72,15 +74,11 @@ class Trained:
 
 def run_cell(cell: Cell, model_dir: Path) -> Trained:
     """Train and evaluate. The same cell gives the same numbers on one machine with one thread."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     started = time.perf_counter()
     torch.manual_seed(cell.seed)
     task, size = task_named(cell.task), cell.train
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    model, tokenizer = _loaded(model_dir)
     problems = task.problems("train", size["prompts"], PROMPTS_SEED)
-    held_out = task.problems("test", cell.evaluate["items"], ITEMS_SEED)
     config = ReferenceConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -97,7 +95,7 @@ def run_cell(cell: Cell, model_dir: Path) -> Trained:
     grade = _grader(task, tokenizer)
 
     def measure() -> Scores:
-        return evaluate(model, tokenizer, task, held_out, cell.evaluate, cell.seed)
+        return _measured(cell, model, tokenizer)
 
     evaluations, steps = [(0, measure())], []
     due = [cell.budget_tokens * (i + 1) / cell.evaluate["times"] for i in range(cell.evaluate["times"])]
@@ -111,6 +109,24 @@ def run_cell(cell: Cell, model_dir: Path) -> Trained:
             evaluations.append((tokens, measure()))
     evaluations.append((int(steps[-1]["tokens"]) if steps else 0, measure()))
     return Trained(steps, evaluations, time.perf_counter() - started)
+
+
+def measured(cell: Cell, model_dir: Path) -> Scores:
+    """A model on the held-out problems, as every run is evaluated."""
+    return _measured(cell, *_loaded(model_dir))
+
+
+def _measured(cell: Cell, model: Any, tokenizer: Any) -> Scores:
+    task = task_named(cell.task)
+    held_out = task.problems("test", cell.evaluate["items"], ITEMS_SEED)
+    return evaluate(model, tokenizer, task, held_out, cell.evaluate, cell.seed)
+
+
+def _loaded(model_dir: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(model_dir)
 
 
 def _prompt(tokenizer: Any, messages: tuple[dict[str, str], ...]) -> list[int]:

@@ -15,8 +15,9 @@ from dipo_openrlhf.compare.tasks import task_named, task_names
 
 
 def chosen(
-    what: Sequence[str], methods: str | None, tasks: str | None, seeds: int | None, budget_tokens: int | None
-) -> Comparison:
+    what: Sequence[str], methods: str | None, tasks: str | None, seeds: int | None, budget_tokens: int | None,
+    stack: str | None = None,
+) -> Comparison:  # fmt: skip
     """The comparison with what the options change. Raises UserError with one line."""
     if len(what) > 1:
         raise UserError(f"unexpected argument {what[1]!r}: give one comparison")
@@ -29,6 +30,10 @@ def chosen(
         changes["tasks"] = _names(tasks, "--tasks")
     if budget_tokens is not None:
         changes["budget_tokens"] = budget_tokens
+    if stack is not None:
+        if stack not in ("reference", "openrlhf"):
+            raise UserError(f"--stack {stack!r}: must be reference or openrlhf")
+        changes["stack"] = stack
     if not what:
         given: dict[str, dict[str, Any]] = {name: {} for name in _names(methods or "", "--methods")}
         found = Comparison(name="-".join(given), methods=given, **changes)

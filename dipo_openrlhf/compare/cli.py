@@ -28,6 +28,12 @@ def compare_command(
     budget_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens that each run may generate.")
     ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(
+            help="reference: in process. openrlhf: every run is a `dipo train` on Ray, vLLM and DeepSpeed."
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores.")
     ] = 0,
@@ -70,7 +76,7 @@ def compare_command(
         verdicts = judge_finished.judge_finished(judge_finished.contestants(what or []), margin, 0.05)
         typer.echo(judge_finished.finished_table(verdicts))
         return
-    comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens)
+    comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens, stack)
     folder = out or Path("comparisons") / comparison.name
     workers = workers or os.cpu_count() or 1
     if dry_run:

@@ -108,6 +108,8 @@ class Comparison(_Section):
     """Entry -> dipo.* switches and `lr`; `method` may be left out where the entry is named so."""
     baseline: str = ""
     """The entry that the report compares the others with first; the first entry if empty."""
+    stack: Literal["reference", "openrlhf"] = "reference"
+    """reference: in process, one run a core. openrlhf: `dipo train` on Ray, vLLM and DeepSpeed, one run at a time."""
     budget_tokens: int = Field(400_000, ge=1)
     """Tokens that a run may generate, thrown-away ones included."""
     train: TrainSection = TrainSection()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dipo_eval.errors import UserError, one_line
 from dipo_openrlhf.compare.cell import Cell, run_cell
-from dipo_openrlhf.compare.store import write_cell
+from dipo_openrlhf.compare.full_stack import run_on_full_stack
+from dipo_openrlhf.compare.store import cell_path, write_cell
 
 RUN_TIMEOUT = 3600.0
 """Seconds in which some run must end; small runs take seconds to minutes."""
@@ -32,7 +33,7 @@ def run_cells(
     """
     if not cells:
         return
-    if workers == 1 or len(cells) == 1:
+    if workers == 1 or len(cells) == 1 or cells[0].stack == "openrlhf":  # which takes all cores
         _set_up()
         for cell in cells:
             done(*_run(cell, folder, models[cell.task]))
@@ -66,7 +67,10 @@ def _result(future: Future[tuple[Cell, float]], cell: Cell) -> tuple[Cell, float
 
 
 def _run(cell: Cell, folder: Path, model: Path) -> tuple[Cell, float]:
-    trained = run_cell(cell, model)
+    if cell.stack == "openrlhf":
+        trained = run_on_full_stack(cell, model, cell_path(folder, cell).with_suffix(""))
+    else:
+        trained = run_cell(cell, model)
     write_cell(folder, cell, trained)
     return cell, trained.seconds
 
