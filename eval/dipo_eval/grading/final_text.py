@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dipo_eval import linear
 
 # How models mark a thought; "unfinished" means that the closing mark never comes.
-_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "seed:think")
+_TAGS = ("think", "thinking", "thought", "thoughts", "reasoning", "reflection", "scratchpad", "seed:think")
 _PAIRS = {
     **{f"<{tag}>": f"</{tag}>" for tag in _TAGS},
     "[think]": "[/think]",  # Magistral
@@ -17,6 +17,9 @@ _PAIRS = {
     "<|startofthought|>": "<|endofthought|>",
     "<unused94>": "<unused95>",  # MedGemma
     "<start_working_out>": "<end_working_out>",  # Unsloth's recipes for GRPO
+    "<|start_thinking|>": "<|end_thinking|>",  # Command A
+    "<|channel>": "<channel|>",  # Gemma 4
+    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
 }
 _CLOSES = set(_PAIRS.values())
 _MARK = linear.bounded("|".join(map(re.escape, (*_PAIRS, *_PAIRS.values()))), re.IGNORECASE)
@@ -27,9 +30,14 @@ _BARE_ANALYSIS = linear.bounded(r"analysis(?=[A-Z])")
 _END_MARKS = (
     "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>",
     "</s>", "<eos>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|eot|>", "<pad>", "[EOS]",
+    "<turn|>", "<|tool_response>", "<|END_OF_TURN_TOKEN|>",
 )  # fmt: skip
 _MAY_END_MARK = frozenset(">] \n\t\r")
-_SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
+_AROUND = (
+    "<|begin_of_solution|>", "<|end_of_solution|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>",
+    "<|END_TEXT|>",
+)  # fmt: skip
+"""Marks around the answer that follows a thought."""
 
 
 def final_text(response: str) -> str:
@@ -46,7 +54,7 @@ def final_text(response: str) -> str:
         text = response
     if "<" in text or "[" in text or "\u25c1" in text:
         text = _without_thoughts(text)
-        for mark in _SOLUTION:
+        for mark in _AROUND:
             text = text.replace(mark, "")
     return without_end_marks(text)
 

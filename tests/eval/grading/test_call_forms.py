@@ -55,6 +55,9 @@ FORMS = {
     "DeepSeek V3.2": '<\uff5cDSML\uff5cinvoke name="area">\n<\uff5cDSML\uff5cparameter name="base" string="false">10'
     '</\uff5cDSML\uff5cparameter>\n<\uff5cDSML\uff5cparameter name="unit" string="true">7</\uff5cDSML\uff5cparameter>\n'
     "</\uff5cDSML\uff5cinvoke>",
+    "Gemma 4": '<|tool_call>call:area{base:10,unit:<|"|>7<|"|>}<tool_call|><turn|>',
+    "Command A": '<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "area", "parameters": {"base": 10, "unit": "7"}}]'
+    "<|END_ACTION|>",
     "FunctionGemma": "<start_function_call>call:area{base:10,unit:<escape>7<escape>}<end_function_call>",
     "InternLM": f"<|action_start|><|plugin|>\n{NAMED}<|action_end|>",
     "tools tags": f"<tools>\n{NAMED}\n</tools>",

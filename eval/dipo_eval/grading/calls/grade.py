@@ -169,7 +169,7 @@ def not_abstained(response: str, names: set[str]) -> str | None:
 
 _MARK = linear.bounded(
     r"</?(?:tool_calls?|function_calls?|invoke|arg_key|arg_value)\b|<(?:function|parameter)=|</(?:function|parameter)>"
-    r"|<\|/?(?:tool_calls?_|tool_call\||python_tag\||plugin\||action_)|<(?:start|end)_function_call>|\[(?:TOOL_CALLS|ARGS)\]"
+    r"|<\|/?(?:tool_calls?_|tool_call\||python_tag\||plugin\||action_)|<(?:start|end)_function_call>|<tool_call\||<\|END_ACTION|\[(?:TOOL_CALLS|ARGS)\]"
     r"|[<\uff5c/]\uff5c?(?:tool\u2581|DSML\uff5c)"
 )
 """What only a call has, also alone: a call may lack its beginning or its end."""

@@ -203,16 +203,20 @@ def _pieces(text: str) -> list[str]:
     return [one for one in text.split(";") if one.strip()][:MAX_ACTIONS]
 
 
-def _gemma(text: str) -> list[Call]:
-    """``<start_function_call>call:f{x:<escape>a<escape>,n:1}<end_function_call>`` (FunctionGemma)."""
-    calls = []
-    for block in _split(text, "<start_function_call>", "<end_function_call>"):
-        name, opened, arguments = block.strip().removeprefix("call:").partition("{")
-        pieces = (opened + arguments).split("<escape>")
-        pieces[0::2] = [_KEY.sub(r'\1"\2":', piece) for piece in pieces[0::2]]
-        pieces[1::2] = map(json.dumps, pieces[1::2])
-        calls.append({name.strip(): json_arguments("".join(pieces))})
-    return calls
+def _gemma(opening: str, closing: str, quote: str) -> Read:
+    """``call:f{x:<escape>a<escape>,n:1}`` between marks, texts between quotes of their own (FunctionGemma, Gemma 4)."""
+
+    def read(text: str) -> list[Call]:
+        calls = []
+        for block in _split(text, opening, closing):
+            name, opened, arguments = block.strip().removeprefix("call:").partition("{")
+            pieces = (opened + arguments).split(quote)
+            pieces[0::2] = [_KEY.sub(r'\1"\2":', piece) for piece in pieces[0::2]]
+            pieces[1::2] = map(json.dumps, pieces[1::2])
+            calls.append({name.strip(): json_arguments("".join(pieces))})
+        return calls
+
+    return read
 
 
 def _react(text: str) -> list[Call]:
@@ -252,7 +256,9 @@ FORMS: tuple[Form, ...] = (
     Form("Kimi", "<|tool_call_begin|>", _kimi),
     Form("Granite, unclosed", "<tool_call>[", _after("<tool_call>"), lambda text: "</tool_call>" not in text),
     Form("DSML", "<\uff5cDSML\uff5cinvoke name=", lambda text: _invoke_tags(text.replace("\uff5cDSML\uff5c", ""))),
-    Form("FunctionGemma", "<start_function_call>", _gemma),
+    Form("FunctionGemma", "<start_function_call>", _gemma("<start_function_call>", "<end_function_call>", "<escape>")),
+    Form("Gemma 4", "<|tool_call>", _gemma("<|tool_call>", "<tool_call|>", '<|"|>')),
+    Form("Command A", "<|START_ACTION|>", _after("<|START_ACTION|>", "<|END_ACTION|>")),
     Form("InternLM", "<|plugin|>", _after("<|plugin|>", "<|action_end|>")),
     Form("tools tags", "<tools>", _after("<tools>", "</tools>"), lambda text: "{" in text.partition("<tools>")[2]),
     Form("Granite", "<function_call>", _after("<function_call>", "</function_call>")),

@@ -11,7 +11,13 @@ from typing import Literal
 
 from dipo_eval import linear
 from dipo_eval.grading.math.peel import peel, without_currency
-from dipo_eval.grading.math.real_sets import EMPTY, Interval, is_empty_set, read_real_set
+from dipo_eval.grading.math.real_sets import (
+    EMPTY,
+    Interval,
+    english_intervals,
+    is_empty_set,
+    read_real_set,
+)
 
 Kind = Literal["leaf", "list", "tuple", "set", "union", "matrix"]
 
@@ -24,6 +30,7 @@ _UNION = linear.bounded(r"\\cup(?![a-zA-Z])|(?<=[)\]}])\s{0,9}U\s{0,9}(?=[(\[\\]
 _MATRIX = linear.compile(
     r"\\begin\{(?:pmatrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{(?:pmatrix|array)\}\Z", re.DOTALL
 )
+_TRANSPOSED = linear.compile(r"([(\[][^()\[\]]*,[^()\[\]]*[)\]])\s?\^\s?\{?\s?\\?(?:T|top)\s?\}?\Z")
 _MEMBER = linear.bounded(
     r"(?:[a-zA-Z]|\\[a-z]{2,8}|\(\s?[a-zA-Z](?:\s?,\s?[a-zA-Z]){1,4}\s?\))\s{0,9}\\in(?![a-zA-Z])\s{0,9}"
 )
@@ -48,7 +55,9 @@ def parse_parts(text: str, *, as_list: bool = False) -> Part:
     """The parts of cleaned ``text``. ``as_list``: read ``100,200`` as two answers and not as one number."""
     if nesting(text) > MAX_NESTING:
         return Part("leaf", text)
-    text = peel(text)
+    text = english_intervals(peel(text))
+    if "^" in text[-8:]:
+        text = _TRANSPOSED.sub(r"\1", text)
     member = _MEMBER.match(text)
     if member:
         text = text[member.end() :]

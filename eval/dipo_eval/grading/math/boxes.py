@@ -20,10 +20,14 @@ _JOINING = (
     r"and|or|either|else|possibly|perhaps|maybe|alternatively|also|respectively|as[ ]well[ ]as|plus|likewise"
     r"|together[ ]with|along[ ]with"
 )
+_UNITS = "cm|mm|km|m|ft|feet|inches|units?|degrees|dollars|cents|hours|minutes|seconds|days|years|kg|%"
 _JOINED = linear.compile(
     rf"(?:[\s$,;/()&|*]|\\[\\()\[\],;:!]|\\q?quad|\\(?:lor|vee|land|wedge)"
     rf"|\\(?:text|mbox|textrm|mathrm)\s*\{{[\s,]*(?:(?:{_JOINING})[\s,]*)*\}}"
     rf"|(?:{_JOINING})(?:[\s$,\\:]|\Z)"
+    rf"|{_UNITS}"
+    r"|\n[\s*]*(?:part|question|answer)?[\s*]*\(?(?:[a-e]|[1-9]|i{1,3}|iv|v)[):]+[\s*:]*"  # (a), **Part 2:**
+    r"|\n- [\s*]*[a-z]+(?:[ ][a-z]+)?\s*:[\s*]*"  # - Width:
     r"|[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?\s*=)*\Z",
     re.IGNORECASE,
 )
@@ -33,7 +37,7 @@ _PLACEHOLDERS = frozenset((
     "finalanswerhere", "insertanswer", "insertanswerhere", "yourresult", "solution", "yoursolution", "result", "ans",
 ))  # fmt: skip
 _FILLER = linear.compile(
-    r"\\(?:text[a-z]*|mathrm|mathbf|mbox|[cl]?dots|q?quad)|[\s{}$\\.,;:!?~\[\]<>()_*\u2026-]"
+    r"\\[hv]?phantom\{[^{}]*\}|\\(?:text[a-z]*|mathrm|mathbf|mbox|[cl]?dots|q?quad)|[\s{}$\\.,;:!?~\[\]<>()_*\u2026-]"
 )
 
 
@@ -142,5 +146,7 @@ def _with_joined(text: str, last: Box) -> Box:
 
 
 def _is_joined(gap: str) -> bool:
-    gap = gap.replace("\n- ", "\n").replace("\n* ", "\n")  # items of a list
+    gap = gap.replace("\n* ", "\n- ")
+    if _JOINED.match(gap) is None:
+        gap = gap.replace("\n- ", "\n")  # items of a list
     return len(gap) <= _GAP_CHARS and (not gap.strip() or _JOINED.match(gap) is not None) and "." not in gap

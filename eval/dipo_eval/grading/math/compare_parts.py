@@ -13,12 +13,14 @@ from dipo_eval.grading.math.equations import label_of
 from dipo_eval.grading.math.normalize import clean, key
 from dipo_eval.grading.math.outcome import Outcome, all_of, any_of
 from dipo_eval.grading.math.peel import conditions_differ
+from dipo_eval.grading.math.real_sets import is_empty_set
 
 MAX_PARTS = 60
 MAX_HARD_CHARS = 500
 """A single answer longer than this is not given to math-verify: no single gold answer has 200 characters."""
 _CENTS = linear.bounded(r"(?<![A-Za-z])cents?(?![A-Za-z])|\u00a2")
 _POINT = linear.compile(r"[A-Z]'?\s?(\(.*\))\Z")  # A(2, 4)
+_TUPLE_NAMES = linear.compile(r"\(\s?([a-zA-Z](?:\s?,\s?[a-zA-Z])+)\s?\)\s?=")
 _RELATIONS = ("<", ">", r"\le", r"\ge", r"\ne")
 
 
@@ -46,14 +48,19 @@ def compare_answers(
     wanted = read_gold(gold)
     if tolerance is None and key(cleaned) == key(wanted.text):
         return Outcome.EQUAL
-    if not any(char.isalnum() for char in cleaned):
+    if not any(char.isalnum() for char in cleaned) and not is_empty_set(cleaned):
         return Outcome.DIFFERENT
     if any(r"\$" in one and _CENTS.search(other) for one, other in ((answer, gold), (gold, answer))):
         return Outcome.DIFFERENT
     if " " in cleaned and conditions_differ(cleaned, clean(gold)):
         return Outcome.DIFFERENT
     as_list = wanted.kind in ("list", "set", "tuple")
-    outcome = _parts(parse_parts(cleaned, as_list=as_list), wanted, tolerance, bounded)
+    given = (
+        _as_named(parse_parts(cleaned, as_list=as_list), cleaned, clean(gold))
+        if as_list
+        else parse_parts(cleaned)
+    )
+    outcome = _parts(given, wanted, tolerance, bounded)
     if as_list and outcome is Outcome.DIFFERENT and "," in cleaned and without_thousands(cleaned) != cleaned:
         return _parts(parse_parts(without_thousands(cleaned), as_list=True), wanted, tolerance, bounded)
     return outcome
@@ -97,6 +104,26 @@ def _as_matrix(given: Part, wanted: Part) -> Part:
     return Part("matrix", given.text, (replace(given, brackets="()"),))
 
 
+def _as_named(given: Part, answer: str, gold: str) -> Part:
+    """A tuple for ``(y, x)`` in the order of a gold for ``(x, y)``."""
+    one, other = _TUPLE_NAMES.match(answer), _TUPLE_NAMES.match(gold)
+    if one is None or other is None or given.kind != "tuple":
+        return given
+    names, wanted = ([name.strip() for name in match[1].split(",")] for match in (one, other))
+    if names == wanted or sorted(names) != sorted(wanted) or len(names) != len(given.items):
+        return given
+    return replace(given, items=tuple(given.items[names.index(name)] for name in wanted))
+
+
+def _by_name(part: Part) -> Part:
+    """``y = 3, x = 2`` in the order of the alphabet, where the names follow one another in it."""
+    names = [label_of(item.text) or "" for item in part.items]
+    ordered = sorted(names)
+    if not all(len(name) == 1 and ord(name) == ord(ordered[0]) + index for index, name in enumerate(ordered)):
+        return part
+    return replace(part, items=tuple(part.items[names.index(name)] for name in ordered))
+
+
 def _is_named(part: Part) -> bool:
     """Whether the items of ``part`` have different names: AB = 4, CD = 5. An answer without names keeps their order."""
     names = [label_of(item.text) for item in part.items]
@@ -117,7 +144,7 @@ def _against_tuple(given: Part, wanted: Part, tolerance: Fraction | None, strong
     if given.kind == "set" and len(given.items) == 1 and given.items[0].kind == "tuple":
         given = given.items[0]
     if given.kind == "list" and wanted.brackets == "()" and r"\infty" not in wanted.text:
-        return _in_order(given, wanted, tolerance, strong)
+        return _in_order(_by_name(given), wanted, tolerance, strong)
     if given.kind == "union":
         return strong(given.text, wanted.text, tolerance)
     if given.kind != "tuple" or given.brackets != wanted.brackets:

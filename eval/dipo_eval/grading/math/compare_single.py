@@ -39,6 +39,7 @@ _DOUBLE_DIGITS = 15
 _RELATION_KINDS = {"<": "strict", ">": "strict", r"\le": "weak", r"\ge": "weak", r"\ne": "unequal"}
 _RELATION = linear.bounded(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])")
 _EXTREME = linear.bounded(r"_\{?\\?(?:min|max|text\{(?:min|max)\})\}?")  # M_{\min} names what M does
+_NEGATED = linear.compile(r"-\s?[a-zA-Z]\Z")  # -x = 4 says that x is -4
 _EQUATION = ("=", r"\equiv", r"\approx")
 
 
@@ -161,6 +162,8 @@ def _with_equations(answer: str, gold: str, tolerance: Fraction | None, strong: 
     if not given[-1][1]:
         return Outcome.DIFFERENT
     if len(wanted) == 1:
+        if _NEGATED.match(given[0][1]):
+            return Outcome.DIFFERENT
         return _chain(given, gold, tolerance, strong)
     last = _value_side(wanted)
     if len(given) == 1:

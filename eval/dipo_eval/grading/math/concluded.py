@@ -18,6 +18,9 @@ _CONCLUDED = linear.bounded(
     rf"\*{{0,2}}((?:{_ONE})(?:(?:,|,?\ (?:and|or))\ (?:{_ONE})){{0,5}})\*{{0,2}}"
     r"((?:\s{1,3}[a-z][a-z'-]{0,20}){0,7})\s{0,3}\*{0,2}[.!]?\*{0,2}\s{0,9}$"
 )
+_BOLD_ALONE = linear.bounded(
+    rf"\s{{0,9}}\*\*((?:{_ONE})(?:\s[a-z][a-z'-]{{0,20}}){{0,4}})\.?\*\*[.!]?\s{{0,9}}$"
+)
 _NOT_CONCLUDED = linear.compile(
     r"(?:^|\W)(?:not|cannot|can|never|might|may|could|maybe|perhaps|possibly|either|between|at\s+least|at\s+most|about"
     r"|assume|suppose|where|when|since|because|if|let|guess|unsure|first|than|n't|or|before|initially|originally|already"
@@ -49,6 +52,10 @@ def conclusion(text: str) -> str | None:
         return display
     ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
     sentence = tail[ends[-1] :] if ends else tail
+    alone = _BOLD_ALONE.match(sentence) if ends and tail[ends[-1] - 1] == "\n" else None
+    if alone:
+        before = tail[: ends[-1]].rstrip().rpartition("\n")[2]
+        return None if _NOT_CONCLUDED.search(before) else alone[1]
     if not sentence.isascii() and not _CHINESE_DOUBT.search(sentence):
         chinese = _CHINESE.search(sentence)
         if chinese:

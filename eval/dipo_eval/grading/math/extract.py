@@ -16,9 +16,11 @@ SEARCH_CHARS = 200_000
 """Characters at the end of a response that are searched: a response of 32k tokens has about 130,000."""
 _BARE_CHARS = 200
 _STATEMENT_MARKS = ("nswer", "NSWER", "####", "\u7b54\u6848")
+_BOX_MARK = "<|begin_of_box|>"
 _SHORTEST_STATEMENT = len("####1")
 _ASSUMED = linear.bounded(r"(?:let|suppose|assume|if|step|consider)\s", re.IGNORECASE)
 _VALUE_AND_UNIT = linear.bounded(r"\\?\$?\d[\d.,]{0,20}(?:\s[a-z]{1,15}){1,5}\.?\s{0,3}$")
+_REMARK = linear.bounded(r"[a-z]{2}[a-z'\u2019]{0,20}\s(?!=)", re.IGNORECASE)  # "between 40 and 50", "not 43"
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 
@@ -39,6 +41,8 @@ def extract_answer(response: str) -> Extraction:
     ``SEARCH_CHARS`` characters are searched.
     """
     text = final_text(response[-SEARCH_CHARS:] if len(response) > SEARCH_CHARS else response)
+    if _BOX_MARK in text:  # GLM-4.1V and later
+        text = text.replace(_BOX_MARK, r"\boxed{").replace("<|end_of_box|>", "}")
     if "\x08" in text:  # "\b" that a JSON or Python string turned into a backspace
         text = text.replace("\x08oxed", r"\boxed")
     box = last_box(text)
@@ -64,12 +68,14 @@ def extract_answer(response: str) -> Extraction:
 
 
 def _later_statement(text: str, box: Box) -> Statement | None:
-    """A statement after ``box`` that replaces it: one that names a value in few words."""
+    """A statement after ``box`` that replaces it: one that is a value in few words, and no remark about one."""
     after = text[box.end :]
     if len(after) < _SHORTEST_STATEMENT or not any(mark in after for mark in _STATEMENT_MARKS):
         return None
     stated = last_statement(after)
     if stated is None or not stated.is_value or not stated.is_firm or _PROSE.search(stated.text):
+        return None
+    if _REMARK.match(stated.text):
         return None
     return None if "boxed" in stated.text else stated
 

@@ -37,7 +37,7 @@ _BOLD = linear.bounded(r"(?<![\w*)}\]])\*\*(?=\S)([^*\n]{1,80})\*\*(?![\w*])")
 _QUOTES = ("`", '"', "'", "**", "__", "''")
 _BETWEEN_NUMBERS = linear.bounded(r"(?<=[0-9]) (?=[0-9])")
 _REPEATING = linear.bounded(r"(?<![\d.])(\d{0,30})\.(\d{0,30})\\overline\{(\d{1,30})\}")
-_SIGN_CHARS = "!<>,^dhst'_RD"
+_SIGN_CHARS = "!<>,^dhst'_RD~"
 _DOTTED = linear.bounded(
     r"(?<![\d.])(\d{0,20})\.(\d{0,12}?)(?:(\d)\3{2,20}|(\d{2,6})\4{1,10})\s?(?:\\ldots(?![a-z])|\.{2,5}(?!\d))"
 )
@@ -105,6 +105,8 @@ def _unless_escaped(replacement: str) -> Callable[[linear.Match], str]:
 def _array(match: linear.Match) -> str:
     """An array as what it stands for: a matrix in brackets, or lines of equations."""
     opening, environment, body, closing = match.groups()
+    if environment == "array" and "&" not in body and r"\\" not in body:
+        return f"{opening or ''}{body}{closing or ''}"
     if environment == "array" and "=" in body and opening in (None, r"\{") and closing in (None, "."):
         return rf"\begin{{cases}}{body}\end{{cases}}"
     if (opening, closing) in (("(", ")"), ("[", "]")):
@@ -141,7 +143,7 @@ def _strip_ends(text: str) -> str:
     """Drop the full stop of a sentence, bold marks, quotes and braces around the whole."""
     for _ in range(MAX_ROUNDS):
         before = text
-        text = text.rstrip(" .,;:*").lstrip(" *:") if text != "." else ""
+        text = text.rstrip(" .,;:*").lstrip(" *:").removesuffix("/-") if text != "." else ""
         while text.endswith("\\") and not text.endswith(r"\\\\"):
             text = text[:-1].rstrip()
         for quote in _QUOTES:

@@ -36,7 +36,7 @@ _SYMBOLS = {
     "％": "%", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": r"\{", "｝": r"\}",
     "。": ".", "、": ",", "＜": "<", "＞": ">", "￥": "¥", "＄": "$", "或": " or ", "和": " and ", "且": " and ",
     **dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{EN SPACE}\N{EM SPACE}\u200a\u3000", " "),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", ""),
+    **dict.fromkeys("\u2713\u2714\u2705\u2611\ufe0f\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", ""),
 }  # fmt: skip
 UNICODE = str.maketrans(
     {
@@ -85,7 +85,11 @@ RENAMED = (
     (linear.bounded(r"\\(?:textcent|cents?)(?![a-zA-Z])"), "¢"),
     (linear.bounded(r"\\(?:pmod|bmod|mod)\s{0,3}(?:\{([^{}]{1,20})\}|([a-zA-Z0-9]))"), r"\\pmod{\1\2}"),
     (linear.bounded(r"\(\s{0,2}\\?mod(?:\s|\\[ ,;:]){1,3}([a-zA-Z0-9]{1,12})\s{0,2}\)"), r"\\pmod{\1}"),
-    (linear.bounded(r"\\mathbb\{([0-9]{1,12})\}"), r"\1"),
+    (linear.bounded(r"\\math(?:bb|cal|frak|scr)\{([0-9]{1,12})\}"), r"\1"),
+    (
+        linear.bounded(r"(?<=[.0-9])\\dot\s?\{?([0-9])\}?([0-9]{0,30})\\dot\s?\{?([0-9])\}?"),
+        r"\\overline{\1\2\3}",
+    ),
     (linear.bounded(r"\\overline\s{0,3}([0-9])"), r"\\overline{\1}"),
     (linear.bounded(r"(?<=[.0-9])\\(?:bar|dot)\s{0,3}(?:\{([0-9]{1,30})\}|([0-9]))"), r"\\overline{\1\2}"),
 )
@@ -97,7 +101,7 @@ SIGNS = (
     (linear.bounded(r">="), r"\\ge "),
     (  # 1{,}024
         linear.bounded(
-            r"(?<=\d)(?:\{\\?,\}|\\text\{,\}|,\s{0,3}\\!\s{0,3}|\\,|\\ |,\\ |['_])(?=\d{3}(?!\d))"
+            r"(?<=\d)(?:\{\\?,\}|\\text\{,\}|,\s{0,3}\\!\s{0,3}|\\,|\\ |,\\ |['_~])(?=\d{3}(?!\d))"
         ),
         "",
     ),

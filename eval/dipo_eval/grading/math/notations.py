@@ -44,6 +44,8 @@ def _minutes(time: linear.Match) -> int:
 
 def _ratio(answer: str, gold: str) -> Outcome:
     """Ratios are equal up to a factor: 2:4:6 is 1:2:3. A label before one ends with "="."""
+    if ":" not in answer and gold.count(":") == 1:  # 3/2 for 3:2
+        return compare_expressions(answer, "({})/({})".format(*gold.rpartition("=")[2].split(":")))
     given, wanted = ([part.strip() for part in text.rpartition("=")[2].split(":")] for text in (answer, gold))
     if len(given) != len(wanted) or len(given) < 2:
         return Outcome.DIFFERENT

@@ -9,7 +9,7 @@ from dipo_eval import linear
 _VALUE_START = r"[\d\\(+\[{|.\u00a3\u20ac\u00a5\u20b9-]"
 _KINDS = (
     r"(?:ordered |unordered )?(?:point|pair|triple|triplet|quadruple|tuple|set|interval|vector|matrix|coordinate"
-    r"|range|domain|solution|root|solution set|value|number)s?"
+    r"|range|domain|solution|root|solution set|value|number|vertex|cent(?:er|re)|midpoint|focus|centroid)s?"
 )
 # Words before a value. One row a form; each is tried at the start of an answer.
 _LEADS = (
@@ -67,6 +67,7 @@ _WORDY = linear.compile(r"[A-Za-z]{3,}\s+[A-Za-z]{2,}")
 _LABEL = linear.compile(r"[A-Za-z\\|(\[\u2220][A-Za-z0-9\\{}_|,()\[\]\s^'\u00b0:]*\Z")
 _COMMAND = linear.bounded(r"\\[a-zA-Z]{1,20}")
 _DIGIT_ALONE = linear.bounded(r"(?<![_{0-9a-zA-Z])\d")
+_POWER = linear.bounded(r"(?<=[A-Za-z)])\s?\^\s?\{?\s?(?:-1|T|[2-9])\s?\}?\Z")  # A^{-1} = ...
 _DIGITS = linear.bounded(r"\d{1,20}")
 _STRUCTURE = ("(", "[", r"\{", r"\begin", r"\emptyset", r"\mathbb", r"\langle")
 _NAMES = linear.compile(r"[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*=\s*([^=]+)\Z")
@@ -139,7 +140,7 @@ def _without_label(text: str) -> str:
     if not sign or not right or left[-1:] in "<>!:" or "=" in right:
         return text
     left = left.strip()
-    if right.startswith(_STRUCTURE) and len(left) <= 60 and is_name(left):
+    if right.startswith(_STRUCTURE) and len(left) <= 60 and is_name(_POWER.sub("", left)):
         return right
     names = _NAMES.match(text)
     return str(names[1]) if names and "," in names[1] else text

@@ -18,7 +18,7 @@ _ALIASES = {
     "s": "second sec", "min": "minute", "h": "hour hr", "day": "", "week": "", "month": "", "year": "",
     "g": "gram", "kg": "kilogram", "mg": "milligram", "lb": "pound", "oz": "ounce",
     "l": "liter litre L", "ml": "milliliter millilitre mL",
-    "dollar": "usd buck", "cent": "", "degree": "deg", "radian": "rad", "unit": "",
+    "dollar": "usd buck", "cent": "", "degree": "deg", "celsius": "", "fahrenheit": "", "radian": "rad", "unit": "",
 }  # fmt: skip
 _UNITS = {word: unit for unit, words in _ALIASES.items() for word in (unit, *words.split())}
 _SINGLE_LETTER = frozenset("msghlL")
@@ -30,6 +30,7 @@ _NOT_UNITS = frozenset((
     "or", "and", "not", "to", "minus", "plus", "times", "over", "less", "more", "than", "least", "most",
     "half", "squared", "cubed", "between", "pi", "sqrt", "but", "if", "i", "e", "either", "neither", "nor", "maybe",
     "possibly", "perhaps", "when", "where", "for", "mod", "remainder", "with", "without", "then", "otherwise", "except",
+    "incorrect", "wrong", "false", "invalid", "rejected", "extraneous", "impossible", "guess",
     "fewer", "before", "after", "until", "initially", "originally", "already",
 ))  # fmt: skip
 _TRAILING_WORDS = linear.compile(  # a word begins after white space or where a value cannot go on
@@ -57,12 +58,19 @@ _CHINESE_UNIT = linear.compile(r"(.*[\d)}])\s*([\u4e00-\u9fff])[\u4e00-\u9fff\u0
 _HUNDREDTHS = "\u767e\u5206\u4e4b"
 _CHINESE_SCALES = {"\u767e": 100, "\u5343": 1000, "\u4e07": 10**4, "\u4ebf": 10**8}
 _DEGREES = linear.compile(r"(?:.*°|(?:[\d.°+*/(){}\s-]|\\frac)+)\Z", re.DOTALL)
+_TEMPERATURE = linear.compile(r"(.*\d)\s?°\s?([CF])\Z")
 _ANGLE_FUNCTION = linear.bounded(r"sin|cos|tan|cot|sec|csc")
 # What goes on after a value and its unit: "18 dollars a day", "18 at the market".
 _TAIL = linear.compile(
     r"(.*?)\s\(?(?:(?:per|each|every|an?|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
     r"|(?:for|in)\s+(?:an?|the|each|every|all|his|her|its|their|total|everything)(?:\s[a-z][a-z'\u2019 -]*)?"
     r"|to\s+[a-z]{3}[a-z'\u2019 -]*|altogether|total|together|now)\)?\Z"
+)
+_UNIT_PRODUCT = linear.compile(  # N \\cdot m, k\\Omega, \\mu m
+    r"(.*[\d)}])\s(?:(?:k?N|kg|J|W|kW|A|V|C|ft|lb)\s?\\cdot\s?[A-Za-z]{1,3}|[kM]?\\Omega|\\mu\s?[A-Za-z]{1,2})\Z"
+)
+_PER = linear.bounded(
+    r"(?<=\d)\s?/\s?(?=(?:second|minute|hour|day|night|week|month|year|person|student|child|item|pound|mile|gallon)\Z)"
 )
 _IN_BRACKETS = linear.compile(r"(.*[\d)}])\s\(([a-z ]{3,40})\)\Z")
 
@@ -114,6 +122,9 @@ def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
         return _quantity(text[:-1].rstrip(), percent=True)
     if "°" in text and _DEGREES.match(text) and not _ANGLE_FUNCTION.search(text):
         return _quantity(text.replace("°", "").strip(), unit="degree")
+    heat = _TEMPERATURE.match(text) if "°" in text else None
+    if heat:
+        return _quantity(str(heat[1]), unit={"C": "celsius", "F": "fahrenheit"}[heat[2]])
     base = _BASE.match(text)
     return _in_base(text, base) if base else _without_words(text, bare_letters)
 
@@ -136,6 +147,9 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
     if text[:1] not in _VALUE_STARTS or (text[-1:].isdigit() and "^" not in text[-5:]):
         return _quantity(text)  # no word can follow a value here
     text = _without_tail(text)
+    product = _UNIT_PRODUCT.match(text) if bare_letters and "\\" in text else None
+    if product:
+        return _quantity(str(product[1]))
     match = _TRAILING_WORDS.match(text)
     if match is None:
         return _quantity(text)
@@ -169,11 +183,12 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
 
 def _without_tail(text: str) -> str:
     """``18 dollars a day`` as ``18 dollars``, ``18 (dollars)`` as ``18``; not where the words change the value."""
-    found = _TAIL.match(text) if " " in text else None
-    found = found or (_IN_BRACKETS.match(text) if text.endswith(")") else None)
+    text = _PER.sub(" per ", text) if "/" in text else text
+    tail = _TAIL.match(text) if " " in text else None
+    found = tail or (_IN_BRACKETS.match(text) if text.endswith(")") else None)
     if found is None or not any(map(str.isdigit, found[1])):
         return text
-    _, *words = text[found.end(1) :].strip("() ").split()
+    words = text[found.end(1) :].strip("() ").split()[1 if tail else 0 :]
     changes = _NOT_UNITS - {"and"} | _MULTIPLIERS.keys() | NUMBER_WORDS
     return text if changes & {word.strip("()") for word in words} else str(found[1])
 

@@ -15,7 +15,7 @@ _REALS = (r"-\infty", r"\infty", "()")
 _WORDS = {
     **dict.fromkeys((r"\mathbb{R}", "all real numbers", "all reals", "the real numbers", "real numbers", "the set of all "
                      "real numbers", "the set of real numbers", "any real number", "all real values",
-                     "all real numbers x"), (_REALS,)),
+                     "all real numbers x", "all real x", "all real values of x", "every real number"), (_REALS,)),
     **dict.fromkeys((r"\mathbb{R}^+", r"\mathbb{R}^{+}", r"\mathbb{R}_{>0}", r"\mathbb{R}_+", r"\mathbb{R}_{+}",
                      "all positive real numbers", "positive real numbers", "all positive reals", "the positive real "
                      "numbers"), (("0", r"\infty", "()"),)),
@@ -23,7 +23,7 @@ _WORDS = {
 _EMPTY_WORDS = frozenset((
     "no solution", "no solutions", "no real solution", "no real solutions", "the empty set", "empty set", r"\{ \}",
     r"\{\}", "there is no solution", "there are no solutions", "no such x", "there are no real solutions", "none exist",
-    "no solution exists", "no solutions exist",
+    "no solution exists", "no solutions exist", "none",
 ))  # fmt: skip
 _SIGN = linear.bounded(r"(<|>|\\(?:le|ge|ne)(?![a-zA-Z]))")
 _GREEK = "|".join(re.escape(name) for name in sorted(GREEK))
@@ -49,6 +49,7 @@ _REAL_MEMBER = linear.compile(r"[a-zA-Z]\s*\\in\s*\\mathbb\{R\}\s*[,;:|]?\s*([a-
 _MINUS_POINT = linear.compile(r"(.+?)\s?\\setminus\s?\\\{([^,{}]+)\\\}\Z")
 _AND_NOT = linear.compile(r"(.+?)(?:,|;|\sand\s|\\wedge)\s?[a-zA-Z]\s?\\ne\s([^,;<>]+)\Z")
 _ONE_INTERVAL = linear.compile(r"([(\[])([^,;()\[\]]+),([^,;()\[\]]+)([)\]])\Z")
+_FRENCH = linear.bounded(r"([\[\]])([^,;()\[\]]{1,60})[,;]([^,;()\[\]]{1,60})([\[\]])")
 _INFINITE = {r"\infty": float("inf"), r"+\infty": float("inf"), r"-\infty": float("-inf")}
 _STRICT = {"<": ("(", ")"), ">": ("(", ")"), r"\le": ("[", "]"), r"\ge": ("[", "]")}
 
@@ -59,6 +60,17 @@ class Interval(NamedTuple):
     low: str
     high: str
     brackets: str
+
+
+def english_intervals(text: str) -> str:
+    """``]a; b[`` as ``(a, b)``: the brackets of French schools."""
+
+    def turned(match: re.Match[str]) -> str:
+        left, right = ("(" if match[1] == "]" else "["), (")" if match[4] == "[" else "]")
+        return f"{left}{match[2]}, {match[3]}{right}"
+
+    is_french = text.startswith("]") or text.endswith("[")
+    return _FRENCH.sub(turned, text) if is_french else text
 
 
 def read_real_set(text: str) -> tuple[Interval, ...] | None:

@@ -18,7 +18,7 @@ _TAG_CHARS = 200
 # What comes before an answer; the answer begins where the match ends. One row a form.
 _INTRODUCTIONS = (
     r"\#\#\#\#\s{0,12}(?=\S)",
-    r"(?:<(?:answer|solution|final_answer|ans)>|\[(?:answer|ans)\])\s{0,12}",
+    r"(?:<(?:answer|solution|final_answer|ans|output|response)>|\[(?:answer|ans)\])\s{0,12}",
     r"\"(?:final[_ ]?)?answer\"\s{0,4}:\s{0,4}(?=\S)",
     r"\b(?:correct|right|best)\ (?:option|choice)(?:\s(?:is|would\ be)\b|[:=])[\s*_]{0,12}:?[\s*_]{0,12}(?=\S)",
     # "the answer to the question is", "answer: "
@@ -26,6 +26,7 @@ _INTRODUCTIONS = (
         [\s*_]{0,12}(?:\s(?:is|are|should\ be|must\ be|would\ be|will\ be|equals|becomes)\b|[:=\uff1a])
         (?:\s{0,4}(?:therefore|thus|hence|then|simply|just|indeed|equal\ to|exactly)\b)?
         [\s*_]{0,12}(?:[:=\uff1a])?[\s*_]{0,12}(?=\S)""",
+    r"\banswer['\u2019]s\s(?=[\d$\\(*-])",
     # a heading or bold words on a line of their own, or before the answer: **Final Answer**, ## Answer
     r"""(?:^|\n)[ \t]{0,8}\#{1,6}[ \t]{0,8}\*{0,3}(?:the\ )?(?:final\ )?answers?\*{0,3}[ \t]{0,8}:?\*{0,3}
         [ \t]{0,8}\n\s{0,12}(?=\S)""",
@@ -43,6 +44,7 @@ _SENTENCE_END = linear.bounded(r"(?:[.?]|(?<!\\)!)(?=\s|$|\*|<|\))|\n|\u3002|</"
 _BOLD_END = linear.bounded(r"(?<=\S)\*\*(?=[\s.,;:)]|$)")
 _REASON = linear.compile(  # where it starts counts, not where it ends
     r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
+    r"|,?\s+(?:and\s+)?(?:not|instead\s+of|rather\s+than)\s"
     r"|,\s+(?:and\s+)?(?:the|we|that|it|in|for|this|i)(?:\W|\Z)|\s+\([a-zA-Z\s,]*[a-z]{2}"
 )
 _GOES_ON = linear.compile(

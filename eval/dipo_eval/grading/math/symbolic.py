@@ -24,6 +24,7 @@ _OUTSIDE = linear.bounded(
     rf"\\(?:{'|'.join(_COMMANDS)}|[{{}}])(?![a-zA-Z])|[0-9.]|(?<![a-zA-Z])(?:[a-zA-Z]{{1,2}}|sin|cos|tan|log|exp)(?![a-zA-Z])"
     r"|[-+*/^_(){}\[\]|!,\s]"
 )
+_NO_OPERAND = linear.bounded(r"\^\s?\{?\s?[-+*]\s?(?:\}|\Z)")  # 42^{+}
 _NEIGHBOURS = linear.bounded(r"(?:^|[^\^_0-9.])[0-9.]{1,20}\s{1,9}[0-9]")
 _MAX_EXPONENT = 10**7
 _RECIPROCALS = {"cot": "tan", "sec": "cos", "csc": "sin"}
@@ -120,7 +121,13 @@ def is_read_wholly(text: str) -> bool:
 
     It takes a part that it can read for the whole: the 3 of ``n \\equiv 3 \\pmod 4``, the 43 of ``42 \\to 43``.
     """
-    return not text.endswith(tuple("-+*/^_")) and not _OUTSIDE.sub("", text) and not _NEIGHBOURS.search(text)
+    if (
+        text.endswith((*"-+*/^_", r"\times", r"\cdot", r"\div"))
+        or text.count("|") % 2
+        or _NO_OPERAND.search(text)
+    ):
+        return False
+    return not _OUTSIDE.sub("", text) and not _NEIGHBOURS.search(text)
 
 
 def by_math_verify(answer: str, gold: str) -> Outcome:
