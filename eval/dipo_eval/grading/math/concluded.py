@@ -18,8 +18,9 @@ _CONCLUDED = linear.bounded(
     rf"\*{{0,2}}((?:{_ONE})(?:(?:,|,?\ (?:and|or))\ (?:{_ONE})){{0,5}})\*{{0,2}}"
     r"((?:\s{1,3}[a-z][a-z'-]{0,20}){0,7})\s{0,3}\*{0,2}[.!]?\*{0,2}\s{0,9}$"
 )
+# "**18 dollars** a day" on a line of its own.
 _BOLD_ALONE = linear.bounded(
-    rf"\s{{0,9}}\*\*((?:{_ONE})(?:\s[a-z][a-z'-]{{0,20}}){{0,4}})\.?\*\*[.!]?\s{{0,9}}$"
+    rf"\s{{0,9}}\*\*((?:{_ONE})(?:\s[a-z][a-z'-]{{0,20}}){{0,4}})\.?\*\*((?:\s[a-z][a-z'\u2019-]{{0,20}}){{0,7}})[.!]?\s{{0,9}}$"
 )
 _NOT_CONCLUDED = linear.compile(
     r"(?:^|\W)(?:not|cannot|can|never|might|may|could|maybe|perhaps|possibly|either|between|at\s+least|at\s+most|about"
@@ -39,6 +40,7 @@ _CHINESE_DOUBT = linear.bounded(
     r"[\u4e0d\u975e\u7ea6\u6216\u81f3\u8d85\u7b2c]|\u53ef\u80fd|\u5927\u4e8e|\u5c0f\u4e8e|\u5982\u679c|\u5047\u8bbe"
 )
 _SENTENCE_START = linear.bounded(r"(?:(?:[.?]|(?<![\dn)])!)(?=\s)|\n|\u3002(?=.))", re.DOTALL)
+_SO = linear.bounded(r",\s(?:and\s)?(?:so|hence|thus|therefore)\s", re.IGNORECASE)
 _WORD = linear.bounded(r"[A-Za-z]{2}")
 _FORMULA = linear.bounded(r"\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)")
 _DISPLAYS = (("$$", "$$"), (r"\[", r"\]"))
@@ -52,9 +54,9 @@ def conclusion(text: str) -> str | None:
         return display
     ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
     sentence = tail[ends[-1] :] if ends else tail
-    alone = _BOLD_ALONE.match(sentence) if ends and tail[ends[-1] - 1] == "\n" else None
-    if alone:
-        before = tail[: ends[-1]].rstrip().rpartition("\n")[2]
+    alone = _BOLD_ALONE.match(sentence) if not ends or tail[ends[-1] - 1] == "\n" else None
+    if alone and not _NOT_CONCLUDED.search(_EVERY.sub("", alone[2])) and VERBS.isdisjoint(alone[2].split()):
+        before = tail[: ends[-1]].rstrip().rpartition("\n")[2] if ends else ""
         return None if _NOT_CONCLUDED.search(before) else alone[1]
     if not sentence.isascii() and not _CHINESE_DOUBT.search(sentence):
         chinese = _CHINESE.search(sentence)
@@ -84,6 +86,7 @@ def _is_told(before: str, value: str) -> bool:
     """Whether the words before a value, or the value itself as an equation, say that it is the result."""
     if before.endswith("="):
         return True
+    before = _SO.split(before)[-1]
     if any(map(str.isdigit, _FORMULA.sub("", before))):
         return False
     return "=" in value or not VERBS.isdisjoint(before.lower().replace(",", " ").split())

@@ -18,7 +18,7 @@ _BARE_CHARS = 200
 _STATEMENT_MARKS = ("nswer", "NSWER", "####", "\u7b54\u6848")
 _BOX_MARK = "<|begin_of_box|>"
 _SHORTEST_STATEMENT = len("####1")
-_ASSUMED = linear.bounded(r"(?:let|suppose|assume|if|step|consider)\s", re.IGNORECASE)
+_ASSUMED = linear.bounded(r"(?:let(?:'s|\u2019s)?|suppose|assume|if|step|consider)\s", re.IGNORECASE)
 _VALUE_AND_UNIT = linear.bounded(r"\\?\$?\d[\d.,]{0,20}(?:\s[a-z]{1,15}){1,5}\.?\s{0,3}$")
 _REMARK = linear.bounded(r"[a-z]{2}[a-z'\u2019]{0,20}\s(?!=)", re.IGNORECASE)  # "between 40 and 50", "not 43"
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")

@@ -55,7 +55,7 @@ def clean(text: str) -> str:
         text = _clean_latex(text.strip())
     text = text.replace("$", "") if "$" in text else text
     if "**" in text:
-        text = _BOLD.sub(r"\1", text)
+        text = without_bold(text)
     if ".." in text or "ldots" in text or ".(" in text:
         text = _DOTTED.sub(_dotted, _BRACKETED_PERIOD.sub(_fraction, text))
     text = _strip_ends(" ".join(text.split()))
@@ -63,6 +63,11 @@ def clean(text: str) -> str:
         for pattern, replacement in SIGNS:
             text = pattern.sub(replacement, text)
     return text.replace("**", "^") if "**" in text else text
+
+
+def without_bold(text: str) -> str:
+    """``text`` without Markdown's marks of bold words; a power keeps its stars."""
+    return _BOLD.sub(r"\1", text)
 
 
 def _clean_latex(text: str) -> str:

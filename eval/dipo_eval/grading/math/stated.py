@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dipo_eval import linear
 from dipo_eval.grading.math.concluded import conclusion
+from dipo_eval.grading.math.normalize import without_bold
 
 STATED_CHARS = 20_000
 """The most characters of one stated answer that are looked at."""
@@ -17,7 +18,7 @@ _TAG_CHARS = 200
 
 # What comes before an answer; the answer begins where the match ends. One row a form.
 _INTRODUCTIONS = (
-    r"\#\#\#\#\s{0,12}(?=\S)",
+    r"\#\#\#\#\s{0,12}(?=\S)(?!\*{0,2}(?:\d{1,2}[.)]\s{1,4}\*{0,2}[A-Za-z]|(?:step|part|case|phase)\b))",
     r"(?:<(?:answer|solution|final_answer|ans|output|response)>|\[(?:answer|ans)\])\s{0,12}",
     r"\"(?:final[_ ]?)?answer\"\s{0,4}:\s{0,4}(?=\S)",
     r"\b(?:correct|right|best)\ (?:option|choice)(?:\s(?:is|would\ be)\b|[:=])[\s*_]{0,12}:?[\s*_]{0,12}(?=\S)",
@@ -106,7 +107,7 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
         line = rest[: cut.start()] if cut else rest
     reason = _REASON.search(line)
     line = line[: reason.start()] if reason else line
-    return line.strip().strip("*_`\"'\u201c\u201d").strip() or None
+    return without_bold(line.strip()).strip("*_`\"'\u201c\u201d").strip() or None
 
 
 def _json_value(text: str) -> str | None:
