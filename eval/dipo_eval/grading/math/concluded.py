@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from dipo_eval import linear
-from dipo_eval.grading.math.peel import VERBS
+from dipo_eval.grading.math.peel import EVERY, VERBS
 
 _TAIL_CHARS = 600
 _ONE = (
@@ -27,9 +27,6 @@ _NOT_CONCLUDED = linear.compile(
     r"|assume|suppose|where|when|since|because|if|let|guess|unsure|first|than|n't|or|before|initially|originally|already"
     r"|considered|each|every|step)(?:\W|\Z)",
     re.IGNORECASE,
-)
-_EVERY = linear.bounded(
-    r"(?:every|each) (?:second|minute|hour|day|night|morning|evening|week|weekend|month|year)"
 )
 # "所以她每天赚18美元。"
 _CHINESE = linear.bounded(
@@ -55,7 +52,7 @@ def conclusion(text: str) -> str | None:
     ends = [match.end() for match in _SENTENCE_START.finditer(tail)]
     sentence = tail[ends[-1] :] if ends else tail
     alone = _BOLD_ALONE.match(sentence) if not ends or tail[ends[-1] - 1] == "\n" else None
-    if alone and not _NOT_CONCLUDED.search(_EVERY.sub("", alone[2])) and VERBS.isdisjoint(alone[2].split()):
+    if alone and not _NOT_CONCLUDED.search(EVERY.sub("", alone[2])) and VERBS.isdisjoint(alone[2].split()):
         before = tail[: ends[-1]].rstrip().rpartition("\n")[2] if ends else ""
         return None if _NOT_CONCLUDED.search(before) else alone[1]
     if not sentence.isascii() and not _CHINESE_DOUBT.search(sentence):
@@ -66,7 +63,7 @@ def conclusion(text: str) -> str | None:
     if found is None:
         return None
     said = sentence[: found.start()] + sentence[found.end(1) :]
-    if _NOT_CONCLUDED.search(_EVERY.sub("", said)):
+    if _NOT_CONCLUDED.search(EVERY.sub("", said)):
         return None
     if found.start() and sentence[found.start() - 1] not in " \t=*:":
         return None  # a part of something: a response that was cut in "the interval $[15,18]$"

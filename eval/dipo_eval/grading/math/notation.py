@@ -36,6 +36,7 @@ _SYMBOLS = {
     "％": "%", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": r"\{", "｝": r"\}",
     "。": ".", "、": ",", "＜": "<", "＞": ">", "￥": "¥", "＄": "$", "或": " or ", "和": " and ", "且": " and ",
     **dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{EN SPACE}\N{EM SPACE}\u200a\u3000", " "),
+    **dict.fromkeys(map(chr, range(0x1F300, 0x1FB00)), ""),  # pictures
     **dict.fromkeys("\u2713\u2714\u2705\u2611\ufe0f\u200b\u200c\u200d\u2060\ufeff\u2061\u2062", ""),
 }  # fmt: skip
 UNICODE = str.maketrans(

@@ -42,6 +42,10 @@ _NOT_SAID = frozenset((
     "nor", "unless", "except", "but", "maybe", "perhaps", "possibly", "might", "may", "could", "if", "only",
     "every", "remainder",
 ))  # fmt: skip
+EVERY = linear.bounded(
+    r"(?:every|each) (?:second|minute|hour|day|night|morning|evening|week|weekend|month|year)"
+)
+"""When something is so, which does not change a value as "every" does."""
 CURRENCY = linear.bounded(
     r"(?:(?:US|HK|CA|AU|NZ|A|C)? ?[\u00a3\u20ac\u00a5\u20b9\u20a9]|USD|EUR|GBP|INR|CNY|RMB|JPY|CAD|AUD|HKD|Rs\.?|RM) ?"
     r"(?=[\d.+\\-])"
@@ -127,7 +131,7 @@ def _without_words(text: str) -> str:
             return str(chinese[1])
     sentence = _SENTENCE.match(text)
     if sentence:
-        said = set(sentence[1].lower().replace(",", " ").split())
+        said = set(EVERY.sub("", sentence[1].lower()).replace(",", " ").split())
         if said & VERBS and not said & _NOT_SAID:
             return str(sentence[2])
     return text

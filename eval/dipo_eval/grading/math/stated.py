@@ -25,7 +25,7 @@ _INTRODUCTIONS = (
     # "the answer to the question is", "answer: "
     r"""\banswers?\b(?!\s{0,3}</) (?:\s{1,4}(?:to|for|of|in)\b[^.:=\n]{0,80}?)?
         [\s*_]{0,12}(?:\s(?:is|are|should\ be|must\ be|would\ be|will\ be|equals|becomes)\b|[:=\uff1a])
-        (?:\s{0,4}(?:therefore|thus|hence|then|simply|just|indeed|equal\ to|exactly)\b)?
+        (?:\s{0,4}(?:therefore|thus|hence|then|simply|just|indeed|equal\ to|exactly)\b,?)?
         [\s*_]{0,12}(?:[:=\uff1a])?[\s*_]{0,12}(?=\S)""",
     r"\banswer['\u2019]s\s(?=[\d$\\(*-])",
     # a heading or bold words on a line of their own, or before the answer: **Final Answer**, ## Answer
@@ -45,12 +45,17 @@ _SENTENCE_END = linear.bounded(r"(?:[.?]|(?<!\\)!)(?=\s|$|\*|<|\))|\n|\u3002|</"
 _BOLD_END = linear.bounded(r"(?<=\S)\*\*(?=[\s.,;:)]|$)")
 _REASON = linear.compile(  # where it starts counts, not where it ends
     r",?\s+(?:because|since|as|so|which|where|when|with|by|after|given|if|once|using)(?:\W|\Z)"
+    r"|\s+[\u2013\u2014]\s+[a-zA-Z]"
     r"|,?\s+(?:and\s+)?(?:not|instead\s+of|rather\s+than)\s"
     r"|,\s+(?:and\s+)?(?:the|we|that|it|in|for|this|i)(?:\W|\Z)|\s+\([a-zA-Z\s,]*[a-z]{2}"
 )
 _GOES_ON = linear.compile(
     r"\s*(?:,|and\s|or\s|/|\u6216|\u548c)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]|\s*(?:or\s|\u6216)\s*(?:\$|\\\()"
 )
+_STEP = linear.bounded(r"\s{0,9}(?:\n|;|,\s)\s{0,9}")
+_COMPUTED = linear.compile(
+    r"[^a-zA-Z=\\]*\d[^a-zA-Z=\\]*[+*/\u00d7\u00f7-][^a-zA-Z=\\]*=[\s$\d.,]+\Z"
+)  # 9 * 2 = $18
 _DOLLAR = linear.bounded(r"(?<!\\)\$")
 _MONEY = linear.bounded(r"\$\d[\d.,]{0,30}(?:\s{1,3}[a-z]{2}|[.!?]?\s{0,3}$|[.!?]\s|\s{0,3}\()", re.MULTILINE)
 _VALUE = linear.bounded(r"[\d\\]|^\W{0,4}[A-Za-z]\W{0,4}$|[=<>\u221a\u03c0\u221e]")
@@ -85,7 +90,10 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
     if introduced.startswith(("<", "[")):
         closing = linear.bounded(re.escape(f"{introduced[0]}/{introduced[1:]}"), re.IGNORECASE).search(rest)
         inner = (rest[: closing.start()] if closing else rest).strip()
-        return (conclusion(inner) if len(inner) > _TAG_CHARS else inner) or None
+        if len(inner) > _TAG_CHARS:
+            return conclusion(inner)
+        steps = _STEP.split(inner)
+        return (steps[-1] if all(map(_COMPUTED.match, steps)) else inner) or None
     if introduced.startswith('"'):
         return _json_value(rest)
     if text[at - 1] == "\n" and rest.startswith("> "):  # a quotation in Markdown
