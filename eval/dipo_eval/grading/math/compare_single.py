@@ -61,7 +61,8 @@ def compare_single(answer: str, gold: str, tolerance: Fraction | None, strong: S
     given = read_quantity(answer, bare_letters=wanted.number is not None)
     if given.base or wanted.base:
         return _in_bases(given, wanted)
-    if units_conflict(given.unit, wanted.unit):
+    is_share = (given.percent and wanted.unit) or (wanted.percent and given.unit)
+    if is_share or units_conflict(given.unit, wanted.unit):
         return Outcome.DIFFERENT
     if given.number is not None and wanted.number is not None:
         return _numbers(given, given.number, wanted, wanted.number, tolerance)

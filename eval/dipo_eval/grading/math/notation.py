@@ -77,6 +77,7 @@ RENAMED = (
     (linear.bounded(r"\{(?:[bpB]|small|psmall|bsmall)?matrix\}"), "{pmatrix}"),
     (linear.bounded(r"\\langle(?![a-zA-Z])"), "("),
     (linear.bounded(r"\\rangle(?![a-zA-Z])"), ")"),
+    (linear.bounded(r"(?<=[\d}])\s?\\q?quad\s{0,3}(?=[\d-]|\\(?:frac|sqrt))"), ", "),
     (linear.bounded(r"\\colon(?![a-zA-Z])"), ":"),
     (linear.bounded(r"\\[ij]math(?![a-zA-Z])"), "i"),
     (linear.bounded(r"\\(?:textdollar|mathdollar|checkmark|blacksquare|qed)(?![a-zA-Z])"), ""),

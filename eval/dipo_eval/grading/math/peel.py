@@ -64,6 +64,7 @@ _CHINESE = linear.compile(
 )
 _CHINESE_DOUBT = linear.bounded(r"[不非约或至超]|\bor\b|百分之|可能|大于|小于|如果|第")
 _AGAIN = linear.compile(r"(.*[\d}%)])\s?\(\s?or\s([\d\\.-][^()]*)\)\Z", re.DOTALL)
+_AS_PERCENT = linear.compile(r"(.*[\d}%)])\s?\(\s?([\d.]+\s?%)\s?\)\Z", re.DOTALL)
 _ABOUT = linear.compile(
     r"(.*[\d}%)])\s?,?\s?\(?\s?(?:or\s)?(?:about|approximately|roughly)\s([\d\\.-][^()]*)\)?\Z", re.DOTALL
 )
@@ -91,7 +92,9 @@ def peel(text: str) -> str:
 
 
 def _restated(text: str) -> str:
-    """``3/4 (or 0.75)`` as two values, ``1/3, or about 33.3%`` as a value and its rounding."""
+    """``3/4 (or 0.75)`` and ``3/4 (75%)`` as two values, ``1/3, or about 33.3%`` as a value and its rounding."""
+    if text.endswith("%)"):
+        text = _AS_PERCENT.sub(r"\1 or \2", text)
     if text.endswith(")") and "or " in text:
         text = _AGAIN.sub(r"\1 or \2", text)
     if "about" in text or "ately" in text or "roughly" in text:
