@@ -26,9 +26,13 @@ _JOINED = linear.compile(
     rf"|\\(?:text|mbox|textrm|mathrm)\s*\{{[\s,]*(?:(?:{_JOINING})[\s,]*)*\}}"
     rf"|(?:{_JOINING})(?:[\s$,\\:]|\Z)"
     rf"|{_UNITS}"
-    r"|\n[\s*]*(?:part|question|answer)?[\s*]*\(?(?:[a-e]|[1-9]|i{1,3}|iv|v)[):]+[\s*:]*"  # (a), **Part 2:**
-    r"|\n- [\s*]*[a-z]+(?:[ ][a-z]+)?\s*:[\s*]*"  # - Width:
     r"|[a-zA-Z](?:_\{?[a-zA-Z0-9]{1,3}\}?)?\s*=)*\Z",
+    re.IGNORECASE,
+)
+# At the start of a line: "(a)", "**Part 2:**", "- Width:".
+_LABEL = linear.bounded(
+    r"\n[ *]{0,4}(?:(?:part|question|answer)[ *]{1,3})?\(?(?:[a-e]|[1-9]|i{1,3}|iv|v)[):]{1,2}[ *:]{0,4}"
+    r"|\n[-*][ ]{1,3}\*{0,2}[a-z]{1,20}(?:[ ][a-z]{1,20})?[ ]?:[ *]{0,4}",
     re.IGNORECASE,
 )
 _NO_LINK = " $\n\t\r."
@@ -146,7 +150,5 @@ def _with_joined(text: str, last: Box) -> Box:
 
 
 def _is_joined(gap: str) -> bool:
-    gap = gap.replace("\n* ", "\n- ")
-    if _JOINED.match(gap) is None:
-        gap = gap.replace("\n- ", "\n")  # items of a list
+    gap = _LABEL.sub("\n", gap).replace("\n- ", "\n").replace("\n* ", "\n")  # items of a list
     return len(gap) <= _GAP_CHARS and (not gap.strip() or _JOINED.match(gap) is not None) and "." not in gap
