@@ -115,10 +115,10 @@ def recipes_command(
     Add variants to a recipe's name with `+`; several can be combined: math_qwen3_4b+dapo+4x8.
     """
     if show is not None:
-        from dipo_openrlhf.recipe.load import load_recipe
+        from dipo_openrlhf.recipe.load import shown_recipe
         from dipo_openrlhf.recipe.resolved import resolved_lines
 
-        for line in resolved_lines(load_recipe(show), openrlhf=True):
+        for line in resolved_lines(shown_recipe(show), openrlhf=True):
             typer.echo(line)
         return
     if schema or reference:

@@ -104,6 +104,12 @@ def add_defaults(openrlhf: dict[str, Any], where: dict[str, str], method: str, c
                 where.setdefault(key, reason)
 
 
+def _absolute(name: str) -> str:
+    """A file or folder that is here; anything else as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name and path.exists() else name
+
+
 def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
     """Folders of the run and the default reward, in place; absolute, since Ray's workers have another working folder."""
     if openrlhf.get("train.agent_func_path") == TOOL_AGENT.stem:
@@ -118,7 +124,7 @@ def add_paths(openrlhf: dict[str, Any], run_dir: Path) -> None:
         "actor.model_name_or_path", "data.prompt_dataset", "eval.dataset", "reward.remote_url", "train.agent_func_path",
     ):  # fmt: skip
         value = openrlhf.get(key)
-        if isinstance(value, str) and value and "," not in value and Path(value).expanduser().exists():
-            openrlhf[key] = str(Path(value).expanduser().resolve())
+        if isinstance(value, str) and value:
+            openrlhf[key] = ",".join(_absolute(one.strip()) for one in value.split(","))
     for key in ("ckpt.path", "ckpt.output_dir"):
         openrlhf[key] = str(Path(openrlhf[key]).expanduser().resolve())

@@ -81,6 +81,11 @@ def _variant(name: str, place: str, whole: str, *, as_first: bool = False) -> Pa
         kind = f"variant of {whole.split(JOINT)[0]}"
     else:
         known = recipe_names() if as_first else [*recipe_names(), *known]
+    if name.endswith((".yaml", ".yml")):
+        folder = Path(name).parent
+        beside = sorted(str(one) for one in folder.glob("*.y*ml")) if folder.is_dir() else []
+        hint = f": did you mean {other}?" if (other := nearest(name, beside)) else ""
+        raise UserError(f"{start}{name!r}: no such file{hint}")
     near = nearest(Path(stem).name, known)
     hint = f"did you mean {near}? " if near else ""
     raise UserError(f"{start}no {kind} {name!r}: {hint}a YAML file, or one of {', '.join(known)}")

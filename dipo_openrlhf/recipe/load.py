@@ -23,6 +23,7 @@ from dipo_openrlhf.recipe.file_names import check_file_names
 from dipo_openrlhf.recipe.files import merged_settings
 from dipo_openrlhf.recipe.no_secrets import check_no_secrets
 from dipo_openrlhf.recipe.openrlhf_args import checked_value, openrlhf_actions
+from dipo_openrlhf.recipe.other_names import KEY_OF
 from dipo_openrlhf.recipe.placement import add_engines
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.schema import SECTIONS
@@ -35,6 +36,16 @@ def load_recipe(name: str, overrides: dict[str, Setting] | None = None) -> Recip
     return build_recipe(source, {**settings, **(overrides or {})})
 
 
+def shown_recipe(name: str) -> Recipe:
+    """A recipe that is only shown: the model and the prompts, which whoever runs it gives, may be missing. Raises
+    UserError.
+    """
+    source, settings = merged_settings(name)
+    for key in ("actor.model_name_or_path", "data.prompt_dataset"):
+        settings.setdefault(key, Setting("(to be given)", "given with the start"))
+    return build_recipe(source, settings)
+
+
 def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> dict[str, Setting]:
     """The values of the recipe, those it extends and the command line, as written. Raises UserError."""
     return {**merged_settings(name)[1], **(overrides or {})}
@@ -43,6 +54,9 @@ def recipe_settings(name: str, overrides: dict[str, Setting] | None = None) -> d
 def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
     """Validate merged settings. See load_recipe."""
     check_no_secrets(settings)
+    for key, setting in settings.items():
+        if setting.bare and key in known_keys() and not _is_switch(key):
+            raise UserError(f"--{key}: has no value: write --{key} VALUE")
     check_file_names(settings)
     own = {name: _own_section(model, name, _within(name, settings)) for name, model in SECTIONS.items()}
     dipo = _dipo_section(_within("dipo", settings))
@@ -65,6 +79,15 @@ def build_recipe(source: str, settings: dict[str, Setting]) -> Recipe:
         add_engines(recipe)
     check_combinations(recipe)
     return recipe
+
+
+def _is_switch(key: str) -> bool:
+    section, _, name = key.partition(".")
+    if section in SECTIONS:
+        return SECTIONS[section].model_fields[name].annotation is bool
+    if section == "dipo":
+        return isinstance(getattr(DipoConfig(), name), bool)
+    return openrlhf_actions()[key].nargs == 0
 
 
 def _within(section: str, settings: dict[str, Setting]) -> dict[str, Setting]:
@@ -132,6 +155,8 @@ def _unknown(key: str, setting: Setting) -> str:
     last = key.rsplit(".", 1)[-1]
     near = nearest(key, known, cutoff=0.5) or next((one for one in known if one.endswith(last)), None)
     hint = f"; the nearest known key is {near}" if near else ""
+    if key in KEY_OF:
+        hint = f"; here it is {KEY_OF[key]}"
     if setting.where == f"--{key}" and (option := nearest(key, _OPTIONS)):
         hint = f"; did you mean --{option}?"
     return f"{setting.where}: unknown key {key} (value {short_repr(setting.value)}){hint}"

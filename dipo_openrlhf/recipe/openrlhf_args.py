@@ -23,6 +23,7 @@ from dipo_openrlhf.recipe.yaml_lines import Setting
 _SOURCE = "openrlhf/cli/train_ppo_ray.py"
 CPU_CHOICES = {"ds.param_dtype": ["fp32"]}  # added to OpenRLHF's choices for CPU runs
 OWN_CHOICES = {"actor.policy_loss_type": ["cispo"]}  # for all: openrlhf_patch/policy_loss.py
+_JOINED = ("data.prompt_dataset", "data.prompt_probs", "reward.remote_url")
 _OWN_FILE = re.compile(r".*/(dipo_openrlhf/rewards/\w+\.py)")
 
 
@@ -84,10 +85,12 @@ def checked_value(key: str, setting: Setting, cpu: bool) -> Any:
     if action.nargs is not None:
         items = value if isinstance(value, list) else [value]
         if isinstance(action.nargs, int) and len(items) != action.nargs:
-            raise UserError(f"{place}: {short_repr(value)} must be {action.nargs} values")
+            form = f"[{', '.join('ABCD'[: action.nargs])}], or --{key} {' '.join('ABCD'[: action.nargs])}"
+            raise UserError(f"{place}: {short_repr(value)} must be {action.nargs} values: {form}")
         return [_in_range(place, key, _convert(place, item, wanted, choices)) for item in items]
     if isinstance(value, list):
-        raise UserError(f"{place}: {short_repr(value)} must be one value, not a list")
+        joined = ": join them by commas" if key in _JOINED else ""
+        raise UserError(f"{place}: {short_repr(value)} must be one value, not a list{joined}")
     return _in_range(place, key, _convert(place, value, wanted, choices))
 
 

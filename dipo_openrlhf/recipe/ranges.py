@@ -55,6 +55,7 @@ def _above(low: float, high: float = math.inf, **more: object) -> Range:
 _FROM_1, _FROM_0, _POSITIVE, _SHARE, _FINITE = Range(1), Range(0), _above(0), Range(0, 1), Range()
 _STEPS = Range(1, also=-1, why="-1 is never")
 _MOMENTUM = Range(0, 1, below=True)
+_LR = Range(0, 1, why="1e-6 is usual for full fine-tuning")
 
 _PLACES = {
     f"{part}.{key}": _FROM_1
@@ -65,10 +66,10 @@ _OPTIMIZERS = {
     f"{part}.{key}": allowed
     for part in ("actor", "critic")
     for key, allowed in {
-        "muon.lr": _FROM_0,
+        "muon.lr": _LR,
         "muon.momentum": _MOMENTUM,
         "muon.ns_steps": _FROM_1,
-        "adam.lr": _FROM_0,
+        "adam.lr": _LR,
         "adam.betas": _MOMENTUM,
         "adam.eps": _POSITIVE,
         "adam.weight_decay": _FROM_0,

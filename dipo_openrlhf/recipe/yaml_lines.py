@@ -12,6 +12,7 @@ import yaml
 from dipo_eval.errors import UserError
 from dipo_eval.files.yaml_file import compose_yaml, merged, parse_value, read_yaml, value_of
 
+COUNT = "number_of_settings"  # of a run's recipe.yaml, before them
 ANCHORS = "x-"  # top-level keys that begin so hold anchors, and no setting
 
 
@@ -19,12 +20,14 @@ ANCHORS = "x-"  # top-level keys that begin so hold anchors, and no setting
 class Setting:
     """One value of a recipe and where it was written: file and line, or option.
 
-    text: of an option, as given, which a key for text takes as it is: `--run.name 007`.
+    text: of an option, as given, which a key for text takes as it is: `--run.name 007`. bare: an option without a value,
+    which is true.
     """
 
     value: Any
     where: str
     text: str | None = None
+    bare: bool = False
 
 
 def read_settings(path: Path, shown: str | None = None) -> dict[str, Setting]:
@@ -68,6 +71,12 @@ def stored_settings(path: Path) -> dict[str, Any]:
     settings = content.get("settings") if isinstance(content, dict) else None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: holds no `settings`; restore the file as the run wrote it")
+    count = content.get(COUNT, len(settings))  # none in a record of an older version
+    if count != len(settings):
+        raise UserError(
+            f"{path}: is cut or changed: it holds {len(settings)} of {count} settings; restore the file as the run "
+            "wrote it"
+        )
     return settings
 
 
@@ -80,8 +89,14 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
             key, separator, inline = token[2:].partition("=")
             given[key] = [inline] if separator else []
         elif not key:
+            name, separator, value = token.lstrip("-").partition("=")
+            meant = (
+                f"; did you mean --{name} {value or '...'}?"
+                if "." in name and (separator or token[0] == "-")
+                else ""
+            )
             raise UserError(
-                f"unexpected argument {token!r}: the recipe comes first, then overrides as --section.key value"
+                f"unexpected argument {token!r}: the recipe comes first, then overrides as --section.key value{meant}"
             )
         else:
             given[key].append(token)
@@ -90,7 +105,7 @@ def parse_overrides(tokens: list[str]) -> dict[str, Setting]:
         parsed = [_parsed(value, key) for value in values]
         text = values[0] if len(values) == 1 else None
         settings[key] = Setting(
-            parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}", text
+            parsed if len(parsed) > 1 else parsed[0] if parsed else True, f"--{key}", text, not parsed
         )
     if settings.pop("", Setting(True, "")).value is not True:  # `--` alone ends typer's options
         raise UserError(

@@ -22,6 +22,7 @@ from dipo_openrlhf.openrlhf_patch.settings import TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trackers import wants_wandb
 from dipo_openrlhf.recipe.placement import gpus_to_start, shares_gpus
 from dipo_openrlhf.recipe.recipe import Recipe
+from dipo_openrlhf.recipe.yaml_lines import COUNT
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.provenance import content_of, installed_versions, prompts_hash
 from dipo_openrlhf.rewards.call_form import CALL_FORM
@@ -137,6 +138,7 @@ def tracker_lines(recipe: Recipe) -> list[str]:
 
 def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
     """Write recipe.yaml, for its owner alone."""
+    settings = settings_of(recipe)
     resolved = {
         "name": recipe.name,
         "source": recipe.source,
@@ -144,7 +146,8 @@ def write_recipe(recipe: Recipe, plan: LaunchPlan, run_dir: Path) -> None:
         "versions": plan.settings["versions"],
         "data_sha256": plan.settings["data_sha256"],
         "content": content_of(recipe.openrlhf),
-        "settings": settings_of(recipe),
+        COUNT: len(settings),
+        "settings": settings,
     }
     write_atomic(run_dir / RECIPE, yaml.safe_dump(resolved, sort_keys=False).encode(), private=True)
 

@@ -148,6 +148,16 @@ def test_without_recipe_yaml_the_checkpoint_tells(folder):
     refused(folder, "another recipe", *other, "--dipo.method", "grpo")
 
 
+def test_a_recipe_yaml_that_is_cut_is_told(folder):
+    path = folder / "run" / RECIPE
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+    path.write_text("".join(lines[:-3]))
+    refused(folder, r"recipe\.yaml: is cut or changed: it holds \d+ of \d+ settings; restore the file")
+    path.write_text(whole[:40])
+    refused(folder, r"recipe\.yaml")
+
+
 def test_missing_optimizer_files_are_told(folder):
     next((folder / "run" / "ckpt" / "_actor").rglob("*optim_states.pt")).unlink()
     refused(folder, r"global_step4: the optimizer's state \(\*optim_states.pt\) is missing")
