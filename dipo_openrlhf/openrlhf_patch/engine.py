@@ -45,11 +45,14 @@ class CheckedEngine(Base):
         self._guard = guard_children([child.pid for child in children])
 
     def check_rewards(self) -> None:
-        """Put a check around the reward function of a file; an agent or an address has none."""
+        """Put a check around the reward function of a file, or the servers that are asked; an agent has none."""
         reward_func = getattr(self.executor, "reward_func", None)
+        named = getattr(self.executor, "reward_endpoints", None)
         if reward_func is not None:
-            path = self.executor.reward_endpoints[0]
-            self.executor.reward_func = self.reward = CheckedReward(reward_func, path)
+            self.executor.reward_func = self.reward = CheckedReward(reward_func, named[0])
+        elif named:
+            self.reward = CheckedReward(self.executor._fetch_rewards_via_http, ",".join(named))
+            self.executor._fetch_rewards_via_http = self.reward.over_http
 
     def scored(self, responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The responses as they are sent. Raises UserError where the user's reward function has failed."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
+from dipo_eval.secrets.masking import mask_text
 from dipo_openrlhf.recipe.defaults import REWARDS
 from dipo_openrlhf.rewards.returned import key_problem, problem_of
 
@@ -33,18 +34,35 @@ class CheckedReward:
             returned = self.reward_func(queries, prompts, labels)
             self._check(returned)
         except Exception as error:
-            said = f"{one_line(error)}{self._place(error)}"
-            self.problem = self.problem or (
-                f"reward.remote_url: {self.path!r}: reward_func fails with {said}, for the label "
-                f"{short_repr(labels[0] if labels else None, 60)}"
-            )
+            self._note("reward_func", error, labels)
             raise
         return returned
 
+    def _note(self, who: str, error: Exception, labels: list[Any]) -> None:
+        label = short_repr(labels[0] if labels else None, 60)
+        said = f"{one_line(error)}{self._place(error)}"
+        self.problem = self.problem or (
+            f"reward.remote_url: {mask_text(self.path)!r}: {who} fails with {said}, for the label {label}"
+        )
+
+    async def over_http(self, queries: list[str], prompts: list[str], labels: list[Any]) -> Any:
+        """The same for reward servers: `reward_func` is OpenRLHF's _fetch_rewards_via_http, of one sample."""
+        try:
+            answers = await self.reward_func(queries, prompts, labels)
+            for returned in answers:
+                self._check(returned)
+        except Exception as error:
+            self._note("the server", error, labels)
+            raise
+        return answers
+
     def raise_problem(self) -> None:
-        """Raise UserError where the user's own function failed; RuntimeError where one of this project's did."""
+        """Raise UserError where the user's own function failed; RuntimeError, after which a run may restart, where one of
+        this project's did, or a server.
+        """
         if self.problem:
-            raise (RuntimeError if Path(self.path).parent == REWARDS else UserError)(self.problem)
+            of_user = self.path.endswith(".py") and Path(self.path).parent != REWARDS
+            raise (UserError if of_user else RuntimeError)(self.problem)
 
     def _place(self, error: Exception) -> str:
         frames = traceback.extract_tb(error.__traceback__)

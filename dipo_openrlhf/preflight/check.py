@@ -16,7 +16,6 @@ from typing import Any
 from dipo_eval.errors import UserError
 from dipo_eval.files.places import check_can_make_folder
 from dipo_eval.runner.progress import Reporter
-from dipo_eval.suites import get_suites
 from dipo_openrlhf.preflight.golds import check_golds
 from dipo_openrlhf.preflight.hub import check_hub_datasets, check_hub_model
 from dipo_openrlhf.preflight.model import check_model, is_local
@@ -26,6 +25,7 @@ from dipo_openrlhf.preflight.prompts import (
     check_prompts,
     load_tokenizer,
     prompt_of,
+    twice_templated,
 )
 from dipo_openrlhf.preflight.reward import (
     SAMPLES,
@@ -34,7 +34,9 @@ from dipo_openrlhf.preflight.reward import (
     has_environment,
     is_own_file,
 )
-from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here
+from dipo_openrlhf.preflight.reward_server import addresses, check_servers, unanswered
+from dipo_openrlhf.preflight.rows import Row, check_library_reads, data_sets, is_read_here
+from dipo_openrlhf.preflight.suites import check_suites
 from dipo_openrlhf.preflight.tasks import check_tasks
 from dipo_openrlhf.recipe.defaults import TOOL_AGENT
 from dipo_openrlhf.recipe.recipe import Recipe
@@ -56,6 +58,8 @@ def check_start(recipe: Recipe, say: Callable[[str], None]) -> None:
     name = recipe.get("actor.model_name_or_path")
     check_model(name, recipe.get("data.max_len"))
     check_reward_url(recipe.get("reward.remote_url"), recipe.get("train.agent_func_path"))
+    if not recipe.get("train.agent_func_path") and (problem := unanswered(recipe.get("reward.remote_url"))):
+        raise UserError(problem)
     _check_split(recipe)
     if not is_local(name):
         check_hub_model(name)
@@ -88,7 +92,7 @@ def checkpoint_warnings(recipe: Recipe) -> list[str]:
 def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
     """As check_start, for a command that is only shown: what is not on this machine is named by `say` and not checked."""
     check_places(recipe)
-    check_suites(recipe)
+    check_suites(recipe, here=False)
     check_reward_url(recipe.get("reward.remote_url"), recipe.get("train.agent_func_path"))
     _check_split(recipe)
     for warning in checkpoint_warnings(recipe):
@@ -113,8 +117,32 @@ def check_dry(recipe: Recipe, say: Callable[[str], None]) -> None:
 def check_places(recipe: Recipe) -> None:
     """Where the run writes. Raises UserError."""
     check_can_make_folder(recipe.run_dir, "run.dir")
-    for key in ("ckpt.path", "ckpt.output_dir"):
-        check_can_make_folder(Path(recipe.get(key)), key)
+    for key in ("ckpt.path", "ckpt.output_dir", "logger.tensorboard_dir"):
+        if folder := recipe.get(key):
+            check_can_make_folder(Path(folder).expanduser(), key)
+    _check_nothing_lost(recipe)
+
+
+def _check_nothing_lost(recipe: Recipe) -> None:
+    """Raise UserError where the run would write over the model that it starts from, or over another."""
+    model, run_dir = Path(recipe.get("actor.model_name_or_path")).expanduser(), recipe.run_dir.resolve()
+    final = Path(recipe.get("ckpt.output_dir"))
+    for key, folder in (
+        ("run.dir", run_dir),
+        ("ckpt.path", Path(recipe.get("ckpt.path"))),
+        ("ckpt.output_dir", final),
+    ):
+        if model.is_dir() and folder.resolve() == model.resolve():
+            raise UserError(
+                f"{recipe.place(key)}: {key}: {str(folder)!r}: is the folder of actor.model_name_or_path, which the run "
+                "would write over: name another"
+            )
+    other = not final.is_relative_to(run_dir) and not (run_dir / "recipe.yaml").exists()
+    if other and (final / "config.json").exists():
+        raise UserError(
+            f"{recipe.place('ckpt.output_dir')}: ckpt.output_dir: {str(final)!r}: holds a model already, which the run "
+            "would write over: name another folder"
+        )
 
 
 def check_ray_folder(recipe: Recipe) -> None:
@@ -129,28 +157,6 @@ def check_ray_folder(recipe: Recipe) -> None:
         check_can_make_folder(folder, "Ray's folder")
     except UserError as error:
         raise UserError(f"{str(error).rpartition('; ')[0]}; {remedy}") from None
-
-
-def check_suites(recipe: Recipe) -> None:
-    """Suites that the watcher could not read: it would die unseen in the first second. Raises UserError."""
-    evaluate = recipe.evaluate
-    if not recipe.starts_watcher:
-        return
-    place = recipe.where.get("evaluate.suites", recipe.source)
-    try:
-        suites = get_suites(evaluate.suites)
-    except UserError as error:
-        raise UserError(f"{place}: evaluate.suites: {error}") from None
-    folder = Path(evaluate.data_dir).expanduser() if evaluate.data_dir else None
-    if folder is not None and not folder.is_dir():
-        where = recipe.where.get("evaluate.data_dir", recipe.source)
-        raise UserError(f"{where}: evaluate.data_dir: {evaluate.data_dir!r}: no such folder")
-    if folder is not None:
-        for suite in suites:
-            if suite.data is not None and suite.data.hub is None and not (folder / suite.data.name).is_file():
-                raise UserError(
-                    f"{place}: evaluate.suites: {suite.name}: {folder} holds no {suite.data.name}"
-                )
 
 
 def _check_split(recipe: Recipe) -> None:
@@ -199,11 +205,25 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
             say(f"warning: {warning}")
         if is_own_file(url):
             check_reward(url, _samples(rows, reading, has_model), recipe.dipo.correct_from)
+        elif addresses(url):
+            _check_servers(recipe, _samples(rows, reading, has_model), say)
     elif agent == str(TOOL_AGENT) or has_environment(agent):
         tokenizer = load_tokenizer(reading.model) if has_model else None
         check_tasks(rows, reading, tokenizer, None if agent == str(TOOL_AGENT) else agent)
-    if is_known or not has_model:
+    if is_known:
         return
+    if not recipe.get("use_ms"):
+        check_library_reads(names, recipe.get("data.prompt_probs"), recipe.get("data.prompt_split"), rows)
+    _check_evaluated(recipe, reading, has_model)
+    count, batch = min(len(rows), reading.max_samples), recipe.get("rollout.batch_size")
+    if 0 < count < batch:
+        say(
+            f"warning: {count} prompts are fewer than rollout.batch_size, {batch}: each episode is one smaller step"
+        )
+    if not has_model:
+        return
+    if warning := twice_templated(rows, reading):
+        say(f"warning: {warning}")
     with (
         Reporter(sys.stderr.isatty()) as progress,
         progress.bar("checking the prompts", len(rows)) as advance,
@@ -213,6 +233,31 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
         with contextlib.suppress(OSError):  # then it is checked again
             _known(key).parent.mkdir(parents=True, exist_ok=True)
             _known(key).touch()
+
+
+def _check_servers(
+    recipe: Recipe, samples: list[tuple[str, str, str, Any]], say: Callable[[str], None]
+) -> None:
+    url = recipe.get("reward.remote_url")
+    if problem := unanswered(url):  # an error of check_start
+        say(f"not checked: {problem}")
+        return
+    check_servers(url, samples, recipe.dipo.correct_from)
+
+
+def _check_evaluated(recipe: Recipe, reading: Reading, has_model: bool) -> None:
+    """The rows of eval.dataset, which OpenRLHF loads with the prompts. Raises UserError."""
+    names = recipe.get("eval.dataset")
+    if not names or recipe.get("use_ms") or not all(map(is_read_here, names.split(","))):
+        return
+    try:
+        rows = check_data_file(
+            names, reading.input_key, reading.label_key, None, not reading.apply_chat_template
+        )
+        if has_model:
+            check_prompts(rows, reading)
+    except UserError as error:
+        raise UserError(f"eval.dataset: {str(error).removeprefix('data.prompt_dataset: ')}") from None
 
 
 def _samples(rows: list[Row], reading: Reading, has_model: bool) -> list[tuple[str, str, str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
 from dipo_eval.subject.checkpoints import is_whole, weights_names
+from dipo_openrlhf.preflight.model_kind import is_cut_archive, kind_problem, shape_problem
 
 _LFS = b"version https://git-lfs"
 _TOKENIZERS = (
@@ -33,26 +34,44 @@ def check_model(name: str, max_len: int = 0) -> None:
     if not is_local(name):
         return
     path, place = Path(name).expanduser(), f"actor.model_name_or_path: {name!r}"
+    try:
+        _check_folder(path, place, max_len)
+    except OSError as error:  # a file of another user's, or storage that does not answer
+        raise UserError(f"{place}: cannot be read ({error.strerror}: {error.filename})") from None
+
+
+def _check_folder(path: Path, place: str, max_len: int) -> None:
+    if path.is_file():
+        raise UserError(f"{place}: is a file; give the folder in which config.json lies")
     if not path.is_dir():
         raise UserError(f"{place}: no such folder; give a Hugging Face model folder")
+    if (path / "adapter_config.json").is_file():
+        raise UserError(f"{place}: is an adapter, not a model: merge it into its base first")
     if not (path / "config.json").is_file():
-        raise UserError(f"{place}: has no config.json, so it is not a Hugging Face model")
+        within = next((one.parent for one in sorted(path.glob("*/config.json"))), None) or next(
+            (one.parent for one in sorted(path.glob("snapshots/*/config.json"))), None
+        )
+        hint = f"; did you mean {within}?" if within else ""
+        raise UserError(f"{place}: has no config.json, so it is not a Hugging Face model{hint}")
     config = _json(path / "config.json", place)
     for name in ("generation_config.json", "tokenizer_config.json"):
         if (path / name).is_file():
             _json(path / name, place)
     _check_sizes(config, place)
+    if problem := kind_problem(config):
+        raise UserError(f"{place}: {problem}")
     if not is_whole(path):
-        raise UserError(f"{place}: has no weights, or not all that its index names: get the model again")
+        packed = " (GGUF files are for inference alone)" if any(path.glob("*.gguf")) else ""
+        raise UserError(
+            f"{place}: has no weights, or not all that its index names{packed}: get the model again"
+        )
     for weights in weights_names(path)[1:]:
-        if problem := _weights_problem(path / weights):
+        if problem := _weights_problem(path / weights, config):
             raise UserError(f"{place}: {weights} {problem}: get the file again")
     if not any(any(path.glob(pattern)) for pattern in _TOKENIZERS):
         raise UserError(
             f"{place}: has no tokenizer (tokenizer.json and the like): copy it from the model's source"
         )
-    if "base_model_name_or_path" in config or (path / "adapter_config.json").is_file():
-        raise UserError(f"{place}: is an adapter, not a model: merge it into its base first")
     _check_context(config, max_len, place)
 
 
@@ -78,15 +97,17 @@ def _check_sizes(config: dict[str, Any], place: str) -> None:
             )
 
 
-def _weights_problem(path: Path) -> str:
-    """A file that is no weights, or is shorter than its header says (https://github.com/huggingface/safetensors)."""
+def _weights_problem(path: Path, config: dict[str, Any]) -> str:
+    """A file that is no weights, is shorter than its header says (https://github.com/huggingface/safetensors), or is
+    of another model.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
         if (start + file.read(len(_LFS) - 8)).startswith(_LFS):
             return "is a git-lfs pointer, not the weights (`git lfs pull` gets them)"
         if path.suffix != ".safetensors":
-            return "" if size else "is empty"
+            return "is cut: its end is missing" if is_cut_archive(path) else "" if size else "is empty"
         length = int.from_bytes(start, "little")
         if len(start) < 8 or 8 + length > size:
             return f"is cut: it has {size:,} bytes"
@@ -99,7 +120,7 @@ def _weights_problem(path: Path) -> str:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return "is no safetensors file"
     whole = 8 + length + end
-    return "" if size == whole else f"is cut: it has {size:,} of {whole:,} bytes"
+    return shape_problem(header, config) if size == whole else f"is cut: it has {size:,} of {whole:,} bytes"
 
 
 def _check_context(config: dict[str, Any], max_len: int, place: str) -> None:

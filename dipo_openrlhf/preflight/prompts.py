@@ -6,6 +6,7 @@ losing the instructions, and dies with an IndexError on an empty file.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.errors import UserError, one_line, short_repr
+from dipo_eval.secrets.masking import mask_text
 from dipo_openrlhf.preflight.rows import Row, data_sets, is_read_here, looks_like_date, read_rows
 
 _BATCH = 1000  # prompts that are tokenized at once
+_MOST_DIGITS = 2**63 - 1  # of an integer in Arrow; a larger one is read as a float
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,12 @@ def _checked(
             raise UserError(
                 f"{place}: no key {key!r} ({setting}); the row has: {', '.join(map(str, row)) or 'none'}"
             )
-        if row[key] in (None, "", []):
+        if row[key] in (None, "", []) or row[key] != row[key]:  # the last: NaN
             raise UserError(f"{place}: {key!r} ({setting}) is empty")
+        if isinstance(row[key], int) and abs(row[key]) > _MOST_DIGITS:
+            raise UserError(
+                f"{place}: {key!r} ({setting}) has more digits than the data sets library keeps: write it as text"
+            )
         if _has_surrogate(row[key]):
             raise UserError(
                 f"{place}: {key!r} ({setting}) holds half of a character (a lone surrogate): fix the row"
@@ -105,7 +112,7 @@ def _checked(
 
 def _input_problem(value: Any, texts_only: bool) -> str:
     if isinstance(value, str):
-        return ""
+        return "is a list of messages written as text: write the list itself" if _is_chat_text(value) else ""
     if texts_only:
         return "without data.apply_chat_template a prompt is text"
     if not isinstance(value, list):
@@ -115,7 +122,21 @@ def _input_problem(value: Any, texts_only: bool) -> str:
             return 'a message is {"role": "user", "content": "..."}'
         if not isinstance(message.get("content"), str | list):
             return f"its {message['role']} message has no content"
+    if value and value[-1]["role"] == "assistant":
+        return "its last message is the assistant's: a prompt ends before the answer"
     return ""
+
+
+def _is_chat_text(value: str) -> bool:
+    return value.lstrip().startswith("[{") and '"role"' in value and '"content"' in value and _is_json(value)
+
+
+def _is_json(value: str) -> bool:
+    try:
+        json.loads(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _has_surrogate(value: Any) -> bool:
@@ -134,7 +155,7 @@ def _check_column(name: str, rows: list[Row], key: str, setting: str) -> None:
         if type(row[key]) is not first and not number:
             raise UserError(
                 f"{place}: {key!r} ({setting}) is {short_repr(row[key], 40)}, in {first_place} it is "
-                f"{short_repr(rows[0][1][key], 40)}: a column has one type; write all of them as text"
+                f"{short_repr(rows[0][1][key], 40)}: a column has one type; write all of them alike"
             )
     if name.endswith((".json", ".jsonl")) and all(looks_like_date(row[key]) for _, row in rows):
         raise UserError(
@@ -212,8 +233,28 @@ def load_tokenizer(model: str) -> Any:
         return AutoTokenizer.from_pretrained(model, trust_remote_code=True)
     except Exception as error:
         raise UserError(
-            f"actor.model_name_or_path: {model!r}: its tokenizer cannot be loaded ({one_line(error)})"
+            f"actor.model_name_or_path: {model!r}: its tokenizer cannot be loaded ({_lines_joined(error)})"
         ) from None
+
+
+def _lines_joined(error: Exception) -> str:
+    """A config.json's mistake is in transformers' second line, after the name of the validator."""
+    return mask_text(f"{type(error).__name__}: {' '.join(str(error).split())}")[:400]
+
+
+def twice_templated(rows: list[Row], reading: Reading) -> str:
+    """A warning where the first prompt has marks of a chat template already, to which another would be added."""
+    text = rows[0][1][reading.input_key] if rows else None
+    if not reading.apply_chat_template or not isinstance(text, str):
+        return ""
+    marks = load_tokenizer(reading.model).all_special_tokens
+    found = next((mark for mark in marks if len(mark) > 4 and mark in text), None)
+    return (
+        f"{rows[0][0]}: the prompt holds {found!r}, a mark of the model's chat template, which is applied once more: set "
+        "data.apply_chat_template: false, or give the text alone"
+        if found
+        else ""
+    )
 
 
 def prompt_of(tokenizer: Any, reading: Reading, place: str, row: dict[str, Any]) -> str:
@@ -222,6 +263,11 @@ def prompt_of(tokenizer: Any, reading: Reading, place: str, row: dict[str, Any])
     if not reading.apply_chat_template:
         return reading.input_template.format(content) if reading.input_template else content
     chat = [{"role": "user", "content": content}] if isinstance(content, str) else content
+    if getattr(tokenizer, "chat_template", "?") is None:
+        raise UserError(
+            f"data.apply_chat_template: true: {reading.model!r} has no chat template: set it to false, or put "
+            "chat_template.jinja into the model's folder"
+        )
     try:
         return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # of jinja2, or raised by the template

@@ -42,7 +42,10 @@ def check_reward_url(url: str | None, agent: str | None) -> None:
     if agent:
         _check_agent(agent)
         return
-    for one in (url or "").split(","):
+    given = (url or "").split(",")
+    if len(given) > 1 and any(one.strip().endswith(".py") for one in given):
+        raise UserError(f"{_KEY}: {url!r}: OpenRLHF takes one file; call the others in its reward_func")
+    for one in given:
         name, place = one.strip(), f"{_KEY}: {one!r}"
         if name.endswith(".py"):
             if not Path(name).is_file():

@@ -16,6 +16,7 @@ from dipo_openrlhf.data.parquet import parquet_rows
 FORMATS = (".json", ".jsonl", ".parquet")
 _OTHERS = (".csv", ".arrow")  # OpenRLHF reads them too
 _KEY = "data.prompt_dataset"
+_LARGEST_WHOLE = 64 << 20  # bytes that are read at once, for a better message alone
 
 Row = tuple[str, dict[str, Any]]  # "file:line" or "file: row n", and the row
 
@@ -62,13 +63,8 @@ def read_rows(name: str, split: str) -> Iterator[Row]:
 
 def _loaded(name: str, split: str) -> Iterator[Row]:
     """Of a hub, a folder, or a format that the data sets library reads; it keeps what it has loaded."""
-    from openrlhf.datasets.utils import blending_datasets
-
-    silent = SimpleNamespace(
-        print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(use_ms=False)
-    )
     try:
-        data = blending_datasets(name, None, silent, max_count=10**12, dataset_split=split)
+        data = _load(name, split)
     except AttributeError:  # a dict of splits has no select()
         raise UserError(
             f"{_KEY}: {name!r}: has no split {split!r}: name one of its own as data.prompt_split"
@@ -86,6 +82,52 @@ def _loaded(name: str, split: str) -> Iterator[Row]:
         yield f"{name}: row {number}", row
 
 
+def check_library_reads(names: str, shares: str | None, split: str, rows: list[Row]) -> None:
+    """Load the data sets as the run will, which keeps what is loaded: rows that are sound one by one may have no common
+    columns, for a file is read in blocks of 10 MB. rows: of all of them. Raises UserError with the row that differs.
+    """
+    try:
+        _load(names, split, shares)
+    except Exception as error:
+        cause = one_line(error.__cause__ or error)
+        raise UserError(
+            f"{_odd_row(rows) or f'{_KEY}: {names!r}'}: cannot be loaded by the data sets library, as the run does "
+            f"({cause[:200]}): give every row the same keys, with values of one type"
+        ) from None
+
+
+def _load(names: str, split: str, shares: str | None = None) -> Any:
+    from datasets.utils import disable_progress_bars, enable_progress_bars
+    from openrlhf.datasets.utils import blending_datasets
+
+    silent = SimpleNamespace(
+        print=lambda *_: None, is_rank_0=lambda: False, args=SimpleNamespace(use_ms=False)
+    )
+    disable_progress_bars()
+    try:
+        return blending_datasets(names, shares, silent, max_count=10**12, dataset_split=split)
+    finally:
+        enable_progress_bars()
+
+
+def _odd_row(rows: list[Row]) -> str:
+    """The last row with a key, or a type of value, that none before it has: earlier ones may be in the first block."""
+    seen: dict[str, set[type]] = {}
+    found = ""
+    for place, row in rows:
+        for key, value in row.items():
+            types = seen.setdefault(key, set())
+            if value is not None and type(value) not in types:
+                other = "of another type than before" if types else "in no row before"
+                found = f"{place}: {key!r} ({short_repr(value, 40)}) is {other}"
+                types.add(type(value))
+    return found if any(len(types) > 1 for types in seen.values()) or not _same_keys(rows) else ""
+
+
+def _same_keys(rows: list[Row]) -> bool:
+    return all(row.keys() == rows[0][1].keys() for _, row in rows)
+
+
 def _json_lines(path: Path, name: str) -> Iterator[Row]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -93,7 +135,30 @@ def _json_lines(path: Path, name: str) -> Iterator[Row]:
                 raise UserError(f"{name}:1: begins with a byte order mark; save it as UTF-8 without one")
             if line.strip():
                 place = f"{name}:{number}"
-                yield place, _object(parse_line(_text(line, place), place), place)
+                yield place, _object(_parsed(_text(line, place), place, path), place)
+
+
+def _parsed(line: str, place: str, path: Path) -> Any:
+    try:
+        return parse_line(line, place)
+    except UserError:
+        if place.endswith(":1") and line.strip() in ("{", "[") and (keys := _whole_keys(path)):
+            raise UserError(
+                f"{place}: the file is one JSON value of several lines ({keys}): write the rows, an object a line, or a "
+                "list of objects in a .json file"
+            ) from None
+        raise
+
+
+def _whole_keys(path: Path) -> str:
+    """What a file holds that is JSON as a whole, and no rows; empty for anything else, and for large files."""
+    if path.stat().st_size > _LARGEST_WHOLE:
+        return ""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return ""
+    return ", ".join(map(str, found))[:80] if isinstance(found, dict) else "a list"
 
 
 def _json(path: Path, name: str) -> Iterator[Row]:

@@ -9,9 +9,12 @@ of tensors are plain. Imports nothing of this project: the file is to meet what 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import os
 import sys
 import traceback
+from collections.abc import Callable
 
 
 def _place(error: BaseException, path: str) -> str:
@@ -44,8 +47,18 @@ def _shape(value: object) -> object:
     return {"not a dict": type(value).__name__}
 
 
+def _takes_three(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind([], [], [])
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def main(path: str) -> dict[str, object]:
     """See the module."""
+    samples = json.load(sys.stdin)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # an engine has no other
     try:
         # openrlhf/utils/agent.py, SingleTurnAgentExecutor: not entered into sys.modules, its folder not on sys.path.
         spec = importlib.util.spec_from_file_location("reward_func", path)
@@ -53,14 +66,22 @@ def main(path: str) -> dict[str, object]:
         spec.loader.exec_module(module)  # type: ignore[union-attr]
     except BaseException as error:
         return {"error": f"cannot be imported: {_said(error, path)}", "kind": type(error).__name__}
-    if not callable(getattr(module, "reward_func", None)):
-        return {"error": "defines no reward_func(queries, prompts, labels)"}
+    function = getattr(module, "reward_func", None)
+    if not callable(function):
+        own = [name for name, one in vars(module).items() if getattr(one, "__module__", "") == "reward_func"]
+        instead = f", but {', '.join(own[:3])}" if own else ""
+        return {"error": f"defines no reward_func(queries, prompts, labels){instead}"}
+    if inspect.iscoroutinefunction(function):
+        return {"error": "reward_func is an async function, which nothing awaits: write def, without async"}
     returned = []
-    for query, prompt, label in json.load(sys.stdin):
+    for query, prompt, label in samples:
         try:
-            returned.append(_shape(module.reward_func([query], [prompt], [label])))
+            returned.append(_shape(function([query], [prompt], [label])))
         except BaseException as error:
-            return {"error": f"reward_func raises {_said(error, path)}", "sample": len(returned)}
+            asked = (
+                "" if _takes_three(function) else "; it is called as reward_func(queries, prompts, labels)"
+            )
+            return {"error": f"reward_func raises {_said(error, path)}{asked}", "sample": len(returned)}
     return {"returned": returned}
 
 

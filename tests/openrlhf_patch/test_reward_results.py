@@ -108,3 +108,21 @@ def test_a_failure_of_this_projects_reward_may_be_repeated(monkeypatch):
     with pytest.raises(RuntimeError, match="the grader's process was killed") as raised:
         responses(made, ["3"])
     assert not isinstance(raised.value, UserError)
+
+
+def test_what_a_server_answers_is_checked_too():
+    """As a file's reward is; the run may start again, for a server may."""
+    made = object.__new__(CheckedEngine)
+    made.executor = SingleTurnAgentExecutor("http://127.0.0.1:9/score")
+    answers = {"even": {"rewards": [1.0], "scores": [1.0]}, "odd": {"score": 1.0}}
+
+    async def posted(queries, prompts, labels):
+        return [answers[labels[0]]]
+
+    made.executor._fetch_rewards_via_http = posted
+    made.check_rewards()
+    assert [each["reward"] for each in responses(made, ["even"] * 2)] == [[1.0]] * 2
+    with pytest.raises(
+        RuntimeError, match="the server fails with ValueError: it returned no 'rewards', but 'score'"
+    ):
+        responses(made, ["even", "odd"])

@@ -74,6 +74,10 @@ def test_a_sound_recipe_passes_and_nothing_is_made(folder, dry):
         (["--eval.dataset", "none.jsonl"], "eval.dataset: 'none.jsonl': no such file"),
         (["--run.dir", "/proc/none"], "run.dir '/proc/none': nothing can be written there"),
         (["--ckpt.path", "/proc/none"], "ckpt.path '/proc/none': nothing can be written there"),
+        (
+            ["--logger.tensorboard_dir", "/proc/none"],
+            "logger.tensorboard_dir '/proc/none': nothing can be written",
+        ),
         (["--train.agent_func_path", "none.py"], "train.agent_func_path: 'none.py': no such file"),
         (
             ["--train.agent_func_path", "tool_agent", "--data.apply_chat_template", "false"],
@@ -88,6 +92,37 @@ def test_mistakes_are_one_line_in_a_dry_run_too(folder, words, message, dry):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (folder / "run").exists()
+
+
+def test_no_model_is_written_over(folder):
+    model = folder / "model"
+    for key in ("run.dir", "ckpt.path", "ckpt.output_dir"):
+        with pytest.raises(
+            UserError, match=rf"--{key}: {key}: .* is the folder of actor\.model_name_or_path"
+        ):
+            check(folder, f"--{key}", str(model), dry=True)
+    shutil.copytree(model, folder / "other")
+    with pytest.raises(UserError, match=r"ckpt\.output_dir: .*/other': holds a model already"):
+        check(folder, "--ckpt.output_dir", str(folder / "other"), dry=True)
+
+
+def test_a_link_to_nothing_is_no_place(folder):
+    (folder / "run").symlink_to("/nowhere/at/all")
+    with pytest.raises(UserError, match=r"run\.dir .*/run is a link to nothing"):
+        check(folder, dry=True)
+
+
+def test_few_prompts_are_a_warning(folder):
+    write(folder, [{"input": "3 + 7 = ?", "label": "10"}] * 3)
+    assert check(folder) == [
+        "warning: 3 prompts are fewer than rollout.batch_size, 4: each episode is one smaller step"
+    ]
+
+
+def test_the_rows_of_eval_dataset_are_checked(folder):
+    (folder / "eval.jsonl").write_text('{"question": "1 + 1?", "label": "2"}\n')
+    with pytest.raises(UserError, match=r"eval\.dataset: .*eval\.jsonl:1: no key 'input'"):
+        check(folder, "--eval.dataset", str(folder / "eval.jsonl"))
 
 
 def test_a_dry_run_names_what_is_not_here(folder):

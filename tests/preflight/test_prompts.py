@@ -11,7 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from dipo_eval.errors import UserError
-from dipo_openrlhf.preflight.prompts import Reading, check_data_file, check_prompts
+from dipo_openrlhf.preflight.prompts import (
+    Reading,
+    check_data_file,
+    check_prompts,
+    load_tokenizer,
+    twice_templated,
+)
+from dipo_openrlhf.preflight.rows import check_library_reads
 from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
 
 
@@ -56,6 +63,23 @@ def reading(model: Path, **changes) -> Reading:
         ),
         ('{"input": "a", "label": "2020-01-01"}\n', "where all look like dates"),
         ('\ufeff{"input": "a", "label": "1"}\n', ":1: begins with a byte order mark"),
+        ('{"input": "a", "label": NaN}\n', ":1: 'label' (data.label_key) is empty"),
+        (
+            '{"input": "a", "label": 9223372036854775808}\n',
+            ":1: 'label' (data.label_key) has more digits than",
+        ),
+        (
+            '{"input": "[{\\"role\\": \\"user\\", \\"content\\": \\"a\\"}]", "label": "1"}\n',
+            "is a list of messages written as text: write the list itself",
+        ),
+        (
+            '{"input": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "label": "1"}\n',
+            "its last message is the assistant's: a prompt ends before the answer",
+        ),
+        (
+            '{\n "input": "a",\n "label": "1"\n}\n',
+            ":1: the file is one JSON value of several lines (input, label): write the rows, an object a line",
+        ),
     ],
 )
 def test_bad_data_file(tmp_path, text, words):
@@ -65,6 +89,52 @@ def test_bad_data_file(tmp_path, text, words):
         check_data_file(str(path), "input", "label")
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+LONG = "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"meta": "a"}, r"a\.jsonl:60001: 'meta' \('a'\) is of another type than before: cannot be loaded by"),
+        ({"meta": 1, "extra": "a"}, r"a\.jsonl:60001: 'extra' \('a'\) is in no row before"),
+        ({"meta": 1}, ""),
+    ],
+)  # fmt: skip
+def test_rows_without_common_columns_are_told(tmp_path, monkeypatch, last, words):
+    """Beyond the first 10 MB, of which the library takes the columns."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    path = tmp_path / "a.jsonl"
+    row = {"input": LONG, "label": "1", "meta": 1}
+    path.write_text((json.dumps(row) + "\n") * 60_000 + json.dumps(row | last) + "\n")
+    found = check_data_file(str(path), "input", "label")
+    if not words:
+        check_library_reads(str(path), None, "train", found)
+        return
+    with pytest.raises(UserError, match=words) as caught:
+        check_library_reads(str(path), None, "train", found)
+    assert str(caught.value).endswith("give every row the same keys, with values of one type")
+
+
+def test_files_whose_columns_differ_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    for name, label in (("a", '"1"'), ("b", "1")):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"input": "x", "label": {label}}}\n')
+    names = f"{tmp_path}/a.jsonl,{tmp_path}/b.jsonl"
+    found = check_data_file(names, "input", "label")
+    with pytest.raises(UserError, match=r"b\.jsonl:1: 'label' \(1\) is of another type than before"):
+        check_library_reads(names, None, "train", found)
+
+
+def test_a_prompt_that_has_the_template_already(tmp_path, model):
+    mark = load_tokenizer(str(model)).eos_token
+    found = [("a.jsonl:1", {"input": f"1 + 1?{mark}", "label": "2"})]
+    assert f"a.jsonl:1: the prompt holds {mark!r}, a mark of the model's" in twice_templated(
+        found, reading(model)
+    )
+    assert not twice_templated(found, reading(model, apply_chat_template=False))
+    assert not twice_templated([("a.jsonl:1", {"input": "1 + 1?", "label": "2"})], reading(model))
 
 
 def test_missing_data_file(tmp_path):

@@ -79,6 +79,7 @@ def test_what_it_returns_or_raises_is_told(tmp_path, body, words):
         ("from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    x: int = 0",
          "a dataclass does not go with"),
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("input()", "cannot be imported: EOFError: .* (line 1)"),
     ],
 )  # fmt: skip
 def test_a_file_that_openrlhf_cannot_import(tmp_path, before, words):
@@ -89,8 +90,23 @@ def test_a_file_that_openrlhf_cannot_import(tmp_path, before, words):
 
 def test_a_file_without_the_function(tmp_path):
     (tmp_path / "mine.py").write_text("def rewards(): pass\n")
-    with pytest.raises(UserError, match=r"defines no reward_func\(queries, prompts, labels\)"):
+    with pytest.raises(UserError, match=r"defines no reward_func\(queries, prompts, labels\), but rewards$"):
         check_reward(str(tmp_path / "mine.py"), SAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("async def reward_func(queries, prompts, labels): return {}", "write def, without async"),
+        ("def reward_func(completions, **kwargs): return [1.0]",
+         "it is called as reward_func(queries, prompts, labels), for d.jsonl:1"),
+    ],
+)  # fmt: skip
+def test_a_function_of_another_form(tmp_path, code, words):
+    (tmp_path / "mine.py").write_text(code + "\n")
+    with pytest.raises(UserError) as caught:
+        check_reward(str(tmp_path / "mine.py"), SAMPLES)
+    assert words in str(caught.value)
 
 
 def test_files_of_the_current_folder_hide_no_module(tmp_path, monkeypatch):
@@ -109,6 +125,7 @@ def test_files_of_the_current_folder_hide_no_module(tmp_path, monkeypatch):
         ("mine.py", "'mine.py': no such file"),
         ("", "give function_call, math"),
         ("localhost:5000", "or an address"),
+        ("a.py,b.py", "OpenRLHF takes one file; call the others in its reward_func"),
     ],
 )
 def test_a_reward_that_is_nowhere(url, words):

@@ -26,7 +26,9 @@ def check_can_make_folder(path: Path, what: str) -> None:
 def _check(folder: Path, path: Path, what: str) -> None:
     place = f"{what} {_shown(path)}"
     try:
-        there = next(one for one in (folder, *folder.absolute().parents) if os.path.exists(one))
+        there = next(one for one in (folder, *folder.absolute().parents) if os.path.lexists(one))
+        if not os.path.exists(there):
+            raise UserError(f"{place}: {there} is a link to nothing; name another place")
         if not there.is_dir():
             raise UserError(f"{place}: {there} is a file, not a folder; name another place")
         limit = os.pathconf(there, "PC_NAME_MAX")

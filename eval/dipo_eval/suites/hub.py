@@ -89,6 +89,11 @@ def hub_records(data: HubData, limit_s: float = LIMIT_S) -> list[tuple[int, Row]
         raise UserError(message) from None
 
 
+def unavailable(data: HubData) -> str:
+    """Why `hub_records` would find nothing, without loading anything; empty where it may."""
+    return "" if _may_be_cached(data.dataset) else _offline_reason() or ""
+
+
 def final_answer(solution: str) -> str:
     """What follows the last "####" of a GSM8K solution, without thousands separators."""
     _, mark, answer = solution.rpartition("####")
