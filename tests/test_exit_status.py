@@ -146,3 +146,15 @@ def test_a_gate_whose_reader_has_gone_still_ends_with_its_verdict(tmp_path: Path
         os.close(write)
     assert '"verdict": "inconclusive"' in report.read_text()
     assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_a_folder_that_was_deleted_is_one_line(tmp_path: Path) -> None:
+    """torch's MKL ends a process that starts in one with "Cannot load libtorch_cpu.so"."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); from dipo_openrlhf import cli; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, "recipes"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: the current folder has been deleted: change to another one\n"

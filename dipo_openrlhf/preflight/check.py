@@ -35,7 +35,7 @@ from dipo_openrlhf.preflight.reward import (
     is_own_file,
 )
 from dipo_openrlhf.preflight.reward_server import addresses, check_servers, unanswered
-from dipo_openrlhf.preflight.rows import Row, check_library_reads, data_sets, is_read_here
+from dipo_openrlhf.preflight.rows import Row, check_library_reads, data_sets, have_one_form, is_read_here
 from dipo_openrlhf.preflight.suites import check_suites
 from dipo_openrlhf.preflight.tasks import check_tasks
 from dipo_openrlhf.recipe.defaults import TOOL_AGENT
@@ -212,24 +212,24 @@ def check_data(recipe: Recipe, say: Callable[[str], None], has_model: bool = Tru
         check_tasks(rows, reading, tokenizer, None if agent == str(TOOL_AGENT) else agent)
     if is_known:
         return
-    if not recipe.get("use_ms"):
+    cut_off = len(rows) >= reading.max_samples  # the library reads what comes after them too
+    if not recipe.get("use_ms") and (cut_off or not have_one_form(rows)):
         check_library_reads(names, recipe.get("data.prompt_probs"), recipe.get("data.prompt_split"), rows)
     _check_evaluated(recipe, reading, has_model)
+    if has_model:
+        with (
+            Reporter(sys.stderr.isatty()) as progress,
+            progress.bar("checking the prompts", len(rows)) as advance,
+        ):
+            check_prompts(rows, reading, advance)
+        if warning := twice_templated(rows, reading):
+            say(f"warning: {warning}")
     count, batch = min(len(rows), reading.max_samples), recipe.get("rollout.batch_size")
     if 0 < count < batch:
         say(
             f"warning: {count} prompts are fewer than rollout.batch_size, {batch}: each episode is one smaller step"
         )
-    if not has_model:
-        return
-    if warning := twice_templated(rows, reading):
-        say(f"warning: {warning}")
-    with (
-        Reporter(sys.stderr.isatty()) as progress,
-        progress.bar("checking the prompts", len(rows)) as advance,
-    ):
-        check_prompts(rows, reading, advance)
-    if key and rows:
+    if key and rows and has_model:
         with contextlib.suppress(OSError):  # then it is checked again
             _known(key).parent.mkdir(parents=True, exist_ok=True)
             _known(key).touch()

@@ -110,22 +110,28 @@ def _load(names: str, split: str, shares: str | None = None) -> Any:
         enable_progress_bars()
 
 
+def have_one_form(rows: list[Row]) -> bool:
+    """Whether all rows have the same keys, with plain values of one type each: such a file the library reads as well."""
+    if any(row.keys() != rows[0][1].keys() for _, row in rows):
+        return False
+    types = [{type(row[key]) for _, row in rows} for key in (rows[0][1] if rows else ())]
+    return all(len(one) == 1 and one <= {str, int, bool} for one in types)
+
+
 def _odd_row(rows: list[Row]) -> str:
     """The last row with a key, or a type of value, that none before it has: earlier ones may be in the first block."""
-    seen: dict[str, set[type]] = {}
+    seen: dict[str, set[type]] = {key: set() for key in rows[0][1]} if rows else {}
     found = ""
     for place, row in rows:
         for key, value in row.items():
             types = seen.setdefault(key, set())
-            if value is not None and type(value) not in types:
+            if value is None or type(value) in types:
+                continue
+            if types or row is not rows[0][1]:
                 other = "of another type than before" if types else "in no row before"
                 found = f"{place}: {key!r} ({short_repr(value, 40)}) is {other}"
-                types.add(type(value))
-    return found if any(len(types) > 1 for types in seen.values()) or not _same_keys(rows) else ""
-
-
-def _same_keys(rows: list[Row]) -> bool:
-    return all(row.keys() == rows[0][1].keys() for _, row in rows)
+            types.add(type(value))
+    return found
 
 
 def _json_lines(path: Path, name: str) -> Iterator[Row]:

@@ -66,7 +66,7 @@ _OPTIMIZERS = {
     f"{part}.{key}": allowed
     for part in ("actor", "critic")
     for key, allowed in {
-        "muon.lr": _LR,
+        "muon.lr": _SHARE,
         "muon.momentum": _MOMENTUM,
         "muon.ns_steps": _FROM_1,
         "adam.lr": _LR,

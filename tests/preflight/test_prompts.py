@@ -18,7 +18,7 @@ from dipo_openrlhf.preflight.prompts import (
     load_tokenizer,
     twice_templated,
 )
-from dipo_openrlhf.preflight.rows import check_library_reads
+from dipo_openrlhf.preflight.rows import check_library_reads, have_one_form
 from dipo_openrlhf.quickstart.lessons.arithmetic import build_tokenizer
 
 
@@ -109,6 +109,7 @@ def test_rows_without_common_columns_are_told(tmp_path, monkeypatch, last, words
     row = {"input": LONG, "label": "1", "meta": 1}
     path.write_text((json.dumps(row) + "\n") * 60_000 + json.dumps(row | last) + "\n")
     found = check_data_file(str(path), "input", "label")
+    assert have_one_form(found) == (not words)
     if not words:
         check_library_reads(str(path), None, "train", found)
         return
