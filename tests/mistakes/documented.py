@@ -118,6 +118,19 @@ def _parquet(case: Case) -> None:
     case.settings["data.prompt_dataset"] = "rows.parquet"
 
 
+def _config(**changed: Any) -> Make:
+    def edit(content: bytes) -> bytes:
+        return json.dumps({**json.loads(content), **changed}).encode()
+
+    return _in_model("config.json", edit)
+
+
+def _two_types(case: Case) -> None:
+    (case.folder / "more.jsonl").write_text('{"input": "1 + 1 = ?", "label": 2}\n')
+    case.settings["data.prompt_dataset"] = "prompts.jsonl,more.jsonl"
+
+
+_CHAT = [{"role": "user", "content": "1 + 1 = ?"}]
 _NO_SYSTEM = (
     b"{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x"
 )
@@ -142,6 +155,14 @@ MISTAKES = [
     Mistake(_KEYS, "a batch that the groups do not fill", ["--train.batch_size", "500"]),
     Mistake(_KEYS, "a setting that the method replaces", ["--actor.eps_clip", "0.1"]),
     Mistake(_KEYS, "a template beside the chat template", ["--data.input_template", "Q: {}"]),
+    Mistake(_KEYS, "a key of another trainer", ["--learning_rate", "1e-6"]),
+    Mistake(_KEYS, "an override in another trainer's form", ["actor.adam.lr=1e-6"]),
+    Mistake(_KEYS, "an option without a value", ["--train.seed"]),
+    Mistake(_KEYS, "a power of ten without its sign", ["--actor.adam.lr", "5e6"]),
+    Mistake(_KEYS, "two values in one", ["--actor.eps_clip_low_high", "0.2,0.28"]),
+    Mistake(_KEYS, "a recipe that is not there", ["train", "mine.yml"], whole=True),
+    Mistake(_KEYS, "a best by no suite of the run", ["--watch.best", "gsm8k"]),
+    Mistake(_KEYS, "samples that are all alike", ["--evaluate.samples", "8"]),
     Mistake(_KEYS, "an override before the recipe", ["train", "--train.seed=1", "mine.yaml"], whole=True),
     Mistake(_KEYS, "no model", ["train", "quickstart", "--actor.adam.lr", "1e-5"], whole=True),
     Mistake(_KEYS, "suites that are no names", ["--evaluate.suites", "3"]),
@@ -157,6 +178,16 @@ MISTAKES = [
     Mistake(_DATA, "messages with other keys", make=_row(1, {"input": [{"from": "human", "value": "x"}], "label": "7"})),
     Mistake(_DATA, "a message without content", make=_row(1, {"input": [{"role": "user"}], "label": "7"})),
     Mistake(_DATA, "half of a character", make=_row(2, {"input": "\ud800", "label": "7"})),
+    Mistake(_DATA, "messages written as text", make=_row(2, {"input": json.dumps(_CHAT), "label": "7"})),
+    Mistake(_DATA, "messages with the answer", make=_rows(input=[*_CHAT, {"role": "assistant", "content": "2"}])),
+    Mistake(_DATA, "a number that is none", make=_row(1, {"input": "1 + 1 = ?", "label": float("nan")})),
+    Mistake(_DATA, "an object of several lines", make=lambda case: setattr(
+        case, "rows", [json.dumps(case.rows[0], indent=1)])),
+    Mistake(_DATA, "files of different types", make=_two_types),
+    Mistake(_DATA, "an evaluation set with other keys", ["--eval.dataset", "e.jsonl"],
+            _file("e.jsonl", '{"question": "x"}')),
+    Mistake(_DATA, "fewer prompts than a batch", make=lambda case: setattr(case, "rows", case.rows[:10])),
+    Mistake(_DATA, "prompts with the template's marks", make=_row(1, {"input": "1 + 1 = ?<|im_end|>", "label": "2"})),
     Mistake(_DATA, "a row cut", make=_row(64, '{"input": "1 + 1 = ?", "la')),
     Mistake(_DATA, "rows in Latin-1", make=_rows_as("latin-1")),
     Mistake(_DATA, "rows in UTF-16", make=_rows_as("utf-16")),
@@ -173,10 +204,21 @@ MISTAKES = [
     Mistake(_MODEL, "a git-lfs pointer", make=_in_model("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n")),
     Mistake(_MODEL, "weights cut", make=_in_model("model.safetensors", lambda content: content[:5000])),
     Mistake(_MODEL, "no weights", make=_in_model("model.safetensors", None)),
+    Mistake(_MODEL, "a folder above the model's", ["--actor.model_name_or_path", "above"], lambda case: void(
+        shutil.copytree(case.folder / "model", case.folder / "above" / "mine"))),
+    Mistake(_MODEL, "a file of it", ["--actor.model_name_or_path", "model/config.json"]),
+    Mistake(_MODEL, "a classifier", make=_config(architectures=["Qwen3ForSequenceClassification"])),
+    Mistake(_MODEL, "quantized weights", make=_config(quantization_config={"quant_method": "gptq"})),
+    Mistake(_MODEL, "a config.json of another size", make=_config(hidden_size=4096)),
+    Mistake(_MODEL, "no chat template", make=_in_model("chat_template.jinja", None)),
     Mistake(_MODEL, "no tokenizer", make=_in_model("tokenizer.json", None)),
     Mistake(_MODEL, "longer than its context", ["--data.max_len", "4096"]),
     Mistake(_REWARD, "a name that is none", ["--reward.remote_url", "maths"]),
     Mistake(_REWARD, "it raises", make=_returns("1 / 0")),
+    Mistake(_REWARD, "it is async", make=_reward("async " + REWARD)),
+    Mistake(_REWARD, "a function under another name", make=_reward(REWARD.replace("reward_func", "compute_score"))),
+    Mistake(_REWARD, "arguments of another trainer", make=_reward(
+        "def reward_func(completions, **kwargs):\n    return 1.0\n")),
     Mistake(_REWARD, "it returns a number", make=_returns("1.0")),
     Mistake(_REWARD, "it returns a list", make=_returns("[1.0]")),
     Mistake(_REWARD, "it returns verl's keys", make=_returns('{"score": 1.0}')),
@@ -192,6 +234,9 @@ MISTAKES = [
     Mistake(_PLACES, "a file in the place of a folder", ["--run.dir", "afile"], _file("afile", "")),
     Mistake(_PLACES, "a folder below a file", ["--ckpt.path", "afile/x"], _file("afile", "")),
     Mistake(_PLACES, "where nothing can be written", ["--run.dir", "/proc/x"]),
+    Mistake(_PLACES, "an address", ["--ckpt.path", "s3://bucket/run"]),
+    Mistake(_PLACES, "a variable", ["--run.dir", "$HOME/run"]),
+    Mistake(_PLACES, "the model's own folder", ["--ckpt.output_dir", "model"]),
     Mistake(_PLACES, "a name that is too long", ["--run.dir", "x" * 300]),
     Mistake(_PLACES, "another user's home", ["--run.dir", "~nobody-here/x"]),
     *(Mistake(_OTHER, what, words.split(), _file("afile", ""), whole=True) for what, words in (
