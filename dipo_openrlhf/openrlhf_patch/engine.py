@@ -47,7 +47,7 @@ class CheckedEngine(Base):
     def check_rewards(self) -> None:
         """Put a check around the reward function of a file, or the servers that are asked; an agent has none."""
         reward_func = getattr(self.executor, "reward_func", None)
-        named = getattr(self.executor, "reward_endpoints", None)
+        named: list[str] = getattr(self.executor, "reward_endpoints", None) or []
         if reward_func is not None:
             self.executor.reward_func = self.reward = CheckedReward(reward_func, named[0])
         elif named:
