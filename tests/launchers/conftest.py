@@ -42,7 +42,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder; WANDB_API_KEY is set, as in a user's shell."""
     folder = tmp_path / "project"
     (folder / "model").mkdir(parents=True)
-    (folder / "model" / "config.json").write_text("{}")
+    (folder / "model" / "config.json").write_text('{"model_type": "qwen3"}')
     (folder / "model" / "tokenizer.json").write_text("{}")
     (folder / "model" / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # no tensors
     (folder / "tiny.yaml").write_text(RECIPE)

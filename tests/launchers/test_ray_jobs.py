@@ -49,7 +49,7 @@ def test_a_dry_run_shows_all_that_would_be_sent(project):
     entry = "python -m dipo_openrlhf.cli train tiny.yaml --dipo.alpha 0.2 --run.ray cluster"
     assert re.search(rf"entrypoint +{re.escape(entry)}\n", output)
     assert "takes         2 simulated GPUs" in output
-    for size, name in (("2.0 KiB", "data/more.jsonl"), ("2 B", "model/config.json")):
+    for size, name in (("2.0 KiB", "data/more.jsonl"), ("23 B", "model/config.json")):
         assert re.search(rf"{size} +{name}", output)
     assert re.search(r"working_dir +\S+project: 7 files", output)
     assert "data/other.jsonl: not code or configuration, and not named by the recipe\n" in output
@@ -210,7 +210,7 @@ def test_mistakes_are_reported_before_anything_is_sent(project):
     for arguments, words in (
         (["tiny.yaml", "--dipo.alfa", "1"], "did you mean 'alpha'?"),
         (["tiny.yaml", "--to", "slrum"], "did you mean slurm?"),
-        (["none.yaml"], "no recipe 'none.yaml'"),
+        (["none.yaml"], "'none.yaml': no such file"),
         (["tiny.yaml", "--address", "ray://head:10001"], "give the job server's URL"),
         (["tiny.yaml", "--data.prompt_dataset", "gone.jsonl"], "no such file"),
         ([], "no recipe given"),
