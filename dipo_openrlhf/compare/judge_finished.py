@@ -69,13 +69,12 @@ def contestants(what: Sequence[str]) -> list[Contestant]:
         found.append(Contestant(name or runs[0].name or str(runs[0]), [read_finished(run) for run in runs]))
     names = [one.name for one in found]
     if len(set(names)) < len(names):
-        paths = [word for word in what if "=" not in word]
         found = [
             Contestant(word if "=" not in word else one.name, one.runs)
             for word, one in zip(what, found, strict=True)
         ]
         if len({one.name for one in found}) < len(found):
-            raise UserError(f"two methods have one name ({', '.join(paths or names)}): give NAME=PATH")
+            raise UserError(f"two methods have one name ({', '.join(names)}): give NAME=PATH")
     if len(found) < 2:
         raise UserError("one finished run has nothing to be compared with: give two or more")
     if len({len(one.runs) for one in found}) > 1:

@@ -27,30 +27,30 @@ class _Section(BaseModel):
 class TrainSection(_Section):
     """`train:` how every method trains."""
 
-    lr: float = Field(1e-3, gt=0, le=1)
+    lr: float = Field(default=1e-3, gt=0, le=1)
     """Learning rate of AdamW, unless an entry has its own."""
-    prompts_per_step: int = Field(32, ge=1)
+    prompts_per_step: int = Field(default=32, ge=1)
     """Prompts of a rollout batch."""
-    n_samples_per_prompt: int = Field(8, ge=2)
+    n_samples_per_prompt: int = Field(default=8, ge=2)
     """Responses to a prompt."""
-    prompts: int = Field(1024, ge=1)
+    prompts: int = Field(default=1024, ge=1)
     """Different training problems; they are drawn in the order of the seed, again from the start when all were drawn."""
-    mini_batches: int = Field(1, ge=1)
+    mini_batches: int = Field(default=1, ge=1)
     """Optimizer steps of a rollout batch."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature of training."""
 
 
 class SeedsSection(_Section):
     """`seeds:` runs of each method, and when the results are looked at."""
 
-    first: int = Field(1, ge=0)
+    first: int = Field(default=1, ge=0)
     """The first seed; the others follow it."""
-    least: int = Field(4, ge=2)
+    least: int = Field(default=4, ge=2)
     """Seeds before the first look."""
-    step: int = Field(2, ge=1)
+    step: int = Field(default=2, ge=1)
     """Seeds between two looks."""
-    most: int = Field(10, ge=2)
+    most: int = Field(default=10, ge=2)
     """Seeds after which it ends, decided or not."""
 
     def looks(self) -> list[int]:
@@ -61,24 +61,24 @@ class SeedsSection(_Section):
 class EvaluateSection(_Section):
     """`evaluate:` the held-out problems, the same for every method and seed."""
 
-    items: int = Field(300, ge=10)
+    items: int = Field(default=300, ge=10)
     """Problems of the task's test split."""
-    samples: int = Field(4, ge=1)
+    samples: int = Field(default=4, ge=1)
     """Responses to each, at `temperature`."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature."""
-    times: int = Field(4, ge=1)
+    times: int = Field(default=4, ge=1)
     """Evaluations of a run after the starting model's, evenly spaced over its budget, the last at its end."""
 
 
 class VerdictSection(_Section):
     """`verdict:` when a difference is called one."""
 
-    margin: float = Field(0.02, gt=0, lt=1)
+    margin: float = Field(default=0.02, gt=0, lt=1)
     """Methods whose difference lies within it, on both sides, are equivalent: 0.01 is one point."""
-    error: float = Field(0.05, gt=0, lt=0.5)
+    error: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of any wrong "better", "worse" or "equivalent" among all pairs of a task."""
-    power: float = Field(0.8, gt=0.5, lt=1)
+    power: float = Field(default=0.8, gt=0.5, lt=1)
     """With which the stated detectable difference is found."""
     spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
     """How the error is spent over the looks (Lan and DeMets 1983)."""
@@ -110,7 +110,7 @@ class Comparison(_Section):
     """The entry that the report compares the others with first; the first entry if empty."""
     stack: Literal["reference", "openrlhf"] = "reference"
     """reference: in process, one run a core. openrlhf: `dipo train` on Ray, vLLM and DeepSpeed, one run at a time."""
-    budget_tokens: int = Field(400_000, ge=1)
+    budget_tokens: int = Field(default=400_000, ge=1)
     """Tokens that a run may generate, thrown-away ones included."""
     train: TrainSection = TrainSection()
     seeds: SeedsSection = SeedsSection()
