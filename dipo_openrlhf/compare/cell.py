@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dipo_openrlhf import algorithm
 from dipo_openrlhf.algorithm.reference import ReferenceConfig, train
 from dipo_openrlhf.compare.held_out import Scores, evaluate
 from dipo_openrlhf.compare.spec import Comparison, Entry
@@ -23,8 +24,18 @@ from dipo_openrlhf.compare.tasks import Task, task_named
 
 PROMPTS_SEED, ITEMS_SEED = 0, 1
 """Of the problems, the same for every seed of training."""
-VERSION = 1
-"""Part of a cell's identity; raise it where the same settings give other numbers."""
+
+
+@functools.cache
+def code_hash() -> str:
+    """Of what decides a run's numbers: the algorithm, the tasks, the evaluation, and torch's version."""
+    here = Path(__file__).parent
+    files = [Path(__file__), here / "held_out.py", *here.glob("tasks/*.py")]
+    files += Path(algorithm.__file__).parent.rglob("*.py")
+    digest = hashlib.sha256(torch.__version__.encode())
+    for content in sorted(path.read_bytes() for path in files):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,8 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        """Sixteen hexadecimal digits that change with any setting."""
-        text = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
+        """Sixteen hexadecimal digits that change with any setting, and with the code that decides the numbers."""
+        text = json.dumps({"code": code_hash(), **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

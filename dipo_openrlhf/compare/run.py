@@ -30,7 +30,7 @@ def compare(comparison: Comparison, folder: Path, workers: int, console: Console
     """Run what is missing of a comparison and write its report. Raises UserError with one line."""
     check_can_make_folder(folder, "--out")
     folder.mkdir(parents=True, exist_ok=True)
-    with owned([folder], console.print):
+    with owned([folder], console.print, what="a comparison", option="--out"):
         models = starting_models(comparison)
         _keep_settings(comparison, folder)
         with _bar(console) as bar:

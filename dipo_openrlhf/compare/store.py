@@ -54,7 +54,7 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
     for key, old, new in _leaves(found, wanted, ""):
         if old != new:
             return f"was run with {key} = {old!r}, not {new!r}"
-    return "was run by another release"
+    return "was run by another release of the code or of torch"
 
 
 def _leaves(found: Any, wanted: Any, key: str) -> Iterable[tuple[str, Any, Any]]:

@@ -22,17 +22,23 @@ POLL_SECONDS = 1.0
 
 @contextlib.contextmanager
 def owned(
-    folders: list[Path], log: Callable[[str], None], stale_after: float = STALE_AFTER
+    folders: list[Path],
+    log: Callable[[str], None],
+    stale_after: float = STALE_AFTER,
+    what: str = "a training",
+    option: str = "--run.dir",
 ) -> Iterator[None]:
     """Hold the folders of a run, which are made; equal ones, and one within another, are one.
 
     Raises UserError with the owner's host and process where one is held. A lease of another host that does not beat any
     more is waited for, `stale_after` seconds at most: `log` gets a line then. Whose own lease is lost is interrupted.
+    `what` runs and `option` names the folder, for the message.
     """
     with contextlib.ExitStack() as stack:
         for folder in _outermost(folders):
             folder.mkdir(parents=True, exist_ok=True)
-            lease = _take(folder, log, stale_after)
+            refusal = f"{what} runs in it already ({{}}): wait until it has ended, end it, or choose another folder "
+            lease = _take(folder, log, stale_after, f"{refusal}with {option}")
             stack.callback(lease.release)
             stack.enter_context(heartbeat(lease, stale_after, _interrupt))
         yield
@@ -43,7 +49,7 @@ def _outermost(folders: list[Path]) -> list[Path]:
     return [one for one in whole if not any(one != other and one.is_relative_to(other) for other in whole)]
 
 
-def _take(folder: Path, log: Callable[[str], None], stale_after: float) -> Lease:
+def _take(folder: Path, log: Callable[[str], None], stale_after: float, refusal: str) -> Lease:
     base, observer, first = folder / OWNER, LeaseObserver(), None
     while True:
         try:
@@ -54,10 +60,7 @@ def _take(folder: Path, log: Callable[[str], None], stale_after: float) -> Lease
             return lease
         last = tail(base)
         if last.is_here or (first is not None and last.value != first):
-            raise UserError(
-                f"{folder}: a training runs in it already ({last.holder}): wait until it has ended, end it, or choose "
-                "another folder with --run.dir"
-            )
+            raise UserError(f"{folder}: {refusal.format(last.holder)}")
         if first is None:
             first = last.value
             log(

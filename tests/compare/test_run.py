@@ -125,6 +125,14 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_setting(finished
         run(spec(small_task, methods={"grpo": {}, "dipo": {"alpha": 0.5}}), finished[0])
 
 
+def test_runs_of_other_code_are_refused(finished, small_task, monkeypatch):
+    monkeypatch.setattr("dipo_openrlhf.compare.cell.code_hash", lambda: "another")
+    with pytest.raises(
+        UserError, match="was run by another release of the code or of torch: choose another --out"
+    ):
+        run(spec(small_task), finished[0])
+
+
 def test_a_file_that_is_no_run_is_one_line(finished, small_task):
     path = next((finished[0] / "cells").glob("*/grpo/seed-1.json"))
     content = path.read_bytes()

@@ -63,7 +63,8 @@ def test_it_runs_shows_and_refuses_a_second_one_in_its_folder(tmp_path):
         words = [*COMMAND, str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]
         second = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT)
         assert second.returncode == 2
-        assert "already" in second.stderr
+        assert "a comparison runs in it already" in second.stderr
+        assert "with --out" in second.stderr
         assert first.wait(LIMIT) == 0, (tmp_path / "log").read_text()[-2000:]
     finally:
         first.kill()
