@@ -26,6 +26,8 @@ SAMPLED = ["--evaluate.samples", "8", "--evaluate.temperature", "1"]
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("DIPO_CACHE_DIR", str(tmp_path / "cache"))  # the home folder may hold an unpacked copy
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DIPO_DATA_DIR", raising=False)
 
 
