@@ -8,7 +8,7 @@ Shapes, as suffixes of tensor names, here and in openrlhf_patch/:
     P  prompts of a batch
     G  responses to one prompt, a group
     N  responses in the perplexity queue
-    T  prompt and action tokens of a response, reference.py alone
+    T  prompt and action tokens of a response, in the reference trainer alone
 """
 
 from dipo_openrlhf.algorithm.advantages import group_advantages, zero_variance_groups

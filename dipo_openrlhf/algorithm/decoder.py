@@ -1,8 +1,8 @@
 """The forward pass of Llama, Qwen2 and Qwen3 in plain functions, over the Hugging Face model's own weights.
 
 For a model of a million parameters Hugging Face's own costs more in Python and in copies than in arithmetic. Here the
-caller keeps the keys and values, so that the responses to one prompt can share the prompt's (shared_log_probs), and
-that finished responses can leave the batch (sampling.py). tests/algorithm/test_decoder.py compares the logits.
+caller attends, so that the responses to one prompt can share its keys and values (shared_log_probs, sampling.py).
+tests/algorithm/test_decoder.py compares the logits.
 
 Tensor suffixes, beside those of algorithm/__init__.py: L tokens that are fed, K tokens that they may see, S prompt
 tokens, H heads, D of a head, V vocabulary, N of the model.
@@ -19,8 +19,8 @@ from torch.nn import functional
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 
-Extend = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(layer, its keys and values of the fed tokens [B, H, L, D]) -> all that these tokens may see [B, H, K, D]."""
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, query, key and value of the fed tokens [B, H, L, D]) -> what they take from all that they see [B, H, L, D]."""
 
 
 def check_model(model: Any) -> None:
@@ -34,26 +34,21 @@ def check_model(model: Any) -> None:
         raise ValueError("the reference trainer knows no sliding window: set use_sliding_window to false")
 
 
-def hidden_states(
-    model: Any, tokens_BL: Tensor, positions_BL: Tensor, bias_BLK: Tensor, extend: Extend
-) -> Tensor:
-    """Last hidden states [B, L, N]. bias: added to attention's scores, 0 or -inf; every token must see one."""
+def hidden_states(model: Any, tokens_BL: Tensor, positions_BL: Tensor, attend: Attend) -> Tensor:
+    """Last hidden states [B, L, N]."""
     states_BLN = model.model.embed_tokens(tokens_BL)
     cosine, sine = (each.unsqueeze(1) for each in model.model.rotary_emb(states_BLN, positions_BL))
     for index, layer in enumerate(model.model.layers):
-        attention, mlp = layer.self_attn, layer.mlp
+        block, mlp = layer.self_attn, layer.mlp
         normed = _rms_norm(states_BLN, layer.input_layernorm)
-        heads = (*tokens_BL.shape, -1, attention.head_dim)
-        query = attention.q_proj(normed).view(heads)
-        key, value = attention.k_proj(normed).view(heads), attention.v_proj(normed).view(heads)
-        if hasattr(attention, "q_norm"):  # Qwen3
-            query, key = _rms_norm(query, attention.q_norm), _rms_norm(key, attention.k_norm)
+        heads = (*tokens_BL.shape, -1, block.head_dim)
+        query = block.q_proj(normed).view(heads)
+        key, value = block.k_proj(normed).view(heads), block.v_proj(normed).view(heads)
+        if hasattr(block, "q_norm"):  # Qwen3
+            query, key = _rms_norm(query, block.q_norm), _rms_norm(key, block.k_norm)
         query, key = (_rotate(each.transpose(1, 2), cosine, sine) for each in (query, key))
-        keys, values = extend(index, key, value.transpose(1, 2))
-        mixed = functional.scaled_dot_product_attention(
-            query, keys, values, bias_BLK.unsqueeze(1), enable_gqa=query.shape[1] != keys.shape[1]
-        )
-        states_BLN = states_BLN + attention.o_proj(mixed.transpose(1, 2).flatten(2))
+        mixed = attend(index, query, key, value.transpose(1, 2))
+        states_BLN = states_BLN + block.o_proj(mixed.transpose(1, 2).flatten(2))
         normed = _rms_norm(states_BLN, layer.post_attention_layernorm)
         states_BLN = states_BLN + mlp.down_proj(functional.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
     return _rms_norm(states_BLN, model.model.norm)
@@ -69,6 +64,13 @@ def _rotate(states_BHLD: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return states_BHLD * cosine + torch.cat((-right, left), dim=-1) * sine
 
 
+def attention(query: Tensor, keys: Tensor, values: Tensor, bias_BLK: Tensor) -> Tensor:
+    """[B, H, L, D]. bias: added to the scores of every head, 0 or -inf; every token must see one."""
+    return functional.scaled_dot_product_attention(
+        query, keys, values, bias_BLK.unsqueeze(1), enable_gqa=query.shape[1] != keys.shape[1]
+    )
+
+
 def as_bias(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where visible, else -inf."""
     return torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, -torch.inf)
@@ -79,19 +81,17 @@ def encode_prompts(
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """Prompts, padded left: (the hidden state of each one's last token [P, N], keys and values of each layer)."""
     past: list[tuple[Tensor, Tensor]] = []
-
-    def extend(index: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        past.append((key, value))
-        return key, value
-
     width = tokens_PS.shape[1]
     causal_SS = torch.ones(width, width, dtype=torch.bool).tril()
     # what is before a prompt sees itself, for it must see something; nothing sees it
     visible_PSS = causal_SS & attention_PS.bool().unsqueeze(1) | torch.eye(width, dtype=torch.bool)
-    states_PSN = hidden_states(
-        model, tokens_PS, positions_of(attention_PS), as_bias(visible_PSS, model.dtype), extend
-    )
-    return states_PSN[:, -1], past
+    bias_PSS = as_bias(visible_PSS, model.dtype)
+
+    def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        past.append((key, value))
+        return attention(query, key, value, bias_PSS)
+
+    return hidden_states(model, tokens_PS, positions_of(attention_PS), attend)[:, -1], past
 
 
 def positions_of(attention_BT: Tensor) -> Tensor:
@@ -114,17 +114,17 @@ def shared_log_probs(
     tokens_BT, attention_BT = tokens_BT[:, start:end], attention_BT[:, start:end]
     last_PN, past = encode_prompts(model, tokens_BT[first_P, :-width], attention_BT[first_P, :-width])
 
-    def extend(index: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        keys, values = past[index]
-        return torch.cat((keys[prompt_B], key), dim=2), torch.cat((values[prompt_B], value), dim=2)
-
     states_BAN = last_PN[prompt_B].unsqueeze(1)
     if width > 1:
         fed, prompt_width = slice(-width, -1), tokens_BT.shape[1] - width
         causal = torch.ones(width - 1, tokens_BT.shape[1] - 1, dtype=torch.bool).tril(prompt_width)
         bias = as_bias(causal & attention_BT[:, :-1].bool().unsqueeze(1), model.dtype)
-        positions_BT = positions_of(attention_BT)
-        rest = hidden_states(model, tokens_BT[:, fed], positions_BT[:, fed], bias, extend)
+
+        def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = (each[prompt_B] for each in past[index])
+            return attention(query, torch.cat((keys, key), dim=2), torch.cat((values, value), dim=2), bias)
+
+        rest = hidden_states(model, tokens_BT[:, fed], positions_of(attention_BT)[:, fed], attend)
         states_BAN = torch.cat((states_BAN, rest), dim=1)
     log_probs_BAV = torch.log_softmax(model.lm_head(states_BAN).float() / temperature, dim=-1)
     log_probs_BA = log_probs_BAV.gather(-1, tokens_BT[:, -width:].unsqueeze(-1)).squeeze(-1)
