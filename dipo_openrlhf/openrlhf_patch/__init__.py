@@ -18,5 +18,6 @@ A training run, in the order in which things happen (OpenRLHF's part in brackets
     end           health.py ends a run whose Ray, node or engine died; failures.py words the cause
 
 `overrides.py` lists every overridden or called method of OpenRLHF; `dipo doctor` prints it. CPU runs only: cpu/changes.py
-(the list of run-time changes), cpu/flash_attn.py (an import without flash-attn), cpu/gloo_sync.py (transport of weights).
+(the list of run-time changes), cpu/flash_attn.py (an import without flash-attn), cpu/gloo_sync.py (transport of weights),
+cpu/fork_server.py (one import for all processes), cpu/forked_worker.py (workers as forks), cpu/local_ray.py (starts Ray).
 """

@@ -9,7 +9,9 @@ enough; our classes travel to Ray's workers by reference.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import os
 import runpy
 import signal
@@ -27,6 +29,7 @@ from dipo_eval.subject.marker import training_ended
 from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.openrlhf_patch import overrides, ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.openrlhf_patch.cpu import fork_server
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart, was_stopped
 from dipo_openrlhf.openrlhf_patch.health import NodeWatch, dead_ray, watch_for_death
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
@@ -132,12 +135,46 @@ def run(plan: LaunchPlan) -> None:
         ray_start.start_on_gpus(plan.environment)
     ray_start.set_signals()  # Ray has a handler of its own, which ends the driver at once
     _allow({**OWN_CHOICES, **(CPU_CHOICES if plan.cpu else {})})
-    write_event(run_dir, "importing OpenRLHF")
+    if fork_server.ADDRESS not in os.environ:
+        write_event(run_dir, "importing OpenRLHF")
     overrides.check_overrides()
     _replace_classes(plan, DipoConfig(**plan.dipo), settings)
     write_event(run_dir, "loading the model and the rollout engine")
     sys.argv = [PROGRAM, *plan.argv]
     runpy.run_module(PROGRAM, run_name="__main__", alter_sys=True)
+
+
+def _forks(plan: LaunchPlan, run_dir: Path) -> contextlib.AbstractContextManager[None]:
+    """The fork server of a run with a Ray of its own on CPU, after the imports that all its processes need."""
+    if not plan.cpu or plan.cluster or os.environ.get(fork_server.ENABLED) == "0":
+        return contextlib.nullcontext()
+    write_event(run_dir, "importing OpenRLHF")
+    cpu.install()
+    try:
+        can_fork = fork_server.preload()
+    except Exception:  # `run` meets it again, where it is reported
+        can_fork = False
+    return fork_server.running() if can_fork else contextlib.nullcontext()
+
+
+def early() -> int:
+    """Import, and then do what one line of standard input says (run/early.py): the plan, the log and the environment."""
+    cpu.install()
+    with contextlib.suppress(Exception):  # `main` meets it again
+        fork_server.preload()
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        if not (more := os.read(0, 1)):
+            return 0
+        line += more
+    told = json.loads(line)
+    os.environ.update(told["environment"])
+    sys.stdout.flush()
+    log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    return main(told["plan"])
 
 
 def _end_with_parent(run_id: str) -> None:
@@ -158,6 +195,17 @@ def main(path: str) -> int:
     """Exit status: 0 trained, 1 failed (events.jsonl says why), 130 interrupted, or stopped as asked."""
     plan = LaunchPlan.read(Path(path))
     run_dir = Path(plan.settings["run_dir"])
+    ray_start.set_signals()
+    try:
+        with _forks(plan, run_dir):
+            return train(plan, run_dir)
+    except KeyboardInterrupt:  # while it was importing
+        write_event(run_dir, "interrupted")
+        return 130
+
+
+def train(plan: LaunchPlan, run_dir: Path) -> int:
+    """As `main`; every thread of this process is started here, after its fork server."""
     _end_with_parent(os.environ.get(RUN_ID, ""))
     nodes = NodeWatch(plan.gpus, run_dir)
     if plan.cluster:
@@ -216,4 +264,4 @@ def _stop_ray() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(early() if sys.argv[1] == "--early" else main(sys.argv[1]))

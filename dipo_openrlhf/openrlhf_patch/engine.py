@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import multiprocessing
 import os
 from typing import Any
 
@@ -41,8 +42,11 @@ class CheckedEngine(Base):
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
         await super().__init__(*args, **kwargs)
         self.check_rewards()
-        children = psutil.Process().children(recursive=True)
-        self._guard = guard_children([child.pid for child in children])
+        children = {child.pid for child in psutil.Process().children(recursive=True)}
+        forks = {
+            child.pid for child in multiprocessing.active_children() if child.pid
+        }  # of cpu/fork_server.py
+        self._guard = guard_children(sorted(children | forks))
 
     def check_rewards(self) -> None:
         """Put a check around the reward function of a file, or the servers that are asked; an agent has none."""

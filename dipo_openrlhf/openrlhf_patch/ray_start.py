@@ -26,6 +26,7 @@ from dipo_eval.engines.device import tools_on_path
 from dipo_eval.errors import UserError, one_line
 from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
+from dipo_openrlhf.openrlhf_patch.cpu import local_ray
 from dipo_openrlhf.openrlhf_patch.shared_storage import check_shared
 from dipo_openrlhf.record.events import write_event
 from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID
@@ -217,13 +218,14 @@ def start_simulated(gpus: int, environment: dict[str, str]) -> None:
     # Settings of the caller's shell: one would join its cluster, the other contradicts the simulated GPUs.
     for name in ("RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
         os.environ.pop(name, None)
-    start_ray(
-        num_gpus=gpus,
-        num_cpus=2 * gpus + 4,
-        object_store_memory=512 * 1024**2,
-        log_to_driver=True,
-        runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": environment},
-    )
+    with local_ray.commands():
+        start_ray(
+            num_gpus=gpus,
+            num_cpus=2 * gpus + 4,
+            object_store_memory=512 * 1024**2,
+            log_to_driver=True,
+            runtime_env={"worker_process_setup_hook": WORKER_HOOK, "env_vars": environment},
+        )
 
 
 def worker_environment(environment: dict[str, str]) -> dict[str, str]:

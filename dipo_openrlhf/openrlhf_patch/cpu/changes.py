@@ -118,6 +118,12 @@ def _real_sleep(module: Any) -> None:
     module.CPUWorker.wake_up = vllm_sleep.wake_up
 
 
+def _forked_processes(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import fork_server
+
+    _wrap("get_mp_context", fork_server.context)(module)
+
+
 def _sleep_is_available(module: Any) -> None:
     module.CpuPlatform.is_sleep_mode_available = lambda self: True
 
@@ -204,6 +210,26 @@ CHANGES = (
         "vllm.enable_sleep is accepted",
         "the sleep above works on CPU",
         _sleep_is_available,
+    ),
+    Change(
+        "vllm.utils.system_utils",
+        ("get_mp_context()",),
+        "the engine core is a fork of the run's fork server",
+        "a process of its own would import for as long as the engine has taken already",
+        _forked_processes,
+    ),
+    Change(
+        "ray._private.services",
+        ("start_ray_process", "start_api_server"),
+        "Ray's workers are forks of the run's fork server; no API server",
+        "each worker would start two interpreters and import everything; Ray's start would wait for a server that only "
+        "reports its usage (local_ray.py)",
+    ),
+    Change(
+        "ray._private.node",
+        ("Node.start_monitor(self)",),
+        "no autoscaler",
+        "a Ray on one machine does not grow (local_ray.py)",
     ),
     Change(
         "vllm._custom_ops",
