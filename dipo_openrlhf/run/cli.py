@@ -37,36 +37,49 @@ def train_command(
         dipo train my_recipe.yaml --actor.adam.lr 5e-7 --dipo.alpha 0.2 --run.dir runs/alpha02
     """
     from dipo_eval.secrets.file import load_secrets
+
+    load_secrets()
+    if dry_run:
+        _dry_run(context, recipe, resume, verbose)
+        return
+    from dipo_openrlhf.run.early import early_driver
+
+    with early_driver() as early:  # before anything else is imported
+        from dipo_openrlhf.recipe.load import load_recipe
+        from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+        from dipo_openrlhf.run.plan import interrupted_message
+        from dipo_openrlhf.run.supervisor import NotEvaluatedError, train
+
+        loaded = load_recipe(recipe, parse_overrides(context.args))
+        try:
+            folder = train(loaded, resume=resume, verbose=verbose, early=early)
+        except NotEvaluatedError as incomplete:
+            typer.echo(f"trained: {incomplete.run_dir}; {incomplete}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise UserError(interrupted_message(loaded)) from None
+    typer.echo(f"trained: {folder}")
+
+
+def _dry_run(context: typer.Context, recipe: str, resume: bool, verbose: bool) -> None:
     from dipo_openrlhf.preflight.check import check_dry
     from dipo_openrlhf.recipe.load import load_recipe
     from dipo_openrlhf.recipe.resolved import resolved_lines
     from dipo_openrlhf.recipe.yaml_lines import parse_overrides
-    from dipo_openrlhf.run.plan import command_text, interrupted_message, plan_run, tracker_lines
+    from dipo_openrlhf.run.plan import command_text, plan_run, tracker_lines
     from dipo_openrlhf.run.resuming import warn_run_dir
-    from dipo_openrlhf.run.supervisor import NotEvaluatedError, train
 
     def note(line: str) -> None:
         typer.echo(line, err=True)
 
-    load_secrets()
     loaded = load_recipe(recipe, parse_overrides(context.args))
-    if dry_run:
-        check_dry(loaded, note)
-        warn_run_dir(loaded, resume, note)
-        for line in (*resolved_lines(loaded), *tracker_lines(loaded)):
-            typer.echo(f"# {line}")
-        typer.echo(command_text(plan_run(loaded, resume)))
-        more = [word for word, given in (("--resume", resume), ("--verbose", verbose)) if given]
-        typer.echo(shlex.join(["dipo", "train", recipe, *context.args, *more]))
-        return
-    try:
-        folder = train(loaded, resume=resume, verbose=verbose)
-    except NotEvaluatedError as incomplete:
-        typer.echo(f"trained: {incomplete.run_dir}; {incomplete}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise UserError(interrupted_message(loaded)) from None
-    typer.echo(f"trained: {folder}")
+    check_dry(loaded, note)
+    warn_run_dir(loaded, resume, note)
+    for line in (*resolved_lines(loaded), *tracker_lines(loaded)):
+        typer.echo(f"# {line}")
+    typer.echo(command_text(plan_run(loaded, resume)))
+    more = [word for word, given in (("--resume", resume), ("--verbose", verbose)) if given]
+    typer.echo(shlex.join(["dipo", "train", recipe, *context.args, *more]))
 
 
 def watched_recipe(path: str) -> dict[str, Any]:

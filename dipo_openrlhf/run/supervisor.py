@@ -9,14 +9,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from dipo_eval.errors import UserError
-from dipo_eval.files.processes import start_session
 from dipo_eval.subject.marker import training_ended, training_started
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.estimate.environment import check_gpu_run
@@ -27,8 +24,9 @@ from dipo_openrlhf.recipe.openrlhf_checks import check_packages
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.record import checkpoints
 from dipo_openrlhf.record.events import ENDED, EVENTS, read_events, write_event
-from dipo_openrlhf.record.processes import EXTENSIONS, RUN_ID, end_processes
+from dipo_openrlhf.record.processes import EXTENSIONS, end_processes
 from dipo_openrlhf.record.stop_request import StopRequest, asked_to_stop, withdraw_stop
+from dipo_openrlhf.run.early import DRIVER, EarlyDriver, start_driver
 from dipo_openrlhf.run.owner import owned
 from dipo_openrlhf.run.plan import (
     check_ray,
@@ -72,11 +70,16 @@ class NotEvaluatedError(UserError):
         self.run_dir = run_dir
 
 
-DRIVER = "dipo_openrlhf.openrlhf_patch.driver"
-
-
-def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver: str = DRIVER) -> Path:
-    """Train to the end and return the run's folder. `driver`: the module to run, one that calls DRIVER's `main`.
+def train(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    verbose: bool = False,
+    driver: str = DRIVER,
+    early: EarlyDriver | None = None,
+) -> Path:
+    """Train to the end and return the run's folder. `driver`: the module to run, one that calls DRIVER's `main`; `early`:
+    one that imports already.
 
     Raises UserError with one line: bad input, or a failure of the run (the traceback is in train.log) after which it was
     not restarted, or restarted too often. NotEvaluatedError, where the training is done and its evaluation is not.
@@ -95,7 +98,7 @@ def train(recipe: Recipe, *, resume: bool = False, verbose: bool = False, driver
 
     def attempt(resuming: bool) -> Path:
         _reenter(folder)
-        return _train_once(recipe, resuming, verbose, driver)
+        return _train_once(recipe, resuming, verbose, driver, early)
 
     with owned([recipe.run_dir, ckpt_path], say):
         withdraw_stop(recipe.run_dir)
@@ -158,7 +161,7 @@ def _reenter(folder: Path) -> None:
         os.chdir(folder)
 
 
-def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Path:
+def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str, early: EarlyDriver | None) -> Path:
     run_dir, ckpt_path = recipe.run_dir.resolve(), Path(recipe.get("ckpt.path"))
     check_run_dir(recipe, run_dir, resume)
     if resume:
@@ -175,7 +178,7 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
     with watcher_beside(recipe, run_dir) as finish_evaluation:
         try:
             with StopNotice(run_dir, recipe.save_before) as notice:
-                _run_driver(plan, run_dir, recipe, verbose, notice, driver)
+                _run_driver(plan, run_dir, recipe, verbose, notice, driver, early)
         except KeyboardInterrupt:
             outcome = "interrupted"
             raise
@@ -197,15 +200,17 @@ def _train_once(recipe: Recipe, resume: bool, verbose: bool, driver: str) -> Pat
 
 
 def _run_driver(
-    plan: LaunchPlan, run_dir: Path, recipe: Recipe, verbose: bool, notice: StopNotice, module: str
+    plan: LaunchPlan,
+    run_dir: Path,
+    recipe: Recipe,
+    verbose: bool,
+    notice: StopNotice,
+    module: str,
+    early: EarlyDriver | None,
 ) -> None:
     """Run the driver until it ends, fails, hangs or is interrupted; leave no process behind."""
-    run_id = uuid.uuid4().hex
-    driver = start_session(
-        [sys.executable, "-P", "-m", module, str(run_dir / "launch.json")],
-        run_dir / "train.log",
-        {**plan.environment, RUN_ID: run_id, EXTENSIONS: str(extensions_folder(run_dir))},
-    )
+    environment = {**plan.environment, EXTENSIONS: str(extensions_folder(run_dir))}
+    driver, run_id = start_driver(module, run_dir / "launch.json", run_dir / "train.log", environment, early)
     problem, ended_here = None, False
     try:
         problem = show_progress(
