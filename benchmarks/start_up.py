@@ -1,10 +1,10 @@
 """From the command to the first training step of the quickstart's model: when, and the processor time of each process.
 
-Run on an idle machine: python benchmarks/start_up.py [--repeat 5] [--processes] [--out FILE.json]
+Run on an idle machine: python benchmarks/start_up.py [--repeat 5] [--processes] [--against CHECKOUT] [--out FILE.json]
 
 Each run trains one step in a folder of its own, with the model that is made before. `training` is when the first prompts
-go to the engine. With --processes: seconds of one core of each process until then, of
-the last run. On a loaded machine compare processor times alone.
+go to the engine. With --processes: seconds of one core of each process until the step is logged, of the last run. With
+--against: another checkout of this project too, in turn. On a loaded machine compare processor times alone.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import DIPO, command, header, machine, row, save, write_recipe
+from common import DIPO, ROOT, command, header, machine, row, save, write_recipe
 
 from dipo_openrlhf.record.events import read_events
 
 LIMIT = 900  # seconds
 POLL = 0.1
+DRIVER, FORK_SERVER = "driver (OpenRLHF's command line)", "fork server and what it has just forked"
 
 
 def label(words: list[str]) -> str:
     """What a process is, by its command line."""
     text = " ".join(words)
     known = {
-        "openrlhf_patch.driver": "driver (OpenRLHF's command line)",
+        "log_monitor": "Ray: log monitor",
+        "forked_worker.py": "Ray: stand-ins of forked workers",
+        "openrlhf_patch.driver": DRIVER,
         "dipo_openrlhf.cli": "dipo train",
         "gcs_server": "Ray: gcs_server",
         "raylet/raylet": "Ray: raylet",
         "dashboard/agent": "Ray: dashboard agent",
         "runtime_env/agent": "Ray: runtime environment agent",
         "dashboard/dashboard": "Ray: dashboard",
-        "log_monitor": "Ray: log monitor",
+        "monitor.py": "Ray: autoscaler",
         "resource_tracker": "resource tracker",
     }
     for part, name in known.items():
@@ -52,8 +55,9 @@ def label(words: list[str]) -> str:
     )
 
 
-def run_once() -> tuple[dict[str, float], dict[str, float]]:
+def run_once(checkout: Path) -> tuple[dict[str, float], dict[str, float]]:
     """(seconds from the command to each stage, processor seconds of each process until the first step is logged)"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(checkout), str(checkout / "eval")))}
     with tempfile.TemporaryDirectory(prefix="dipo_start_up_") as name:
         recipe = write_recipe(
             Path(name), 64, watch={"enabled": False},
@@ -63,7 +67,13 @@ def run_once() -> tuple[dict[str, float], dict[str, float]]:
         run_dir = Path(name, "run")
         begun = time.time()
         with open(Path(name, "out"), "wb") as out:
-            process = subprocess.Popen([*DIPO, "train", str(recipe)], stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [*DIPO, "train", str(recipe)],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=checkout,
+                env=environment,
+            )
         try:
             processes = _watch(process, run_dir)
         finally:
@@ -84,7 +94,10 @@ def _watch(process: subprocess.Popen[bytes], run_dir: Path) -> dict[str, float]:
         for each in _family(parent):
             with contextlib.suppress(psutil.Error):
                 times = each.cpu_times()
-                spent[each.pid, label(each.cmdline())] = times.user + times.system
+                name = label(each.cmdline())
+                if name == DRIVER and (above := each.parent()) and label(above.cmdline()) == DRIVER:
+                    name = FORK_SERVER
+                spent[each.pid, name] = times.user + times.system
         if (run_dir / "metrics.jsonl").exists():
             break
         time.sleep(POLL)
@@ -103,24 +116,37 @@ def _family(parent: psutil.Process) -> list[psutil.Process]:
     return []
 
 
-def main(repeat: int = 5, processes: bool = False, out: Path | None = None) -> None:
+def main(
+    repeat: int = 5, processes: bool = False, against: Path | None = None, out: Path | None = None
+) -> None:
     print(f"{machine()}; load before: {os.getloadavg()[0]:.1f}")
-    runs: list[dict[str, float]] = []
-    spent: dict[str, float] = {}
+    checkouts = [ROOT] if against is None else [against.resolve(), ROOT]
+    runs: dict[Path, list[dict[str, float]]] = {checkout: [] for checkout in checkouts}
+    spent: dict[Path, dict[str, float]] = {}
     for _ in range(repeat):
-        stages, spent = run_once()
-        runs.append(stages)
-        print(json.dumps({stage: round(seconds, 1) for stage, seconds in stages.items()}), flush=True)
-    header("stage", f"median of {repeat}", "least", "most")
-    result: dict[str, Any] = {"load_before": os.getloadavg(), "runs": runs, "processes": spent}
+        for checkout in checkouts:
+            stages, spent[checkout] = run_once(checkout)
+            runs[checkout].append(stages)
+            figures = {stage: round(seconds, 1) for stage, seconds in stages.items()}
+            print(json.dumps({"checkout": checkout.name, **figures}), flush=True)
+    for checkout in checkouts:
+        print(f"\n{checkout.name}")
+        _tables(runs[checkout], spent[checkout] if processes else {})
+    named: dict[str, Any] = {
+        checkout.name: {"runs": runs[checkout], "processes": spent[checkout]} for checkout in checkouts
+    }
+    save(out, {"load_before": os.getloadavg(), **named})
+
+
+def _tables(runs: list[dict[str, float]], spent: dict[str, float]) -> None:
+    header("stage", f"median of {len(runs)}", "least", "most")
     for stage in runs[0]:
         seconds = [each[stage] for each in runs if stage in each]
         row([stage, *(f"{f(seconds):.1f}" for f in (statistics.median, min, max))])
-    if processes:
+    if spent:
         header("process", "processor seconds")
         for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
             row([name, f"{seconds:.1f}"])
-    save(out, result)
 
 
 if __name__ == "__main__":
