@@ -30,6 +30,7 @@ from dipo_openrlhf.algorithm import DipoConfig, methods
 from dipo_openrlhf.openrlhf_patch import overrides, ray_start
 from dipo_openrlhf.openrlhf_patch.cpu import changes as cpu
 from dipo_openrlhf.openrlhf_patch.cpu import fork_server
+from dipo_openrlhf.openrlhf_patch.cpu.forked_worker import set_environment
 from dipo_openrlhf.openrlhf_patch.failures import explain, may_restart, was_stopped
 from dipo_openrlhf.openrlhf_patch.health import NodeWatch, dead_ray, watch_for_death
 from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
@@ -168,7 +169,7 @@ def early() -> int:
             return 0
         line += more
     told = json.loads(line)
-    os.environ.update(told["environment"])
+    set_environment({**os.environ, **told["environment"]})
     sys.stdout.flush()
     log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):

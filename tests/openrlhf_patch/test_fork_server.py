@@ -41,6 +41,9 @@ print(json.dumps(dict(
     path=sys.path[0], pid=os.getpid(), parent=os.getppid(), draw=[random.random(), numpy.random.rand()],
 )), flush=True)
 print("said", file=sys.stderr, flush=True)
+import setproctitle
+setproctitle.setproctitle("a worker's title")
+print(open("/proc/self/cmdline").read().strip(chr(0)), file=sys.stderr, flush=True)
 import atexit
 atexit.register(print, "at exit", flush=True)
 if "--wait" in sys.argv:
@@ -85,7 +88,7 @@ def request(
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "OWN": "b"},
+        env={**ENVIRONMENT, "OWN": "b"},
     )
 
 
@@ -97,7 +100,7 @@ def test_a_worker_is_a_fork_with_what_the_raylet_gives_it(driver, tmp_path: Path
     assert found["name"] == "__main__"
     assert found["folder"] == found["path"] == str(tmp_path)
     assert (found["given"], found["own"]) == ("ab", "b")
-    assert (last, err) == ("at exit", "said\n")
+    assert (last, err) == ("at exit", "said\na worker's title\n")
     assert psutil.Process(driver[0].pid).pid == psutil.Process(found["parent"]).ppid()
 
 

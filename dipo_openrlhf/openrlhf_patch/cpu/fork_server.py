@@ -29,7 +29,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dipo_openrlhf.openrlhf_patch.cpu.forked_worker import ADDRESS, connect
+from dipo_openrlhf.openrlhf_patch.cpu.forked_worker import ADDRESS, connect, set_environment
 
 ENABLED = "DIPO_FORK"
 # What OpenRLHF, DeepSpeed's actors and vLLM's engine import, without Ray: it reads a worker's job and raylet from the
@@ -98,8 +98,7 @@ def _serve(listener: socket.socket, alive: int, folder: str) -> NoReturn:
 
 def _restored(environment: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     """Called in the fork, where its parent's data are unpickled."""
-    os.environ.clear()
-    os.environ.update(environment)
+    set_environment(environment)
     return data
 
 

@@ -16,6 +16,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.reduction import ForkingPickler, sendfds
@@ -65,8 +66,7 @@ class WorkerFork:
 
         _take_streams()
         os.close(parent_sentinel)
-        os.environ.clear()
-        os.environ.update(self.environment)
+        set_environment(self.environment)
         os.chdir(self.folder)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
         if numpy := sys.modules.get("numpy"):
@@ -83,6 +83,17 @@ class WorkerFork:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         return status if isinstance(status, int) else int(status is not None)
+
+
+def set_environment(values: Mapping[str, str]) -> None:
+    """Make these the variables of this process. What is the same already stays where it is in memory: a process that sets
+    its title, as Ray's workers do, looks for its command line before the first of them.
+    """
+    for name in [name for name in os.environ if name not in values]:
+        del os.environ[name]
+    for name, value in values.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
 
 
 def _take_streams() -> None:
