@@ -170,6 +170,9 @@ def early() -> int:
         line += more
     told = json.loads(line)
     set_environment({**os.environ, **told["environment"]})
+    for name in ("huggingface_hub.constants", "datasets.config"):  # both have read it
+        if told["environment"].get("HF_HUB_OFFLINE") and name in sys.modules:
+            vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
     sys.stdout.flush()
     log = os.open(told["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):

@@ -25,6 +25,7 @@ from dipo_openrlhf.record.processes import RUN_ID
 
 DRIVER = "dipo_openrlhf.openrlhf_patch.driver"
 EARLY = "--early"  # in the place of the plan
+OFFLINE = "HF_HUB_OFFLINE"  # set where the tokenizer of a local model was loaded (preflight/prompts.py, load_tokenizer)
 
 
 @dataclass
@@ -33,7 +34,8 @@ class EarlyDriver:
 
     process: subprocess.Popen[bytes] | None
     run_id: str
-    environment: dict[str, str]  # with which it imports
+    environment: dict[str, str]  # with which it imports, added to what was this process's
+    inherited: dict[str, str]
     log: Path
 
     def take(
@@ -43,12 +45,14 @@ class EarlyDriver:
         or the run has another environment.
         """
         process = self.process
-        same = self.environment.items() <= environment.items()
+        now = dict(os.environ)
+        added = {OFFLINE: now.pop(OFFLINE)} if OFFLINE not in self.inherited and OFFLINE in now else {}
+        same = self.environment.items() <= environment.items() and self.inherited == now
         if process is None or process.stdin is None or process.poll() is not None or not same:
             return None
         with open(log, "ab") as file:
             file.write(self.log.read_bytes())
-        told = {"plan": str(plan), "log": str(log), "environment": dict(environment)}
+        told = {"plan": str(plan), "log": str(log), "environment": {**added, **environment}}
         try:
             process.stdin.write(f"{json.dumps(told)}\n".encode())
             process.stdin.flush()
@@ -70,7 +74,7 @@ def early_driver() -> Iterator[EarlyDriver]:
     """Started, and ended where nothing has taken it."""
     environment, run_id = changes.environment(usable_cores()), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="dipo_driver_") as folder:
-        early = EarlyDriver(None, run_id, environment, Path(folder, "log"))
+        early = EarlyDriver(None, run_id, environment, dict(os.environ), Path(folder, "log"))
         if is_cpu_build() and os.environ.get(fork_server.ENABLED) != "0":
             early.process = start_session(_command(DRIVER, EARLY), early.log, {**environment, RUN_ID: run_id})
         try:

@@ -43,6 +43,15 @@ def test_it_gets_the_plan_and_what_it_has_said_is_in_the_runs_log(tmp_path: Path
     assert log.read_text() == "imported\n"
 
 
+def test_it_goes_offline_with_the_preflight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(early.OFFLINE, raising=False)
+    with early.early_driver() as driver:
+        monkeypatch.setenv(early.OFFLINE, "1")
+        found = early.start_driver(early.DRIVER, PLAN, tmp_path / "log", changes.environment(2), driver)
+        assert found is not None
+        assert found[1] == driver.run_id
+
+
 def test_without_a_plan_it_is_ended(tmp_path: Path) -> None:
     with early.early_driver() as driver:
         pid = driver.process.pid
@@ -52,17 +61,24 @@ def test_without_a_plan_it_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "threads", "ended"),
-    [("another", 2, False), (early.DRIVER, 1, False), (early.DRIVER, 2, True)],
-    ids=["of another driver", "of other threads", "ended"],
+    ("module", "threads", "ended", "changed"),
+    [
+        ("another", 2, False, False),
+        (early.DRIVER, 1, False, False),
+        (early.DRIVER, 2, True, False),
+        (early.DRIVER, 2, False, True),
+    ],
+    ids=["of another driver", "of other threads", "ended", "of a changed environment"],
 )
 def test_a_run_that_cannot_use_it_starts_its_own(
-    tmp_path: Path, module: str, threads: int, ended: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, threads: int, ended: bool, changed: bool
 ) -> None:
     with early.early_driver() as driver:
         if ended:
             driver.process.kill()
             driver.process.wait()
+        if changed:
+            monkeypatch.setenv("HF_HOME", "changed meanwhile")
         process, run_id = early.start_driver(
             module, PLAN, tmp_path / "log", changes.environment(threads), driver
         )
@@ -95,26 +111,28 @@ def test_none_is_started_where_forks_are_not_wanted(monkeypatch: pytest.MonkeyPa
 
 def test_the_real_driver_takes_plan_log_and_environment(tmp_path: Path) -> None:
     """Without a plan that it can run: the file is missing."""
-    told = {"plan": str(tmp_path / "none.json"), "log": str(tmp_path / "log"), "environment": {"GIVEN": "1"}}
+    environment = {"GIVEN": "1", early.OFFLINE: "1"}
+    told = {"plan": str(tmp_path / "none.json"), "log": str(tmp_path / "log"), "environment": environment}
     code = (
         "import os, sys, dipo_openrlhf.openrlhf_patch.driver as driver\n"
         "driver.fork_server.preload = lambda: True\n"
-        "driver.main = lambda plan: print(plan, os.environ['GIVEN'], flush=True) or 5\n"
+        "import huggingface_hub.constants as hub\n"
+        "before = hub.HF_HUB_OFFLINE\n"
+        "driver.main = lambda plan: print(plan, os.environ['GIVEN'], before, hub.HF_HUB_OFFLINE, flush=True) or 5\n"
         "sys.exit(driver.early())"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ours = {key: value for key, value in os.environ.items() if key != early.OFFLINE}
+    ours["PYTHONPATH"] = os.pathsep.join(sys.path)
     run = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(told) + "\n",
         text=True,
         capture_output=True,
-        env=environment,
+        env=ours,
     )
     assert (run.returncode, run.stdout) == (5, "")
-    assert (tmp_path / "log").read_text() == f"{told['plan']} 1\n"
-    run = subprocess.run(
-        [sys.executable, "-c", code], input="", text=True, capture_output=True, env=environment
-    )
+    assert (tmp_path / "log").read_text() == f"{told['plan']} 1 False True\n"
+    run = subprocess.run([sys.executable, "-c", code], input="", text=True, capture_output=True, env=ours)
     assert (run.returncode, run.stdout) == (0, "")  # its parent has ended
 
 
