@@ -46,7 +46,9 @@ DOCUMENT = re.compile(NOT_INSIDE + r"(?P<path>(?:[\w.-]+/)*[\w-]+\.md)\b(?:, \"(
 NUMBERED = re.compile(r"\[S\d+\]")
 
 # Placeholders for files of users, and files that a command writes; no citations.
-PLACEHOLDER = re.compile(r"path/to/.*|\.\.\..*|(.*/)?(NAME|X|X_worker|my_\w+|token|batch)\.py|(.*/)?(gate|table)\.md")
+PLACEHOLDER = re.compile(
+    r"path/to/.*|\.\.\..*|(.*/)?(NAME|X|X_worker|my_\w+|token|batch)\.py|(.*/)?(gate|table)\.md"
+)
 # Cited files of repositories that are not installed here.
 ELSEWHERE = {
     "evalplus/codegen.py": "evalplus",
