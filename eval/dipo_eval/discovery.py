@@ -35,6 +35,14 @@ def defined_in(package: ModuleType, attribute: str, broken: dict[str, str] | Non
     return dict(sorted(found.items()))
 
 
+def named_in(package: ModuleType, attribute: str, kind: str, name: str) -> Any:
+    """The one of them that is called `name`. Raises UserError with the nearest known one; `kind` is what they are."""
+    known = defined_in(package, attribute)
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]
+
+
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name most similar to a mistyped one, or None. `cutoff`: similarity in [0, 1]."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)

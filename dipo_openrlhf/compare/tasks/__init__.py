@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from dipo_eval.discovery import defined_in, unknown
+from dipo_eval.discovery import defined_in, named_in
 from dipo_openrlhf.compare.tasks.task import Problem, Task
 
 
@@ -15,10 +15,7 @@ def task_names() -> list[str]:
 
 def task_named(name: str) -> Task:
     """A task by its name. Raises UserError for an unknown one."""
-    known = defined_in(sys.modules[__name__], "TASK")
-    if name not in known:
-        raise unknown("task", name, known)
-    found: Task = known[name]
+    found: Task = named_in(sys.modules[__name__], "TASK", "task", name)
     return found
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from dipo_eval.discovery import defined_in, unknown
+from dipo_eval.discovery import named_in
 from dipo_openrlhf.quickstart.lessons.lesson import Lesson
 
 
 def lesson_named(name: str) -> Lesson:
     """A lesson by its name. Raises UserError for an unknown one."""
-    known = defined_in(sys.modules[__name__], "LESSON")
-    if name not in known:
-        raise unknown("lesson", name, known)
-    found: Lesson = known[name]
+    found: Lesson = named_in(sys.modules[__name__], "LESSON", "lesson", name)
     return found
 
 
