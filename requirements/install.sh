@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make or complete a virtual environment from the locked requirements.
-#   requirements/install.sh VENV cpu|gpu|test|evalplus...        evalplus: an environment of its own, without this project
+#   requirements/install.sh VENV cpu|gpu|test|evalplus|trl...    evalplus, trl: environments of their own, without this project
 # PYTHON: the interpreter, 3.11. TORCH_INDEX_URL: where to find torch's CPU build if the default index lacks it.
 # DIPO_WHEELS: a folder filled by requirements/wheels.sh, for a machine without a package index.
 # For gpu (docs/gpu.md): DIPO_FLASH_ATTN=no leaves flash-attn out, =FILE.whl takes a built one; DIPO_CHECKS=no builds an image
@@ -109,5 +109,5 @@ for set in "$@"; do
             fail "installing requirements/$set.txt failed; if torch==2.13.0+cpu was not found, set TORCH_INDEX_URL to PyTorch's CPU wheel index"
     fi
 done
-[ "$*" = evalplus ] || install --no-build-isolation -e "$root"
+[ "$*" = evalplus ] || [ "$*" = trl ] || install --no-build-isolation -e "$root"
 [ "$*" != cpu ] || compile_imports
