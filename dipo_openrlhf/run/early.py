@@ -25,7 +25,8 @@ from dipo_openrlhf.record.processes import RUN_ID
 
 DRIVER = "dipo_openrlhf.openrlhf_patch.driver"
 EARLY = "--early"  # in the place of the plan
-OFFLINE = "HF_HUB_OFFLINE"  # set where the tokenizer of a local model was loaded (preflight/prompts.py, load_tokenizer)
+# Set meanwhile where a local model's tokenizer was loaded: by preflight/prompts.py, load_tokenizer, and by torch.
+ADDED = ("HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR")
 
 
 @dataclass
@@ -46,7 +47,7 @@ class EarlyDriver:
         """
         process = self.process
         now = dict(os.environ)
-        added = {OFFLINE: now.pop(OFFLINE)} if OFFLINE not in self.inherited and OFFLINE in now else {}
+        added = {name: now.pop(name) for name in ADDED if name in now and name not in self.inherited}
         same = self.environment.items() <= environment.items() and self.inherited == now
         if process is None or process.stdin is None or process.poll() is not None or not same:
             return None

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -139,7 +140,26 @@ def test_the_server_ends_with_a_killed_driver(tmp_path: Path) -> None:
     (server,) = psutil.Process(process.pid).children()
     process.kill()
     process.communicate()
-    server.wait(20)
+    wait_until_ended(server)
+
+
+def test_the_server_waits_for_its_forks_and_sigterm_ends_them(tmp_path: Path) -> None:
+    process = start(WAITS)
+    address = process.stdout.readline().strip()
+    (server,) = psutil.Process(process.pid).children()
+    waiting = request(tmp_path, address, "--wait")
+    worker = psutil.Process(json.loads(waiting.stdout.readline())["pid"])
+    process.kill()
+    process.wait()
+    server.terminate()
+    time.sleep(0.3)
+    assert worker.is_running()
+    assert server.is_running()
+    worker.terminate()
+    wait_until_ended(server)
+    process.communicate()
+    assert not Path(address).parent.exists()
+    waiting.communicate()
 
 
 @pytest.mark.parametrize(
@@ -155,6 +175,14 @@ def test_without_a_server_ray_starts_the_worker_as_ever(
     assert waiting.returncode == 0
     assert "default_worker.py" in out
     assert forked_worker.CONTEXT in out
+
+
+def wait_until_ended(process: psutil.Process) -> None:
+    """Or a zombie: of another parent than this process."""
+    deadline = time.monotonic() + 20
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 PROCESS = """

@@ -44,9 +44,11 @@ def test_it_gets_the_plan_and_what_it_has_said_is_in_the_runs_log(tmp_path: Path
 
 
 def test_it_goes_offline_with_the_preflight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(early.OFFLINE, raising=False)
+    for name in early.ADDED:
+        monkeypatch.delenv(name, raising=False)
     with early.early_driver() as driver:
-        monkeypatch.setenv(early.OFFLINE, "1")
+        for name in early.ADDED:
+            monkeypatch.setenv(name, "1")
         found = early.start_driver(early.DRIVER, PLAN, tmp_path / "log", changes.environment(2), driver)
         assert found is not None
         assert found[1] == driver.run_id
@@ -111,7 +113,7 @@ def test_none_is_started_where_forks_are_not_wanted(monkeypatch: pytest.MonkeyPa
 
 def test_the_real_driver_takes_plan_log_and_environment(tmp_path: Path) -> None:
     """Without a plan that it can run: the file is missing."""
-    environment = {"GIVEN": "1", early.OFFLINE: "1"}
+    environment = {"GIVEN": "1", early.ADDED[0]: "1"}
     told = {"plan": str(tmp_path / "none.json"), "log": str(tmp_path / "log"), "environment": environment}
     code = (
         "import os, sys, dipo_openrlhf.openrlhf_patch.driver as driver\n"
@@ -121,7 +123,7 @@ def test_the_real_driver_takes_plan_log_and_environment(tmp_path: Path) -> None:
         "driver.main = lambda plan: print(plan, os.environ['GIVEN'], before, hub.HF_HUB_OFFLINE, flush=True) or 5\n"
         "sys.exit(driver.early())"
     )
-    ours = {key: value for key, value in os.environ.items() if key != early.OFFLINE}
+    ours = {key: value for key, value in os.environ.items() if key != early.ADDED[0]}
     ours["PYTHONPATH"] = os.pathsep.join(sys.path)
     run = subprocess.run(
         [sys.executable, "-c", code],

@@ -84,20 +84,26 @@ def running() -> Iterator[None]:
 
 
 def _serve(listener: socket.socket, alive: int, folder: str) -> NoReturn:
+    """Until the driver has ended, and all forks after it: in a container nobody may wait for an orphan.
+    So SIGTERM alone does not end it.
+    """
     server, status = os.getpid(), 1
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
         forkserver.main(listener.detach(), alive, [])
     except SystemExit:
         status = 0
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(ChildProcessError):  # there is none left
+            while os.getpid() == server:
+                os.waitpid(-1, 0)
     finally:
-        if os.getpid() == server:  # of a killed driver
-            shutil.rmtree(folder, ignore_errors=True)
         os._exit(status)
 
 
 def _restored(environment: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     """Called in the fork, where its parent's data are unpickled."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the server's
     set_environment(environment)
     return data
 

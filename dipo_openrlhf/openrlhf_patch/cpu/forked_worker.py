@@ -68,6 +68,7 @@ class WorkerFork:
         os.close(parent_sentinel)
         set_environment(self.environment)
         os.chdir(self.folder)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the server's
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed()  # a new process has random numbers of its own, as those of `random` are after a fork
