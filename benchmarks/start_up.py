@@ -42,7 +42,7 @@ def label(words: list[str]) -> str:
         "dashboard/agent": "Ray: dashboard agent",
         "runtime_env/agent": "Ray: runtime environment agent",
         "dashboard/dashboard": "Ray: dashboard",
-        "monitor.py": "Ray: autoscaler",
+        "autoscaler/_private/monitor": "Ray: autoscaler",
         "resource_tracker": "resource tracker",
     }
     for part, name in known.items():
