@@ -109,7 +109,7 @@ def _restored(environment: dict[str, str], data: dict[str, Any]) -> dict[str, An
 
 
 class _Preparation:
-    """What multiprocessing/spawn.py, prepare restores, and the parent's environment."""
+    """What multiprocessing.spawn.prepare restores, and the parent's environment."""
 
     def __init__(self, name: str) -> None:
         data = spawn.get_preparation_data(name)

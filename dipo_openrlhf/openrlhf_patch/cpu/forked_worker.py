@@ -29,7 +29,7 @@ CONTEXT, LANGUAGE = "--serialized-runtime-env-context=", "--language="
 
 
 def connect(address: str, fds: list[int]) -> tuple[int, int]:
-    """(status to read, data to write) of a new fork, as multiprocessing/forkserver.py, ForkServer.connect_to_new_process,
+    """(status to read, data to write) of a new fork, as multiprocessing.forkserver's connect_to_new_process,
     of a server that another process has started. fds: that of the resource tracker first. Raises OSError.
     """
     status, status_of_fork = os.pipe()
@@ -59,7 +59,7 @@ class WorkerFork:
     blocked: list[int]
 
     def _bootstrap(self, parent_sentinel: int) -> int:
-        """Called in the fork, by multiprocessing/spawn.py, _main, as of any process object. The exit status."""
+        """Called in the fork, by multiprocessing.spawn._main, as of any process object. The exit status."""
         import atexit
         import runpy
         import threading
@@ -135,7 +135,7 @@ def request(address: str, arguments: list[str], environment: dict[str, str]) -> 
     blocked = sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))
     worker = forked_worker.WorkerFork(arguments, environment, os.getcwd(), blocked)
     text = io.BytesIO()
-    ForkingPickler(text).dump({})  # what multiprocessing/spawn.py, prepare restores: nothing
+    ForkingPickler(text).dump({})  # what multiprocessing.spawn.prepare restores: nothing
     ForkingPickler(text).dump(worker)
     with open(os.devnull, "rb") as nothing:
         status, data = connect(address, [nothing.fileno(), *STREAMS])
@@ -145,7 +145,7 @@ def request(address: str, arguments: list[str], environment: dict[str, str]) -> 
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """`arguments`: default_worker.py and its own, among them those of setup_worker.py."""
+    """`arguments`: ray/_private/workers/default_worker.py and its own, with those of setup_worker beside it."""
     given = {
         name: each.removeprefix(name)
         for name in (CONTEXT, LANGUAGE)
@@ -160,7 +160,7 @@ def main(arguments: list[str]) -> NoReturn:
             status = request(environment[ADDRESS], rest, environment)
             pid = forkserver.read_signed(status)
             _wait(pid, status)
-    setup = str(Path(arguments[0]).with_name("setup_worker.py"))
+    setup = str(Path(arguments[0]).with_stem("setup_worker"))
     os.execve(sys.executable, [sys.executable, setup, *arguments], before)
 
 

@@ -24,8 +24,10 @@ def raylet_command(command: list[str], forks: bool) -> list[str]:
 
 def _worker_command(part: str) -> str:
     import ray
+    from ray._private import ray_constants
 
-    setup = Path(ray.__file__).parent / "_private" / "workers" / "setup_worker.py"
+    workers = Path(ray.__file__).parent / "_private" / "workers"
+    setup = workers / ray_constants.SETUP_WORKER_FILENAME
     theirs = subprocess.list2cmdline([sys.executable, str(setup)])
     # Without the environment's packages, which it needs none of, it starts in a tenth of the time.
     ours = subprocess.list2cmdline([sys.executable, "-I", "-S", forked_worker.__file__])
