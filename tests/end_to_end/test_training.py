@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import statistics
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,10 @@ def test_the_phases_of_a_step_add_up_to_it(trained):
         phases = {name: row[f"timing/phases/{name}"] for name in ("generate", "forward", "update", "sync")}
         assert min(phases.values()) > 0
         assert row["timing/phases/wait"] == 0
-    assert rows[2]["timing/phases/save"] > 5 * rows[1]["timing/phases/save"]  # steps 2 and 4 are saved
+    saves = [
+        row["timing/phases/save"] for row in rows
+    ]  # steps 2, 4 and so on are saved; the first row follows nothing
+    assert statistics.median(saves[2::2]) > 3 * statistics.median(saves[1::2])
 
 
 def test_engines_and_ranks_report_what_they_did(trained):
