@@ -77,7 +77,7 @@ def early_driver() -> Iterator[EarlyDriver]:
     with tempfile.TemporaryDirectory(prefix="dipo_driver_") as folder:
         early = EarlyDriver(None, run_id, environment, dict(os.environ), Path(folder, "log"))
         if is_cpu_build() and os.environ.get(fork_server.ENABLED) != "0":
-            early.process = start_session(_command(DRIVER, EARLY), early.log, {**environment, RUN_ID: run_id})
+            early.process = start_session(command_of(DRIVER, EARLY), early.log, {**environment, RUN_ID: run_id})
         try:
             yield early
         finally:
@@ -91,8 +91,8 @@ def start_driver(
     if early is not None and module == DRIVER and (found := early.take(plan, log, environment)):
         return found
     run_id = uuid.uuid4().hex
-    return start_session(_command(module, str(plan)), log, {**environment, RUN_ID: run_id}), run_id
+    return start_session(command_of(module, str(plan)), log, {**environment, RUN_ID: run_id}), run_id
 
 
-def _command(module: str, argument: str) -> list[str]:
+def command_of(module: str, argument: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, argument]
