@@ -77,7 +77,9 @@ def early_driver() -> Iterator[EarlyDriver]:
     with tempfile.TemporaryDirectory(prefix="dipo_driver_") as folder:
         early = EarlyDriver(None, run_id, environment, dict(os.environ), Path(folder, "log"))
         if is_cpu_build() and os.environ.get(fork_server.ENABLED) != "0":
-            early.process = start_session(command_of(DRIVER, EARLY), early.log, {**environment, RUN_ID: run_id})
+            early.process = start_session(
+                command_of(DRIVER, EARLY), early.log, {**environment, RUN_ID: run_id}
+            )
         try:
             yield early
         finally:

@@ -28,7 +28,9 @@ PLAN = Path("plan.json")
 def small_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(early, "is_cpu_build", lambda: True)
     monkeypatch.setattr(early, "usable_cores", lambda: 2)
-    monkeypatch.setattr(early, "command_of", lambda module, argument: [sys.executable, "-c", DRIVER, argument])
+    monkeypatch.setattr(
+        early, "command_of", lambda module, argument: [sys.executable, "-c", DRIVER, argument]
+    )
 
 
 def test_it_gets_the_plan_and_what_it_has_said_is_in_the_runs_log(tmp_path: Path) -> None:
