@@ -95,11 +95,11 @@ def write_recipe(cell: Cell, model_dir: Path, folder: Path) -> Path:
             "n_samples_per_prompt": size["n_samples_per_prompt"],
             "max_new_tokens": task.max_new_tokens,
             "temperature": size["temperature"],
-            "micro_batch_size": 128,
+            "micro_batch_size": math.gcd(128, a_step),
         },
         "train": {
             "batch_size": a_step // size["mini_batches"],
-            "micro_batch_size": 64,
+            "micro_batch_size": math.gcd(64, a_step // size["mini_batches"]),
             "seed": cell.seed,
             "num_episodes": math.ceil(most_steps * size["prompts_per_step"] / size["prompts"]),
         },
