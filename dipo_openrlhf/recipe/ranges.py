@@ -57,10 +57,13 @@ _STEPS = Range(1, also=-1, why="-1 is never")
 _MOMENTUM = Range(0, 1, below=True)
 _LR = Range(0, 1, why="1e-6 is usual for full fine-tuning")
 
+# More than any cluster has: what is placed is counted one by one.
+MOST_NODES, MOST_GPUS_PER_NODE, MOST_ENGINES = 10_000, 128, 100_000
+
 _PLACES = {
-    f"{part}.{key}": _FROM_1
+    f"{part}.{key}": Range(1, most)
     for part in ("ref", "reward", "actor", "critic")
-    for key in ("num_nodes", "num_gpus_per_node")
+    for key, most in (("num_nodes", MOST_NODES), ("num_gpus_per_node", MOST_GPUS_PER_NODE))
 }
 _OPTIMIZERS = {
     f"{part}.{key}": allowed
@@ -82,8 +85,8 @@ _OPTIMIZERS = {
 RANGES: dict[str, Range] = {
     **_PLACES,
     **_OPTIMIZERS,
-    "vllm.num_engines": Range(1, why="rollouts need at least one vLLM engine"),
-    "vllm.tensor_parallel_size": _FROM_1,
+    "vllm.num_engines": Range(1, MOST_ENGINES, why="rollouts need at least one vLLM engine"),
+    "vllm.tensor_parallel_size": Range(1, 1_024),
     "vllm.gpu_memory_utilization": _above(0, 1),
     "algo.advantage.is_correction_threshold": _POSITIVE,
     "algo.advantage.lambd": _SHARE,

@@ -33,10 +33,10 @@ class RunSection(_Section):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: cpu when this machine has no NVIDIA device, or this is the CPU environment (`make setup`). gpu: also from a
     head node without one."""
-    nodes: int = Field(0, ge=0)
+    nodes: int = Field(0, ge=0, le=10_000)
     """Nodes of the cluster that the recipe is sized for: it is refused where its training does not fit, and
     vllm.num_engines, left out, is what fits. 0: unknown, nothing is checked."""
-    gpus_per_node: int = Field(8, ge=1)
+    gpus_per_node: int = Field(8, ge=1, le=128)
     """GPUs of each node: of run.nodes, and of those that a launcher requests."""
     max_num_seqs: int | None = Field(None, ge=1)
     """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 256 on GPUs, vLLM's offline value for
