@@ -89,9 +89,11 @@ def early_driver() -> Iterator[EarlyDriver]:
 def start_driver(
     module: str, plan: Path, log: Path, environment: Mapping[str, str], early: EarlyDriver | None
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """(driver, run id): `early` where it can be used, once."""
-    if early is not None and module == DRIVER and (found := early.take(plan, log, environment)):
-        return found
+    """(driver, run id): `early` where it can be used, once; else it is ended, since it holds memory and a core."""
+    if early is not None:
+        if module == DRIVER and (found := early.take(plan, log, environment)):
+            return found
+        early.end()
     run_id = uuid.uuid4().hex
     return start_session(command_of(module, str(plan)), log, {**environment, RUN_ID: run_id}), run_id
 

@@ -78,6 +78,7 @@ def test_a_run_that_cannot_use_it_starts_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, threads: int, ended: bool, changed: bool
 ) -> None:
     with early.early_driver() as driver:
+        unused = driver.process
         if ended:
             driver.process.kill()
             driver.process.wait()
@@ -86,8 +87,9 @@ def test_a_run_that_cannot_use_it_starts_its_own(
         process, run_id = early.start_driver(
             module, PLAN, tmp_path / "log", changes.environment(threads), driver
         )
-        assert process is not driver.process
+        assert process is not unused
         assert run_id != driver.run_id
+        assert unused.poll() is not None  # it would hold memory as long as the run lasts
         process.communicate(b'{"plan": "told"}\n')
         assert (tmp_path / "log").read_text().split() == ["imported", "told", run_id]
 
