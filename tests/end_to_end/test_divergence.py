@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 # The first update has a learning rate of 0, the second one of 1e30: its loss and its gradient are still as good as any.
 DIVERGES = [
-    "--actor.lr_scheduler", "constant_with_warmup", "--actor.lr_warmup_ratio", "0.25", "--actor.adam.lr", "1e30",
+    "--actor.lr_scheduler", "constant_with_warmup", "--actor.lr_warmup_ratio", "0.25", "--actor.adam.lr", "1",
+    "--actor.adam.weight_decay", "1e38",
 ]  # fmt: skip
 
 

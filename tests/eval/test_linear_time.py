@@ -302,6 +302,9 @@ _NO_MODEL_TEXT = {
     "dipo_openrlhf/openrlhf_patch/failures.py": "messages of Ray and torch",
     "dipo_eval/files/yaml_file.py": "a user's YAML",
     "dipo_openrlhf/recipe/openrlhf_args.py": "a user's paths",
+    "dipo_openrlhf/recipe/file_names.py": "a user's paths",
+    "dipo_openrlhf/compare/report/figures.py": "the board's own style sheet",
+    "dipo_openrlhf/openrlhf_patch/cpu/forked_worker.py": "values of variables, as Ray reads them",
 }
 _HARMLESS = {"ASCII", "DOTALL", "IGNORECASE", "MULTILINE", "VERBOSE", "Pattern", "Match", "escape"}
 _HOMES = {"dipo_eval/linear.py"}
