@@ -23,7 +23,7 @@ from dipo_openrlhf.compare.spec import Comparison, Entry
 from dipo_openrlhf.compare.tasks import Task, task_named
 
 PROMPTS_SEED, ITEMS_SEED = 0, 1
-"""Of the problems, the same for every seed of training."""
+"""Of the problems: all seeds of training have the same."""
 
 
 @functools.cache

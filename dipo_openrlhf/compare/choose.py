@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dipo_openrlhf.compare.tasks import task_named, task_names
 
 def chosen(
     what: Sequence[str], methods: str | None, tasks: str | None, seeds: int | None, budget_tokens: int | None,
-    stack: str | None = None,
+    stack: str | None = None, margin: float | None = None,
 ) -> Comparison:  # fmt: skip
     """The comparison with what the options change. Raises UserError with one line."""
     if len(what) > 1:
@@ -47,8 +47,17 @@ def chosen(
         found = found.model_copy(
             update={"seeds": found.seeds.model_copy(update={"most": seeds, "least": least})}
         )
+    if margin is not None:
+        found = found.model_copy(update={"verdict": found.verdict.model_copy(update={"margin": margin})})
     check_comparison(found)
     return found
+
+
+def refuse_without_effect(given: Mapping[str, Any]) -> None:
+    """Raise UserError for the first option that is given beside finished runs, which run nothing."""
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option}: does nothing with finished runs, which are only read: leave it out")
 
 
 def _selected(found: Comparison, names: list[str]) -> dict[str, Any]:

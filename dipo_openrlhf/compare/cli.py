@@ -38,9 +38,9 @@ def compare_command(
         int, typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores.")
     ] = 0,
     margin: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Of finished runs: equivalent within it; 0.02 is 2 points."),
-    ] = 0.02,
+        float | None,
+        typer.Option(min=0.001, max=0.999, help="Equivalent within it. Default: 0.02, which is 2 points."),
+    ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="List comparisons, tasks and methods, and stop.")
     ] = False,
@@ -73,10 +73,15 @@ def compare_command(
         typer.echo(choose.listing())
         return
     if judge_finished.are_paths(what or []):
-        verdicts = judge_finished.judge_finished(judge_finished.contestants(what or []), margin, 0.05)
+        given = {
+            "--out": out, "--methods": methods, "--tasks": tasks, "--seeds": seeds, "--budget-tokens": budget_tokens,
+            "--stack": stack, "--workers": workers or None, "--dry-run": dry_run or None,
+        }  # fmt: skip
+        choose.refuse_without_effect(given)
+        verdicts = judge_finished.judge_finished(judge_finished.contestants(what or []), margin or 0.02, 0.05)
         typer.echo(judge_finished.finished_table(verdicts))
         return
-    comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens, stack)
+    comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens, stack, margin)
     folder = out or Path("comparisons") / comparison.name
     workers = workers or os.cpu_count() or 1
     if dry_run:

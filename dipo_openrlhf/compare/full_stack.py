@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,11 +43,10 @@ TOLD = {  # metrics.jsonl -> the names of a run in process
 def run_on_full_stack(cell: Cell, model_dir: Path, folder: Path) -> Trained:
     """Train in `folder` and evaluate. Raises UserError where the training ends before its budget."""
     started = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: it saves nothing before its end
+    folder.mkdir(parents=True)
     recipe = write_recipe(cell, model_dir, folder)
     words = [sys.executable, "-P", "-m", "dipo_openrlhf.cli", "train", str(recipe)]
-    if (folder / "run").is_dir():
-        words.append("--resume")
     with (
         (folder / "train.log").open("ab") as log,
         _ended(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dipo_eval.errors import UserError
+from dipo_eval.printable import visible
 from dipo_eval.statistics import Plan, compare_methods, holm, paired_difference
 from dipo_openrlhf.compare.finished import Finished, read_finished
 
@@ -136,13 +137,13 @@ def _over_items(suite: str, tables: dict[str, np.ndarray], margin: float, error:
 
 
 def finished_table(suites: Sequence[FinishedSuite]) -> str:
-    """Markdown."""
+    """Markdown. Names come from others' files: what could steer a terminal or end a cell is made visible."""
     lines = []
     for one in suites:
         left = f", {one.left_out:,} left out that not all have" if one.left_out else ""
-        lines += [f"## {one.suite}", "", f"{one.items:,} items{left}; {one.note}.", ""]
+        lines += [f"## {_name(one.suite)}", "", f"{one.items:,} items{left}; {one.note}.", ""]
         lines += ["| method | accuracy |", "|---|---|"]
-        lines += [f"| {name} | {100 * mean:.1f}% |" for name, mean in one.accuracies.items()]
+        lines += [f"| {_name(name)} | {100 * mean:.1f}% |" for name, mean in one.accuracies.items()]
         lines += [
             "",
             "| pair | difference, points | interval over all pairs | verdict | p (Holm) |",
@@ -150,7 +151,16 @@ def finished_table(suites: Sequence[FinishedSuite]) -> str:
         ]
         for pair in one.pairs:
             interval = f"{100 * pair.low:+.1f} to {100 * pair.high:+.1f}"
-            cells = [f"{pair.a} - {pair.b}", f"{100 * pair.difference:+.1f}", interval, pair.verdict]
+            cells = [
+                f"{_name(pair.a)} - {_name(pair.b)}",
+                f"{100 * pair.difference:+.1f}",
+                interval,
+                pair.verdict,
+            ]
             lines.append(f"| {' | '.join([*cells, f'{pair.p_value:.2g}'])} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _name(text: str) -> str:
+    return visible(text).replace("|", r"\|").replace("\n", " ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,6 @@ class Clock:
     def __init__(self, guess: float, workers: int) -> None:
         self._seconds = [guess]
         self._workers = workers
-        self.started = time.monotonic()
 
     def add(self, seconds: float) -> None:
         self._seconds.append(seconds)

@@ -32,6 +32,7 @@ def compare(comparison: Comparison, folder: Path, workers: int, console: Console
     folder.mkdir(parents=True, exist_ok=True)
     with owned([folder], console.print, what="a comparison", option="--out"):
         models = starting_models(comparison)
+        _check_runs(comparison, models, folder)
         _keep_settings(comparison, folder)
         with _bar(console) as bar:
             tuned = _tune(comparison, models, folder, workers, bar)
@@ -86,6 +87,17 @@ def _tune(
     tuned = run_tuning(comparison, comparison.tune, models, folder, workers, done)
     bar.update(shown, rest="")
     return tuned
+
+
+def _check_runs(comparison: Comparison, models: dict[str, Path], folder: Path) -> None:
+    """Raise UserError where the folder holds runs of other settings, before anything in it is written."""
+    if comparison.tune is not None:
+        for cells in tuning_cells(comparison, comparison.tune, models).values():
+            missing(folder, cells)
+        return  # the others' settings follow from it
+    for task in comparison.tasks:
+        entries, most = entries_of(comparison, []), comparison.seeds.most
+        missing(folder, cells_of_look(comparison, task, entries, most, models[task].name))
 
 
 def _keep_settings(comparison: Comparison, folder: Path) -> None:

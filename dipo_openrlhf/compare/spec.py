@@ -15,7 +15,7 @@ from dipo_eval.files.yaml_file import compose_yaml, line_of, value_of
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.config import DipoConfig
 from dipo_openrlhf.algorithm.method import nearest
-from dipo_openrlhf.compare.tasks import task_names
+from dipo_openrlhf.compare.tasks import task_named, task_names
 
 SHIPPED = Path(__file__).parent / "comparisons"
 
@@ -59,7 +59,7 @@ class SeedsSection(_Section):
 
 
 class EvaluateSection(_Section):
-    """`evaluate:` the held-out problems, the same for every method and seed."""
+    """`evaluate:` the held-out problems. All methods and seeds have the same."""
 
     items: int = Field(default=300, ge=10)
     """Problems of the task's test split."""
@@ -104,8 +104,8 @@ class Comparison(_Section):
     """What the comparison asks, in a sentence."""
     tasks: list[str] = Field(min_length=1)
     """Names from `dipo compare --list`."""
-    methods: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Entry -> dipo.* switches and `lr`; `method` may be left out where the entry is named so."""
+    methods: dict[str, dict[str, Any]]
+    """Two or more: entry -> dipo.* switches and `lr`; `method` may be left out where the entry is named so."""
     baseline: str = ""
     """The entry that the report compares the others with first; the first entry if empty."""
     stack: Literal["reference", "openrlhf"] = "reference"
@@ -205,6 +205,8 @@ def _check(found: Comparison) -> None:
     for index, name in enumerate(found.tasks):
         if name not in task_names():
             raise _KeyedError(["tasks", index], str(unknown("task", name, task_names())))
+    if len(found.methods) < 2:
+        raise _KeyedError(["methods"], "one method has nothing to be compared with: name two or more")
     for name, switches in found.methods.items():
         _check_entry(["methods", name], name, switches)
     if found.baseline and found.baseline not in found.methods:
@@ -213,10 +215,26 @@ def _check(found: Comparison) -> None:
         raise _KeyedError(
             ["seeds", "most"], f"{found.seeds.most}: must be at least seeds.least = {found.seeds.least}"
         )
+    for task in dict.fromkeys([*found.tasks, *(found.tune.tasks if found.tune else [])]):
+        _check_sizes(found, task)
     if found.train.mini_batches > found.train.prompts_per_step * found.train.n_samples_per_prompt:
         raise _KeyedError(["train", "mini_batches"], "must be at most the responses of a step")
     if found.tune is not None:
         _check_tuning(found, found.tune)
+
+
+def _check_sizes(found: Comparison, task: str) -> None:
+    """Whether the task has as many different problems as are wanted."""
+    if task not in task_names():
+        return  # _check_tuning says so
+    for key, split, count in (
+        (["train", "prompts"], "train", found.train.prompts),
+        (["evaluate", "items"], "test", found.evaluate.items),
+    ):
+        try:
+            task_named(task).problems(split, count, 0)
+        except UserError as error:
+            raise _KeyedError(list(key), f"{count}: {task}: {error}") from None
 
 
 def _check_entry(key: list[str | int], name: str, switches: Mapping[str, Any]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -36,14 +37,16 @@ def run_cells(
     if workers == 1 or len(cells) == 1 or cells[0].stack == "openrlhf":  # which takes all cores
         _set_up()
         for cell in cells:
-            done(*_run(cell, folder, models[cell.task]))
+            with _told(cell):
+                done(*_run(cell, folder, models[cell.task]))
         return
     context = multiprocessing.get_context("spawn")  # a fork after torch's threads have started could hang
     pool = ProcessPoolExecutor(min(workers, len(cells)), context, initializer=_set_up_worker)
     try:
         futures = {pool.submit(_run, cell, folder, models[cell.task]): cell for cell in cells}
         for future in as_completed(futures, timeout=RUN_TIMEOUT * len(cells)):
-            done(*_result(future, futures[future]))
+            with _told(futures[future]):
+                done(*future.result())
     except BaseException:
         running = multiprocessing.active_children()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -53,17 +56,19 @@ def run_cells(
     pool.shutdown()
 
 
-def _result(future: Future[tuple[Cell, float]], cell: Cell) -> tuple[Cell, float]:
+@contextlib.contextmanager
+def _told(cell: Cell) -> Iterator[None]:
+    """What ends a run, in one line that names it."""
     where = f"{cell.task}, {cell.entry.name}, seed {cell.seed}"
     try:
-        return future.result()
+        yield
     except BrokenProcessPool:
         raise UserError(
             f"{where}: its process was killed, for want of memory perhaps: start again with fewer --workers; "
             "finished runs are kept"
         ) from None
     except (ValueError, RuntimeError, OSError) as error:
-        raise UserError(f"{where}: {one_line(error)}") from None
+        raise UserError(f"{where}: {one_line(error)}; finished runs are kept") from None
 
 
 def _run(cell: Cell, folder: Path, model: Path) -> tuple[Cell, float]:

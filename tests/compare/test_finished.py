@@ -7,8 +7,10 @@ import random
 import zipfile
 
 import pytest
+from typer.testing import CliRunner
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.cli import app
 from dipo_openrlhf.compare.finished import read_finished
 from dipo_openrlhf.compare.judge_finished import contestants, finished_table, judge_finished
 
@@ -39,7 +41,7 @@ def nemo(folder, rewards, repeats=1):
 def inspect_log(folder, values, task="gsm8k"):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "2026-01-01_gsm8k.eval"
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", json.dumps({"eval": {"task": task}}))
         for i, value in enumerate(values):
             for epoch, one in enumerate(value if isinstance(value, list) else [value], 1):
@@ -81,10 +83,18 @@ def test_a_tampered_log_is_one_line(tmp_path):
     broken.write_bytes(b"PK\x03\x04 no zip")
     odd = tmp_path / "samples_x_1.jsonl"
     odd.write_text('{"doc_id": 1, "metrics": ["m"], "m": 7}\n')
+    large = tmp_path / "samples_x_2.jsonl"
+    large.write_text('{"doc_id": 1, "metrics": ["m"], "m": 1' + "0" * 400 + "}\n")
+    cut = tmp_path / "cut.eval"
+    content = bytearray(inspect_log(tmp_path / "sound", ["C"] * 50).read_bytes())
+    content[60:90] = bytes(30)
+    cut.write_bytes(content)
     for path, words in (
         (big, "has more than"),
         (broken, "is no log of Inspect's"),
         (odd, "m is 7: a score lies between 0 and 1"),
+        (large, "a score lies between 0 and 1"),
+        (cut, "cut.eval: "),
         (tmp_path / "none", "no such file or folder"),
     ):
         with pytest.raises(UserError, match=words) as error:
@@ -131,3 +141,29 @@ def test_what_cannot_be_compared_is_one_line(tmp_path):
         contestants([str(tmp_path / "a")])
     with pytest.raises(UserError, match="as many runs as the others"):
         contestants([f"x={tmp_path / 'a'}", f"y={tmp_path / 'a'},{tmp_path / 'b'}"])
+
+
+def test_names_of_others_cannot_steer_a_terminal_or_end_a_cell(tmp_path):
+    for name in ("a", "b"):
+        inspect_log(tmp_path / name, ["C", "I"], task="gsm8k\x1b[2J | x\n# y")
+    what = contestants([f"\x1b[31mred={tmp_path / 'a'}", f"b|c={tmp_path / 'b'}"])
+    table = finished_table(judge_finished(what, 0.02, 0.05))
+    assert "\x1b" not in table
+    assert r"gsm8k\u001b[2J \| x\n# y" in table
+    assert r"| b\|c |" in table
+
+
+def test_an_option_without_effect_on_finished_runs_is_refused(tmp_path):
+    nemo(tmp_path / "a", [1.0, 0.0])
+    nemo(tmp_path / "b", [1.0, 1.0])
+    words = ["compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    for option in (
+        ["--seeds", "3"],
+        ["--out", "x"],
+        ["--dry-run"],
+        ["--workers", "2"],
+        ["--stack", "openrlhf"],
+    ):
+        with pytest.raises(UserError, match=f"{option[0]}: does nothing with finished runs"):
+            CliRunner().invoke(app, [*words, *option], catch_exceptions=False)
+    assert CliRunner().invoke(app, [*words, "--margin", "0.1"], catch_exceptions=False).exit_code == 0

@@ -117,8 +117,10 @@ def test_a_run_that_is_missing_is_run_again_with_the_same_numbers(finished, smal
 
 
 def test_other_settings_in_the_same_folder_are_refused_with_the_setting(finished, small_task):
+    kept = (finished[0] / "comparison.yaml").read_bytes()
     with pytest.raises(UserError, match=r"was run with budget_tokens = 2000, not 2500: choose another --out"):
         run(spec(small_task, budget_tokens=2500), finished[0])
+    assert (finished[0] / "comparison.yaml").read_bytes() == kept
     with pytest.raises(
         UserError, match=r"was run with entry.dipo.alpha = 0.1, not 0.5: choose another --out"
     ):
@@ -161,3 +163,12 @@ def test_tuning_tries_as_many_options_on_other_seeds_and_records_them(small_task
     ]
     assert cell["lr"] == chosen
     assert "chosen" in (tmp_path / "tuned" / "table.md").read_text()
+
+
+def test_a_run_that_fails_is_one_line_that_names_it(small_task, tmp_path, monkeypatch):
+    def full(*unused):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(workers, "write_cell", full)
+    with pytest.raises(UserError, match=r"small, grpo, seed 1: OSError: .*No space left on device.*are kept"):
+        run(spec(small_task), tmp_path / "full")

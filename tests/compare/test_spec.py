@@ -35,7 +35,15 @@ def test_a_comparison_has_its_files_name_and_the_switches_of_its_entries(tmp_pat
         (GOOD + "seeds:\n  least: 6\n  most: 4\n", "mine.yaml:5: seeds.most: 4: must be at least seeds.least = 6"),
         (GOOD + "baseline: gpro\n", "mine.yaml:3: baseline: unknown entry of methods 'gpro': did you mean 'grpo'?"),
         ("methods: {grpo: {}}\n", "mine.yaml:1: tasks: is missing"),
-        ("tasks: [mixt]\nmethods: {grpo: {}}\n", "mine.yaml:1: tasks.0: unknown task 'mixt': did you mean 'mixed'?"),
+        ("tasks: [mixed]\nmethods: {grpo: {}}\n", "mine.yaml:2: methods: one method has nothing to be compared with"),
+        (
+            GOOD + "evaluate: {items: 100000}\n",
+            "mine.yaml:3: evaluate.items: 100000: mixed: the test split has only",
+        ),
+        (
+            "tasks: [mixt]\nmethods: {grpo: {}, dipo: {}}\n",
+            "mine.yaml:1: tasks.0: unknown task 'mixt': did you mean 'mixed'?",
+        ),
         (
             "tasks: [mixed]\nmethods:\n  grpo: {}\n  dipp: {}\n",
             "mine.yaml:4: methods.dipp: 'dipp' is no method; did you mean 'dipo'?; an entry of another name has a key "
@@ -46,8 +54,8 @@ def test_a_comparison_has_its_files_name_and_the_switches_of_its_entries(tmp_pat
             "mine.yaml:4: methods.dipo: dipo.alfa = 1: no such key; did you mean 'alpha'?",
         ),
         (
-            "tasks: [mixed]\nmethods:\n  ../up: {method: grpo}\n",
-            "mine.yaml:3: methods.../up: an entry's name has letters, digits, . _ and - alone",
+            "tasks: [mixed]\nmethods:\n  grpo: {}\n  ../up: {method: grpo}\n",
+            "mine.yaml:4: methods.../up: an entry's name has letters, digits, . _ and - alone",
         ),
         (
             GOOD + "tune:\n  seeds: [1]\n  options: {grpo: [{lr: 0.1}]}\n",
@@ -104,9 +112,10 @@ def test_options_change_a_comparison():
     [
         (([], "grpo", None, None, None), "nothing to compare"),
         ((["quick", "main"], None, None, None, None), "unexpected argument 'main'"),
+        (([], "grpo", "mixed", None, None), "methods: one method has nothing to be compared with"),
         (([], "grpo,grpo", "mixed", None, None), "--methods 'grpo,grpo': names something twice"),
         (([], ",", "mixed", None, None), "--methods ',': give names"),
-        (([], "gppo", "mixed", None, None), "methods.gppo: 'gppo' is no method; did you mean"),
+        (([], "gppo,dipo", "mixed", None, None), "methods.gppo: 'gppo' is no method; did you mean"),
     ],
 )
 def test_a_mistake_in_the_options_is_one_line(arguments, line):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dipo_openrlhf.openrlhf_patch.cpu import forked_worker, local_ray
+from dipo_openrlhf.openrlhf_patch.cpu import fork_server, forked_worker, local_ray
 
 # A driver: it imports, becomes the owner of a server, and does what it is told for each line of its input.
 DRIVER = """
@@ -242,3 +242,12 @@ def test_a_local_ray_starts_without_servers_and_rays_own_functions_are_back_afte
         assert services.start_api_server(False, False) == ("", None)
         assert services.start_ray_process is not before[0]
     assert (services.start_ray_process, services.start_api_server, Node.start_monitor) == before
+
+
+def test_a_long_folder_of_temporary_files_needs_no_server(tmp_path, monkeypatch):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(fork_server.tempfile, "tempdir", str(folder))
+    with fork_server.running():
+        assert fork_server.ADDRESS not in os.environ
+    assert list(folder.iterdir()) == []

@@ -7,6 +7,7 @@ first counts. The archive is read member by member with a limit; nothing is unpa
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def _read(path: Path) -> list[Finished]:
                 found[task] = averaged(
                     task, _samples(archive, file), file
                 )  # of a task, the newest by its name
-        except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{file}: is no log of Inspect's ({type(error).__name__}: {error})") from None
         except ValueError as error:
             raise UserError(f"{file}: {error}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,7 @@ def averaged(suite: str, samples: Iterable[tuple[str, float]], where: Path) -> F
 
 def score_in(value: Any, where: str) -> float:
     """A score between 0 and 1, or a truth value. Raises UserError for anything else."""
-    if isinstance(value, (bool, int, float)) and math.isfinite(value) and 0 <= value <= 1:
+    if isinstance(value, (bool, int, float)) and 0 <= value <= 1:
         return float(value)
     raise UserError(f"{where} is {short_repr(value)}: a score lies between 0 and 1")
 

@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 from dipo_openrlhf.openrlhf_patch.cpu.forked_worker import ADDRESS, connect, set_environment
 
 ENABLED = "DIPO_FORK"
+LONGEST_ADDRESS = 107  # bytes: unix(7), sun_path, with its end
 # What OpenRLHF, DeepSpeed's actors and vLLM's engine import, without Ray: it reads a worker's job and raylet from the
 # environment as it is imported (ray/src/ray/common/ray_config.h, RayConfig).
 PRELOADED = (
@@ -58,9 +59,16 @@ def preload() -> bool:
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """A fork server of this process, whose address is in the environment of what is started meanwhile."""
+    """A fork server of this process, whose address is in the environment of what is started meanwhile.
+
+    None where the folder of temporary files has too long a path for a socket: then every process starts by itself.
+    """
     folder = tempfile.mkdtemp(prefix="dipo_fork_")  # for its owner alone
     address = str(Path(folder, "server"))
+    if len(os.fsencode(address)) > LONGEST_ADDRESS:
+        os.rmdir(folder)
+        yield
+        return
     alive, ours = os.pipe()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
