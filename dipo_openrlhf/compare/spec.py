@@ -16,6 +16,7 @@ from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.algorithm.config import DipoConfig
 from dipo_openrlhf.algorithm.method import nearest
 from dipo_openrlhf.compare.tasks import task_named, task_names
+from dipo_openrlhf.compare.tasks.task import Split
 
 SHIPPED = Path(__file__).parent / "comparisons"
 
@@ -227,14 +228,15 @@ def _check_sizes(found: Comparison, task: str) -> None:
     """Whether the task has as many different problems as are wanted."""
     if task not in task_names():
         return  # _check_tuning says so
-    for key, split, count in (
+    wanted: tuple[tuple[list[str | int], Split, int], ...] = (
         (["train", "prompts"], "train", found.train.prompts),
         (["evaluate", "items"], "test", found.evaluate.items),
-    ):
+    )
+    for key, split, count in wanted:
         try:
             task_named(task).problems(split, count, 0)
         except UserError as error:
-            raise _KeyedError(list(key), f"{count}: {task}: {error}") from None
+            raise _KeyedError(key, f"{count}: {task}: {error}") from None
 
 
 def _check_entry(key: list[str | int], name: str, switches: Mapping[str, Any]) -> None:
