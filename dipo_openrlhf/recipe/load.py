@@ -85,7 +85,7 @@ def _is_switch(key: str) -> bool:
     section, _, name = key.partition(".")
     if section in SECTIONS:
         return SECTIONS[section].model_fields[name].annotation is bool
-    if section == "dipo":
+    if key.startswith("dipo."):
         return isinstance(getattr(DipoConfig(), name), bool)
     return openrlhf_actions()[key].nargs == 0
 

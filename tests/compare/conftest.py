@@ -18,11 +18,17 @@ TASK = replace(_TASK, lesson=replace(_TASK.lesson, settings=_SETTINGS))
 
 
 @pytest.fixture(scope="session")
-def small_task(tmp_path_factory):
-    """Its name; it is known as long as the tests of this folder run."""
+def cache(tmp_path_factory):
+    """Where its model is kept."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def small_task(cache, tmp_path_factory):
+    """Its name; it is known as long as the tests of the module run."""
     folder = tmp_path_factory.mktemp("tasks")
     (folder / "small.py").write_text(SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "__path__", [*tasks.__path__, str(folder)])
-        patch.setenv("DIPO_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DIPO_CACHE_DIR", str(cache))
         yield "small"

@@ -58,15 +58,17 @@ def test_it_is_short() -> None:
 
 
 def test_the_reference_trainer_honours_each_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    losses, loss = [], reference.clipped_loss
-    monkeypatch.setattr(reference, "clipped_loss", lambda *given: losses.append(given) or loss(*given))
+    losses, loss = [], reference.surrogate
+    monkeypatch.setattr(reference, "surrogate", lambda *given: losses.append(given) or loss(*given))
+    weights, weigh = [], reference.token_weights
+    monkeypatch.setattr(reference, "token_weights", lambda *given: weights.append(given[1:]) or weigh(*given))
     config = settings(dipo={"method": NAME}, steps=2)
     logs = list(reference.train(tiny_model(), PROMPTS, never_correct_first, config))
     assert logs[0]["sampled_responses"] > 4 * GROUP  # dynamic sampling: prompt 0 was replaced
-    arguments = losses[0]
-    assert arguments[4:] == (0.1, 0.3, "constant", config.max_new_tokens)
-    advantages, mask = arguments[2], arguments[3]
-    spread = [float(row[kept].std()) for row, kept in zip(advantages, mask, strict=True) if kept.sum() > 1]
+    assert weights[0] == ("constant", config.max_new_tokens)
+    advantages, kept, *clips = losses[0][2:]
+    assert clips == [0.1, 0.3]
+    spread = [float(row[has > 0].std()) for row, has in zip(advantages, kept, strict=True) if (has > 0).sum() > 1]
     assert max(spread) > 0  # token entropies
 
 
