@@ -68,7 +68,9 @@ def test_the_reference_trainer_honours_each_switch(monkeypatch: pytest.MonkeyPat
     assert weights[0] == ("constant", config.max_new_tokens)
     advantages, kept, *clips = losses[0][2:]
     assert clips == [0.1, 0.3]
-    spread = [float(row[has > 0].std()) for row, has in zip(advantages, kept, strict=True) if (has > 0).sum() > 1]
+    spread = [
+        float(row[has > 0].std()) for row, has in zip(advantages, kept, strict=True) if (has > 0).sum() > 1
+    ]
     assert max(spread) > 0  # token entropies
 
 

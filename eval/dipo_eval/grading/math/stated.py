@@ -54,7 +54,7 @@ _GOES_ON = linear.compile(
 )
 _STEP = linear.bounded(r"\s{0,9}(?:\n|;|,\s)\s{0,9}")
 _COMPUTED = linear.compile(
-    r"[^a-zA-Z=\\]*\d[^a-zA-Z=\\]*[+*/\u00d7\u00f7-][^a-zA-Z=\\]*=[\s$\d.,]+\Z"
+    r"[^a-zA-Z=\\\d]*\d[^a-zA-Z=\\+*/\u00d7\u00f7-]*[+*/\u00d7\u00f7-][^a-zA-Z=\\]*=[\s$\d.,]+\Z"
 )  # 9 * 2 = $18
 _DOLLAR = linear.bounded(r"(?<!\\)\$")
 _MONEY = linear.bounded(r"\$\d[\d.,]{0,30}(?:\s{1,3}[a-z]{2}|[.!?]?\s{0,3}$|[.!?]\s|\s{0,3}\()", re.MULTILINE)
