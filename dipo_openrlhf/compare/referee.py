@@ -82,7 +82,7 @@ def run_task(
     for seeds in comparison.seeds.looks():
         cells = cells_of_look(comparison, task, entries, seeds, models[task].name)
         run_cells(missing(folder, cells), folder, models, workers, done)
-        result = read_task(task, cells, folder, plan)
+        result = read_task(task, cells, folder, plan, judged_against(comparison))
         looked(task, result.verdicts)
         if result.verdicts.stop:
             break
@@ -90,8 +90,20 @@ def run_task(
     return result
 
 
-def read_task(task: str, cells: Sequence[Cell], folder: Path, plan: Plan) -> TaskResult:
-    """The result of runs that are all there."""
+def baseline_of(comparison: Comparison) -> str:
+    """The entry with which the others are compared first."""
+    return comparison.baseline or next(iter(comparison.methods))
+
+
+def judged_against(comparison: Comparison) -> str | None:
+    """The entry that is in every pair that is judged; None where all pairs are."""
+    return baseline_of(comparison) if comparison.verdict.pairs == "baseline" else None
+
+
+def read_task(
+    task: str, cells: Sequence[Cell], folder: Path, plan: Plan, baseline: str | None = None
+) -> TaskResult:
+    """The result of runs that are all there. baseline: as in `compare_methods`."""
     runs: Table = {}
     for cell in cells:
         found = read_cell(folder, cell)
@@ -103,7 +115,7 @@ def read_task(task: str, cells: Sequence[Cell], folder: Path, plan: Plan) -> Tas
         for cell in cells
         if cell.entry.dipo.alpha > 0 and methods.get(cell.entry.dipo.method).reallocates
     }
-    return TaskResult(task, runs, compare_methods(scores, plan), frozenset(acting))
+    return TaskResult(task, runs, compare_methods(scores, plan, baseline), frozenset(acting))
 
 
 class Clock:

@@ -78,9 +78,11 @@ class VerdictSection(_Section):
     margin: float = Field(default=0.02, gt=0, lt=1)
     """Methods whose difference lies within it, on both sides, are equivalent: 0.01 is one point."""
     error: float = Field(default=0.05, gt=0, lt=0.5)
-    """Probability of any wrong "better", "worse" or "equivalent" among all pairs of a task."""
+    """Probability of any wrong "better", "worse" or "equivalent" among the pairs of a task."""
     power: float = Field(default=0.8, gt=0.5, lt=1)
     """With which the stated detectable difference is found."""
+    pairs: Literal["all", "baseline"] = "all"
+    """Which pairs share the error: all, or those with the baseline alone, which fewer seeds decide."""
     spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
     """How the error is spent over the looks (Lan and DeMets 1983)."""
 

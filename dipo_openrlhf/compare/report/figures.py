@@ -12,10 +12,10 @@ from dipo_eval.board.charts import svg
 from dipo_eval.board.charts.chart import HEIGHT, WIDTH, Chart, drawing
 from dipo_eval.board.page.render import HERE as BOARD
 from dipo_eval.files.atomic import write_atomic
-from dipo_openrlhf.compare.referee import TaskResult
+from dipo_openrlhf.compare.referee import TaskResult, baseline_of
 from dipo_openrlhf.compare.report.curves import charts
 from dipo_openrlhf.compare.report.forest import forest
-from dipo_openrlhf.compare.report.table import against, baseline_of
+from dipo_openrlhf.compare.report.table import against
 from dipo_openrlhf.compare.spec import Comparison
 
 _LIGHT = re.compile(r"--([a-z-]+): (#[0-9a-f]{6})")  # of the board's own style sheet

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from dipo_eval.board.charts.chart import render
 from dipo_eval.board.embed import csp_hash
 from dipo_eval.board.page.render import HERE as BOARD
-from dipo_openrlhf.compare.referee import TaskResult
+from dipo_openrlhf.compare.referee import TaskResult, baseline_of
 from dipo_openrlhf.compare.report.curves import charts
 from dipo_openrlhf.compare.report.forest import forest
 from dipo_openrlhf.compare.report.table import (
@@ -21,7 +21,6 @@ from dipo_openrlhf.compare.report.table import (
     PAIR_TITLES,
     TUNING_TITLES,
     against,
-    baseline_of,
     cost_rows,
     method_rows,
     pair_rows,

@@ -9,7 +9,7 @@ from dipo_eval.statistics import PairVerdict, crossed_mean
 from dipo_eval.statistics.method_comparison import Verdict
 from dipo_openrlhf.compare.cell import Trained
 from dipo_openrlhf.compare.held_out import Scores
-from dipo_openrlhf.compare.referee import TaskResult, accuracies
+from dipo_openrlhf.compare.referee import TaskResult, accuracies, baseline_of, judged_against
 from dipo_openrlhf.compare.spec import Comparison
 from dipo_openrlhf.compare.tuning import Tuned
 
@@ -48,11 +48,14 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def setting_sentence(comparison: Comparison) -> str:
     """What all runs have in common."""
     train, verdict = comparison.train, comparison.verdict
+    baseline = judged_against(comparison)
+    pairs = f"the pairs with {baseline}" if baseline else "all pairs"
     return (
         f"Every run generates {comparison.budget_tokens:,} tokens, thrown-away ones included, "
         f"{train.prompts_per_step} prompts x {train.n_samples_per_prompt} responses a step; the final accuracy is of "
         f"{comparison.evaluate.items} held-out problems x {comparison.evaluate.samples} responses. Verdicts over seeds "
-        f"and problems, {verdict.error:.0%} error over all pairs and looks; equivalent: within "
+        f"and problems, {verdict.error:.0%} error over "
+        f"{pairs} and looks; equivalent: within "
         f"{100 * verdict.margin:g} points."
     )
 
@@ -104,11 +107,6 @@ def cost_rows(result: TaskResult) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def baseline_of(comparison: Comparison) -> str:
-    """The entry with which the others are compared first."""
-    return comparison.baseline or next(iter(comparison.methods))
 
 
 def against(result: TaskResult, baseline: str) -> list[PairVerdict]:

@@ -95,11 +95,14 @@ class Judged:
     stop: NDArray[np.bool_]  # [looks, ...]
 
 
-def compare_methods(scores: Mapping[str, ArrayLike], plan: Plan) -> MethodComparison:
-    """Verdicts on all pairs of methods; `scores` [seeds, items] in [0, 1], the same seeds and items for every method.
+def compare_methods(
+    scores: Mapping[str, ArrayLike], plan: Plan, baseline: str | None = None
+) -> MethodComparison:
+    """Verdicts on all pairs of methods, or on the pairs with `baseline` alone, among which the errors are shared then.
 
-    Looks that the seeds do not reach are not taken, and seeds after the last look taken are not used. Raises ValueError
-    for fewer than 2 methods, tables of different shapes, and those that crossed_mean refuses.
+    `scores`: [seeds, items] in [0, 1], the same seeds and items for every method. Looks that the seeds do not reach are
+    not taken, and seeds after the last look taken are not used. Raises ValueError for fewer than 2 methods, a baseline
+    that is none of them, tables of different shapes, and those that crossed_mean refuses.
     """
     tables = {name: score_table(table, name, 0.0) for name, table in scores.items()}
     shapes = {table.shape for table in tables.values()}
@@ -108,7 +111,9 @@ def compare_methods(scores: Mapping[str, ArrayLike], plan: Plan) -> MethodCompar
             f"compare_methods: give 2 methods or more, all with the same seeds and items, got {shapes}"
         )
     seeds, items = shapes.pop()
-    names = list(itertools.combinations(tables, 2))
+    names = [pair for pair in itertools.combinations(tables, 2) if baseline is None or baseline in pair]
+    if not names:
+        raise ValueError(f"compare_methods: baseline {baseline!r} is none of {', '.join(tables)}")
     taken = [look for look in plan.looks if look <= seeds]
     if not taken:
         nothing = tuple(_nothing_known(a, b, float((tables[a] - tables[b]).mean())) for a, b in names)

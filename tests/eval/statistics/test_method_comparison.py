@@ -232,3 +232,18 @@ def test_scores_that_cannot_be_compared_are_refused() -> None:
         compare_methods({"a": good, "dipo": good * 2}, PLAN)
     with pytest.raises(ValueError, match="2 or more items"):
         planned_power(0.1, PLAN, Components(0.1, 0.1, 0.1), 1)
+
+
+def test_pairs_with_a_baseline_share_the_errors_among_themselves():
+    tables = {name: noisy(0.5 + 0.02 * i, 10, seed=i) for i, name in enumerate("abcde")}
+    found = compare_methods(tables, PLAN, "c")
+    assert [(pair.a, pair.b) for pair in found.pairs] == [("a", "c"), ("b", "c"), ("c", "d"), ("c", "e")]
+    same = {(pair.a, pair.b): pair for pair in compare_methods(tables, PLAN).pairs}
+    for pair in found.pairs:
+        everywhere = same[pair.a, pair.b]
+        assert pair.difference == everywhere.difference
+        assert (pair.low, pair.high) == (everywhere.low, everywhere.high)
+        assert pair.p_value <= everywhere.p_value
+        assert pair.low_of_all >= everywhere.low_of_all
+    with pytest.raises(ValueError, match="baseline 'f' is none of a, b, c, d, e"):
+        compare_methods(tables, PLAN, "f")
