@@ -40,7 +40,10 @@ def code_hash() -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one run is: everything that changes its numbers. budget and limits in tokens."""
+    """What one run is: everything that changes its numbers. budget and limits in tokens.
+
+    tuning: it is evaluated on as many other held-out problems, so that no option is chosen on those that are reported.
+    """
 
     task: str
     entry: Entry
@@ -51,6 +54,7 @@ class Cell:
     evaluate: dict[str, Any]
     model: str
     stack: str
+    tuning: bool = False
 
     @property
     def identity(self) -> str:
@@ -59,7 +63,9 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def cell_of(comparison: Comparison, task: str, entry: Entry, seed: int, model: str) -> Cell:
+def cell_of(
+    comparison: Comparison, task: str, entry: Entry, seed: int, model: str, tuning: bool = False
+) -> Cell:
     """The run of one entry. model: the cache key of the starting model, part of the identity."""
     return Cell(
         task,
@@ -71,6 +77,7 @@ def cell_of(comparison: Comparison, task: str, entry: Entry, seed: int, model: s
         comparison.evaluate.model_dump(),
         model,
         comparison.stack,
+        tuning,
     )
 
 
@@ -129,7 +136,9 @@ def measured(cell: Cell, model_dir: Path) -> Scores:
 
 def _measured(cell: Cell, model: Any, tokenizer: Any) -> Scores:
     task = task_named(cell.task)
-    held_out = task.problems("test", cell.evaluate["items"], ITEMS_SEED)
+    items = cell.evaluate["items"]
+    first = items if cell.tuning else 0
+    held_out = task.problems("test", first + items, ITEMS_SEED)[first:]
     return evaluate(model, tokenizer, task, held_out, cell.evaluate, cell.seed)
 
 

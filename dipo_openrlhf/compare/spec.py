@@ -88,7 +88,7 @@ class VerdictSection(_Section):
 
 
 class TuneSection(_Section):
-    """`tune:` each method gets the same number of options, tried on seeds of their own before the comparison."""
+    """`tune:` each method gets the same number of options, tried on seeds and problems of their own beforehand."""
 
     seeds: list[int] = Field(min_length=1)
     """Seeds of the tuning, none of which is compared."""
@@ -232,13 +232,14 @@ def _check_sizes(found: Comparison, task: str) -> None:
         return  # _check_tuning says so
     wanted: tuple[tuple[list[str | int], Split, int], ...] = (
         (["train", "prompts"], "train", found.train.prompts),
-        (["evaluate", "items"], "test", found.evaluate.items),
+        (["evaluate", "items"], "test", found.evaluate.items * (2 if found.tune else 1)),
     )
     for key, split, count in wanted:
         try:
             task_named(task).problems(split, count, 0)
         except UserError as error:
-            raise _KeyedError(key, f"{count}: {task}: {error}") from None
+            half = ", half of them for tuning" if found.tune and split == "test" else ""
+            raise _KeyedError(key, f"{count}{half}: {task}: {error}") from None
 
 
 def _check_entry(key: list[str | int], name: str, switches: Mapping[str, Any]) -> None:

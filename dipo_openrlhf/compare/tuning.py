@@ -1,4 +1,4 @@
-"""Each method's own options, tried with an equal budget on other seeds, before the methods are compared."""
+"""Each method's own options, tried with an equal budget on other seeds and problems, before the methods are compared."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tuning_cells(
             entry = entry_of(name, {**comparison.methods[name], **option})
             named = Entry(f"{name}.option-{index + 1}", entry.dipo, entry.lr)
             found[name, index] = [
-                cell_of(comparison, task, named, seed, models[task].name)
+                cell_of(comparison, task, named, seed, models[task].name, tuning=True)
                 for task in tuning_tasks(comparison, tune)
                 for seed in tune.seeds
             ]

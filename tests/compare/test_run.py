@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from dipo_eval.errors import UserError
+from dipo_openrlhf.compare import cell as cell_module
 from dipo_openrlhf.compare import workers
+from dipo_openrlhf.compare.cell import cell_of
 from dipo_openrlhf.compare.run import compare
 from dipo_openrlhf.compare.spec import Comparison
 
@@ -163,6 +166,19 @@ def test_tuning_tries_as_many_options_on_other_seeds_and_records_them(small_task
     ]
     assert cell["lr"] == chosen
     assert "chosen" in (tmp_path / "tuned" / "table.md").read_text()
+
+
+def test_tuning_is_judged_on_other_problems_than_those_reported(small_task, monkeypatch):
+    comparison = spec(small_task)
+    asked = []
+    monkeypatch.setattr(cell_module, "evaluate", lambda *given: asked.append([one.id for one in given[3]]))
+    monkeypatch.setattr(cell_module, "_loaded", lambda folder: (None, None))
+    for tuning in (False, True):
+        cell = cell_of(comparison, small_task, comparison.entry("grpo"), 1, "model", tuning)
+        cell_module.measured(cell, Path("model"))
+    reported, tuned = map(set, asked)
+    assert len(reported) == len(tuned) == comparison.evaluate.items
+    assert reported.isdisjoint(tuned)
 
 
 def test_a_run_that_fails_is_one_line_that_names_it(small_task, tmp_path, monkeypatch):

@@ -55,6 +55,15 @@ def test_prompts_and_responses_fit_the_model(name):
         assert whole <= tokenizer.model_max_length
 
 
+@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_more_problems_begin_with_the_fewer(name, split):
+    task = task_named(name)
+    few, many = task.problems(split, 40, 1), task.problems(split, 80, 1)
+    assert many[:40] == few
+    assert len({problem.id for problem in many}) == 80
+
+
 def test_the_mistake_of_a_verb_is_never_right():
     for right, wrong in VERBS.values():
         assert sorted(right) == sorted(wrong) == [0, 1, 2, 3]

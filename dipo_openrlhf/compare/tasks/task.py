@@ -27,9 +27,10 @@ class Task:
     """A regime in which methods are compared.
 
     question: what the regime asks of a method, in a sentence. lesson: what the starting model is taught. problems:
-    (split, count, seed) -> so many different ones, the same for a seed. grade: (response, label) -> verdict, by a grader
-    of training and evaluation. reward: the file of rewards/ with the same verdict. max_new_tokens: of a response.
-    starting_accuracy: share of correct demonstrations in the lesson, in [0, 1]; None where that is not known.
+    (split, count, seed) -> so many different ones, the same for a seed; more of them begin with the fewer. grade:
+    (response, label) -> verdict, by a grader of training and evaluation. reward: the file of rewards/ with the same
+    verdict. max_new_tokens: of a response. starting_accuracy: share of correct demonstrations in the lesson, in [0, 1];
+    None where that is not known.
     """
 
     name: str
