@@ -11,8 +11,9 @@ responses share their prompt (decoder.py). `score_tokens` is the plain one that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
 
@@ -59,7 +60,6 @@ class ReferenceConfig:
     max_grad_norm: float = 1.0
     epochs: int = 1
     mini_batches: int = 1
-    max_resamples: int = 4  # rounds of dynamic sampling; then it trains on the groups it has
     seed: int = 0
 
 
@@ -87,10 +87,15 @@ def train(
 
     model: of a family that decoder.py knows. prompts: token ids. queue: give one to read it afterwards or to go on from
     a saved state. The same seed, model and prompts give the same run on one machine. Scores become rewards as they are.
-    Raises ValueError for no prompts, a bad score or an unknown family.
+    Raises ValueError for no prompts, a bad score, an
+    unknown family or keep_and_refill, which it does not have.
     """
     if not prompts or any(len(prompt) == 0 for prompt in prompts):
         raise ValueError("reference.train: prompts must hold at least one prompt, each of at least one token")
+    if config.dipo.keep_and_refill:
+        raise ValueError(
+            "dipo.keep_and_refill = True: the reference trainer does not have it; the full stack does"
+        )
     method = methods.get(config.dipo.method)
     queue = PerplexityQueue(config.dipo.queue_batches) if queue is None else queue
     generator = Generator().manual_seed(config.seed)
@@ -102,9 +107,8 @@ def train(
         progress = tokens / config.budget_tokens if config.budget_tokens else step / config.steps
         batch, sampled = _collect(model, prompts, grade, config, method, generator, order)
         metrics, advantages_BA = learn(model, optimizer, batch, config, queue, generator, progress)
-        still_P = (advantages_BA.reshape(-1, config.n_samples_per_prompt * advantages_BA.shape[1]) == 0).all(
-            1
-        )
+        groups_PX = advantages_BA.reshape(-1, config.n_samples_per_prompt * advantages_BA.shape[1])
+        trained = int((groups_PX != 0).any(1).sum())
         tokens += sampled.tokens
         yield metrics | {
             "step": float(step),
@@ -112,7 +116,7 @@ def train(
             "accuracy": float(sampled.scores_B.mean()),
             "sampled_responses": float(len(sampled.scores_B)),
             "responses": float(len(batch.scores_B)),
-            "zero_gradient_share": float(still_P.float().mean()),
+            "zero_gradient_share": 1 - trained * config.n_samples_per_prompt / len(sampled.scores_B),
             "entropy": float(batch.entropy_BA[batch.action_mask_BA].mean()),
             "response_tokens": float(batch.action_mask_BA.sum(1).float().mean()),
         }
@@ -252,10 +256,13 @@ def _collect(
     model: Any, prompts: Prompts, grade: Grade, config: ReferenceConfig, method: Method, generator: Generator,
     order: Iterator[int],
 ) -> tuple[Batch, Sampled]:  # fmt: skip
-    """One rollout batch, and what was sampled for it: with dynamic sampling, zero-variance groups are replaced by groups
-    of further prompts (all-incorrect ones may stay)."""
+    """One rollout batch, and what was sampled for it.
+
+    With dynamic sampling, zero-variance groups (all-incorrect ones may stay) are replaced by groups of as many further
+    prompts, at most refill_cap times the batch; a batch that is still short is trained as it is.
+    """
     batch = collect_once(model, prompts, grade, config, generator, order)
-    wanted, size = len(batch.scores_B), config.n_samples_per_prompt
+    size = config.n_samples_per_prompt
     if not method.dynamic_sampling:
         return batch, _sampled([batch])
 
@@ -267,14 +274,15 @@ def _collect(
         return part.rows(~dropped_P.repeat_interleave(size))
 
     sampled, kept = [batch], trained(batch)
-    for _ in range(config.max_resamples if len(kept.scores_B) < wanted else 0):
-        more = collect_once(model, prompts, grade, config, generator, order)
+    left = math.ceil(config.dipo.refill_cap * config.prompts_per_step)
+    while left and (missing := config.prompts_per_step - len(kept.scores_B) // size):
+        further = replace(config, prompts_per_step=min(missing, left))
+        left -= further.prompts_per_step
+        more = collect_once(model, prompts, grade, further, generator, order)
         sampled.append(more)
         kept = join(kept, trained(more), config.pad_token_id)
-        if len(kept.scores_B) >= wanted:
-            break
     # without a group that trains there is nothing to learn from: every advantage of the first batch is 0
-    return kept.rows(slice(wanted)) if len(kept.scores_B) else batch, _sampled(sampled)
+    return kept if len(kept.scores_B) else batch, _sampled(sampled)
 
 
 def _sampled(parts: Sequence[Batch]) -> Sampled:

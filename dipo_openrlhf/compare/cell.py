@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dipo_eval import grading
 from dipo_openrlhf import algorithm
 from dipo_openrlhf.algorithm.reference import ReferenceConfig, train
 from dipo_openrlhf.compare.held_out import Scores, evaluate
@@ -28,10 +29,12 @@ PROMPTS_SEED, ITEMS_SEED = 0, 1
 
 @functools.cache
 def code_hash() -> str:
-    """Of what decides a run's numbers: the algorithm, the tasks, the evaluation, and torch's version."""
+    """Of what decides a run's numbers: the algorithm, the tasks, the evaluation, grading, and torch's version."""
     here = Path(__file__).parent
     files = [Path(__file__), here / "held_out.py", *here.glob("tasks/*.py")]
-    files += Path(algorithm.__file__).parent.rglob("*.py")
+    files += [
+        file for package in (algorithm, grading) for file in Path(package.__file__).parent.rglob("*.py")
+    ]
     digest = hashlib.sha256(torch.__version__.encode())
     for content in sorted(path.read_bytes() for path in files):
         digest.update(hashlib.sha256(content).digest())

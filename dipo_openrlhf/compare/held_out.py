@@ -46,7 +46,7 @@ class Scores:
 def evaluate(
     model: Any, tokenizer: Any, task: Task, problems: Sequence[Problem], settings: dict[str, Any], seed: int
 ) -> Scores:
-    """Sample and grade. The same seed draws from the same random numbers whatever the method."""
+    """Sample and grade. The same seed draws a response from the same random numbers whatever the method."""
     samples = int(settings["samples"])
     config = ReferenceConfig(
         tokenizer.eos_token_id,
@@ -54,7 +54,6 @@ def evaluate(
         max_new_tokens=task.max_new_tokens,
         temperature=settings["temperature"],
     )
-    generator = torch.Generator().manual_seed(1_000_003 * (seed + 1))
     rows = [
         (problem, prompt) for problem, prompt in zip(problems, _prompts(tokenizer, problems), strict=True)
     ]
@@ -64,6 +63,8 @@ def evaluate(
     log_ppl, entropies, tokens = [], 0.0, 0
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
+        # anew for each part: where the numbers of the last one end depends on the lengths of its responses
+        generator = torch.Generator().manual_seed(1_000_003 * (seed + 1) + start)
         found = sample(model, [row[1] for row in part], config, generator)
         action_mask_BA = found.action_mask_BA
         log_ppl.append(sequence_log_ppl(found.log_probs_BA, action_mask_BA))

@@ -212,6 +212,9 @@ def _check(found: Comparison) -> None:
         raise _KeyedError(["methods"], "one method has nothing to be compared with: name two or more")
     for name, switches in found.methods.items():
         _check_entry(["methods", name], name, switches)
+        if found.stack == "reference" and found.entry(name).dipo.keep_and_refill:
+            rule = "keep_and_refill: the reference trainer does not have it; stack: openrlhf does"
+            raise _KeyedError(["methods", name], rule)
     if found.baseline and found.baseline not in found.methods:
         raise _KeyedError(["baseline"], str(unknown("entry of methods", found.baseline, found.methods)))
     if found.seeds.most < found.seeds.least:
@@ -260,6 +263,9 @@ def _check_tuning(found: Comparison, tune: TuneSection) -> None:
     for index, name in enumerate(tune.tasks):
         if name not in task_names():
             raise _KeyedError(["tune", "tasks", index], str(unknown("task", name, task_names())))
+    if left_out := [name for name in found.methods if name not in tune.options]:
+        rule = f"{left_out[0]} has none: each entry of methods gets as many"
+        raise _KeyedError(["tune", "options"], rule)
     counts = {name: len(options) for name, options in tune.options.items()}
     for name, options in tune.options.items():
         if name not in found.methods:

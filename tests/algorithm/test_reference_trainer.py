@@ -150,7 +150,7 @@ def test_every_method_learns_a_token(method: str) -> None:
 
 
 def test_dynamic_sampling_keeps_mixed_groups_and_fills_the_batch() -> None:
-    config = settings(dipo={"method": "dapo"}, steps=1, max_resamples=8)
+    config = settings(dipo={"method": "dapo", "refill_cap": 3.0}, steps=1)
     seen: list[int] = []
 
     def half(index: int, response: list[int]) -> float:
@@ -160,7 +160,22 @@ def test_dynamic_sampling_keeps_mixed_groups_and_fills_the_batch() -> None:
     logs = list(train(tiny_model(), PROMPTS, half, config))
     assert len(seen) > 4 * 8
     assert logs[0]["sampled_responses"] == len(seen)
+    assert logs[0]["responses"] == 4 * 8
+    assert logs[0]["zero_gradient_share"] == 1 - 4 * 8 / len(seen)
     assert logs[0]["loss"] != 0
+
+
+@pytest.mark.parametrize(("cap", "sampled"), [(0.5, 6), (1.0, 8), (2.5, 14)])
+def test_dynamic_sampling_asks_for_the_missing_prompts_alone_up_to_its_cap(cap: float, sampled: int) -> None:
+    config = settings(dipo={"method": "dapo", "refill_cap": cap}, steps=1)
+    logs = list(train(tiny_model(), PROMPTS, lambda index, response: 1.0, config))
+    assert logs[0]["sampled_responses"] == sampled * 8
+    assert logs[0]["zero_gradient_share"] == 1.0
+
+
+def test_what_it_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="keep_and_refill"):
+        next(train(tiny_model(), PROMPTS, says_two, settings(dipo={"keep_and_refill": True})))
 
 
 def test_join_pads_and_scores_stay_the_same() -> None:

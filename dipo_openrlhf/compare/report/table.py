@@ -34,6 +34,8 @@ def markdown(comparison: Comparison, results: Sequence[TaskResult], tuned: Seque
             task_sentence(comparison, result) + "\n",
             _table(METHOD_TITLES, method_rows(result)),
         ]
+        costs = [row[:-1] for row in cost_rows(result)]  # the seconds differ from one time to the next
+        parts += ["### What a run took\n", _table(COST_TITLES[:-1], costs)]
         parts += ["### Differences\n", _table(PAIR_TITLES, pair_rows(comparison, result))]
     if tuned:
         parts += ["## Tuning\n", _table(TUNING_TITLES, tuning_rows(tuned))]
@@ -55,7 +57,7 @@ def setting_sentence(comparison: Comparison) -> str:
         f"{train.prompts_per_step} prompts x {train.n_samples_per_prompt} responses a step; the final accuracy is of "
         f"{comparison.evaluate.items} held-out problems x {comparison.evaluate.samples} responses. Verdicts over seeds "
         f"and problems, {verdict.error:.0%} error over "
-        f"{pairs} and looks; equivalent: within "
+        f"{pairs} of a task and all looks; equivalent: within "
         f"{100 * verdict.margin:g} points."
     )
 
