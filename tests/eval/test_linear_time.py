@@ -259,8 +259,10 @@ def _near_matches(pattern: str, rng: random.Random) -> list[str]:
 def test_pythons_engine_takes_no_time_where_it_is_used(place: str):
     for parts in [*BY_HAND, *GENERATED[list(LINEAR).index(place) % PARTS :: PARTS]]:
         text = text_of(parts, linear.SHORT_CHARS)
-        cost = _cost(LINEAR[place].search, text)
-        assert cost < 0.1 or _cost(LINEAR[place].search, text, tries=3) < 0.1, parts
+        # what begins with anything is only ever asked to match from the beginning
+        read = LINEAR[place].match if LINEAR[place].pattern.startswith("(.*") else LINEAR[place].search
+        cost = _cost(read, text)
+        assert cost < 0.1 or _cost(read, text, tries=3) < 0.1, parts
 
 
 @pytest.mark.parametrize("pattern", ["a*", "a+?", "[a]{2,}", r"(?:a\+)+", r"\s+"])

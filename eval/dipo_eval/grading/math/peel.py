@@ -53,7 +53,7 @@ CURRENCY = linear.bounded(
 _CURRENCY_AFTER = linear.compile(r"(.*\d)\s?[\u00a3\u20ac\u00a5\u20b9\u20a9\u00a2]\Z")
 # Conditions after a value: they restrict a variable and do not choose between values, as "if" does.
 _CONDITION = linear.compile(
-    r"[,;\s]\s*\(?\s*(?:where|such that|for all|for any|for every|for each|for some|for (?:all )?integers?|\\forall"
+    r"[,;\s]\s*(?:\(\s*)?(?:where|such that|for all|for any|for every|for each|for some|for (?:all )?integers?|\\forall"
     r"|with [a-z] (?:an?|any|in|\\in))(?:[\s\\,]|\Z)"
     r"|[,;\s]\s?\(?\s?(?:for\s)?[nkm]\s?(?:>|\\ge)\s{0,3}[0-3]\s?\)?\Z"  # what an index is by itself
     r"|(?:[,;\s]\s*|\s*\(\s*)(?:[a-z]|[a-z]\s*,\s*[a-z])\s*\\in\s*\\mathbb\{[A-Z]\}",

@@ -13,10 +13,10 @@ ROUNDED_DIGITS = 6
 """A decimal with at least this many digits after the point may stand for the exact value that it is rounded from;
 the number to which math-verify 0.9.0 rounds (its ``float_rounding``)."""
 
-DECIMAL = linear.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)\Z", re.ASCII)
+DECIMAL = linear.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)\Z", re.ASCII)
 _THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?\Z", re.ASCII)
 _SPACED_THOUSANDS = linear.compile(r"[+-]?\d{1,3}(?: \d{3})+\Z", re.ASCII)
-_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _FRACTION = linear.compile(
     rf"(?P<sign>[+-]?)\s*(?:(?P<whole>\d+)\s*)?\\frac\s*"
     rf"(?:\{{\s*(?P<top>[+-]?\s*{_NUMBER})\s*\}}|(?P<top1>\d))\s*"
