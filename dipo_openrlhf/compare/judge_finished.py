@@ -16,6 +16,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.printable import visible
 from dipo_eval.statistics import Plan, compare_methods, holm, paired_difference
 from dipo_openrlhf.compare.finished import Finished, read_finished
+from dipo_openrlhf.compare.spec import shipped
 
 ONE_RUN = "one run each: the interval is over items, and says nothing of another seed"
 
@@ -56,6 +57,8 @@ class FinishedSuite:
 
 def are_paths(what: Sequence[str]) -> bool:
     """Whether these are finished runs rather than one comparison."""
+    if len(what) == 1 and what[0] in shipped():  # whatever a folder here is called
+        return False
     return len(what) > 1 or any("=" in word or Path(word).is_dir() for word in what)
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from dipo_eval.errors import UserError
 from dipo_openrlhf.cli import app
 from dipo_openrlhf.compare.finished import read_finished
-from dipo_openrlhf.compare.judge_finished import contestants, finished_table, judge_finished
+from dipo_openrlhf.compare.judge_finished import are_paths, contestants, finished_table, judge_finished
 
 
 def lm_eval(folder, scores, filters=("none",), task="gsm8k", time="2026-01-01T00-00-00.000000"):
@@ -167,3 +167,13 @@ def test_an_option_without_effect_on_finished_runs_is_refused(tmp_path):
         with pytest.raises(UserError, match=f"{option[0]}: does nothing with finished runs"):
             CliRunner().invoke(app, [*words, *option], catch_exceptions=False)
     assert CliRunner().invoke(app, [*words, "--margin", "0.1"], catch_exceptions=False).exit_code == 0
+
+
+def test_a_shipped_comparison_is_one_whatever_a_folder_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "run").mkdir()
+    assert not are_paths(["quick"])
+    assert are_paths(["run"])
+    assert are_paths(["./quick"])
+    assert are_paths(["quick", "run"])
