@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from dipo_eval.board.numbers import plural
 from dipo_eval.statistics import PairVerdict, crossed_mean
 from dipo_eval.statistics.method_comparison import Verdict
 from dipo_openrlhf.compare.cell import Trained
@@ -120,17 +121,19 @@ def pair_rows(comparison: Comparison, result: TaskResult) -> list[list[str]]:
     """Every pair, those with the baseline first."""
     baseline = baseline_of(comparison)
     pairs = sorted(result.verdicts.pairs, key=lambda pair: baseline not in (pair.a, pair.b))
-    return [_pair_row(turned(pair, baseline)) for pair in pairs]
+    return [_pair_row(turned(pair, baseline), result) for pair in pairs]
 
 
-def _pair_row(pair: PairVerdict) -> list[str]:
-    more = f"{pair.more_seeds} more seeds" if pair.more_seeds else "more than 1,000 seeds"
-    if pair.needs_items:
+def _pair_row(pair: PairVerdict, result: TaskResult) -> list[str]:
+    more = plural(pair.more_seeds, "more seed") if pair.more_seeds else "more than 1,000 seeds"
+    if (accuracies(result.runs[pair.a]) == accuracies(result.runs[pair.b])).all():
+        more = "nothing: each run answered as its partner did"
+    elif pair.needs_items:
         more = "more problems"
     return [
         f"{pair.a} - {pair.b}",
-        f"{100 * pair.difference:+.1f}",
-        f"{100 * pair.low_of_all:+.1f} to {100 * pair.high_of_all:+.1f}",
+        _points(pair.difference),
+        f"{_points(pair.low_of_all)} to {_points(pair.high_of_all)}",
         pair.verdict,
         f"{pair.p_value:.2g}",
         more if pair.verdict == "undecided" else "",
@@ -182,6 +185,10 @@ def _over(scores: Sequence[Scores], value: Callable[[Scores], float | None]) -> 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
+
+
+def _points(difference: float) -> str:
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"  # adding 0 turns -0.0 into 0.0
 
 
 def _percent(share: float) -> str:
