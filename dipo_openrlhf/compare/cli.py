@@ -83,7 +83,8 @@ def compare_command(
         return
     comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens, stack, margin)
     folder = out or Path("comparisons") / comparison.name
-    workers = workers or os.cpu_count() or 1
+    # the full stack takes all cores for one run
+    workers = 1 if comparison.stack == "openrlhf" else workers or os.cpu_count() or 1
     if dry_run:
         typer.echo(choose.described(comparison, folder, workers, most_runs(comparison)))
         return

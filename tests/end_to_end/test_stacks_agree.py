@@ -1,4 +1,4 @@
-"""The reference trainer and the full stack rank three methods alike, with overlapping intervals: `dipo compare stacks`."""
+"""The reference trainer and the full stack rank three methods alike, with overlapping intervals."""
 
 from __future__ import annotations
 
