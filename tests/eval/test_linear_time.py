@@ -48,8 +48,8 @@ from dipo_openrlhf.rewards.toolrl import format_score, tagged_calls
 PUMPED = runpy.run_path(str(Path(__file__).with_name("pumped.py")))
 SIZE, TEXTS, text_of = PUMPED["SIZE"], PUMPED["pumped"](), PUMPED["text_of"]
 BY_HAND, GENERATED = TEXTS[: len(PUMPED["BY_HAND"])], TEXTS[len(PUMPED["BY_HAND"]) :]
-QUICK_SIZE, PARTS = SIZE // 4, 7
-"""Each reader gets one in so many of the generated texts, a quarter as long; the slow test gives it all, whole."""
+QUICK_SIZE, PARTS = SIZE // 8, 7
+"""Each reader gets one in so many of the generated texts, an eighth as long; the slow test gives it all, whole."""
 LINEAR = {place: one for place, one in PUMPED["patterns"]().items() if isinstance(one, linear.LinearPattern)}
 FUNCTIONS = [
     {"name": "f", "parameters": {"type": "dict", "properties": {"x": {"type": "string"}}, "required": ["x"]}}
