@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from dipo_eval.board.charts import svg
-from dipo_eval.board.charts.chart import HEIGHT, WIDTH, Chart, drawing
+from dipo_eval.board.charts.chart import HEIGHT, LEFT, WIDTH, Chart, drawing
 from dipo_eval.board.page.render import HERE as BOARD
 from dipo_eval.files.atomic import write_atomic
 from dipo_openrlhf.compare.referee import TaskResult, baseline_of
@@ -26,7 +26,6 @@ _RULES = (
     ".dashed{{stroke-dasharray:5 4}}.band{{fill:currentColor;opacity:.17}}.dot{{fill:currentColor}}"
     ".whisker{{stroke:currentColor;stroke-width:1.6}}.grid{{stroke:{rule}}}.axis{{stroke:{soft}}}.off{{display:none}}"
 )
-IN_A_ROW = 4  # names of the legend
 _COLOURS = ("blue", "orange", "green", "red", "purple", "sky", "grey", "ink")
 
 
@@ -45,13 +44,19 @@ def write_figures(comparison: Comparison, results: Sequence[TaskResult], folder:
 
 def chart_file(chart: Chart, style: str) -> str:
     """The drawing of a chart with its legend under it."""
+    room = max(84, 34 + 7 * max(len(series.name) for series in chart.series))
+    in_a_row = max(1, (WIDTH - LEFT) // room)
     names = []
     for index, series in enumerate(chart.series):
-        x, y = 46 + 84 * (index % IN_A_ROW), HEIGHT + 12 + 14 * (index // IN_A_ROW)
-        names.append(
-            svg.element('<text class="name {}" x="{}" y="{}">{}</text>', series.colour, x, y, series.name)
-        )
-    rows = 1 + (len(chart.series) - 1) // IN_A_ROW
+        x, y = LEFT + room * (index % in_a_row), HEIGHT + 12 + 14 * (index // in_a_row)
+        dashed = " dashed" if series.dashed else ""
+        names += [
+            svg.path(f"line {series.colour}{dashed}", f"M{x} {y - 4}H{x + 20}"),
+            svg.element(
+                '<text class="name {}" x="{}" y="{}">{}</text>', series.colour, x + 25, y, series.name
+            ),
+        ]
+    rows = 1 + (len(chart.series) - 1) // in_a_row
     content = Markup("").join([drawing(chart), *names])
     return _file(
         svg.element('<svg viewBox="0 0 {} {}">{}</svg>', WIDTH, HEIGHT + 14 * rows + 4, content), style
