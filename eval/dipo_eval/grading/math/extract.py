@@ -21,6 +21,11 @@ _SHORTEST_STATEMENT = len("####1")
 _ASSUMED = linear.bounded(r"(?:let(?:'s|\u2019s)?|suppose|assume|if|step|consider)\s", re.IGNORECASE)
 _VALUE_AND_UNIT = linear.bounded(r"\\?\$?\d[\d.,]{0,20}(?:\s[a-z]{1,15}){1,5}\.?\s{0,3}$")
 _REMARK = linear.bounded(r"[a-z]{2}[a-z'\u2019]{0,20}\s(?!=)", re.IGNORECASE)  # "between 40 and 50", "not 43"
+_MINUS = linear.bounded(r"(?:^|[\n$=(\[:])\s{0,3}-$")
+_AFTER_BOX = linear.bounded(
+    r"(\s?/\s?\d{1,20}|\s?\\pi(?![a-z])|\s?\^\{?\d{1,9}\}?|\s?\\sqrt\{[^{}\n]{1,40}\}"
+    r"|\s(?:thousand|million|billion|trillion|dozen)(?![a-z]))"
+)
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
 
@@ -49,7 +54,7 @@ def extract_answer(response: str) -> Extraction:
     if box is not None:
         later = _later_statement(text, box)
         return (
-            Extraction(box.content, "boxed")
+            Extraction(_with_touching(text, box), "boxed")
             if later is None
             else Extraction(later.text, "stated after a box")
         )
@@ -65,6 +70,15 @@ def extract_answer(response: str) -> Extraction:
         echo = last_box(text, echoes=True)
         return Extraction(None, "none") if echo is None else Extraction(echo.content, "boxed")
     return Extraction(concluded, "concluded")
+
+
+def _with_touching(text: str, box: Box) -> str:
+    """The box's content with what belongs to the value and was left outside: a sign, a power of ten in words."""
+    if text.count("boxed", box.start, box.end) > 1:
+        return box.content
+    sign = "-" if _MINUS.search(text[max(0, box.start - 20) : box.start]) else ""
+    after = _AFTER_BOX.match(text, box.end)
+    return f"{sign}{box.content}{after[1] if after else ''}"
 
 
 def _later_statement(text: str, box: Box) -> Statement | None:

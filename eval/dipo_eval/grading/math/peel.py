@@ -58,6 +58,14 @@ _CONDITION = linear.compile(
     r"|[,;\s]\s?\(?\s?(?:for\s)?[nkm]\s?(?:>|\\ge)\s{0,3}[0-3]\s?\)?\Z"  # what an index is by itself
     r"|(?:[,;\s]\s*|\s*\(\s*)(?:[a-z]|[a-z]\s*,\s*[a-z])\s*\\in\s*\\mathbb\{[A-Z]\}",
 )
+_INDEX_AT_LEAST = linear.bounded(r"[,;\s]{1,3}\(?\s?(?:for\s)?([nkm])\s?(?:>|\\ge)")
+_RELATION = linear.bounded(
+    r"[<>]|\\(?:le|ge|ne|lt|gt)(?![a-z])|^\s{0,3}[nkm]\s{0,3}=|(?:\bor|\band|,)\s{0,3}$"
+)
+# A condition after which the answer goes on would take the rest with it.
+_MORE_VALUES = linear.bounded(
+    r"(?<![<>:!])=|\bor\b|\botherwise\b|\belse\b|[,;]\s{0,3}-?\d|\band\s{1,3}-?\d|\\cup"
+)
 # "每天赚 18 美元", and what makes a Chinese sentence about a value no answer.
 _CHINESE = linear.compile(
     r"[A-Za-z'\s,:\u4e00-\u9fff]*[\u4e00-\u9fff][\s,:]{0,3}([\d\\(.\u00a5-].*)\Z", re.DOTALL
@@ -175,5 +183,12 @@ def _without_condition(text: str) -> str:
     found = _CONDITION.search(text)
     if found is None or not found.start() or _WORDY.search(text[: found.start()]):
         return text
-    value = text[: found.start()].rstrip(" ,;(")
-    return value if value and not value.endswith("{") else text
+    value, condition = text[: found.start()].rstrip(" ,;("), text[found.start() :]
+    if not value or value.endswith("{") or _MORE_VALUES.search(condition):
+        return text
+    index = _INDEX_AT_LEAST.match(
+        condition
+    )  # of an expression in that index, not the other half of an inequality
+    if index and (index[1] not in value or _RELATION.search(value)):
+        return text
+    return value

@@ -50,7 +50,12 @@ _REASON = linear.compile(  # where it starts counts, not where it ends
     r"|,\s+(?:and\s+)?(?:the|we|that|it|in|for|this|i)(?:\W|\Z)|\s+\([a-zA-Z\s,]*[a-z]{2}"
 )
 _GOES_ON = linear.compile(
-    r"\s*(?:,|and\s|or\s|/|\u6216|\u548c)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]|\s*(?:or\s|\u6216)\s*(?:\$|\\\()"
+    r"\s*(?:,|and\s|or\s|/|\u6216|\u548c)\s*(?:(?:and|or)\s*)?(?:\$|\\\()?\s*[\d\\(+-]"
+    r"|\s*(?:\(\s*)?(?:or\s|\u6216)\s*(?:(?:maybe|perhaps|possibly|even)\s+)?(?:\$|\\\(|[\d-])"
+    r"|\s*(?:[;:\u2013-]|to\s|through\s|as\s+well\s+as\s|plus\s|minus\s|over\s|remainder\s)\s*(?:\$|\\\()?\s*\d"
+    r"|\s*(?:thousand|million|billion|trillion|hundred|dozen|squared|cubed)(?:\W|\Z)"
+    r"|\s?(?:\u00d7|\u00b7|\\times|\\cdot|\*|\+)\s?(?:\$|\\\()?\s?[\d\\]|[%^\u03c0\u221aa-zA-Z]"
+    r"|\s?\+\s?(?:\$|\\\()|\s[a-z]+\sand\s\$?\d"
 )
 _STEP = linear.bounded(r"\s{0,9}(?:\n|;|,\s)\s{0,9}")
 _COMPUTED = linear.compile(
@@ -114,7 +119,8 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
     else:
         line = rest[: cut.start()] if cut else rest
     reason = _REASON.search(line)
-    line = line[: reason.start()] if reason else line
+    if reason and not reason[0].lstrip().lower().startswith("(or"):
+        line = line[: reason.start()]
     return without_bold(line.strip()).strip("*_`\"'\u201c\u201d").strip() or None
 
 
