@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
@@ -157,7 +158,7 @@ class DipoConfig:
 
 
 def _within(value: float, limits: Limits) -> bool:
-    if not limits.low <= value <= limits.high or math.isinf(value):
+    if not limits.low <= value <= min(limits.high, sys.float_info.max):
         return False
     return not (limits.open and value in (limits.low, limits.high))
 

@@ -33,7 +33,7 @@ def code_hash() -> str:
     here = Path(__file__).parent
     files = [Path(__file__), here / "held_out.py", *here.glob("tasks/*.py")]
     files += [
-        file for package in (algorithm, grading) for file in Path(package.__file__).parent.rglob("*.py")
+        file for package in (algorithm, grading) for file in Path(str(package.__file__)).parent.rglob("*.py")
     ]
     digest = hashlib.sha256(torch.__version__.encode())
     for content in sorted(path.read_bytes() for path in files):
@@ -98,7 +98,7 @@ def run_cell(cell: Cell, model_dir: Path) -> Trained:
     started = time.perf_counter()
     torch.manual_seed(cell.seed)
     task, size = task_named(cell.task), cell.train
-    model, tokenizer = _loaded(model_dir)
+    model, tokenizer = load_model(model_dir)
     problems = task.problems("train", size["prompts"], PROMPTS_SEED)
     config = ReferenceConfig(
         eos_token_id=tokenizer.eos_token_id,
@@ -134,7 +134,7 @@ def run_cell(cell: Cell, model_dir: Path) -> Trained:
 
 def measured(cell: Cell, model_dir: Path) -> Scores:
     """A model on the held-out problems, as every run is evaluated."""
-    return _measured(cell, *_loaded(model_dir))
+    return _measured(cell, *load_model(model_dir))
 
 
 def _measured(cell: Cell, model: Any, tokenizer: Any) -> Scores:
@@ -145,7 +145,8 @@ def _measured(cell: Cell, model: Any, tokenizer: Any) -> Scores:
     return evaluate(model, tokenizer, task, held_out, cell.evaluate, cell.seed)
 
 
-def _loaded(model_dir: Path) -> tuple[Any, Any]:
+def load_model(model_dir: Path) -> tuple[Any, Any]:
+    """(model in float32, tokenizer) of a folder."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)

@@ -10,7 +10,9 @@ import yaml
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods as known_methods
-from dipo_openrlhf.compare.spec import Comparison, check_comparison, read_comparison, shipped
+from dipo_openrlhf.compare.checks import MAX_NAME, check_comparison
+from dipo_openrlhf.compare.read import read_comparison, shipped
+from dipo_openrlhf.compare.spec import Comparison
 from dipo_openrlhf.compare.tasks import task_named, task_names
 
 
@@ -34,21 +36,21 @@ def chosen(
         if stack not in ("reference", "openrlhf"):
             raise UserError(f"--stack {stack!r}: must be reference or openrlhf")
         changes["stack"] = stack
-    if not what:
-        given: dict[str, dict[str, Any]] = {name: {} for name in _names(methods or "", "--methods")}
-        found = Comparison(name="-".join(given), methods=given, **changes)
-    else:
-        found = read_comparison(what[0])
-        if methods is not None:
-            changes |= _selected(found, _names(methods, "--methods"))
-        found = found.model_copy(update=changes)
-    if seeds is not None:
-        least = min(found.seeds.least, seeds)
-        found = found.model_copy(
-            update={"seeds": found.seeds.model_copy(update={"most": seeds, "least": least})}
-        )
-    if margin is not None:
-        found = found.model_copy(update={"verdict": found.verdict.model_copy(update={"margin": margin})})
+
+    def changed(found: Comparison) -> Comparison:
+        if what and methods is not None:
+            changes.update(_selected(found, _names(methods, "--methods")))
+        if seeds is not None:
+            least = min(found.seeds.least, seeds)
+            changes["seeds"] = found.seeds.model_copy(update={"most": seeds, "least": least})
+        if margin is not None:
+            changes["verdict"] = found.verdict.model_copy(update={"margin": margin})
+        return found.model_copy(update=changes)
+
+    if what:
+        return read_comparison(what[0], changed)
+    given: dict[str, dict[str, Any]] = {name: {} for name in _names(methods or "", "--methods")}
+    found = changed(Comparison(name="-".join(given)[:MAX_NAME], methods=given, tasks=changes["tasks"]))
     check_comparison(found)
     return found
 

@@ -24,9 +24,9 @@ def compare_command(
         str | None, typer.Option(help="Methods by name, such as grpo,dapo,dipo: instead of the comparison's.")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks by name: instead of the comparison's.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=2, help="Most seeds of each method.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, max=1000, help="Most seeds of each method.")] = None,
     budget_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens that each run may generate.")
+        int | None, typer.Option(min=1, max=10**12, help="Tokens that each run may generate.")
     ] = None,
     stack: Annotated[
         str | None,
@@ -35,8 +35,9 @@ def compare_command(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Runs at a time, one thread each; 0: as many as there are cores."),
+    ] = None,
     margin: Annotated[
         float | None,
         typer.Option(min=0.001, max=0.999, help="Equivalent within it. Default: 0.02, which is 2 points."),
@@ -66,6 +67,8 @@ def compare_command(
 
     from rich.console import Console
 
+    from dipo_eval.errors import UserError
+    from dipo_eval.files.places import check_can_make_folder
     from dipo_openrlhf.compare import choose, judge_finished
     from dipo_openrlhf.compare.run import compare, most_runs
 
@@ -75,7 +78,7 @@ def compare_command(
     if judge_finished.are_paths(what or []):
         given = {
             "--out": out, "--methods": methods, "--tasks": tasks, "--seeds": seeds, "--budget-tokens": budget_tokens,
-            "--stack": stack, "--workers": workers or None, "--dry-run": dry_run or None,
+            "--stack": stack, "--workers": workers, "--dry-run": dry_run or None,
         }  # fmt: skip
         choose.refuse_without_effect(given)
         verdicts = judge_finished.judge_finished(judge_finished.contestants(what or []), margin or 0.02, 0.05)
@@ -83,11 +86,13 @@ def compare_command(
         return
     comparison = choose.chosen(what or [], methods, tasks, seeds, budget_tokens, stack, margin)
     folder = out or Path("comparisons") / comparison.name
-    # the full stack takes all cores for one run
-    workers = 1 if comparison.stack == "openrlhf" else workers or os.cpu_count() or 1
+    if comparison.stack == "openrlhf" and (workers or 1) > 1:
+        raise UserError("--workers: a run on the full stack takes all cores: leave it out")
+    at_a_time = 1 if comparison.stack == "openrlhf" else workers or os.cpu_count() or 1
     if dry_run:
-        typer.echo(choose.described(comparison, folder, workers, most_runs(comparison)))
+        check_can_make_folder(folder, "--out")
+        typer.echo(choose.described(comparison, folder, at_a_time, most_runs(comparison)))
         return
-    compare(comparison, folder, workers, Console())
+    compare(comparison, folder, at_a_time, Console())
     typer.echo((folder / "table.md").read_text(encoding="utf-8"))
     typer.echo(f"report: {folder / 'report.html'}")

@@ -16,7 +16,7 @@ from dipo_eval.errors import UserError
 from dipo_eval.printable import visible
 from dipo_eval.statistics import Plan, compare_methods, holm, paired_difference
 from dipo_openrlhf.compare.finished import Finished, read_finished
-from dipo_openrlhf.compare.spec import shipped
+from dipo_openrlhf.compare.read import shipped
 
 ONE_RUN = "one run each: the interval is over items, and says nothing of another seed"
 
@@ -57,19 +57,28 @@ class FinishedSuite:
 
 def are_paths(what: Sequence[str]) -> bool:
     """Whether these are finished runs rather than one comparison."""
-    if len(what) == 1 and what[0] in shipped():  # whatever a folder here is called
-        return False
+    if len(what) > 1 and all(Path(word).exists() for word in what):
+        return not any(Path(word).is_file() and Path(word).suffix in (".yaml", ".yml") for word in what)
+    if what and (what[0] in shipped() or not what[0] or Path(what[0]).suffix in (".yaml", ".yml")):
+        return False  # whatever a folder here is called
     return len(what) > 1 or any("=" in word or Path(word).is_dir() for word in what)
 
 
 def contestants(what: Sequence[str]) -> list[Contestant]:
     """The methods that a command line names. Raises UserError with one line."""
-    found = []
+    found: list[Contestant] = []
+    taken: set[Path] = set()
     for word in what:
         name, paths = word.split("=", 1) if "=" in word else ("", word)
+        if name and Path(word).exists():
+            name, paths = "", word
         runs = [Path(path) for path in paths.split(",") if path] if name else [Path(paths)]
         if not runs:
             raise UserError(f"{word!r}: names no path; give NAME=PATH,PATH,...")
+        for run in runs:
+            if (again := run.resolve()) in taken:
+                raise UserError(f"{run}: is named twice; each path is one run, of one method and one seed")
+            taken.add(again)
         found.append(Contestant(name or runs[0].name or str(runs[0]), [read_finished(run) for run in runs]))
     names = [one.name for one in found]
     if len(set(names)) < len(names):

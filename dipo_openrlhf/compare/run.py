@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
 from dipo_eval.files.places import check_can_make_folder
+from dipo_eval.files.yaml_file import compose_yaml, value_of
 from dipo_eval.statistics import MethodComparison
 from dipo_openrlhf.compare.cell import Cell
 from dipo_openrlhf.compare.referee import Clock, TaskResult, cells_of_look, plan_of, run_task
@@ -101,9 +104,30 @@ def _check_runs(comparison: Comparison, models: dict[str, Path], folder: Path) -
 
 
 def _keep_settings(comparison: Comparison, folder: Path) -> None:
-    """comparison.yaml, what the folder is of. A change is found by the runs that it would mix."""
-    text = yaml.safe_dump(comparison.model_dump(), sort_keys=False, allow_unicode=True)
-    write_atomic(folder / "comparison.yaml", text.encode())
+    """settings.yaml, what the folder is of. A change to the runs is found by the runs that it would mix.
+
+    Raises UserError where what is fixed before the first look has changed: a verdict after such a change means nothing.
+    """
+    path, given = folder / "settings.yaml", comparison.model_dump()
+    kept = read_settings(path)
+    for key in ("seeds", "verdict"):
+        for name, value in given[key].items():
+            if kept is not None and (old := kept.get(key, {}).get(name, value)) != value:
+                raise UserError(
+                    f"{path}: {key}.{name} was {old!r} when its results were looked at, not {value!r}: it is fixed "
+                    "before the first look; choose another --out"
+                )
+    write_atomic(path, yaml.safe_dump(given, sort_keys=False, allow_unicode=True).encode())
+
+
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """What a folder's comparison was; None where there is none. Raises UserError for a file that is none."""
+    if not path.exists():
+        return None
+    found = value_of(node, str(path)) if (node := compose_yaml(path, str(path))) is not None else None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no settings of `dipo compare`: choose another --out, or remove it")
+    return found
 
 
 def _bar(console: Console) -> Progress:

@@ -35,6 +35,7 @@ def read_cell(folder: Path, cell: Cell) -> Trained | None:
         if content["identity"] != cell.identity:
             raise UserError(f"{path}: {_difference(content['cell'], asdict(cell))}: choose another --out")
         evaluations = [(tokens, Scores(**scores)) for tokens, scores in content["evaluations"]]
+        _check(content["steps"], evaluations, cell)
         return Trained(content["steps"], evaluations, content["seconds"])
     except FileNotFoundError:
         return None
@@ -42,6 +43,20 @@ def read_cell(folder: Path, cell: Cell) -> Trained | None:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: is not a run of `dipo compare`: remove it, and it is run again") from None
+
+
+def _check(steps: list[dict[str, Any]], evaluations: list[tuple[int, Scores]], cell: Cell) -> None:
+    """Raise ValueError, KeyError or TypeError for what no run leaves."""
+    if not steps or not evaluations:
+        raise ValueError("no steps or no evaluation")
+    for step in steps:
+        if cell.stack == "reference":
+            float(step["zero_gradient_share"]), float(step["sampled_responses"])
+        if not isinstance(step["tokens"], (int, float)):
+            raise TypeError("tokens")
+    for _, scores in evaluations:
+        if {len(scores.correct), len(scores.distinct), len(scores.majority)} != {cell.evaluate["items"]}:
+            raise ValueError("not all problems")
 
 
 def missing(folder: Path, cells: Iterable[Cell]) -> list[Cell]:

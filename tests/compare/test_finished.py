@@ -139,8 +139,9 @@ def test_what_cannot_be_compared_is_one_line(tmp_path):
         judge_finished(contestants([str(tmp_path / "a"), str(tmp_path / "b")]), 0.02, 0.05)
     with pytest.raises(UserError, match="nothing to be compared with"):
         contestants([str(tmp_path / "a")])
+    lm_eval(tmp_path / "c", [1.0, 0.0])
     with pytest.raises(UserError, match="as many runs as the others"):
-        contestants([f"x={tmp_path / 'a'}", f"y={tmp_path / 'a'},{tmp_path / 'b'}"])
+        contestants([f"x={tmp_path / 'a'}", f"y={tmp_path / 'b'},{tmp_path / 'c'}"])
 
 
 def test_names_of_others_cannot_steer_a_terminal_or_end_a_cell(tmp_path):
@@ -177,3 +178,16 @@ def test_a_shipped_comparison_is_one_whatever_a_folder_is_called(tmp_path, monke
     assert are_paths(["run"])
     assert are_paths(["./quick"])
     assert are_paths(["quick", "run"])
+
+
+def test_a_run_counts_once(tmp_path):
+    for name in ("a1", "b1"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="is named twice; each path is one run"):
+        contestants([f"a={tmp_path}/a1,{tmp_path}/a1", f"b={tmp_path}/b1,{tmp_path}/b1"])
+
+
+def test_a_word_with_a_yaml_file_asks_for_a_comparison():
+    assert not are_paths(["quick", "methods"])
+    assert not are_paths(["mine.yaml", "other.yaml"])
+    assert not are_paths([""])

@@ -120,10 +120,10 @@ def test_a_run_that_is_missing_is_run_again_with_the_same_numbers(finished, smal
 
 
 def test_other_settings_in_the_same_folder_are_refused_with_the_setting(finished, small_task):
-    kept = (finished[0] / "comparison.yaml").read_bytes()
+    kept = (finished[0] / "settings.yaml").read_bytes()
     with pytest.raises(UserError, match=r"was run with budget_tokens = 2000, not 2500: choose another --out"):
         run(spec(small_task, budget_tokens=2500), finished[0])
-    assert (finished[0] / "comparison.yaml").read_bytes() == kept
+    assert (finished[0] / "settings.yaml").read_bytes() == kept
     with pytest.raises(
         UserError, match=r"was run with entry.dipo.alpha = 0.1, not 0.5: choose another --out"
     ):
@@ -172,7 +172,7 @@ def test_tuning_is_judged_on_other_problems_than_those_reported(small_task, monk
     comparison = spec(small_task)
     asked = []
     monkeypatch.setattr(cell_module, "evaluate", lambda *given: asked.append([one.id for one in given[3]]))
-    monkeypatch.setattr(cell_module, "_loaded", lambda folder: (None, None))
+    monkeypatch.setattr(cell_module, "load_model", lambda folder: (None, None))
     for tuning in (False, True):
         cell = cell_of(comparison, small_task, comparison.entry("grpo"), 1, "model", tuning)
         cell_module.measured(cell, Path("model"))
@@ -188,3 +188,26 @@ def test_a_run_that_fails_is_one_line_that_names_it(small_task, tmp_path, monkey
     monkeypatch.setattr(workers, "write_cell", full)
     with pytest.raises(UserError, match=r"small, grpo, seed 1: OSError: .*No space left on device.*are kept"):
         run(spec(small_task), tmp_path / "full")
+
+
+def test_what_is_fixed_before_the_first_look_cannot_be_changed_after_it(finished, small_task):
+    before = (finished[0] / "table.md").read_bytes()
+    with pytest.raises(
+        UserError, match=r"verdict.margin was 0.02 .*, not 0.4: it is fixed before the first look"
+    ):
+        run(spec(small_task, verdict={"margin": 0.4}), finished[0])
+    with pytest.raises(UserError, match=r"seeds\.most was 3"):
+        run(spec(small_task, seeds={"least": 2, "step": 1, "most": 4}), finished[0])
+    assert (finished[0] / "table.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [{"evaluations": []}, {"steps": []}, {"steps": [{"tokens": "x"}]}])
+def test_a_run_with_other_content_is_one_line(finished, small_task, damage):
+    path = next((finished[0] / "cells").rglob("seed-1.json"))
+    content = path.read_bytes()
+    try:
+        path.write_text(json.dumps({**json.loads(content), **damage}))
+        with pytest.raises(UserError, match=r"seed-1.json: is not a run of `dipo compare`: remove it"):
+            run(spec(small_task), finished[0])
+    finally:
+        path.write_bytes(content)

@@ -7,7 +7,8 @@ import pytest
 from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.compare.choose import chosen
-from dipo_openrlhf.compare.spec import Comparison, SeedsSection, entry_of, read_comparison, shipped
+from dipo_openrlhf.compare.read import read_comparison, shipped
+from dipo_openrlhf.compare.spec import Comparison, SeedsSection, entry_of
 
 GOOD = "tasks: [mixed]\nmethods: {grpo: {}, dipo: {alpha: 0.2, lr: 3.0e-4}}\n"
 
@@ -55,7 +56,7 @@ def test_a_comparison_has_its_files_name_and_the_switches_of_its_entries(tmp_pat
         ),
         (
             "tasks: [mixed]\nmethods:\n  grpo: {}\n  ../up: {method: grpo}\n",
-            "mine.yaml:4: methods.../up: an entry's name has letters, digits, . _ and - alone",
+            "mine.yaml:4: methods.../up: '../up': must have letters, digits, . _ and - alone",
         ),
         (
             GOOD + "tune:\n  seeds: [1]\n  options: {grpo: [{lr: 0.1}]}\n",
@@ -132,3 +133,58 @@ def test_an_entry_may_not_have_a_rate_that_is_none():
 
 def test_defaults_are_a_comparison():
     assert Comparison(tasks=["mixed"], methods={"grpo": {}}).seeds.looks() == [4, 6, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("grpo: {alpha: 0.1}, dipo: {}", "methods.grpo: alpha does nothing with method grpo: leave it out"),
+        (
+            "g: {method: grpo, pick: random}, dipo: {}",
+            "methods.g: pick does nothing with method grpo: leave it out",
+        ),
+        ("grpo: {refill_cap: 2.0}, dipo: {}", "methods.grpo: refill_cap does nothing with method grpo"),
+        ("grpo: {lr: 1e-3}, dipo: {}", "lr = '1e-3': must be a number above 0 and at most 1; write 0.001"),
+        ("grpo: {}, dipo: {alpha: 1" + "0" * 400 + "}", "alpha"),
+        ("grpo: {}, " + "d" * 101 + ": {method: dipo}", "must have at most 100 bytes"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_one_line(tmp_path, text, line):
+    with pytest.raises(UserError) as error:
+        read(tmp_path, f"tasks: [mixed]\nmethods: {{{text}}}\n")
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("tune: {seeds: [101], options: {grpo: [], dipo: []}}", "mine.yaml:3: tune.options.grpo: is empty"),
+        ("tune: {seeds: [101, 101], options: {grpo: [{}], dipo: [{}]}}", "tune.seeds: names a seed twice"),
+        ("tune: {seeds: [-1], options: {grpo: [{}], dipo: [{}]}}", "tune.seeds.0: -1"),
+        ("seeds: {most: 1000000000}", "mine.yaml:3: seeds.most: 1000000000"),
+        ("evaluate: {samples: 1000000000000}", "evaluate.samples"),
+        ("train: {n_samples_per_prompt: 1000000000000000}", "train.n_samples_per_prompt"),
+        ("name: ../../escaped", "mine.yaml:3: name: '../../escaped': must have letters"),
+        ("budget_tokens: 30", "mine.yaml:3: budget_tokens: 30: is under one step, 256 responses"),
+        ("budget_tokens: 4e5", "budget_tokens: '4e5': must be a valid integer: write 400000"),
+        ("train: {mini_batches: 3}\nstack: openrlhf", "train.mini_batches: 3: must divide the 256 responses"),
+    ],
+)
+def test_a_mistake_in_its_numbers_is_one_line(tmp_path, text, line):
+    with pytest.raises(UserError) as error:
+        read(tmp_path, f"{GOOD}{text}\n")
+    assert line in str(error.value)
+
+
+def test_a_task_twice_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"mine.yaml:1: tasks.1: mixed is named twice"):
+        read(tmp_path, GOOD.replace("[mixed]", "[mixed, mixed]"))
+
+
+def test_options_are_applied_before_the_file_is_judged(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("tasks: [mixed]\nmethods: {dapo: {}, dipo: {keep_and_refill: true}}\n")
+    with pytest.raises(UserError, match="stack: openrlhf does"):
+        read_comparison(str(path))
+    assert chosen([str(path)], None, None, None, None, "openrlhf").stack == "openrlhf"
