@@ -139,10 +139,16 @@ def told(rows: list[dict[str, Any]], budget_tokens: int) -> list[dict[str, Any]]
             continue
         tokens += int(generated)
         named = {name: row[key] for key, name in TOLD.items() if key in row}
-        steps.append({**row, **named, "tokens": float(tokens)})
+        steps.append({**row, **named, **_counts(row), "tokens": float(tokens)})
         if tokens >= budget_tokens:
             break
     return steps
+
+
+def _counts(row: dict[str, Any]) -> dict[str, float]:
+    """Responses that were sampled and trained, in groups: their ratio is what a run threw away."""
+    trained = sum(float(row.get(f"dipo/groups_{kind}", 0)) for kind in ("hard", "easy", "normal"))
+    return {"responses": trained, "sampled_responses": float(row.get("refill/groups_sampled", trained))}
 
 
 def _context(model_dir: Path) -> int:

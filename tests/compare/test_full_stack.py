@@ -43,6 +43,15 @@ def test_its_recipe_is_one_with_the_cells_settings(cell, tmp_path):
     assert rows[0]["input"][0]["role"] == "user"
 
 
+def test_the_report_has_what_it_reads_of_a_step():
+    row = {"throughput/generated_tokens": 400, "dipo/groups_hard": 3.0, "dipo/groups_easy": 1.0}
+    row["dipo/groups_normal"] = 4.0
+    (plain,) = told([row], 300)
+    assert (plain["responses"], plain["sampled_responses"]) == (8.0, 8.0)
+    (refilled,) = told([{**row, "refill/groups_sampled": 16.0}], 300)
+    assert (refilled["responses"], refilled["sampled_responses"]) == (8.0, 16.0)
+
+
 def test_steps_end_where_the_budget_is_reached():
     rows = [
         {"step": i, "throughput/generated_tokens": 400, "dipo/zero_gradient_share": 0.5, "reward": 0.25}
