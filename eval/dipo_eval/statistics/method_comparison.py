@@ -100,8 +100,8 @@ def compare_methods(
 ) -> MethodComparison:
     """Verdicts on all pairs of methods, or on the pairs with `baseline` alone, among which the errors are shared then.
 
-    `scores`: [seeds, items] in [0, 1], the same seeds and items for every method. Looks that the seeds do not reach are
-    not taken, and seeds after the last look taken are not used. Raises ValueError for fewer than 2 methods, a baseline
+    `scores`: [seeds, items] in [0, 1], the same seeds and items for every method. A look that needs more seeds
+    is not taken, and seeds after the last look taken are not used. Raises ValueError for fewer than 2 methods, a baseline
     that is none of them, tables of different shapes, and those that crossed_mean refuses.
     """
     tables = {name: score_table(table, name, 0.0) for name, table in scores.items()}

@@ -7,6 +7,10 @@ import pytest
 from dipo_eval.grading import grade_math
 
 WRONG = [
+    (r"-\boxed{5+3}", "-2"),
+    (r"\boxed{x+1}^2", "x+1^2"),
+    (r"\boxed{5+3}/7", "5+3/7"),
+    (r"-\boxed{-6}", "-6"),
     ("\\boxed{m \\le 0 \\text{ or } m \\ge 2}", "m \\le 0\\text{ or } m > 2"),
     ("\\boxed{m<-1, m>3}", "m<-1"),
     ("\\boxed{m = 0\\text{ or }m > 3}", "m=0"),
@@ -45,6 +49,10 @@ WRONG = [
     ("\\boxed{6} million", "6"),
 ]
 RIGHT = [
+    (r"-\boxed{5+3}", "-8"),
+    (r"\boxed{x+1}^2", "(x+1)^2"),
+    (r"\boxed{2.5} million", "2500000"),
+    (r"-\boxed{\frac{1}{2}}", r"-\frac12"),
     ("The answer is $6$ thousand dollars.", "6000"),
     ("The answer is $2.5$ million.", "2500000"),
     ("-\\boxed{6}", "-6"),

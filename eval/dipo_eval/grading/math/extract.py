@@ -22,6 +22,9 @@ _ASSUMED = linear.bounded(r"(?:let(?:'s|\u2019s)?|suppose|assume|if|step|conside
 _VALUE_AND_UNIT = linear.bounded(r"\\?\$?\d[\d.,]{0,20}(?:\s[a-z]{1,15}){1,5}\.?\s{0,3}$")
 _REMARK = linear.bounded(r"[a-z]{2}[a-z'\u2019]{0,20}\s(?!=)", re.IGNORECASE)  # "between 40 and 50", "not 43"
 _MINUS = linear.bounded(r"(?:^|[\n$=(\[:])\s{0,3}-$")
+_ATOM = linear.bounded(
+    r"[A-Za-z]|\\?\$?\d{1,3}(?:,\d{3}){1,9}|\d{0,40}\.?\d{1,40}|\\[dt]?frac\{\d{1,20}\}\{\d{1,20}\}"
+)
 _AFTER_BOX = linear.bounded(
     r"(\s?/\s?\d{1,20}|\s?\\pi(?![a-z])|\s?\^\{?\d{1,9}\}?|\s?\\sqrt\{[^{}\n]{1,40}\}"
     r"|\s(?:thousand|million|billion|trillion|dozen)(?![a-z]))"
@@ -73,12 +76,15 @@ def extract_answer(response: str) -> Extraction:
 
 
 def _with_touching(text: str, box: Box) -> str:
-    """The box's content with what belongs to the value and was left outside: a sign, a power of ten in words."""
+    """The box's content with what was left outside of it and belongs to the value: a sign, a factor, "million"."""
     if text.count("boxed", box.start, box.end) > 1:
         return box.content
     sign = "-" if _MINUS.search(text[max(0, box.start - 20) : box.start]) else ""
     after = _AFTER_BOX.match(text, box.end)
-    return f"{sign}{box.content}{after[1] if after else ''}"
+    if not sign and not after:
+        return box.content
+    content = box.content if _ATOM.fullmatch(box.content.strip()) else f"({box.content})"
+    return f"{sign}{content}{after[1] if after else ''}"
 
 
 def _later_statement(text: str, box: Box) -> Statement | None:
