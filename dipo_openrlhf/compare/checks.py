@@ -100,14 +100,9 @@ def _check_entry(key: list[str | int], name: str, switches: Mapping[str, Any]) -
     except ValueError as error:
         raise KeyedError(key, str(error)) from None
     method = methods.get(entry.dipo.method)
-    refills = method.dynamic_sampling or entry.dipo.keep_and_refill
+    read = {"method", "lr", "correct_from", *(["refill_cap"] if method.dynamic_sampling else [])}
     for switch in switches:
-        acts = (
-            method.reallocates
-            or switch in ("method", "lr", "correct_from")
-            or (switch == "refill_cap" and refills)
-        )
-        if not acts:
+        if not method.reallocates and switch not in read:
             raise KeyedError(key, f"{switch} does nothing with method {method.name}: leave it out")
 
 

@@ -53,7 +53,7 @@ def run_on_full_stack(cell: Cell, model_dir: Path, folder: Path) -> Trained:
             subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         ) as process,
     ):
-        steps = follow(process, folder / "run", cell.budget_tokens)
+        steps = follow(process, folder / "run", cell)
     if not steps or steps[-1]["tokens"] < cell.budget_tokens:
         raise UserError(
             f"{folder / 'train.log'}: the training ended before its budget ({_last_line(folder)})"
@@ -111,25 +111,25 @@ def write_recipe(cell: Cell, model_dir: Path, folder: Path) -> Path:
     return path
 
 
-def follow(process: subprocess.Popen[bytes], run_dir: Path, budget_tokens: int) -> list[dict[str, Any]]:
+def follow(process: subprocess.Popen[bytes], run_dir: Path, cell: Cell) -> list[dict[str, Any]]:
     """The steps until the budget is spent; then the run is asked to stop, and its end is waited for."""
     follower = StepFollower(run_dir / "metrics.jsonl")
     last, asked = time.monotonic(), False
     while process.poll() is None:
         for _ in follower.new_rows():
             last = time.monotonic()
-        steps = told(follower.rows, budget_tokens)
-        if not asked and steps and steps[-1]["tokens"] >= budget_tokens:
+        steps = told(follower.rows, cell)
+        if not asked and steps and steps[-1]["tokens"] >= cell.budget_tokens:
             ask_to_stop(run_dir, StopRequest("the budget of tokens is spent"))
             asked = True
         if time.monotonic() - last > (STEP_TIMEOUT if steps else START_TIMEOUT):
             raise UserError(f"{run_dir}: no step for {time.monotonic() - last:.0f} s; its log says why")
         time.sleep(POLL_SECONDS)
     list(follower.new_rows())
-    return told(follower.rows, budget_tokens)
+    return told(follower.rows, cell)
 
 
-def told(rows: list[dict[str, Any]], budget_tokens: int) -> list[dict[str, Any]]:
+def told(rows: list[dict[str, Any]], cell: Cell) -> list[dict[str, Any]]:
     """Rows of metrics.jsonl as steps of a run in process, up to the one that reaches the budget."""
     steps: list[dict[str, Any]] = []
     tokens = 0
@@ -139,16 +139,20 @@ def told(rows: list[dict[str, Any]], budget_tokens: int) -> list[dict[str, Any]]
             continue
         tokens += int(generated)
         named = {name: row[key] for key, name in TOLD.items() if key in row}
-        steps.append({**row, **named, **_counts(row), "tokens": float(tokens)})
-        if tokens >= budget_tokens:
+        steps.append({**row, **named, **_counts(row, cell), "tokens": float(tokens)})
+        if tokens >= cell.budget_tokens:
             break
     return steps
 
 
-def _counts(row: dict[str, Any]) -> dict[str, float]:
-    """Responses that were sampled and trained, in groups: their ratio is what a run threw away."""
-    trained = sum(float(row.get(f"dipo/groups_{kind}", 0)) for kind in ("hard", "easy", "normal"))
-    return {"responses": trained, "sampled_responses": float(row.get("refill/groups_sampled", trained))}
+def _counts(row: dict[str, Any], cell: Cell) -> dict[str, float]:
+    """Responses of the step that were trained, and all that were sampled for it."""
+    size = cell.train["n_samples_per_prompt"]
+    groups = sum(float(row.get(f"dipo/groups_{kind}", 0)) for kind in ("hard", "easy", "normal"))
+    return {
+        "responses": size * groups,
+        "sampled_responses": size * float(row.get("refill/groups_sampled", groups)),
+    }
 
 
 def _context(model_dir: Path) -> int:

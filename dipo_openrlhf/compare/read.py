@@ -51,11 +51,9 @@ def read_comparison(
             raise UserError(f"{shown}:{line_of(node, key)}: {section}{why}") from None
         rule = "is missing" if first["type"] == "missing" else first["msg"].replace("Input should", "must")
         given = "" if first["type"] == "missing" else f" {short_repr(first.get('input'))}:"
-        if (
-            first["type"] in ("float_type", "int_type")
-            and (number := as_yaml_number(first.get("input"))) is not None
-        ):
-            rule += f": write {number}"  # YAML takes 1e-3 for a text
+        if first["type"] in ("float_type", "int_type"):
+            number = as_yaml_number(first.get("input"), whole=first["type"] == "int_type")
+            rule += f": write {number}" if number else ""
         raise UserError(f"{shown}:{line_of(node, key)}: {text}:{given} {rule}") from None
     found = changed(found)
     try:

@@ -134,7 +134,7 @@ def entry_of(name: str, switches: Mapping[str, Any]) -> Entry:
     given = dict(switches)
     lr = given.pop("lr", None)
     if lr is not None and not (isinstance(lr, (int, float)) and not isinstance(lr, bool) and 0 < lr <= 1):
-        hint = f"; write {number}" if isinstance(lr, str) and (number := as_yaml_number(lr)) else ""
+        hint = f"; write {number}" if (number := as_yaml_number(lr)) else ""
         raise ValueError(f"lr = {short_repr(lr)}: must be a number above 0 and at most 1{hint}")
     if "method" not in given:
         if name not in methods.names():
@@ -146,18 +146,18 @@ def entry_of(name: str, switches: Mapping[str, Any]) -> Entry:
     return Entry(name, DipoConfig.from_dict(given), None if lr is None else float(lr))
 
 
-def as_yaml_number(given: Any) -> str | None:
-    """A number as YAML reads it, where `given` is one that YAML takes for a text or for another kind."""
+def as_yaml_number(given: Any, whole: bool = False) -> str | None:
+    """How YAML reads a number that was written as 1e-3 or 4e5, which it takes for a text; None for what is none.
+
+    whole: for a key that takes integers alone.
+    """
+    if not isinstance(given, str):
+        return None
     try:
         number = float(given)
-    except (TypeError, ValueError, OverflowError):
+    except ValueError:
         return None
-    if not math.isfinite(number) or isinstance(given, bool):
+    if not math.isfinite(number) or (whole and number != int(number)):
         return None
-    return (
-        str(int(number))
-        if number == int(number)
-        else repr(number)
-        if "e" not in repr(number)
-        else f"{number:.1e}"
-    )
+    text = str(int(number)) if number == int(number) else repr(number)
+    return text if "e" not in text or "." in text else text.replace("e", ".0e")

@@ -50,10 +50,9 @@ def _check(steps: list[dict[str, Any]], evaluations: list[tuple[int, Scores]], c
     if not steps or not evaluations:
         raise ValueError("no steps or no evaluation")
     for step in steps:
-        if cell.stack == "reference":
-            float(step["zero_gradient_share"]), float(step["sampled_responses"])
-        if not isinstance(step["tokens"], (int, float)):
-            raise TypeError("tokens")
+        for key in ("tokens", "zero_gradient_share", "responses", "sampled_responses"):
+            if not isinstance(step[key], (int, float)):
+                raise TypeError(key)
     for _, scores in evaluations:
         if {len(scores.correct), len(scores.distinct), len(scores.majority)} != {cell.evaluate["items"]}:
             raise ValueError("not all problems")

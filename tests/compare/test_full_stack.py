@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,21 +44,21 @@ def test_its_recipe_is_one_with_the_cells_settings(cell, tmp_path):
     assert rows[0]["input"][0]["role"] == "user"
 
 
-def test_the_report_has_what_it_reads_of_a_step():
+def test_the_report_has_what_it_reads_of_a_step(cell):
     row = {"throughput/generated_tokens": 400, "dipo/groups_hard": 3.0, "dipo/groups_easy": 1.0}
     row["dipo/groups_normal"] = 4.0
-    (plain,) = told([row], 300)
-    assert (plain["responses"], plain["sampled_responses"]) == (8.0, 8.0)
-    (refilled,) = told([{**row, "refill/groups_sampled": 16.0}], 300)
-    assert (refilled["responses"], refilled["sampled_responses"]) == (8.0, 16.0)
+    (plain,) = told([row], cell)
+    assert (plain["responses"], plain["sampled_responses"]) == (32.0, 32.0)
+    (refilled,) = told([{**row, "refill/groups_sampled": 16.0}], cell)
+    assert (refilled["responses"], refilled["sampled_responses"]) == (32.0, 64.0)
 
 
-def test_steps_end_where_the_budget_is_reached():
+def test_steps_end_where_the_budget_is_reached(cell):
     rows = [
         {"step": i, "throughput/generated_tokens": 400, "dipo/zero_gradient_share": 0.5, "reward": 0.25}
         for i in range(5)
     ]
-    steps = told([{"step": 0}, *rows], 1000)
+    steps = told([{"step": 0}, *rows], replace(cell, budget_tokens=1000))
     assert [step["tokens"] for step in steps] == [400, 800, 1200]
     assert steps[0]["zero_gradient_share"] == 0.5
     assert steps[0]["accuracy"] == 0.25

@@ -127,7 +127,7 @@ def pair_rows(comparison: Comparison, result: TaskResult) -> list[list[str]]:
 def _pair_row(pair: PairVerdict, result: TaskResult) -> list[str]:
     more = plural(pair.more_seeds, "more seed") if pair.more_seeds else "more than 1,000 seeds"
     if (accuracies(result.runs[pair.a]) == accuracies(result.runs[pair.b])).all():
-        more = "nothing: each run answered as its partner did"
+        more = "nothing: both gave the same answers in every run"
     elif pair.needs_items:
         more = "more problems"
     return [
