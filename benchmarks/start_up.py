@@ -61,7 +61,7 @@ def run_once(checkout: Path) -> tuple[dict[str, float], dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="dipo_start_up_") as name:
         recipe = write_recipe(
             Path(name), 64, watch={"enabled": False},
-            rollout={"batch_size": 64, "n_samples_per_prompt": 8, "max_new_tokens": 56, "micro_batch_size": 128},
+            rollout={"batch_size": 64, "n_samples_per_prompt": 8, "max_new_tokens": 56, "micro_batch_size": 64},
             train={"batch_size": 512, "micro_batch_size": 64},
         )  # fmt: skip
         run_dir = Path(name, "run")

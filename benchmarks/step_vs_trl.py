@@ -25,6 +25,7 @@ from dipo_openrlhf.quickstart.pretrain import pretrained_model
 from dipo_openrlhf.record.user_cache import cache_dir
 
 PROMPTS, GROUP, MAX_NEW_TOKENS, LR, THREADS = 64, 8, 56, 2e-4, 2
+ROOM = 128  # responses of groups that keep_and_refill keeps beside the step's
 SPARE = 4  # prompts asked beyond the steps', as a multiple: for what is refilled
 METHODS: dict[str, dict[str, Any]] = {
     "grpo": {"method": "grpo"},
@@ -41,11 +42,12 @@ def ours(dipo: dict[str, Any], steps: int) -> list[Step]:
     """Each step of a training, as trl_grpo.py measures it, with its phases."""
     refills = dipo.get("keep_and_refill") or dipo["method"] == "dapo"
     with tempfile.TemporaryDirectory(prefix="dipo_step_") as name:
+        batch = PROMPTS * GROUP + (ROOM if dipo.get("keep_and_refill") else 0)
         recipe = write_recipe(
             Path(name), PROMPTS * steps * (SPARE if refills else 1), dipo=dipo, watch={"enabled": False},
             rollout={"batch_size": PROMPTS, "n_samples_per_prompt": GROUP, "max_new_tokens": MAX_NEW_TOKENS,
-                     "micro_batch_size": 128},
-            train={"batch_size": PROMPTS * GROUP, "micro_batch_size": 64, "seed": 42},
+                     "micro_batch_size": 64},
+            train={"batch_size": batch, "micro_batch_size": 64, "seed": 42},
             algo={"advantage": {"is_correction_level": "token"}}, ckpt={"save_steps": 1000},
         )  # fmt: skip
         done = subprocess.run([*DIPO, "train", recipe], capture_output=True, text=True, check=False)
@@ -88,14 +90,12 @@ def main(steps: int = 6, methods: str = ",".join(METHODS), repeat: int = 1, out:
     folder = pretrained_model(cache_dir(), progress=False)
     print(f"{machine()}; load before: {os.getloadavg()[0]:.1f}")
     header("trainer", "s a step", "to TRL", "tokens/s", "effective/s", "to TRL", *PHASES)
-    figures: dict[str, list[list[Step]]] = {"TRL": []}
+    figures: dict[str, list[list[Step]]] = {}
     for _ in range(repeat):
         base = trl(folder, steps)
-        figures["TRL"].append(base)
-        runs = {"TRL": base} | {name: ours(METHODS[name], steps) for name in methods.split(",")}
-        for name, run in runs.items():
-            if name != "TRL":
-                figures.setdefault(name, []).append(run)
+        for name in ("TRL", *methods.split(",")):
+            run = base if name == "TRL" else ours(METHODS[name], steps)
+            figures.setdefault(name, []).append(run)
             seconds, effective = middle(run, "seconds"), rate(run, "effective")
             row([
                 name, f"{seconds:.2f}", f"{middle(base, 'seconds') / seconds:.2f}", f"{rate(run, 'tokens'):.0f}",

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
+from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.sampling_params import RequestOutputKind
 
 from dipo_eval.engines.prompts import turn_end
@@ -76,6 +77,9 @@ class CheckedEngine(Base):
         sampling_params = sampling_params.clone()
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
+        # Without an agent nothing reads the engine's text: rewards are given the tokens, decoded at once.
+        if isinstance(self.executor, SingleTurnAgentExecutor) and not sampling_params.stop:
+            sampling_params.detokenize = False
         if self.turn_ends:
             sampling_params.update_from_generation_config({"eos_token_id": [*self.turn_ends]})
         with self.meter.requests:

@@ -55,6 +55,8 @@ from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 from dipo_openrlhf.record.run_log import Rollouts
 from dipo_openrlhf.rewards.verifier_health import verifier_rates
 
+NO_AUX_LOSS = 1e-8  # openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.__init__: up to it there is none
+
 
 class DiPOExperienceMaker(RemoteExperienceMaker):
     """OpenRLHF's experience maker with the advantages of `dipo.method`.
@@ -68,6 +70,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         place: of the learning rate's schedule before that step; None: where its updates have brought it.
         dump_to: the run's folder, where the next batch is to be dumped, or None.
         entropies: [B, A] of each experience of the next batch, where the method needs them.
+        skip_idle: whether samples without a gradient are left out of the update.
         off_policy: whether the actor is updated after a batch was generated, so that perplexities are computed from the
             rollout's log-probabilities; the asynchronous trainer sets it.
     """
@@ -77,10 +80,12 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
         *args: Any,
         dipo_config: DipoConfig,
         max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE,
+        skip_idle: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.max_undecided_rate = max_undecided_rate
+        self.skip_idle = skip_idle
         self.method = methods.get(dipo_config.method)
         # Other methods log DiPO's view of their groups too, but get nothing added.
         self.dipo_config = dipo_config.for_method(self.method)
@@ -116,19 +121,20 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             dump_experiences(self.dump_to, self.step, experiences)
         self._check_sync(experiences)
         kept_P, rules = self._kept_P, self._window_rules()
-        trained = int(kept_P.sum()) * rules.group_size
-        means = {}
-        if not bool(kept_P.all()) or trained % rules.samples:
-            means = sample_means(experiences)
         seed = seed_of("windows", self.args.train.seed, self.step)
         windows = make_windows(experiences, self._order_B, kept_P, rules, seed)
         for window in windows:
             window.place = self.place
-        if means:
-            rows = sum(len(window.sequences) for window in windows)
-            self.metrics = {**means, **self.metrics}
-            self.metrics["dipo/trained_samples"] = float(trained)
-            self.metrics["dipo/padding_samples"] = float(rows - trained)
+        kept = int(kept_P.sum()) * rules.group_size
+        padding = sum(window.padding for window in windows)
+        real = sum(len(window.sequences) for window in windows) - padding
+        if real != len(kept_P) * rules.group_size or padding:
+            self.metrics = {**sample_means(experiences), **self.metrics}
+        if kept != len(kept_P) * rules.group_size or kept % rules.samples:
+            self.metrics["dipo/trained_samples"] = float(kept)
+            self.metrics["dipo/padding_samples"] = float(padding)
+        if rules.skip_idle:
+            self.metrics["dipo/skipped_samples"] = float(kept - real)
         return windows
 
     def _window_rules(self) -> WindowRules:
@@ -147,6 +153,19 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             max_tokens=args.train.max_tokens_per_gpu * per_sample if dynamic else None,
             token_mean=actor.loss_agg_mode == "token-mean" and actor.policy_loss_type != "gspo",
             constant=limit if constant else None,
+            skip_idle=self.skip_idle and self._policy_loss_alone(),
+        )
+
+    def _policy_loss_alone(self) -> bool:
+        """Whether a sample without an advantage leaves no trace in the update or its log: neither entropy, nor divergence
+        from the reference model, nor the load of experts is part of the loss, and no average of weights counts passes.
+        """
+        args = self.args
+        return (
+            args.actor.entropy_coef is None
+            and args.actor.aux_loss_coef <= NO_AUX_LOSS
+            and not args.algo.kl.use_loss
+            and not args.train.enable_ema
         )
 
     def get_cumulative_returns(

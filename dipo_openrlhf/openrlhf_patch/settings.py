@@ -28,6 +28,7 @@ class TrainerSettings:
     save_rollouts: bool = True  # rollouts.jsonl: correctness, reward and perplexity of every response
     dump_experiences: bool = False  # experiences/step_N.pt: complete training batches, token by token
     max_undecided_rate: float = DEFAULT_MAX_UNDECIDED_RATE
+    skip_idle: bool = True  # samples without a gradient are left out of the update
     log_vllm_kl: bool = True  # request the engines' log-probabilities in every run
     seeded_rollouts: bool = False  # every prompt's samples come from a seed of their own
     shares_gpus: bool = False  # engines and actor ranks take turns on the same GPUs

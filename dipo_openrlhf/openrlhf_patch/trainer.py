@@ -82,6 +82,7 @@ class DiPOTraining(CheckpointSaving):
             base.tokenizer,
             dipo_config=dipo_config,
             max_undecided_rate=settings.max_undecided_rate,
+            skip_idle=settings.skip_idle,
         )
         clock, maker = self.meter.clock, self.experience_maker
         maker.make_experience = clock.timed("forward", maker.make_experience)

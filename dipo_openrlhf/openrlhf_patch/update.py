@@ -6,6 +6,7 @@ their order and with their micro-batches, with dynamic batches and without.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import openrlhf.trainer.ray.ppo_actor as ppo_actor
@@ -52,14 +53,21 @@ class WindowBuffer(NaiveReplayBuffer):
         return _cut(window, rows, spare=window.sequences.shape[1] - max(self.lengths[number][rows]))
 
     def setup_dynamic_batch(self, strategy: Any) -> None:
-        """Take micro-batches and denominators from the windows: the ranks have nothing to agree on."""
+        """OpenRLHF's hook before an update with dynamic batches."""
         self.sample_batch_size = 1
+        self.compose()
+
+    def compose(self) -> None:
+        """Take micro-batches and denominators from the windows: the ranks have nothing to agree on.
+
+        Without dynamic batches as few as hold their rows: each rank has equally many rows of a window.
+        """
         self.dynamic_indices, self.dynamic_optimizer_step = [], []
         self.dynamic_sample_loss_scale = []
         self.dynamic_batch_num_tokens, self.dynamic_global_batch_size = [], []
         start = 0
         for window in self.windows:
-            sizes = window.micro_batches
+            sizes = window.micro_batches or even_sizes(len(window.sequences), self.sample_batch_size)
             for size in sizes:
                 self.dynamic_indices.append(list(range(start, start + size)))
                 start += size
@@ -67,6 +75,13 @@ class WindowBuffer(NaiveReplayBuffer):
             self.dynamic_sample_loss_scale += [size / sum(sizes) for size in sizes]
             self.dynamic_batch_num_tokens += [window.action_tokens] * len(sizes)
             self.dynamic_global_batch_size += [window.samples] * len(sizes)
+
+
+def even_sizes(rows: int, most: int) -> list[int]:
+    """Sizes of the fewest parts of at most `most` rows, equal but for one."""
+    count = -(-rows // most)
+    bounds = [round(part * rows / count) for part in range(count + 1)]
+    return [end - start for start, end in itertools.pairwise(bounds)]
 
 
 def _cut(window: Window, rows: slice, spare: int) -> Experience:
@@ -93,6 +108,7 @@ class WindowUpdate(ActorPPOTrainer):
     def ppo_train(self, kl_ctl: float) -> dict[str, Any]:
         """OpenRLHF's; `actor_grad_norm` is the mean over the step's windows, before clipping."""
         self.grad_norms: list[float] = []
+        self.replay_buffer.compose()
         status: dict[str, Any] = super().ppo_train(kl_ctl)
         if self.grad_norms:
             status["actor_grad_norm"] = sum(self.grad_norms) / len(self.grad_norms)
@@ -107,29 +123,24 @@ class WindowUpdate(ActorPPOTrainer):
     ) -> dict[str, Any]:
         """OpenRLHF's; the partial sums are scaled so that their mean over samples is the mean loss of the windows.
 
-        A window whose rows have no token at all has a loss of 0, not 0 / 0.
+        DeepSpeed divides a loss by the micro-batches that a full window has, `parts`, however many there are.
         """
-        if loss_batch_info is not None:
-            loss_batch_info = dict(loss_batch_info)
-            for name in ("batch_num_tokens", "global_batch_size"):
-                count = torch.as_tensor(loss_batch_info[name])
-                loss_batch_info[name] = torch.where(count > 0, count, torch.ones_like(count))
-        dynamic = self.args.train.dynamic_batch_enable
-        if dynamic:
-            self.end_window(bool(self.replay_buffer.dynamic_optimizer_step[step]))
-        status: dict[str, Any] = super().training_step(experience, kl_ctl, step, loss_batch_info)
-        metrics, weights = status["metrics"], status["weights"]
-        parts = 1 if dynamic else max(1, int(self.strategy.accumulated_gradient))
-        if "actor_grad_norm" in metrics and (step + 1) % parts == 0:
-            self.grad_norms.append(float(metrics["actor_grad_norm"]))
-        info = loss_batch_info or get_loss_batch_info(
+        buffer = self.replay_buffer
+        last = bool(buffer.dynamic_optimizer_step[step])
+        parts = 1 if self.args.train.dynamic_batch_enable else max(1, int(self.strategy.accumulated_gradient))
+        info = get_loss_batch_info(
             self.strategy,
             experience.action_mask,
-            replay_buffer=self.replay_buffer,
-            step=step,
-            dynamic_batch=dynamic,
+            batch_num_tokens=buffer.dynamic_batch_num_tokens[step] / parts,
+            global_batch_size=buffer.dynamic_global_batch_size[step] / parts,
         )
-        scale = self.args.train.batch_size / (status["num_samples"] * parts * info["dp_size"])
+        self.end_window(last)
+        status: dict[str, Any] = super().training_step(experience, kl_ctl, step, info)
+        metrics, weights = status["metrics"], status["weights"]
+        if "actor_grad_norm" in metrics and last:
+            self.grad_norms.append(float(metrics["actor_grad_norm"]))
+        rows = sum(window.rows for window in buffer.windows) / len(buffer.windows)
+        scale = rows / (status["num_samples"] * parts * info["dp_size"])
         sums = ["policy_loss", "entropy_loss", *(["kl"] if self.args.algo.kl.use_loss else [])]
         for name in sums:
             if name in metrics:
@@ -145,7 +156,7 @@ class WindowUpdate(ActorPPOTrainer):
         return status
 
     def end_window(self, last: bool) -> None:
-        """Tell DeepSpeed whether the next backward pass is the window's last.
+        """Tell DeepSpeed whether the next backward pass is the window's last: it counts passes, and there may be fewer.
 
         With dynamic batches its gradient_accumulation_steps is 1, so that it takes every pass for the last; and then
         deepspeed/runtime/zero/stage_1_and_2.py, DeepSpeedZeroOptimizer.independent_gradient_partition_epilogue keeps the
@@ -154,9 +165,17 @@ class WindowUpdate(ActorPPOTrainer):
         self.actor.model.set_gradient_accumulation_boundary(last)
 
 
-def in_order(buffer: WindowBuffer, shuffle: bool = False, **options: Any) -> DataLoader[Any]:
-    """A data loader that never shuffles: the order of groups is shuffled already, and a window stays together."""
-    return DataLoader(buffer, shuffle=False, **options)
+def in_order(
+    buffer: WindowBuffer,
+    batch_size: int = 1,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    **options: Any,
+) -> DataLoader[Any]:
+    """A data loader of the windows' micro-batches, never shuffled: the order of groups is shuffled already."""
+    if buffer.dynamic_batch:  # an item is a micro-batch
+        return DataLoader(buffer, batch_size=1, **options)
+    return DataLoader(buffer, batch_sampler=buffer.dynamic_indices, **options)
 
 
 def install() -> None:

@@ -6,6 +6,9 @@ a real row with a single action token and advantages of 0, which have no gradien
 tokens of the window, or with seq-mean-token-mean by all its rows, padding included. The clipped loss is positively
 homogeneous in the advantage, so multiplying a window's advantages by (real + padding) / real gives exactly its loss
 without padding. In the same way a window's loss is divided by a constant instead (reduction "constant").
+
+With skip_idle the rows whose advantages are all zero, which have no gradient, are left out, and the others multiplied so
+that the loss still divides by the tokens of all: the same update, without the passes that would change nothing.
 """
 
 from __future__ import annotations
@@ -33,13 +36,16 @@ class Window(Experience):
     """One rank's share of one optimizer step; rows padded with zeros on the right.
 
     micro_batches: rows of each micro-batch, one after another, as many as on every other rank; empty without dynamic
-        batches. action_tokens, samples: of all ranks' shares: action tokens, and rows that have one. place: of the
-        learning rate's schedule before the step (rollouts.py, OrderedGenerator.place), or None.
+        batches. action_tokens, samples: of all ranks' shares: action tokens, and rows that have one. rows: of all ranks'
+        shares. padding: padding rows of this one. place: of the learning rate's schedule before the step (rollouts.py,
+        OrderedGenerator.place), or None.
     """
 
     micro_batches: Sequence[int] = ()
     action_tokens: float = 0.0
     samples: float = 0.0
+    rows: int = 0
+    padding: int = 0
     place: int | None = None
 
 
@@ -49,7 +55,8 @@ class WindowRules:
 
     samples: of one optimizer step, over all ranks. group_size: samples of a prompt. max_tokens: of a micro-batch, or
     None without dynamic batches. token_mean: whether the loss divides by action tokens; else by rows. constant: what it
-    divides a row by instead (the token limit of reduction "constant"), or None.
+    divides a row by instead (the token limit of reduction "constant"), or None. skip_idle: leave out rows whose
+    advantages are all zero; for where nothing but the policy loss is trained.
     """
 
     samples: int
@@ -58,13 +65,21 @@ class WindowRules:
     max_tokens: int | None = None
     token_mean: bool = True
     constant: int | None = None
+    skip_idle: bool = False
 
 
 def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) -> list[Experience]:
-    """Micro-batches of about `micro` samples, as many for each rank. There must be a sample for each rank."""
+    """Micro-batches of about `micro` samples of similar length, as many for each rank, rank after rank.
+
+    There must be a sample for each rank.
+    """
+    samples = sorted(samples, key=lambda sample: -int(sample.total_length))
     count = min(-(-len(samples) // (micro * ranks)) * ranks, len(samples) // ranks * ranks)
     bounds = [round(part * len(samples) / count) for part in range(count + 1)]
-    return [joined(samples[start:end], pad) for start, end in itertools.pairwise(bounds)]
+    made = [joined(samples[start:end], pad) for start, end in itertools.pairwise(bounds)]
+    return [
+        batch for rank in range(ranks) for batch in made[rank::ranks]
+    ]  # every rank gets long ones and short ones
 
 
 def split_by_tokens(samples: list[Experience], max_tokens: int, ranks: int, pad: int) -> list[Experience]:
@@ -141,10 +156,11 @@ def make_windows(
 
 def _shares(rows: _Rows, window: list[int], rules: WindowRules) -> list[Window]:
     """Of one window, each rank's."""
-    real, padding = len(window), rules.samples - len(window)
-    tokens = sum(rows.tokens[row] for row in window)
-    samples = sum(rows.tokens[row] > 0 for row in window)
-    factor = _factor(real, tokens, samples, padding, rules)
+    full, window = window, _trained(rows, window, rules) if rules.skip_idle else window
+    wanted = -(-max(1, len(window)) // rules.ranks) * rules.ranks if rules.skip_idle else rules.samples
+    padding = wanted - len(window)
+    tokens, samples = rows.counts(window)
+    factor = _factor(len(full), rows.counts(full), (tokens + padding, samples + padding), rules)
     window = window + [PADDING] * padding
     lengths = [rows.lengths[rows.source(row)] for row in window]
     places = equal_shares(lengths, rules.ranks)
@@ -156,25 +172,38 @@ def _shares(rows: _Rows, window: list[int], rules: WindowRules) -> list[Window]:
             [share[place] for part in found for place in part]
             for share, found in zip(places, parts, strict=True)
         ]
-    return [
+    shares = [
         rows.window([window[place] for place in share], factor, micro, tokens + padding, samples + padding)
         for share, micro in zip(places, sizes, strict=True)
     ]
+    for made in shares:
+        made.rows = len(window)
+    return shares
 
 
-def _factor(real: int, tokens: int, samples: int, padding: int, rules: WindowRules) -> float:
-    """What the advantages of a window are multiplied by."""
+def _trained(rows: _Rows, window: list[int], rules: WindowRules) -> list[int]:
+    """The rows with a gradient, and the shortest of the others until every rank has as many, one at least."""
+    active = [row for row in window if rows.active[row]]
+    idle = sorted((row for row in window if not rows.active[row]), key=rows.lengths.__getitem__)
+    return active + idle[: -len(active) % rules.ranks if active else rules.ranks]
+
+
+def _factor(real: int, full: tuple[int, int], counted: tuple[int, int], rules: WindowRules) -> float:
+    """What the advantages of a window are multiplied by. full: tokens and samples of all its `real` rows. counted: by
+    which the loss divides: of those that are trained, with padding.
+    """
+    (tokens, samples), (divided_tokens, divided_samples) = full, counted
     if not tokens:
         return 1.0
     if rules.constant is not None:
-        return (tokens + padding) / (real * rules.constant)
-    return (tokens + padding) / tokens if rules.token_mean else (samples + padding) / samples
+        return divided_tokens / (real * rules.constant)
+    return divided_tokens / tokens if rules.token_mean else divided_samples / samples
 
 
 class _Rows:
     """The rows of a batch, whichever experience holds them.
 
-    lengths: tokens of each, padding excluded. tokens: action tokens of each.
+    lengths: tokens of each, padding excluded. tokens: action tokens of each. active: whether an advantage is not zero.
     """
 
     def __init__(self, experiences: Sequence[Experience]) -> None:
@@ -182,6 +211,7 @@ class _Rows:
             raise RuntimeError("a training step without a single sample")
         self.lengths = torch.cat([row_lengths(e.attention_mask) for e in experiences]).tolist()
         self.tokens = torch.cat([e.action_mask.sum(1) for e in experiences]).tolist()
+        self.active = torch.cat([(e.advantages != 0).any(1) for e in experiences]).tolist()
         self.shortest = min(range(len(self.lengths)), key=self.lengths.__getitem__)
         first = experiences[0]
         self.step = {
@@ -204,6 +234,10 @@ class _Rows:
             for key in first.info
             if key in logged
         }
+
+    def counts(self, chosen: list[int]) -> tuple[int, int]:
+        """(action tokens, rows that have one)"""
+        return sum(self.tokens[row] for row in chosen), sum(self.tokens[row] > 0 for row in chosen)
 
     def source(self, row: int) -> int:
         """The row itself; a padding row is a copy of the shortest."""
@@ -229,7 +263,9 @@ class _Rows:
         window.action_tokens, window.samples = float(max(1, tokens)), float(max(1, samples))  # denominators
         if factor != 1.0:
             window.advantages = window.advantages * factor
-        _make_padding(window, [place for place, row in enumerate(chosen) if row == PADDING])
+        padding = [place for place, row in enumerate(chosen) if row == PADDING]
+        _make_padding(window, padding)
+        window.padding = len(padding)
         return window
 
 

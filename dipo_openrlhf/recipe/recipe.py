@@ -12,7 +12,7 @@ from dipo_openrlhf.algorithm import DipoConfig
 from dipo_openrlhf.recipe.defaults import CPU_TIMES, GPU_TIMES, on_cpu
 from dipo_openrlhf.recipe.files import display_name
 from dipo_openrlhf.recipe.openrlhf_args import argv_of, openrlhf_actions, portable
-from dipo_openrlhf.recipe.schema import OFFLINE_BATCH, EvaluateSection, RunSection, WatchSection
+from dipo_openrlhf.recipe.schema import CPU_BATCH, OFFLINE_BATCH, EvaluateSection, RunSection, WatchSection
 
 BOOKKEEPING = ("ckpt.", "logger.", "eval.")  # keys that change nothing of what is learnt
 
@@ -77,9 +77,9 @@ class Recipe:
 
     @property
     def engine_batch(self) -> dict[str, int]:
-        """How much an engine takes at once, as vLLM's options; on CPU vLLM's own choice, unless the recipe has one."""
+        """How much an engine takes at once, as vLLM's options: the recipe's, or this project's defaults."""
         given = {name: getattr(self.run, name) for name in OFFLINE_BATCH}
-        values = {} if self.on_cpu else OFFLINE_BATCH
+        values = CPU_BATCH if self.on_cpu else OFFLINE_BATCH
         return {**values, **{name: value for name, value in given.items() if value is not None}}
 
     @property

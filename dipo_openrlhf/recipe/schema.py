@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_MAX_UNDECIDED_RATE = 0.2
 OFFLINE_BATCH = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
+CPU_BATCH = {"max_num_seqs": 512}
 """Of an engine: vllm/engine/arg_utils.py, EngineArgs.get_batch_defaults, for offline use on smaller GPUs."""
 
 
@@ -39,9 +40,9 @@ class RunSection(_Section):
     gpus_per_node: int = Field(8, ge=1, le=128)
     """GPUs of each node: of run.nodes, and of those that a launcher requests."""
     max_num_seqs: int | None = Field(None, ge=1)
-    """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 256 on GPUs, vLLM's offline value for
-    smaller GPUs. OpenRLHF names none, so vLLM would fall back to 128. The shipped recipes have 512, vLLM's largest CUDA
-    graph."""
+    """Sequences that a rollout engine decodes at once (vLLM's own option). Empty: 512 on CPU, and 256 on GPUs, vLLM's
+    offline value for smaller GPUs. OpenRLHF names none, so vLLM would fall back to 128. The shipped recipes have 512,
+    vLLM's largest CUDA graph."""
     max_num_batched_tokens: int | None = Field(None, ge=1)
     """Tokens of one forward pass of an engine, prompts in pieces included (vLLM's own option). Empty: 8,192 on GPUs,
     vLLM's offline value for smaller GPUs. OpenRLHF names none, so vLLM would fall back to 2,048."""
@@ -54,6 +55,10 @@ class RunSection(_Section):
     """Write rollouts.jsonl: correctness, reward and log-perplexity of every response."""
     dump_experiences: bool = False
     """Write experiences/step_N.pt: complete training batches, token by token; large."""
+    skip_idle_samples: bool = True
+    """Leave samples whose advantages are all zero out of the update, such as those of groups without variance that DiPO
+    does not act on: the same gradient in less time. Without effect where more than the policy loss is trained
+    (actor.entropy_coef, actor.aux_loss_coef, algo.kl.use_loss) or with train.enable_ema."""
     log_vllm_kl: bool = True
     """Log vllm_kl in every step, and warn where it shows that weights do not reach the engines. The engines then return
     the log-probabilities of what they sample; training uses them only with algo.advantage.is_correction_level."""

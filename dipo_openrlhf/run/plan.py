@@ -54,6 +54,7 @@ def plan_run(recipe: Recipe, resume: bool = False) -> LaunchPlan:
         save_rollouts=recipe.run.save_rollouts,
         dump_experiences=recipe.run.dump_experiences,
         max_undecided_rate=recipe.run.max_undecided_rate,
+        skip_idle=recipe.run.skip_idle_samples,
         log_vllm_kl=recipe.run.log_vllm_kl,
         seeded_rollouts=on_this_cpu
         if recipe.run.seeded_rollouts == "auto"

@@ -10,7 +10,7 @@ from vllm.usage.usage_lib import UsageContext
 
 from dipo_eval.errors import UserError
 from dipo_openrlhf.recipe.load import load_recipe
-from dipo_openrlhf.recipe.schema import OFFLINE_BATCH
+from dipo_openrlhf.recipe.schema import CPU_BATCH, OFFLINE_BATCH
 from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 from dipo_openrlhf.run.plan import plan_run
 
@@ -49,8 +49,10 @@ def test_the_recipes_are_between_vllms_own_for_an_h100(monkeypatch):
 CPU = ["--run.device", "cpu", "--actor.model_name_or_path", "a/b", "--data.prompt_dataset", "c/d"]
 
 
-def test_on_cpu_vllm_decides_unless_the_recipe_does():
-    assert load_recipe("quickstart", parse_overrides(CPU)).engine_batch == {}
+def test_on_cpu_an_engine_takes_a_whole_quickstart_batch_at_once_unless_the_recipe_says_otherwise():
+    recipe = load_recipe("quickstart", parse_overrides(CPU))
+    samples = recipe.get("rollout.batch_size") * recipe.get("rollout.n_samples_per_prompt")
+    assert recipe.engine_batch == CPU_BATCH == {"max_num_seqs": samples}
     recipe = load_recipe("quickstart", parse_overrides([*CPU, "--run.max_num_seqs", "7"]))
     assert plan_run(recipe).engine == {"max_num_seqs": 7}
 

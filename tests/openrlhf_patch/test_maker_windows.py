@@ -71,6 +71,51 @@ def rollout(groups: int = GROUPS) -> list[Experience]:
     return made
 
 
+MORE_THAN_THE_POLICY_LOSS = {
+    "actor.entropy_coef": 0.0,
+    "actor.aux_loss_coef": 0.01,
+    "algo.kl.use_loss": True,
+    "train.enable_ema": True,
+}
+
+
+def skipping(more: str | None = None, **options):
+    """A subject that leaves idle samples out, with one of MORE_THAN_THE_POLICY_LOSS."""
+    subject = subject_of(DipoConfig(method="grpo"), **options)
+    args = subject.args
+    args.actor.entropy_coef, args.actor.aux_loss_coef, args.train.enable_ema = None, 0.0, False
+    args.algo.kl.use_loss = False
+    if more is not None:
+        section, _, name = more.rpartition(".")
+        for part in section.split("."):
+            args = getattr(args, part)
+        setattr(args, name, MORE_THAN_THE_POLICY_LOSS[more])
+    subject.skip_idle = True
+    return subject
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_samples_without_an_advantage_are_left_out_and_the_log_describes_all(dynamic):
+    subject = skipping(dynamic=dynamic)
+    windows = subject.make_experience_batch(rollout())
+    rows = [row for share in trained_order(windows) for row in share]
+    assert min(rows) >= 2 * GROUP, "the first two groups are all incorrect"
+    assert sorted(rows) == sorted(set(rows))
+    assert subject.metrics["dipo/skipped_samples"] == GROUPS * GROUP - len(rows) >= 2 * GROUP
+    whole = rollout()
+    assert subject.metrics["reward"] == pytest.approx(np.mean([float(one.rewards) for one in whole]))
+    assert subject.metrics["rollout/num_samples"] == GROUPS * GROUP
+    assert "dipo/padding_samples" not in subject.metrics
+
+
+@pytest.mark.parametrize("more", MORE_THAN_THE_POLICY_LOSS)
+def test_all_samples_are_trained_where_more_than_the_policy_loss_is(more):
+    subject = skipping(more)
+    windows = subject.make_experience_batch(rollout())
+    assert sorted(row for share in trained_order(windows) for row in share) == list(range(GROUPS * GROUP))
+    assert "dipo/skipped_samples" not in subject.metrics
+
+
 def trained_order(windows: list[Window]) -> list[list[int]]:
     return [window.info["row"].int().tolist() for window in windows]
 

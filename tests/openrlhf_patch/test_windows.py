@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,43 @@ def test_loss_and_gradient_of_a_window_are_those_of_its_groups_padded(given_batc
         torch.testing.assert_close(total, expected, rtol=1e-4, atol=1e-6)
         (gradient,) = torch.autograd.grad(expected, weights)
         torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
+
+
+@settings(max_examples=60)
+@given(batches(), st.sampled_from(["token_mean", "response_mean", "constant"]), st.data())
+def test_without_idle_rows_loss_and_gradient_of_every_window_are_the_same(given_batch, reduction, data):
+    """Over all ranks and micro-batches; the rows that are left are as many on every rank."""
+    lengths, rules, kept, order, size, seed = given_batch
+    lengths = [max(1, length) for length in lengths]
+    idle = data.draw(st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths)))
+    parts = scored(samples(lengths), size, order)
+    for part in parts:
+        part.advantages[torch.tensor([idle[row] for row in part.index])] = 0
+    rules = replace(
+        rules, token_mean=reduction != "response_mean", constant=50 if reduction == "constant" else None
+    )
+    made = [
+        by_window(make_windows(parts, order_of(parts), kept, each, seed), rules.ranks)
+        for each in (rules, replace(rules, skip_idle=True))
+    ]
+    policy_loss = PolicyLoss(0.2, 0.28, token_level_loss=rules.token_mean)
+    for full, fewer in zip(*made, strict=True):
+        found = []
+        for shares in (full, fewer):
+            weights = torch.linspace(0.1, 1, 100, requires_grad=True)
+            total = torch.zeros(())
+            for share in shares:
+                for batch, info in trained(share, rules.max_tokens is not None):
+                    new = new_log_probs(batch.sequences, batch.action_log_probs, weights)
+                    old, mask = batch.action_log_probs, batch.action_mask
+                    total = total + policy_loss(new, old, batch.advantages, mask, **info)[0]
+            found.append((total.detach(), torch.autograd.grad(total, weights)[0]))
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+        active = [row for share in full for row in real_rows(share)]
+        rows = [len(share.sequences) for share in fewer]
+        assert set(rows) == {max(1, -(-len(active) // rules.ranks))}
+        assert {share.rows for share in fewer} == {sum(rows)}
+        assert sorted(row for share in fewer for row in real_rows(share)) == sorted(active)
 
 
 def test_padding_rows_have_one_token_and_no_gradient():

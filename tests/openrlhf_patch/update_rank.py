@@ -3,7 +3,8 @@
     python update_rank.py RANK PORT FOLDER
 
 FOLDER holds a model. For each ZeRO stage and type, the same windows once in micro-batches of 70 tokens and once whole, at
-learning rate 0. Rank 0 leaves norms.json: case -> [gradient norm of each window, in micro-batches and whole].
+learning rate 0; and with most rows idle, with dynamic batches and without, those rows trained and left out. Rank 0 leaves
+norms.json: case -> [gradient norm of each window, one list each way].
 """
 
 # ruff: noqa: E402  # the changes for CPU come before what they change
@@ -55,11 +56,16 @@ class Strategy(DeepspeedStrategy):
         self.norms.append(float(self.get_grad_norm(model)))
 
 
-def norms_of(stage: int, dtype: str, max_tokens: int) -> list[float]:
+def norms_of(
+    stage: int, dtype: str, max_tokens: int | None, idle: tuple[int, ...] = (), skip_idle: bool = False
+) -> list[float]:
+    """`max_tokens`: None without dynamic batches. `idle`: groups without an advantage."""
     options = [
         "--ds.zero_stage", str(stage), "--train.batch_size", str(SAMPLES), "--train.micro_batch_size", "2",
-        "--train.dynamic_batch_enable", "--ds.packing_samples", "--train.max_tokens_per_gpu", str(max_tokens),
+        "--ds.packing_samples",
     ]  # fmt: skip
+    if max_tokens is not None:
+        options += ["--train.dynamic_batch_enable", "--train.max_tokens_per_gpu", str(max_tokens)]
     args = hierarchize(openrlhf_parser().parse_args(options))
     args.ds.param_dtype = dtype
     args.algo.advantage.is_correction_threshold = [0.5, 5.0]
@@ -79,15 +85,30 @@ def norms_of(stage: int, dtype: str, max_tokens: int) -> list[float]:
     trainer = ppo_actor.ActorPPOTrainer(
         strategy, actor, None, None, scheduler, micro_train_batch_size=2, dataloader_pin_memory=False
     )
-    rules = WindowRules(samples=SAMPLES, group_size=GROUP, ranks=2, max_tokens=max_tokens, token_mean=True)
+    rules = WindowRules(
+        samples=SAMPLES,
+        group_size=GROUP,
+        ranks=2,
+        max_tokens=max_tokens,
+        token_mean=True,
+        skip_idle=skip_idle,
+    )
     parts = scored(samples(LENGTHS), 5, torch.arange(len(LENGTHS)))
+    for part in parts:
+        if idle:  # no group is clipped whole
+            part.advantages.abs_()
+        part.advantages[torch.tensor([row // GROUP in idle for row in part.index])] = 0
     groups = torch.ones(len(LENGTHS) // GROUP, dtype=torch.bool)
     windows = make_windows(parts, order_of(parts), groups, rules, seed=1)
     for window in windows[int(RANK) * len(windows) // 2 :][: len(windows) // 2]:
         trainer.replay_buffer.append(window)
-    assert (len(trainer.replay_buffer.windows[0].micro_batches) > 1) == (max_tokens < 1000)
     trainer.ppo_train(0.0)
-    return strategy.norms
+    ends = trainer.replay_buffer.dynamic_optimizer_step
+    assert skip_idle or (len(ends) > len(windows) // 2) == (max_tokens is None or max_tokens < 1000)
+    assert not skip_idle or sum(map(len, trainer.replay_buffer.lengths)) == len(LENGTHS) // 2 - 2 * len(idle)
+    if max_tokens is not None:  # OpenRLHF steps at a window's last pass alone
+        return strategy.norms
+    return [norm for norm, last in zip(strategy.norms, ends, strict=True) if last]
 
 
 fused_adam.install()  # as the actor does
@@ -97,5 +118,11 @@ found = {
     for stage in (1, 2, 3)
     for dtype in ("bf16", "fp32")
 }
+IDLE = (2, 3, 5, 6, 7)  # of 8 groups: the windows have fewer micro-batches than DeepSpeed would count
+for stage in (1, 2, 3):
+    for name, limit in (("dynamic", 70), ("even", None)):
+        found[f"idle_{stage}_{name}"] = [
+            norms_of(stage, "fp32", limit, IDLE, skip_idle) for skip_idle in (False, True)
+        ]
 if RANK == "0":
     (Path(FOLDER) / "norms.json").write_text(json.dumps(found))
