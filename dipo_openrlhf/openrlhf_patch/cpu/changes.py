@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU
+from dipo_eval.engines.device import PROCESS_DEFAULTS, VLLM_ON_CPU, inspect_models_here
 from dipo_openrlhf.openrlhf_patch.cpu import flash_attn as flash_attn_stand_in
 from dipo_openrlhf.openrlhf_patch.overrides import Override
 
@@ -230,6 +230,13 @@ CHANGES = (
         ("Node.start_monitor(self)",),
         "no autoscaler",
         "a Ray on one machine does not grow (local_ray.py)",
+    ),
+    Change(
+        "vllm.model_executor.models.registry",
+        ("_run_in_subprocess(fn)",),
+        "the engine looks at the model's class itself",
+        "vLLM starts a process for it, lest CUDA be initialised: ten seconds of imports at the first start",
+        inspect_models_here,
     ),
     Change(
         "vllm._custom_ops",

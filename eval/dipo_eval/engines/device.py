@@ -101,6 +101,13 @@ def set_engine_env(model: Path) -> None:
         _defaults({**VLLM_ON_CPU, **PROCESS_DEFAULTS, "OMP_NUM_THREADS": str(usable_cores())})
 
 
+def inspect_models_here(registry: Any) -> None:
+    """Let vLLM look at a model's class in this process (vllm/model_executor/models/registry.py). It starts one for that,
+    lest CUDA be initialised: without a GPU ten seconds of imports for nothing, at the first load of an architecture.
+    """
+    registry._run_in_subprocess = lambda look: look()
+
+
 def _defaults(values: dict[str, str]) -> None:
     for name, value in values.items():
         os.environ.setdefault(name, value)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
-from dipo_eval.engines.device import has_gpu, set_engine_env
+from dipo_eval.engines.device import has_gpu, inspect_models_here, set_engine_env
 from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.errors import UserError, one_line
 
@@ -30,10 +30,13 @@ class VllmEngine:
         set_engine_env(model)
         try:
             from vllm import LLM
+            from vllm.model_executor.models import registry
         except ImportError as error:
             raise UserError(
                 f"engine vllm is not installed ({error}); install it or use --engine hf"
             ) from error
+        if not has_gpu():
+            inspect_models_here(registry)
         self._llm: Any = None
         self._sent = 0  # requests so far: LLM numbers them in this order
         self._seed_requests = not has_gpu()
