@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from openrlhf.utils.agent import SingleTurnAgentExecutor
+from vllm.envs import enable_envs_cache
 from vllm.sampling_params import RequestOutputKind
 
 from dipo_eval.engines.prompts import turn_end
@@ -24,6 +25,8 @@ from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
 from dipo_openrlhf.openrlhf_patch.cpu.changes import ENABLED
 from dipo_openrlhf.openrlhf_patch.observe.engine_meter import EngineMeter, EngineReport
 from dipo_openrlhf.openrlhf_patch.reward_results import CheckedReward
+
+PROMPTS_AT_ONCE = 1024  # of a step, whose samples' tasks all start with the first
 
 Base: Any = RolloutRayActor.__ray_actor_class__
 
@@ -42,6 +45,7 @@ class CheckedEngine(Base):
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
         await super().__init__(*args, **kwargs)
+        enable_envs_cache()  # as vLLM's own processes do: it reads the environment for every token's statistics
         self.check_rewards()
         children = {child.pid for child in psutil.Process().children(recursive=True)}
         forks = {
@@ -68,15 +72,19 @@ class CheckedEngine(Base):
     async def take_tokenizer(self, tokenizer: Any) -> None:
         """The tokenizer of every prompt to come."""
         end = turn_end(tokenizer)
+        if isinstance(self.executor, SingleTurnAgentExecutor):
+            tokenizer = PromptTokenizer(tokenizer)
         self.tokenizer, self.turn_ends = tokenizer, () if end is None else (end,)
 
     async def generate(
         self, prompt_token_ids: Any, sampling_params: Any, multi_modal_data: Any = None
     ) -> Any:
         """OpenRLHF's. Raises RuntimeError where log-probabilities were requested and one is missing."""
-        sampling_params = sampling_params.clone()
+        sampling_params = self.prepared(sampling_params.clone(), len(prompt_token_ids))
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
+        if sampling_params.logprobs == 1:
+            sampling_params.logprobs = 0  # that of the sampled token, without the likeliest one
         # Without an agent nothing reads the engine's text: rewards are given the tokens, decoded at once.
         if isinstance(self.executor, SingleTurnAgentExecutor) and not sampling_params.stop:
             sampling_params.detokenize = False
@@ -89,6 +97,10 @@ class CheckedEngine(Base):
         if sampling_params.logprobs is not None and output is not None:
             check_log_probs(output.outputs[0].token_ids, output.outputs[0].logprobs)
         return output
+
+    def prepared(self, sampling_params: Any, prompt_tokens: int) -> Any:
+        """What a turn is sampled with; changes its argument."""
+        return sampling_params
 
     async def generate_responses(self, *args: Any, hf_tokenizer: Any, **kwargs: Any) -> list[dict[str, Any]]:
         """OpenRLHF's responses to one prompt, with their rewards, as arrays. `hf_tokenizer`: None (take_tokenizer)."""
@@ -168,12 +180,32 @@ class SeededEngine(CheckedEngine):
         with self.meter.groups:
             return self.scored(await asyncio.gather(*tasks))
 
-    async def generate(self, prompt_token_ids: Any, sampling_params: Any, *args: Any, **kwargs: Any) -> Any:
+    def prepared(self, sampling_params: Any, prompt_tokens: int) -> Any:
         """A further turn, whose prompt is longer, has noise of its own."""
         if sampling_params.seed is not None:
-            sampling_params = sampling_params.clone()
-            sampling_params.seed = seed_of(sampling_params.seed, len(prompt_token_ids))
-        return await super().generate(prompt_token_ids, sampling_params, *args, **kwargs)
+            sampling_params.seed = seed_of(sampling_params.seed, prompt_tokens)
+        return sampling_params
+
+
+class PromptTokenizer:
+    """A tokenizer that reads a prompt once for all of its samples, as openrlhf/utils/agent.py,
+    SingleTurnAgentExecutor.execute does for each.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._read = functools.lru_cache(maxsize=PROMPTS_AT_ONCE)(self._tokens)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, text: str, add_special_tokens: bool, return_tensors: str) -> Any:
+        return self._read(text, add_special_tokens, return_tensors)
+
+    def _tokens(self, text: str, add_special_tokens: bool, return_tensors: str) -> Any:
+        return self._tokenizer(
+            text=text, add_special_tokens=add_special_tokens, return_tensors=return_tensors
+        )
 
 
 def as_arrays(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -50,10 +50,14 @@ def quickstart_command(
         dipo quickstart --task tools --seed 1
     """
     from dipo_openrlhf.quickstart.folder import recipe_of, run_folder
-    from dipo_openrlhf.quickstart.run import quickstart
-    from dipo_openrlhf.recipe.yaml_lines import parse_overrides
 
     recipe = recipe_of(model, task)
-    overrides = parse_overrides(context.args)
     with run_folder(recipe, run_dir, resume) as folder:
-        quickstart(recipe, folder, steps, seed, data_dir, resume, verbose, overrides)
+        from dipo_openrlhf.run.early import early_driver
+
+        with early_driver() as early:  # before anything else is imported
+            from dipo_openrlhf.quickstart.run import quickstart
+            from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+
+            overrides = parse_overrides(context.args)
+            quickstart(recipe, folder, steps, seed, data_dir, resume, verbose, overrides, early)

@@ -25,6 +25,7 @@ from dipo_openrlhf.run.supervisor import train
 
 if TYPE_CHECKING:
     from dipo_eval.runner.run import SuiteResult
+    from dipo_openrlhf.run.early import EarlyDriver
 
 STEPS = {SMOLLM2: 5}  # else 20
 
@@ -38,8 +39,12 @@ def quickstart(
     resume: bool,
     verbose: bool,
     overrides: dict[str, Setting],
+    early: EarlyDriver | None = None,
 ) -> Path:
-    """Run the recipe `name` in `run_dir` (folder.py) and return the board's path. Raises UserError with one line."""
+    """Run the recipe `name` in `run_dir` (folder.py) and return the board's path. Raises UserError with one line.
+
+    `early`: a driver that imports meanwhile (run/early.py).
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=110)  # tables in a file are read later, at any width
@@ -61,7 +66,7 @@ def quickstart(
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
-        train(_without_late_watcher(recipe), resume=resume, verbose=verbose)
+        train(_without_late_watcher(recipe), resume=resume, verbose=verbose, early=early)
     except KeyboardInterrupt:
         raise UserError(interrupted_message(recipe)) from None
 

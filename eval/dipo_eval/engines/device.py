@@ -15,10 +15,12 @@ from typing import Any
 from dipo_eval.workers.cores import usable_cores
 
 # Set before torch is imported; what the user has set stays. Spinning threads take the core that the thread they wait
-# for needs: with one other busy process on 2 cores, 512 rollouts took 4 s with PASSIVE and 6 to 20 s without.
+# for needs: with one other busy process on 2 cores, 512 rollouts took 4 s with PASSIVE and 6 to 20 s without. But threads
+# that sleep at once take longer for each of a small model's products: they spin for some microseconds first (libgomp).
 # The last one makes torch ask NVML whether there is a GPU, and not CUDA.
 PROCESS_DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "10000",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
