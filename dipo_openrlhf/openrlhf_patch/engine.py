@@ -53,6 +53,13 @@ class CheckedEngine(Base):
         }  # of cpu/fork_server.py
         self._guard = guard_children(sorted(children | forks))
 
+    @property
+    def single_turn(self) -> bool:
+        """Whether OpenRLHF's own executor asks, for one response a sample: an agent may read the engine's text, and other
+        prompts.
+        """
+        return type(getattr(self, "executor", None)) is SingleTurnAgentExecutor
+
     def check_rewards(self) -> None:
         """Put a check around the reward function of a file, or the servers that are asked; an agent has none."""
         reward_func = getattr(self.executor, "reward_func", None)
@@ -72,7 +79,7 @@ class CheckedEngine(Base):
     async def take_tokenizer(self, tokenizer: Any) -> None:
         """The tokenizer of every prompt to come."""
         end = turn_end(tokenizer)
-        if isinstance(self.executor, SingleTurnAgentExecutor):
+        if self.single_turn:
             tokenizer = PromptTokenizer(tokenizer)
         self.tokenizer, self.turn_ends = tokenizer, () if end is None else (end,)
 
@@ -83,11 +90,12 @@ class CheckedEngine(Base):
         sampling_params = self.prepared(sampling_params.clone(), len(prompt_token_ids))
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
-        if sampling_params.logprobs == 1:
-            sampling_params.logprobs = 0  # that of the sampled token, without the likeliest one
-        # Without an agent nothing reads the engine's text: rewards are given the tokens, decoded at once.
-        if isinstance(self.executor, SingleTurnAgentExecutor) and not sampling_params.stop:
-            sampling_params.detokenize = False
+        if (
+            self.single_turn
+        ):  # which reads no text, and of the log-probabilities those of the sampled tokens alone
+            sampling_params.detokenize = bool(sampling_params.stop)
+            if sampling_params.logprobs == 1:
+                sampling_params.logprobs = 0  # without those of the likeliest tokens
         if self.turn_ends:
             sampling_params.update_from_generation_config({"eos_token_id": [*self.turn_ends]})
         with self.meter.requests:
@@ -194,18 +202,14 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._read = functools.lru_cache(maxsize=PROMPTS_AT_ONCE)(self._tokens)
+        self._read = functools.lru_cache(maxsize=PROMPTS_AT_ONCE)(tokenizer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
 
-    def __call__(self, text: str, add_special_tokens: bool, return_tensors: str) -> Any:
-        return self._read(text, add_special_tokens, return_tensors)
-
-    def _tokens(self, text: str, add_special_tokens: bool, return_tensors: str) -> Any:
-        return self._tokenizer(
-            text=text, add_special_tokens=add_special_tokens, return_tensors=return_tensors
-        )
+    def __call__(self, *parts: Any, **options: Any) -> Any:
+        alone = not parts and options.keys() == {"text", "add_special_tokens", "return_tensors"}
+        return (self._read if alone else self._tokenizer)(*parts, **options)  # not with images
 
 
 def as_arrays(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:
