@@ -158,13 +158,15 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
 
     def _policy_loss_alone(self) -> bool:
         """Whether a sample without an advantage leaves no trace in the update or its log: neither entropy, nor divergence
-        from the reference model, nor the load of experts is part of the loss, and no average of weights counts passes.
+        from the reference model, nor the load of experts is part of the loss, no average of weights counts passes, and no
+        coefficient follows the divergence of the samples that are trained (openrlhf/trainer/ppo_trainer.py, train_step).
         """
         args = self.args
         return (
             args.actor.entropy_coef is None
             and args.actor.aux_loss_coef <= NO_AUX_LOSS
             and not args.algo.kl.use_loss
+            and not args.algo.kl.target
             and not args.train.enable_ema
         )
 

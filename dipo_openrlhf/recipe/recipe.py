@@ -79,7 +79,9 @@ class Recipe:
     def engine_batch(self) -> dict[str, int]:
         """How much an engine takes at once, as vLLM's options: the recipe's, or this project's defaults."""
         given = {name: getattr(self.run, name) for name in OFFLINE_BATCH}
-        values = CPU_BATCH if self.on_cpu else OFFLINE_BATCH
+        values = dict(CPU_BATCH if self.on_cpu else OFFLINE_BATCH)
+        if self.on_cpu and self.run.max_num_batched_tokens:  # of which vLLM wants one a sequence
+            values["max_num_seqs"] = min(values["max_num_seqs"], self.run.max_num_batched_tokens)
         return {**values, **{name: value for name, value in given.items() if value is not None}}
 
     @property

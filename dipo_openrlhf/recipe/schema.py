@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DEFAULT_MAX_UNDECIDED_RATE = 0.2
 OFFLINE_BATCH = {"max_num_seqs": 256, "max_num_batched_tokens": 8192}
-CPU_BATCH = {"max_num_seqs": 512}
 """Of an engine: vllm/engine/arg_utils.py, EngineArgs.get_batch_defaults, for offline use on smaller GPUs."""
-
+CPU_BATCH = {"max_num_seqs": 512}
+"""The same on CPU: a quickstart's batch."""
 
 BUCKET_BYTES = 512 << 20
 """Of one bucket of the weight sync: on the actor (twice with ZeRO 3, which gathers as much beside it) and on each engine.
@@ -57,8 +57,8 @@ class RunSection(_Section):
     """Write experiences/step_N.pt: complete training batches, token by token; large."""
     skip_idle_samples: bool = True
     """Leave samples whose advantages are all zero out of the update, such as those of groups without variance that DiPO
-    does not act on: the same gradient in less time. Without effect where more than the policy loss is trained
-    (actor.entropy_coef, actor.aux_loss_coef, algo.kl.use_loss) or with train.enable_ema."""
+    does not act on: the same gradient in less time (with dropout, in expectation). Without effect where the update or its
+    log needs them: actor.entropy_coef, actor.aux_loss_coef, algo.kl.use_loss, algo.kl.target, train.enable_ema."""
     log_vllm_kl: bool = True
     """Log vllm_kl in every step, and warn where it shows that weights do not reach the engines. The engines then return
     the log-probabilities of what they sample; training uses them only with algo.advantage.is_correction_level."""

@@ -55,6 +55,8 @@ def test_on_cpu_an_engine_takes_a_whole_quickstart_batch_at_once_unless_the_reci
     assert recipe.engine_batch == CPU_BATCH == {"max_num_seqs": samples}
     recipe = load_recipe("quickstart", parse_overrides([*CPU, "--run.max_num_seqs", "7"]))
     assert plan_run(recipe).engine == {"max_num_seqs": 7}
+    recipe = load_recipe("quickstart", parse_overrides([*CPU, "--run.max_num_batched_tokens", "300"]))
+    assert plan_run(recipe).engine == {"max_num_seqs": 300, "max_num_batched_tokens": 300}
 
 
 def test_vllm_would_refuse_fewer_tokens_than_sequences():

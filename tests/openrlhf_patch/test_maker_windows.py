@@ -75,6 +75,7 @@ MORE_THAN_THE_POLICY_LOSS = {
     "actor.entropy_coef": 0.0,
     "actor.aux_loss_coef": 0.01,
     "algo.kl.use_loss": True,
+    "algo.kl.target": 6.0,
     "train.enable_ema": True,
 }
 
@@ -84,7 +85,7 @@ def skipping(more: str | None = None, **options):
     subject = subject_of(DipoConfig(method="grpo"), **options)
     args = subject.args
     args.actor.entropy_coef, args.actor.aux_loss_coef, args.train.enable_ema = None, 0.0, False
-    args.algo.kl.use_loss = False
+    args.algo.kl.use_loss, args.algo.kl.target = False, None
     if more is not None:
         section, _, name = more.rpartition(".")
         for part in section.split("."):

@@ -118,16 +118,22 @@ def actor_of(folder: Path, packed: bool) -> Actor:
 
 
 def run(
-    folder: Path, args: Any, ranks: int
+    folder: Path, args: Any, ranks: int, idle: tuple[int, ...] = (), skip_idle: bool = False
 ) -> tuple[list[list[torch.Tensor]], dict[str, float], list[Experience]]:
-    """(gradients of each window summed over ranks, the step's status, the batch in micro-batches)"""
+    """(gradients of each window summed over ranks, the step's status, the batch in micro-batches)
+
+    `idle`: groups without an advantage.
+    """
     parts = batch_of(folder, args.algo.kl.use_loss)
+    for part in parts:
+        part.advantages[torch.tensor([row // GROUP in idle for row in part.index])] = 0
     rules = WindowRules(
         samples=args.train.batch_size,
         group_size=GROUP,
         ranks=ranks,
         max_tokens=70 if args.train.dynamic_batch_enable else None,
         token_mean=args.actor.loss_agg_mode == "token-mean",
+        skip_idle=skip_idle,
     )
     groups = len(LENGTHS) // GROUP
     windows = make_windows(parts, order_of(parts), torch.ones(groups, dtype=torch.bool), rules, seed=1)
@@ -256,6 +262,19 @@ def test_gradients_and_figures_are_those_of_the_padded_windows(ours, folder, ran
         assert status[name] == pytest.approx(mean, rel=1e-3, abs=1e-5), name
     assert status["actor_grad_norm"] == pytest.approx((1 + WINDOWS) / 2)  # the mean of 1, 2, ...
     assert status["row"] == pytest.approx(sum(range(len(LENGTHS))) / len(LENGTHS))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("loss", ["token-mean", "seq-mean-token-mean"])
+def test_the_logged_loss_is_the_same_without_idle_rows(ours, folder, ranks, loss):
+    args, idle = arguments(loss=loss, level="token"), (0, 2, 3, 6, 7)
+    full, fewer = (run(folder, args, ranks, idle, skip_idle) for skip_idle in (False, True))
+    for whole, part in zip(full[0], fewer[0], strict=True):
+        scale = max(float(gradient.abs().max()) for gradient in whole)
+        for one, other in zip(whole, part, strict=True):
+            torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-5 * scale)
+    assert fewer[1]["policy_loss"] == pytest.approx(full[1]["policy_loss"], rel=1e-3)
+    assert full[1]["policy_loss"] != 0
 
 
 def test_rows_without_a_token_break_no_figure(ours, folder, monkeypatch):
