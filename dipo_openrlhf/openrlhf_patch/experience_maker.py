@@ -48,14 +48,13 @@ from dipo_openrlhf.openrlhf_patch.windows import (
     WindowRules,
     make_windows,
     one_for_each_rank,
+    policy_loss_alone,
     split_by_tokens,
     split_evenly,
 )
 from dipo_openrlhf.recipe.schema import DEFAULT_MAX_UNDECIDED_RATE
 from dipo_openrlhf.record.run_log import Rollouts
 from dipo_openrlhf.rewards.verifier_health import verifier_rates
-
-NO_AUX_LOSS = 1e-8  # openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.__init__: up to it there is none
 
 
 class DiPOExperienceMaker(RemoteExperienceMaker):
@@ -153,21 +152,7 @@ class DiPOExperienceMaker(RemoteExperienceMaker):
             max_tokens=args.train.max_tokens_per_gpu * per_sample if dynamic else None,
             token_mean=actor.loss_agg_mode == "token-mean" and actor.policy_loss_type != "gspo",
             constant=limit if constant else None,
-            skip_idle=self.skip_idle and self._policy_loss_alone(),
-        )
-
-    def _policy_loss_alone(self) -> bool:
-        """Whether a sample without an advantage leaves no trace in the update or its log: neither entropy, nor divergence
-        from the reference model, nor the load of experts is part of the loss, no average of weights counts passes, and no
-        coefficient follows the divergence of the samples that are trained (openrlhf/trainer/ppo_trainer.py, train_step).
-        """
-        args = self.args
-        return (
-            args.actor.entropy_coef is None
-            and args.actor.aux_loss_coef <= NO_AUX_LOSS
-            and not args.algo.kl.use_loss
-            and not args.algo.kl.target
-            and not args.train.enable_ema
+            skip_idle=self.skip_idle and policy_loss_alone(self.args),
         )
 
     def get_cumulative_returns(

@@ -30,6 +30,7 @@ EPISODE_FIELDS = tuple(
 )
 LIST_FIELDS = ("prompts", "labels", "images", "mm_train_inputs")
 PADDING = -1
+NO_AUX_LOSS = 1e-8  # openrlhf/trainer/ray/ppo_actor.py, ActorPPOTrainer.__init__: up to it there is none
 
 
 class Window(Experience):
@@ -66,6 +67,21 @@ class WindowRules:
     token_mean: bool = True
     constant: int | None = None
     skip_idle: bool = False
+
+
+def policy_loss_alone(args: Any) -> bool:
+    """Whether a sample without an advantage leaves no trace in the update or its log, by OpenRLHF's arguments: neither
+    entropy, nor divergence from the reference model, nor the load of experts is part of the loss, no average of weights
+    counts passes, and no coefficient follows the divergence of the samples that are trained
+    (openrlhf/trainer/ppo_trainer.py, BasePPOTrainer.train_step).
+    """
+    return (
+        args.actor.entropy_coef is None
+        and args.actor.aux_loss_coef <= NO_AUX_LOSS
+        and not args.algo.kl.use_loss
+        and not args.algo.kl.target
+        and not args.train.enable_ema
+    )
 
 
 def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) -> list[Experience]:
