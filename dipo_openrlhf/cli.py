@@ -6,7 +6,6 @@ Heavy packages are imported inside the commands, so that --help is instant. A ne
 from __future__ import annotations
 
 import contextlib
-import gc
 import inspect
 import os
 import signal
@@ -27,6 +26,7 @@ from dipo_eval.printable import visible
 from dipo_eval.runner.regrade_cli import grade_command
 from dipo_eval.secrets.masking import mask_text
 from dipo_eval.watch import cli as watch_cli
+from dipo_eval.workers.garbage import collect_seldom
 from dipo_openrlhf.compare.cli import compare_command
 from dipo_openrlhf.data.cli import data_command
 from dipo_openrlhf.estimate.cli import doctor_command, recipes_command
@@ -54,9 +54,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare_command,
 }
 """A command with a parameter `context` also takes any key of a recipe as --section.key value, from context.args."""
-
-FEW_COLLECTIONS = (100_000, 20, 20)
-"""Of Python's garbage: with its own thresholds they take a fifth of the imports' time, and find nothing."""
 
 LONGEST_MESSAGE = 2000  # characters of an error
 
@@ -100,7 +97,7 @@ def main() -> None:
     and status 2, with DIPO_TRACEBACK=1 and its traceback. SIGTERM and SIGUSR1, with which a cluster's scheduler ends a
     job, are handled as Ctrl-C: what was started is ended first (run/stopping.py: a training is saved before).
     """
-    gc.set_threshold(*FEW_COLLECTIONS)
+    collect_seldom()
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.default_int_handler)
     set_process_env()

@@ -24,9 +24,8 @@ from dipo_eval.engines.prompts import turn_end
 from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
 from dipo_openrlhf.openrlhf_patch.cpu.changes import ENABLED
 from dipo_openrlhf.openrlhf_patch.observe.engine_meter import EngineMeter, EngineReport
+from dipo_openrlhf.openrlhf_patch.prompt_tokenizer import PromptTokenizer
 from dipo_openrlhf.openrlhf_patch.reward_results import CheckedReward
-
-PROMPTS_AT_ONCE = 1024  # of a step, whose samples' tasks all start with the first
 
 Base: Any = RolloutRayActor.__ray_actor_class__
 
@@ -45,7 +44,9 @@ class CheckedEngine(Base):
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
         await super().__init__(*args, **kwargs)
-        enable_envs_cache()  # as vLLM's own processes do: it reads the environment for every token's statistics
+        # vllm/envs.py computes a setting anew from the environment at every use, until this is called. vLLM calls it in
+        # its engine core (vllm/v1/engine/core.py, EngineCore.__init__), not in the process that reads the core's outputs.
+        enable_envs_cache()
         self.check_rewards()
         children = {child.pid for child in psutil.Process().children(recursive=True)}
         forks = {
@@ -90,9 +91,8 @@ class CheckedEngine(Base):
         sampling_params = self.prepared(sampling_params.clone(), len(prompt_token_ids))
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
-        if (
-            self.single_turn
-        ):  # which reads no text, and of the log-probabilities those of the sampled tokens alone
+        if self.single_turn:
+            # That executor reads no text, and of the log-probabilities those of the sampled tokens alone.
             sampling_params.detokenize = bool(sampling_params.stop)
             if sampling_params.logprobs == 1:
                 sampling_params.logprobs = 0  # without those of the likeliest tokens
@@ -193,23 +193,6 @@ class SeededEngine(CheckedEngine):
         if sampling_params.seed is not None:
             sampling_params.seed = seed_of(sampling_params.seed, prompt_tokens)
         return sampling_params
-
-
-class PromptTokenizer:
-    """A tokenizer that reads a prompt once for all of its samples, as openrlhf/utils/agent.py,
-    SingleTurnAgentExecutor.execute does for each.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._read = functools.lru_cache(maxsize=PROMPTS_AT_ONCE)(tokenizer)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-    def __call__(self, *parts: Any, **options: Any) -> Any:
-        alone = not parts and options.keys() == {"text", "add_special_tokens", "return_tensors"}
-        return (self._read if alone else self._tokenizer)(*parts, **options)  # not with images
 
 
 def as_arrays(responses: list[dict[str, Any]]) -> list[dict[str, Any]]:

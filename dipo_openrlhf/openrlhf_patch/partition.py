@@ -32,6 +32,11 @@ def choose(wanted_P: torch.Tensor, room: int, seed: int) -> torch.Tensor:
     return chosen_P
 
 
+def even_bounds(items: int, parts: int) -> list[tuple[int, int]]:
+    """[start, end) of each of `parts` runs of items, equal in number but for one."""
+    return list(itertools.pairwise(round(part * items / parts) for part in range(parts + 1)))
+
+
 def shuffled_windows(groups: Sequence[int], groups_a_window: int, seed: int) -> list[list[int]]:
     """The groups in random order, in the fewest windows of at most `groups_a_window`, equal in number but for one.
 
@@ -40,8 +45,7 @@ def shuffled_windows(groups: Sequence[int], groups_a_window: int, seed: int) -> 
     generator = torch.Generator().manual_seed(seed)
     order = [groups[place] for place in torch.randperm(len(groups), generator=generator).tolist()]
     count = max(1, -(-len(groups) // groups_a_window))
-    bounds = [round(part * len(groups) / count) for part in range(count + 1)]
-    return [order[start:end] for start, end in itertools.pairwise(bounds)]
+    return [order[start:end] for start, end in even_bounds(len(groups), count)]
 
 
 def equal_shares(lengths: Sequence[int], ranks: int) -> list[list[int]]:

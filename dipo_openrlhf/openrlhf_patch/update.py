@@ -6,7 +6,6 @@ their order and with their micro-batches, with dynamic batches and without.
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import openrlhf.trainer.ray.ppo_actor as ppo_actor
@@ -17,6 +16,7 @@ from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 from openrlhf.utils.loss_utils import get_loss_batch_info
 from torch.utils.data import DataLoader
 
+from dipo_openrlhf.openrlhf_patch.partition import even_bounds
 from dipo_openrlhf.openrlhf_patch.windows import (
     EPISODE_FIELDS,
     LIST_FIELDS,
@@ -67,7 +67,10 @@ class WindowBuffer(NaiveReplayBuffer):
         self.dynamic_batch_num_tokens, self.dynamic_global_batch_size = [], []
         start = 0
         for window in self.windows:
-            sizes = window.micro_batches or even_sizes(len(window.sequences), self.sample_batch_size)
+            rows, most = len(window.sequences), self.sample_batch_size
+            sizes = window.micro_batches or [
+                end - start for start, end in even_bounds(rows, -(-rows // most))
+            ]
             for size in sizes:
                 self.dynamic_indices.append(list(range(start, start + size)))
                 start += size
@@ -75,13 +78,6 @@ class WindowBuffer(NaiveReplayBuffer):
             self.dynamic_sample_loss_scale += [size / sum(sizes) for size in sizes]
             self.dynamic_batch_num_tokens += [window.action_tokens] * len(sizes)
             self.dynamic_global_batch_size += [window.samples] * len(sizes)
-
-
-def even_sizes(rows: int, most: int) -> list[int]:
-    """Sizes of the fewest parts of at most `most` rows, equal but for one."""
-    count = -(-rows // most)
-    bounds = [round(part * rows / count) for part in range(count + 1)]
-    return [end - start for start, end in itertools.pairwise(bounds)]
 
 
 def _cut(window: Window, rows: slice, spare: int) -> Experience:
@@ -108,7 +104,8 @@ class WindowUpdate(ActorPPOTrainer):
     def ppo_train(self, kl_ctl: float) -> dict[str, Any]:
         """OpenRLHF's; `actor_grad_norm` is the mean over the step's windows, before clipping."""
         self.grad_norms: list[float] = []
-        self.replay_buffer.compose()
+        if not self.args.train.dynamic_batch_enable:  # else OpenRLHF calls setup_dynamic_batch
+            self.replay_buffer.compose()
         status: dict[str, Any] = super().ppo_train(kl_ctl)
         if self.grad_norms:
             status["actor_grad_norm"] = sum(self.grad_norms) / len(self.grad_norms)

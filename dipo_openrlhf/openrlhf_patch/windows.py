@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from dipo_openrlhf.openrlhf_patch.partition import equal_shares, micro_batches, shuffled_windows
+from dipo_openrlhf.openrlhf_patch.partition import equal_shares, even_bounds, micro_batches, shuffled_windows
 
 STEP_FIELDS = tuple(each.name for each in fields(Experience) if Experience.is_step_tensor_field(each.name))
 EPISODE_FIELDS = tuple(
@@ -91,8 +91,7 @@ def split_evenly(samples: list[Experience], micro: int, ranks: int, pad: int) ->
     """
     samples = sorted(samples, key=lambda sample: -int(sample.total_length))
     count = min(-(-len(samples) // (micro * ranks)) * ranks, len(samples) // ranks * ranks)
-    bounds = [round(part * len(samples) / count) for part in range(count + 1)]
-    made = [joined(samples[start:end], pad) for start, end in itertools.pairwise(bounds)]
+    made = [joined(samples[start:end], pad) for start, end in even_bounds(len(samples), count)]
     return [
         batch for rank in range(ranks) for batch in made[rank::ranks]
     ]  # every rank gets long ones and short ones

@@ -50,14 +50,12 @@ def quickstart_command(
         dipo quickstart --task tools --seed 1
     """
     from dipo_openrlhf.quickstart.folder import recipe_of, run_folder
+    from dipo_openrlhf.recipe.yaml_lines import parse_overrides
+    from dipo_openrlhf.run.early import early_driver
 
     recipe = recipe_of(model, task)
-    with run_folder(recipe, run_dir, resume) as folder:
-        from dipo_openrlhf.run.early import early_driver
+    overrides = parse_overrides(context.args)
+    with run_folder(recipe, run_dir, resume) as folder, early_driver() as early:
+        from dipo_openrlhf.quickstart.run import quickstart  # while the driver imports too
 
-        with early_driver() as early:  # before anything else is imported
-            from dipo_openrlhf.quickstart.run import quickstart
-            from dipo_openrlhf.recipe.yaml_lines import parse_overrides
-
-            overrides = parse_overrides(context.args)
-            quickstart(recipe, folder, steps, seed, data_dir, resume, verbose, overrides, early)
+        quickstart(recipe, folder, steps, seed, data_dir, resume, verbose, overrides, early)

@@ -10,7 +10,8 @@ from openrlhf.utils.agent import MultiTurnAgentExecutor, SingleTurnAgentExecutor
 from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
-from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, PromptTokenizer, SeededEngine
+from dipo_openrlhf.openrlhf_patch.engine import CheckedEngine, SeededEngine
+from dipo_openrlhf.openrlhf_patch.prompt_tokenizer import PromptTokenizer
 
 
 class Tokenizer:

@@ -13,7 +13,9 @@ SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.2,
 }  # fmt: skip
-IDLE_CASES = [f"idle_{stage}_{way}" for stage in (1, 2, 3) for way in ("dynamic", "even")]
+IDLE_CASES = [
+    f"idle_{stage}_{way}" for stage in (1, 2, 3) for way in ("dynamic", "even", "dynamic_bf16", "even_bf16")
+]
 CASES = [f"{stage}_{dtype}" for stage in (1, 2, 3) for dtype in ("bf16", "fp32")]
 
 
@@ -41,5 +43,5 @@ def test_the_gradient_of_a_window_is_that_of_all_its_micro_batches(norms, case):
 def test_rows_without_an_advantage_can_be_left_out(norms, case):
     trained, left_out = norms[case]
     assert len(trained) == 2
-    assert left_out == pytest.approx(trained, rel=1e-4)
+    assert left_out == pytest.approx(trained, rel=0.02 if case.endswith("bf16") else 1e-4)
     assert min(trained) > 0

@@ -124,5 +124,8 @@ for stage in (1, 2, 3):
         found[f"idle_{stage}_{name}"] = [
             norms_of(stage, "fp32", limit, IDLE, skip_idle) for skip_idle in (False, True)
         ]
+        found[f"idle_{stage}_{name}_bf16"] = [
+            norms_of(stage, "bf16", limit, IDLE, skip_idle) for skip_idle in (False, True)
+        ]
 if RANK == "0":
     (Path(FOLDER) / "norms.json").write_text(json.dumps(found))

@@ -29,6 +29,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dipo_eval.workers.garbage import collect_as_usual, collect_seldom
 from dipo_openrlhf.openrlhf_patch.cpu.forked_worker import ADDRESS, connect, set_environment
 
 ENABLED = "DIPO_FORK"
@@ -50,14 +51,14 @@ PRELOADED = (
 
 def preload() -> bool:
     """Import what forks need. False where this process must not be forked: another thread runs in it, or it has Ray."""
-    gc.disable()  # collections among thousands of new modules find nothing, and take a fifth of the time
+    collect_seldom()
     try:
         for module in PRELOADED:
             if "ray" in sys.modules:
                 return False
             importlib.import_module(module)
     finally:
-        gc.enable()
+        collect_as_usual()
     return "ray" not in sys.modules and threading.active_count() == 1
 
 

@@ -5,7 +5,6 @@ Nothing here initialises CUDA in this process: a process forked from it afterwar
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import json
 import os
@@ -102,11 +101,6 @@ def set_engine_env(model: Path) -> None:
         _defaults(VLLM_ON_GPU)
     else:
         _defaults({**VLLM_ON_CPU, **PROCESS_DEFAULTS, "OMP_NUM_THREADS": str(usable_cores())})
-
-
-def usual_collections() -> None:
-    """Python's own thresholds, which a command raises while it imports: garbage may now hold a model's memory."""
-    gc.set_threshold(700, 10, 10)
 
 
 def inspect_models_here(registry: Any) -> None:

@@ -11,9 +11,10 @@ import torch
 from transformers import LogitsProcessor, TopPLogitsWarper
 
 from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
-from dipo_eval.engines.device import has_gpu, set_engine_env, usual_collections
+from dipo_eval.engines.device import has_gpu, set_engine_env
 from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.errors import UserError, one_line
+from dipo_eval.workers.garbage import collect_as_usual
 
 # Responses in one call of generate: on 2 cores a larger batch gains nothing.
 BATCH_SIZE = 32
@@ -40,7 +41,7 @@ class HfEngine:
         self._ends = set(end_tokens(model, self._tokenizer))
         # As in vLLM, only the evaluation sets sampling: of generation_config.json only the end tokens count.
         self._model.generation_config = GenerationConfig()
-        usual_collections()
+        collect_as_usual()
         pad = self._tokenizer.pad_token_id
         self._pad = pad if pad is not None else next(iter(sorted(self._ends)), 0)
 

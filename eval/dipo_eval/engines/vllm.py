@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dipo_eval.engines.base import Generation, OnDone, Request, Sampling, cut_at_stop, longest_first
-from dipo_eval.engines.device import has_gpu, inspect_models_here, set_engine_env, usual_collections
+from dipo_eval.engines.device import has_gpu, inspect_models_here, set_engine_env
 from dipo_eval.engines.prompts import end_tokens
 from dipo_eval.errors import UserError, one_line
+from dipo_eval.workers.garbage import collect_as_usual
 
 
 class VllmEngine:
@@ -54,7 +55,7 @@ class VllmEngine:
             )
             self._tokenizer = self._llm.get_tokenizer()
             self._ends = end_tokens(model, self._tokenizer)
-            usual_collections()
+            collect_as_usual()
         except Exception as error:
             self.close()
             raise UserError(f"{model}: vLLM cannot load this model ({one_line(error)})") from error
