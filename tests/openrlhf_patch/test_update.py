@@ -112,9 +112,15 @@ class Strategy:
         return False
 
 
+# transformers replaces functions of its own while it loads a model: of two loads at once one can put back the other's
+# replacement, and the process would never tie weights again.
+LOADING = threading.Lock()
+
+
 def actor_of(folder: Path, packed: bool) -> Actor:
     attention = "flash_attention_2" if packed else "sdpa"
-    return Actor(str(folder), attn_implementation=attention, param_dtype="fp32", packing_samples=packed)
+    with LOADING:
+        return Actor(str(folder), attn_implementation=attention, param_dtype="fp32", packing_samples=packed)
 
 
 def run(
