@@ -18,7 +18,9 @@ import psutil
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from openrlhf.utils.agent import SingleTurnAgentExecutor
 from vllm.envs import enable_envs_cache
+from vllm.inputs.engine import tokens_input
 from vllm.sampling_params import RequestOutputKind
+from vllm.utils import random_uuid
 
 from dipo_eval.engines.prompts import turn_end
 from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
@@ -87,8 +89,12 @@ class CheckedEngine(Base):
     async def generate(
         self, prompt_token_ids: Any, sampling_params: Any, multi_modal_data: Any = None
     ) -> Any:
-        """OpenRLHF's. Raises RuntimeError where log-probabilities were requested and one is missing."""
+        """OpenRLHF's. Raises RuntimeError where log-probabilities were requested and one is missing.
+
+        A prompt of text is given to vLLM as an input that needs no rendering, which would go to another thread and back.
+        """
         sampling_params = self.prepared(sampling_params.clone(), len(prompt_token_ids))
+        sampling_params.skip_clone = True  # vLLM would make a second copy
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
         if self.single_turn:
@@ -99,12 +105,22 @@ class CheckedEngine(Base):
         if self.turn_ends:
             sampling_params.update_from_generation_config({"eos_token_id": [*self.turn_ends]})
         with self.meter.requests:
-            output = await super().generate(prompt_token_ids, sampling_params, multi_modal_data)
+            if multi_modal_data:
+                output = await super().generate(prompt_token_ids, sampling_params, multi_modal_data)
+            else:
+                output = await self.complete(tokens_input(prompt_token_ids), sampling_params)
         if output is not None:
             self.meter.tokens += len(output.outputs[0].token_ids)
         if sampling_params.logprobs is not None and output is not None:
             check_log_probs(output.outputs[0].token_ids, output.outputs[0].logprobs)
         return output
+
+    async def complete(self, prompt: Any, sampling_params: Any) -> Any:
+        """The last output for a prompt: RolloutRayActor.generate without its copies."""
+        last = None
+        async for output in self.llm.generate(prompt, sampling_params, request_id=random_uuid()):
+            last = output
+        return last
 
     def prepared(self, sampling_params: Any, prompt_tokens: int) -> Any:
         """What a turn is sampled with; changes its argument."""

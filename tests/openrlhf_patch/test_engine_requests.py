@@ -30,22 +30,49 @@ class Tokenizer:
         return str(ids)
 
 
+class Engine:
+    """vLLM's: keeps what it is asked, and responds with nothing."""
+
+    def __init__(self) -> None:
+        self.prompts: list[Any] = []
+        self.params: list[SamplingParams] = []
+
+    async def generate(self, prompt: Any, params: SamplingParams, request_id: str) -> Any:
+        self.prompts.append(prompt)
+        self.params.append(params)
+        for last in ():
+            yield last
+
+
+ENGINE = Engine()
+
+
 @pytest.fixture
-def asked(monkeypatch) -> list[SamplingParams]:
-    """The sampling parameters that reach OpenRLHF's engine."""
-    seen: list[SamplingParams] = []
-
-    async def generate(self: Any, prompt: Any, params: SamplingParams, *more: Any) -> None:
-        seen.append(params)
-
-    monkeypatch.setattr(CheckedEngine.__bases__[0], "generate", generate)
-    return seen
+def asked() -> list[SamplingParams]:
+    """The sampling parameters that reach vLLM."""
+    ENGINE.prompts.clear()
+    ENGINE.params.clear()
+    return ENGINE.params
 
 
 def engine_of(kind: type[CheckedEngine], executor: type[Any]) -> CheckedEngine:
     engine = object.__new__(kind)
-    engine.executor = object.__new__(executor)
+    engine.executor, engine.llm = object.__new__(executor), ENGINE
     return engine
+
+
+def test_a_prompt_of_text_needs_no_rendering_and_images_do(asked, monkeypatch):
+    rendered = []
+
+    async def generate(self: Any, prompt: Any, params: SamplingParams, images: Any) -> None:
+        rendered.append((prompt, images))
+
+    monkeypatch.setattr(CheckedEngine.__bases__[0], "generate", generate)
+    engine = engine_of(CheckedEngine, SingleTurnAgentExecutor)
+    asyncio.run(engine.generate([1, 2], SamplingParams()))
+    asyncio.run(engine.generate([3], SamplingParams(), {"image": ["one"]}))
+    assert ENGINE.prompts == [{"type": "token", "prompt_token_ids": [1, 2]}]
+    assert rendered == [([3], {"image": ["one"]})]
 
 
 @pytest.mark.parametrize(

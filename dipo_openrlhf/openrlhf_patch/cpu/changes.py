@@ -124,6 +124,24 @@ def _forked_processes(module: Any) -> None:
     _wrap("get_mp_context", fork_server.context)(module)
 
 
+def _norm_kernels(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import norms
+
+    module.RMSNorm.forward_cpu = norms.forward_cpu
+
+
+def _send_whole_outputs(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import whole_outputs
+
+    module.EngineCore.step = whole_outputs.whole_outputs(module.EngineCore.step)
+
+
+def _noise_at_once(module: Any) -> None:
+    from dipo_openrlhf.openrlhf_patch.cpu import sampling
+
+    module.TopKTopPSampler.forward_cpu = sampling.noise_at_once(module.TopKTopPSampler.forward_cpu)
+
+
 def _sleep_is_available(module: Any) -> None:
     module.CpuPlatform.is_sleep_mode_available = lambda self: True
 
@@ -251,6 +269,27 @@ CHANGES = (
         "SGL matrix products off",
         "the same: packed weights cannot be updated in place",
         _put(check_cpu_sgl_kernel=lambda n, k, dtype: False),
+    ),
+    Change(
+        "vllm.model_executor.layers.layernorm",
+        ("RMSNorm.forward_native(self, x, residual)",),
+        "root-mean-square norms by vLLM's own kernels",
+        "vLLM uses them on GPUs alone; a fifth of a small model's generation",
+        _norm_kernels,
+    ),
+    Change(
+        "vllm.v1.sample.ops.topk_topp_sampler",
+        ("TopKTopPSampler.forward_cpu(self, logits, generators, k, p)",),
+        "the noise of seeded samples at once, the same numbers",
+        "vLLM draws it twice and takes one logarithm after the other",
+        _noise_at_once,
+    ),
+    Change(
+        "vllm.v1.engine.core",
+        ("EngineCore.step(self)",),
+        "a response is sent once, when it is complete",
+        "vLLM sends the tokens and log-probabilities of every iteration, which are packed and unpacked one by one",
+        _send_whole_outputs,
     ),
     Change(
         "openrlhf.utils.utils",
