@@ -94,7 +94,7 @@ class CheckedEngine(Base):
         A prompt of text is given to vLLM as an input that needs no rendering, which would go to another thread and back.
         """
         sampling_params = self.prepared(sampling_params.clone(), len(prompt_token_ids))
-        sampling_params.skip_clone = True  # vLLM would make a second copy
+        sampling_params.skip_clone = True  # vLLM would copy their lists again
         # OpenRLHF reads only the last output, so vLLM is not asked to build one per token.
         sampling_params.output_kind = RequestOutputKind.FINAL_ONLY
         if self.single_turn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,7 @@ from vllm.v1.outputs import LogprobsLists
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
 
 from dipo_openrlhf.openrlhf_patch.cpu import norms, sampling
-from dipo_openrlhf.openrlhf_patch.cpu.whole_outputs import whole_outputs
+from dipo_openrlhf.openrlhf_patch.cpu.whole_outputs import joined, whole_outputs
 
 
 def seeded(rows: int) -> dict[int, torch.Generator]:
@@ -95,6 +97,27 @@ def test_a_norm_of_another_type_than_its_weights_is_left_to_vllm(norm):
     assert torch.equal(norms.forward_cpu(norm, x), norm.forward_native(x))
 
 
+def test_a_width_that_the_kernels_refuse_is_left_to_vllm():
+    with set_current_vllm_config(VllmConfig()):
+        norm = RMSNorm(20, eps=1e-6)
+    x = torch.randn(3, 20, generator=torch.Generator().manual_seed(6))
+    assert torch.equal(norms.forward_cpu(norm, x), norm.forward_native(x))
+
+
+def test_a_residual_of_another_type_is_left_to_vllm(norm):
+    x, residual = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(7))
+    norm.weight.data = norm.weight.data.to(torch.bfloat16)
+    expected = norm.forward_native(x.to(torch.bfloat16), residual)
+    for found, wanted in zip(norms.forward_cpu(norm, x.to(torch.bfloat16), residual), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_vllm_has_no_norm_for_cpu_of_its_own():
+    """Else ours would replace it in silence."""
+    source = inspect.getsource(importlib.import_module(RMSNorm.__module__))
+    assert "def forward_cpu" not in source
+
+
 def test_the_engine_has_the_changes():
     assert RMSNorm.forward_cpu is norms.forward_cpu
     assert EngineCore.step.__wrapped__.__qualname__ == "EngineCore.step"
@@ -166,12 +189,22 @@ def test_tokens_that_are_read_before_the_end_are_sent_as_they_come(params):
     assert [len(outputs) for outputs in sent(Core({"one": 3, "two": 2}, **params))] == [2, 2, 1]
 
 
+def test_a_batch_s_width_may_change_while_a_request_runs():
+    """vLLM returns as many log-probabilities of each token as the request beside it wants."""
+    wide = output("one", [4])
+    ids, log_probs, ranks, _ = wide.new_logprobs
+    wide.new_logprobs = LogprobsLists(np.hstack([ids, ids + 1]), np.hstack([log_probs, log_probs - 1]), ranks)
+    whole = joined([output("one", [5]), wide, output("one", [3], finished=True)])
+    assert whole.new_logprobs.logprob_token_ids.tolist() == [[5], [4], [3]]
+    assert whole.new_logprobs.logprobs.tolist() == [[-5], [-4], [-3]]
+
+
 def test_nothing_is_kept_of_a_request_that_was_aborted():
     core = Core({"one": 3, "two": 1}, output_kind=RequestOutputKind.FINAL_ONLY)
     step = whole_outputs(Core.step)
     step(core)
     assert [*core.dipo_held_outputs] == ["one"]
-    core.left.clear()
-    core.scheduler.requests.clear()
+    core.left = {"three": 2}
+    core.scheduler.requests = {"three": core.scheduler.requests["one"]}
     step(core)
-    assert not core.dipo_held_outputs
+    assert [*core.dipo_held_outputs] == ["three"]

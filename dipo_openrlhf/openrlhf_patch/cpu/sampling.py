@@ -1,7 +1,7 @@
 """Seeded samples on CPU: the noise of all requests at once, the same numbers in a third of the time.
 
 vLLM draws the noise of a batch from the common generator, and then again, request by request, from those that have a seed
-(vllm/v1/sample/ops/topk_topp_sampler.py, TopKTopPSampler.forward_cpu).
+(vllm/v1/sample/ops/topk_topp_sampler.py, TopKTopPSampler.forward_cpu). Here the common generator is left as it is.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def exponential_noise(generators: list[torch.Generator], size: int) -> torch.Ten
     """A row of `size` exponential numbers of each generator: those of Tensor.exponential_, which takes the logarithm of
     one number after the other (aten/src/ATen/core/TransformationHelper.h, exponential).
     """
-    noise_BV = torch.empty(len(generators), size)
+    noise_BV = torch.empty(len(generators), size, dtype=torch.float32)
     rows = max(1, NUMBERS_AT_ONCE // size)
     for start in range(0, len(generators), rows):
         part = generators[start : start + rows]

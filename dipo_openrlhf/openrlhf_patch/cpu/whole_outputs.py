@@ -3,6 +3,9 @@
 vLLM sends those of every iteration, each with three arrays of log-probabilities, also where the caller asked for the
 whole response alone (RequestOutputKind.FINAL_ONLY): the engine's process packs them, and the process that waits for
 responses unpacks them on a core that the engine would use.
+
+What vLLM counts as tokens arrive (preemptions, the time to the first token) it counts at the end of a request here; and a
+request that is aborted ends without its tokens, which OpenRLHF never reads.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ def whole_outputs(step: Callable[..., Any]) -> Callable[..., Any]:
         held: dict[str, list[Any]] = vars(core).setdefault("dipo_held_outputs", {})
         for of_client in outputs.values():
             of_client.outputs = [*_released(held, of_client.outputs, core.scheduler.requests)]
-        if not core.scheduler.has_requests():
-            held.clear()  # of requests that were aborted
+        for aborted in held.keys() - core.scheduler.requests.keys():
+            del held[aborted]
         return outputs, executed
 
     return step_and_hold
@@ -65,8 +68,18 @@ def joined(parts: list[Any]) -> Any:
     last.new_token_ids = [token for part in parts for token in part.new_token_ids]
     last.events = [event for part in parts for event in part.events or ()] or None
     last.prefill_stats = next((part.prefill_stats for part in parts if part.prefill_stats), None)
+    last.num_nans_in_logits = max(part.num_nans_in_logits for part in parts)
     found = [part.new_logprobs for part in parts if part.new_logprobs is not None]
     if found:
-        arrays = zip(*(each[:3] for each in found), strict=True)
-        last.new_logprobs = LogprobsLists(*(np.concatenate(each) for each in arrays))
+        last.new_logprobs = _joined_log_probs(found)
     return last
+
+
+def _joined_log_probs(found: list[LogprobsLists]) -> LogprobsLists:
+    """An iteration has as many columns as the request of its batch that wants most, the sampled token first."""
+    width = min(each.logprobs.shape[1] for each in found)
+    return LogprobsLists(
+        np.concatenate([each.logprob_token_ids[:, :width] for each in found]),
+        np.concatenate([each.logprobs[:, :width] for each in found]),
+        np.concatenate([each.sampled_token_ranks for each in found]),
+    )
