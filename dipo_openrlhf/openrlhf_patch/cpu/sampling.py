@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p, sample_with_exponential_noise
 
-NUMBERS_AT_ONCE = 2**21  # of a double: 16 MiB
+NUMBERS_AT_ONCE = 2**21  # doubles: 16 MiB
 
 
 def noise_at_once(original: Callable[..., Any]) -> Callable[..., Any]:
