@@ -1,10 +1,12 @@
 """From the command to the first training step of the quickstart's model: when, and the processor time of each process.
 
-Run on an idle machine: python benchmarks/start_up.py [--repeat 5] [--processes] [--against CHECKOUT] [--out FILE.json]
+Run on an idle machine:
+    python benchmarks/start_up.py [--repeat 5] [--processes] [--install] [--against CHECKOUT] [--out FILE.json]
 
 Each run trains one step in a folder of its own, with the model that is made before. `training` is when the first prompts
 go to the engine. With --processes: seconds of one core of each process until the step is logged, of the last run. With
---against: another checkout of this project too, in turn. On a loaded machine compare processor times alone.
+--install: each run is the first of an environment installed a moment before, with empty caches. With --against: another
+checkout of this project too, in turn. On a loaded machine compare processor times alone.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -55,10 +58,23 @@ def label(words: list[str]) -> str:
     )
 
 
-def run_once(checkout: Path) -> tuple[dict[str, float], dict[str, float]]:
+def installed(checkout: Path, folder: Path) -> tuple[Path, dict[str, str]]:
+    """The Python of an environment made now, and the variables that keep other runs' caches from it."""
+    venv = folder / "venv"
+    words = [checkout / "requirements" / "install.sh", venv, "cpu"]
+    subprocess.run(words, check=True, timeout=LIMIT, stdout=subprocess.DEVNULL)
+    caches = ("VLLM_CACHE_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "TRITON_CACHE_DIR")
+    return venv / "bin" / "python", {name: str(folder / name.lower()) for name in caches}
+
+
+def run_once(checkout: Path, install: bool = False) -> tuple[dict[str, float], dict[str, float]]:
     """(seconds from the command to each stage, processor seconds of each process until the first step is logged)"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(checkout), str(checkout / "eval")))}
     with tempfile.TemporaryDirectory(prefix="dipo_start_up_") as name:
+        python = Path(sys.executable)
+        if install:
+            python, caches = installed(checkout, Path(name))
+            environment |= caches
         recipe = write_recipe(
             Path(name), 64, watch={"enabled": False},
             rollout={"batch_size": 64, "n_samples_per_prompt": 8, "max_new_tokens": 56, "micro_batch_size": 64},
@@ -68,7 +84,7 @@ def run_once(checkout: Path) -> tuple[dict[str, float], dict[str, float]]:
         begun = time.time()
         with open(Path(name, "out"), "wb") as out:
             process = subprocess.Popen(
-                [*DIPO, "train", str(recipe)],
+                [str(python), *DIPO[1:], "train", str(recipe)],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=checkout,
@@ -117,7 +133,11 @@ def _family(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def main(
-    repeat: int = 5, processes: bool = False, against: Path | None = None, out: Path | None = None
+    repeat: int = 5,
+    processes: bool = False,
+    install: bool = False,
+    against: Path | None = None,
+    out: Path | None = None,
 ) -> None:
     print(f"{machine()}; load before: {os.getloadavg()[0]:.1f}")
     checkouts = [ROOT] if against is None else [against.resolve(), ROOT]
@@ -125,7 +145,7 @@ def main(
     spent: dict[Path, dict[str, float]] = {}
     for _ in range(repeat):
         for checkout in checkouts:
-            stages, spent[checkout] = run_once(checkout)
+            stages, spent[checkout] = run_once(checkout, install)
             runs[checkout].append(stages)
             figures = {stage: round(seconds, 1) for stage, seconds in stages.items()}
             print(json.dumps({"checkout": checkout.name, **figures}), flush=True)
@@ -135,7 +155,7 @@ def main(
     named: dict[str, Any] = {
         checkout.name: {"runs": runs[checkout], "processes": spent[checkout]} for checkout in checkouts
     }
-    save(out, {"load_before": os.getloadavg(), **named})
+    save(out, {"install": install, "load_before": os.getloadavg(), **named})
 
 
 def _tables(runs: list[dict[str, float]], spent: dict[str, float]) -> None:
