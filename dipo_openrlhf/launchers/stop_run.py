@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from dipo_openrlhf.record.events import ENDED, read_events
+from dipo_openrlhf.record.events import ENDED, TRAINING, read_events
 from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop
 
 POLL = 1.0
@@ -21,7 +21,7 @@ POLL = 1.0
 def is_running(run_dir: Path) -> bool:
     """Whether a training has begun there and not ended."""
     stages = [event["stage"] for event in read_events(run_dir)]
-    return "training" in stages and ENDED not in stages
+    return TRAINING in stages and ENDED not in stages
 
 
 def stop_run(run_dir: Path, seconds: float, reason: str, poll: float = POLL) -> bool:

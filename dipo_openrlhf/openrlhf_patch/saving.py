@@ -15,7 +15,7 @@ from dipo_openrlhf.openrlhf_patch.failures import StoppedError
 from dipo_openrlhf.openrlhf_patch.observe.step import StepMeter
 from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
 from dipo_openrlhf.record import checkpoints, run_log
-from dipo_openrlhf.record.events import WARNING, write_event
+from dipo_openrlhf.record.events import TRAINING, WARNING, write_event
 from dipo_openrlhf.record.stop_request import asked_to_stop
 
 logger = logging.getLogger(__name__)
@@ -166,4 +166,4 @@ class CheckpointSaving:
         write_event(self.run_dir, f"waiting for the evaluation of step {global_step}", timeout=limit + 60)
         if not checkpoints.wait_until_evaluated(self.ckpt_path, global_step, limit, give_up=self._is_to_stop):
             logger.warning("step %d was not evaluated within %d s: training goes on", global_step, limit)
-        write_event(self.run_dir, "training", total_steps=self.total_steps)
+        write_event(self.run_dir, TRAINING, total_steps=self.total_steps)

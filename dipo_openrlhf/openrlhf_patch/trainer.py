@@ -29,7 +29,7 @@ from dipo_openrlhf.openrlhf_patch.saving import CheckpointSaving
 from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
 from dipo_openrlhf.openrlhf_patch.weight_sync import divergence_limit
 from dipo_openrlhf.record import run_log
-from dipo_openrlhf.record.events import WARNING, write_event
+from dipo_openrlhf.record.events import TRAINING, WARNING, write_event
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class DiPOTraining(CheckpointSaving):
         """Log that training begins, and its number of steps; the first step's time counts from here."""
         self.total_steps = total_steps
         self.meter.clock.take()
-        write_event(self.run_dir, "training", total_steps=total_steps)
+        write_event(self.run_dir, TRAINING, total_steps=total_steps)
 
     def training_state(self) -> dict[str, Any]:
         """What a checkpoint holds beside OpenRLHF's own state; `restore_best_checkpoint_state` reads it."""

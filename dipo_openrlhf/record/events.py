@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 EVENTS = "events.jsonl"
+TRAINING = "training"  # the stage from the first prompts on
 ENDED = "ended"  # the last stage of each attempt, however it ended
 WARNING = "warning"  # the stage of an event that is no stage: its `text` is shown, and the run goes on
 

@@ -16,7 +16,7 @@ from dipo_eval.files.step_log import METRICS, StepFollower
 from dipo_eval.printable import spelled, visible
 from dipo_eval.results.not_finite import not_finite, sentence
 from dipo_openrlhf.algorithm.fire_rate import WINDOW_STEPS, fire_warning
-from dipo_openrlhf.record.events import WARNING, read_events
+from dipo_openrlhf.record.events import TRAINING, WARNING, read_events
 
 POLL_SECONDS = 0.5
 FAILED_GRACE = 20.0  # seconds a driver may take to end once a failure is written
@@ -147,7 +147,7 @@ class _Follower:
         )
 
     def deadline_passed(self, start_timeout: float, step_timeout: float) -> str | None:
-        if self.stage != "training":
+        if self.stage != TRAINING:
             limit = self.stage_limit or start_timeout
         elif not self.any_step:
             limit = start_timeout + step_timeout

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.events import TRAINING, read_events
 from dipo_openrlhf.record.stop_request import StopRequest, ask_to_stop, asked_to_stop
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -94,7 +94,7 @@ def pause(run_dir: Path, seconds: float) -> None:
 
 def _is_training(run_dir: Path) -> bool:
     """Whether steps are made, so that there is something to save."""
-    return any(event["stage"] == "training" for event in read_events(run_dir))
+    return any(event["stage"] == TRAINING for event in read_events(run_dir))
 
 
 def _say(line: str) -> None:

@@ -22,9 +22,8 @@ from typing import Any
 from dipo_eval.errors import one_line
 from dipo_eval.files.processes import end_with_parent, start_session
 from dipo_eval.secrets.file import SECRETS_FILE, load_secrets
-from dipo_openrlhf.record.events import read_events
+from dipo_openrlhf.record.events import TRAINING, read_events
 
-_READY = "training"
 _POLL = 1.0
 _NO_CLUSTER = 3
 
@@ -45,7 +44,7 @@ def wait_for_training(run_dir: Path) -> bool:
     """Wait until the training is past its start. False where it ended before."""
     while True:
         stages = [event["stage"] for event in read_events(run_dir)]
-        if _READY in stages:
+        if TRAINING in stages:
             return True
         if any(stage in ("failed", "interrupted", "done") for stage in stages):
             return False
