@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from dipo_eval.cli import results_table
+from dipo_eval.engines.early import imported_meanwhile
 from dipo_eval.errors import UserError
 from dipo_eval.files.step_log import read_metrics
 from dipo_eval.subject.marker import complete_checkpoints, tag_of
@@ -19,6 +22,7 @@ from dipo_openrlhf.quickstart.prompts import DATA_DIR, write_quickstart_prompts,
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
+from dipo_openrlhf.record.events import TRAINING, read_events
 from dipo_openrlhf.record.user_cache import cache_dir
 from dipo_openrlhf.run.plan import interrupted_message
 from dipo_openrlhf.run.supervisor import train
@@ -66,7 +70,8 @@ def quickstart(
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
-        train(_without_late_watcher(recipe), resume=resume, verbose=verbose, early=early)
+        with _engine_imported(recipe, start_model):
+            train(_without_late_watcher(recipe), resume=resume, verbose=verbose, early=early)
     except KeyboardInterrupt:
         raise UserError(interrupted_message(recipe)) from None
 
@@ -86,6 +91,19 @@ def _without_late_watcher(recipe: Recipe) -> Recipe:
     if recipe.watch.when == "during":
         return recipe
     return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
+
+
+def _engine_imported(recipe: Recipe, model: Path) -> contextlib.AbstractContextManager[None]:
+    """While the first attempt trains; a second one would start in the environment of an engine."""
+    if recipe.watch.when == "during" or recipe.evaluate.engine != "vllm" or recipe.run.max_restarts:
+        return contextlib.nullcontext()
+    started = time.time()
+
+    def trains() -> bool:
+        events = read_events(recipe.run_dir)
+        return any(event["stage"] == TRAINING and event["time"] >= started for event in events)
+
+    return imported_meanwhile(model, trains)
 
 
 def _model(name: str) -> Path:
