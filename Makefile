@@ -9,7 +9,7 @@ VENV ?= .venv
 GPU_VENV ?= $(VENV)-gpu
 BIN = $(VENV)/bin
 # Two test processes; all of the real stack's tests in one of them (tests/conftest.py). Empty: one after another.
-PARALLEL ?= -n 2 --dist loadscope
+PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
 SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu

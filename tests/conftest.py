@@ -13,9 +13,15 @@ set_process_env()
 os.environ["DIPO_ACCEPT_DATA"] = "all"
 # No test waits for the hub to be found unreachable; tests/eval/suites/test_hub.py does.
 os.environ["HF_HUB_OFFLINE"] = "1"
+END_TO_END = "/end_to_end/"
 # A busy machine is no failure: no example has a time limit of its own.
 settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The real stack's tests first: one process has them all (below), and the other must not wait for it at the end."""
+    items.sort(key=lambda item: END_TO_END not in item.nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -29,6 +35,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class TogetherScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::", 1)[0]
-            return "end_to_end" if "/end_to_end/" in file else file
+            return END_TO_END if END_TO_END in file else file
 
     return TogetherScheduling(config, log)

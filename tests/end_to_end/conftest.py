@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from stack import EVALUATE, WANDB_KEY, Dipo, write_recipe
 
-from dipo_openrlhf.quickstart.lessons.lesson import PretrainSettings
 from dipo_openrlhf.quickstart.pretrain import pretrained_model
+from dipo_openrlhf.record.user_cache import cache_dir
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's own model, pretrained again.
+def small_model() -> Path:
+    """The quickstart's own model, of the user's cache; tests/quickstart pretrains.
 
     Less pretraining would be quicker, but a model that is right once in forty answers can, on another machine's
     arithmetic, give four steps of all-incorrect groups: no gradient, and nothing to test.
     """
-    return pretrained_model(tmp_path_factory.mktemp("model"), PretrainSettings(), progress=False)
+    return pretrained_model(cache_dir(), progress=False)
 
 
 @pytest.fixture(scope="session")
