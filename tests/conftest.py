@@ -19,6 +19,14 @@ settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes side by side: two threads each would wait for one another's cores at every product."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The real stack's tests first: one process has them all (below), and the other must not wait for it at the end."""
     items.sort(key=lambda item: END_TO_END not in item.nodeid)

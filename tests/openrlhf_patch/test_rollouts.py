@@ -19,10 +19,14 @@ from dipo_openrlhf.openrlhf_patch.rollouts import OrderedGenerator
 GROUP = 2
 
 
+ENGINE = "late engine"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def local_ray():
     start_ray(num_cpus=4, object_store_memory=100 * 1024**2)
-    yield
+    engine = LateEngine.options(name=ENGINE).remote()
+    yield engine  # it lives as long as its handle
     ray.shutdown()
 
 
@@ -31,6 +35,10 @@ class LateEngine:
     """Answers the earlier requests of a batch later, and returns the seed of each."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As new: a process of its own for every test would import for seconds."""
         self.asked, self.tokenizers = 0, []
 
     def take_tokenizer(self, tokenizer: Any) -> None:
@@ -80,6 +88,8 @@ def generator(loader: Any, seed: int | None = 7, log_probs: bool = False) -> Ord
             dynamic_filtering_enable=False, advantage=SimpleNamespace(is_correction_level="off")
         ),
     )
+    engine = ray.get_actor(ENGINE)
+    ray.get(engine.forget.remote())
     return OrderedGenerator(
         seed=seed,
         log_probs=log_probs,
@@ -87,7 +97,7 @@ def generator(loader: Any, seed: int | None = 7, log_probs: bool = False) -> Ord
         prompts_dataloader=loader,
         eval_dataloader=loader,
         tokenizer="the tokenizer",
-        vllm_engines=[LateEngine.remote()],
+        vllm_engines=[engine],
     )
 
 

@@ -24,12 +24,11 @@ PARTS = (
     "vllm.v1.worker.cpu_worker",
 )
 _POLL = 0.5
-_LOWEST = 19  # setpriority(2): for the calling thread alone, on Linux
 
 
 @contextlib.contextmanager
 def imported_meanwhile(model: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """While the body runs, once `begun()` is true, import what an engine of `model` imports, at the lowest priority.
+    """While the body runs, once `begun()` is true, import what an engine of `model` imports, when a core is idle.
 
     This process's environment becomes that of an engine then (set_engine_env): what the body starts must be running.
     What is not imported at the end is left to the engine, and so are errors.
@@ -48,7 +47,8 @@ def _import(model: Path, begun: Callable[[], bool], ended: threading.Event) -> N
     while not begun():
         if ended.wait(_POLL):
             return
-    os.nice(_LOWEST)
+    # The calling thread alone, sched(7). The lowest niceness would not do: Ray's own workers have one of 15.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     set_engine_env(model)
     with contextlib.suppress(Exception):
         for name in PARTS:

@@ -1,4 +1,4 @@
-"""What an engine imports is imported beforehand, at the lowest priority, and never waited for."""
+"""What an engine imports is imported beforehand, on an idle core, and never waited for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MODEL = Path("/no/such/model")
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two parts in the place of vLLM's: the first takes a while; each writes the priority of its thread."""
+    """Two parts in the place of vLLM's: the first takes a while; each writes the scheduling policy of its thread."""
     for number in (1, 2):
         (tmp_path / f"early_part_{number}.py").write_text(
             "import os, pathlib, time\n"
-            f"pathlib.Path({str(tmp_path)!r}, 'part_{number}').write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))\n"
+            f"pathlib.Path({str(tmp_path)!r}, 'part_{number}').write_text(str(os.sched_getscheduler(0)))\n"
             f"time.sleep({2 - number})\n"
         )
         sys.modules.pop(f"early_part_{number}", None)
@@ -41,12 +41,12 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
-def test_it_imports_at_the_lowest_priority_of_its_thread_alone(parts: Path) -> None:
-    before = os.getpriority(os.PRIO_PROCESS, 0)
+def test_it_imports_when_a_core_is_idle_in_its_thread_alone(parts: Path) -> None:
+    before = os.sched_getscheduler(0)
     with early.imported_meanwhile(MODEL, lambda: True):
-        assert wait_for(parts / "part_1") == "19"
+        assert wait_for(parts / "part_1") == str(os.SCHED_IDLE)
         wait_for(parts / "part_2")
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    assert os.sched_getscheduler(0) == before
 
 
 def test_nothing_is_imported_before_the_other_has_begun(parts: Path) -> None:
