@@ -24,6 +24,11 @@ from dipo_openrlhf.openrlhf_patch.cpu import fork_server
 def double(queue, number):
     queue.put((2 * number, os.environ.get("GIVEN"), "{preloaded}" in sys.modules, os.getppid()))
 
+def unfreezes(queue, number):
+    import gc
+    gc.unfreeze()
+    queue.put((gc.get_freeze_count(),))
+
 def fails():
     sys.exit(3)
 
@@ -199,6 +204,18 @@ PROCESS = """
         child.join(20)
         print(child.exitcode, child.is_alive())
 """
+
+
+def test_what_was_preloaded_is_never_looked_through_for_garbage(tmp_path: Path) -> None:
+    """vLLM unfreezes when its engine ends."""
+    script = tmp_path / "driver.py"
+    body = PROCESS.partition("child.join")[0].replace("target=double", "target=unfreezes")
+    script.write_text(DRIVER.format(preloaded="numpy", body=body.strip()))
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, env=ENVIRONMENT
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout.splitlines()[1].split()[0]) > 10_000
 
 
 def test_a_process_of_the_engine_is_a_fork_with_its_parents_environment(tmp_path: Path) -> None:

@@ -117,6 +117,9 @@ def _serve(listener: socket.socket, alive: int, folder: str) -> NoReturn:
 def _restored(environment: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     """Called in the fork, where its parent's data are unpickled."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the server's
+    # vLLM's engine unfreezes at its end, and would then look for garbage among all that was preloaded: 3 s of a core
+    # (vllm/v1/engine/core.py, EngineCore.shutdown).
+    vars(gc)["unfreeze"] = lambda: None
     set_environment(environment)
     return data
 

@@ -23,7 +23,7 @@ PARTS = (
     "vllm.v1.engine.core",
     "vllm.v1.worker.cpu_worker",
 )
-_POLL = 0.5
+POLL = 0.5
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def imported_meanwhile(model: Path, begun: Callable[[], bool]) -> Iterator[None]
 
 def _import(model: Path, begun: Callable[[], bool], ended: threading.Event) -> None:
     while not begun():
-        if ended.wait(_POLL):
+        if ended.wait(POLL):
             return
     # The calling thread alone, sched(7). The lowest niceness would not do: Ray's own workers have one of 15.
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

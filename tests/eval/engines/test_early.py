@@ -28,7 +28,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         sys.modules.pop(f"early_part_{number}", None)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(early, "PARTS", ("early_part_1", "early_part_2"))
-    monkeypatch.setattr(early, "_POLL", 0.01)
+    monkeypatch.setattr(early, "POLL", 0.01)
     monkeypatch.setattr(os, "environ", {**os.environ})
     return tmp_path
 
