@@ -31,7 +31,8 @@ def imported_meanwhile(model: Path, begun: Callable[[], bool]) -> Iterator[None]
     """While the body runs, once `begun()` is true, import what an engine of `model` imports, when a core is idle.
 
     This process's environment becomes that of an engine then (set_engine_env): what the body starts must be running.
-    What is not imported at the end is left to the engine, and so are errors.
+    What is not imported at the end is left to the engine, and so are errors. Where no thread may be made to wait for an
+    idle core, nothing is imported.
     """
     ended = threading.Event()
     thread = threading.Thread(target=_import, args=(model, begun, ended), daemon=True)
@@ -47,10 +48,10 @@ def _import(model: Path, begun: Callable[[], bool], ended: threading.Event) -> N
     while not begun():
         if ended.wait(POLL):
             return
-    # The calling thread alone, sched(7). The lowest niceness would not do: Ray's own workers have one of 15.
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    set_engine_env(model)
     with contextlib.suppress(Exception):
+        # The calling thread alone, sched(7). The lowest niceness would not do: Ray's own workers have one of 15.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        set_engine_env(model)
         for name in PARTS:
             if ended.is_set():
                 return

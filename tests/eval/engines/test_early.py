@@ -77,6 +77,19 @@ def test_a_package_that_fails_is_left_to_the_engine(parts: Path) -> None:
     assert not (parts / "part_2").exists()
 
 
+def test_without_an_idle_core_of_its_own_it_imports_nothing(
+    parts: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise PermissionError("not allowed")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    with early.imported_meanwhile(MODEL, lambda: True):
+        time.sleep(0.1)
+    assert not (parts / "part_1").exists()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.slow
 def test_the_parts_are_what_an_engine_imports() -> None:
     """All are there, and an engine's own import is quick after them."""
