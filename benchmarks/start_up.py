@@ -5,8 +5,9 @@ Run on an idle machine:
 
 Each run trains one step in a folder of its own, with the model that is made before. `training` is when the first prompts
 go to the engine. With --processes: seconds of one core of each process until the step is logged, of the last run. With
---install: each run is the first of an environment installed a moment before, with empty caches. With --against: another
-checkout of this project too, in turn. On a loaded machine compare processor times alone.
+--install: each run is the first of an environment installed a moment before, whose files are in memory, with empty caches
+of vLLM, torch and Triton. With --against: another checkout of this project too, in turn. On a loaded machine compare
+processor times alone.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from dipo_openrlhf.openrlhf_patch.saving import CheckpointSaving
 from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
 from dipo_openrlhf.openrlhf_patch.weight_sync import divergence_limit
 from dipo_openrlhf.record import run_log
-from dipo_openrlhf.record.events import TRAINING, WARNING, write_event
+from dipo_openrlhf.record.events import SAVING, TRAINING, WARNING, write_event
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class DiPOTrainer(DiPOTraining, Base):
         super().fit(global_step)
         self.engine_watch.set()  # the engines end with the run
         self.save_final_checkpoint()
-        write_event(self.run_dir, "saving the final model")
+        write_event(self.run_dir, SAVING)
 
     def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
         """The schedule's place is the batch's."""

@@ -32,7 +32,7 @@ from dipo_openrlhf.openrlhf_patch.overrides import ActorFactory
 from dipo_openrlhf.openrlhf_patch.refill import rollout_generator
 from dipo_openrlhf.openrlhf_patch.settings import CLIENT_STATE_KEY, TrainerSettings
 from dipo_openrlhf.openrlhf_patch.trainer import DiPOTraining
-from dipo_openrlhf.record.events import write_event
+from dipo_openrlhf.record.events import SAVING, write_event
 
 GeneratorBase: Any = GenerateSamplesActor.__ray_actor_class__
 TrainingBase: Any = TrainingActor.__ray_actor_class__
@@ -202,4 +202,4 @@ class DiPOTrainerAsync(TrainerBase):
         ray.get(self.generator_actor.resume_from.remote(states["global_step"], rng))
         ray.get(self.trainer_actor.begin.remote(total_steps))
         super().fit()
-        write_event(self.run_dir, "saving the final model")
+        write_event(self.run_dir, SAVING)

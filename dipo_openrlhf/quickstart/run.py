@@ -22,7 +22,7 @@ from dipo_openrlhf.quickstart.prompts import DATA_DIR, write_quickstart_prompts,
 from dipo_openrlhf.recipe.load import load_recipe
 from dipo_openrlhf.recipe.recipe import Recipe
 from dipo_openrlhf.recipe.yaml_lines import Setting
-from dipo_openrlhf.record.events import TRAINING, read_events
+from dipo_openrlhf.record.events import SAVING, read_events
 from dipo_openrlhf.record.user_cache import cache_dir
 from dipo_openrlhf.run.plan import interrupted_message
 from dipo_openrlhf.run.supervisor import train
@@ -70,7 +70,7 @@ def quickstart(
 
     console.print("[bold]2/4[/bold] training with DiPO through OpenRLHF (Ray, vLLM, DeepSpeed)")
     try:
-        with _engine_imported(recipe, start_model):
+        with engine_imported(recipe, start_model):
             train(_without_late_watcher(recipe), resume=resume, verbose=verbose, early=early)
     except KeyboardInterrupt:
         raise UserError(interrupted_message(recipe)) from None
@@ -93,17 +93,20 @@ def _without_late_watcher(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, watch=recipe.watch.model_copy(update={"enabled": False}))
 
 
-def _engine_imported(recipe: Recipe, model: Path) -> contextlib.AbstractContextManager[None]:
-    """While the first attempt trains; a second one would start in the environment of an engine."""
+def engine_imported(recipe: Recipe, model: Path) -> contextlib.AbstractContextManager[None]:
+    """Import the engine of the evaluation once the last step is trained, while the run's processes end.
+
+    Not where a run that failed is restarted: that would start in the environment of an engine.
+    """
     if recipe.watch.when == "during" or recipe.evaluate.engine != "vllm" or recipe.run.max_restarts:
         return contextlib.nullcontext()
     started = time.time()
 
-    def trains() -> bool:
+    def is_trained() -> bool:
         events = read_events(recipe.run_dir)
-        return any(event["stage"] == TRAINING and event["time"] >= started for event in events)
+        return any(event["stage"] == SAVING and event["time"] >= started for event in events)
 
-    return imported_meanwhile(model, trains)
+    return imported_meanwhile(model, is_trained)
 
 
 def _model(name: str) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 EVENTS = "events.jsonl"
 TRAINING = "training"  # the stage from the first prompts on
+SAVING = "saving the final model"  # after the last step
 ENDED = "ended"  # the last stage of each attempt, however it ended
 WARNING = "warning"  # the stage of an event that is no stage: its `text` is shown, and the run goes on
 

@@ -42,7 +42,7 @@ def start(folder, out, workers=2):
 def environment(folder):
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(KNOWN)
-    path = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "DIPO_CACHE_DIR": str(folder / "cache")}
 
 

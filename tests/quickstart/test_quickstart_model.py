@@ -151,6 +151,14 @@ def test_same_settings_give_the_same_weights_and_one_folder(tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
 
 
+@pytest.mark.slow
+def test_the_quickstarts_own_settings_teach_the_lesson(tmp_path: Path) -> None:
+    """Anew: other tests take the model that the user's cache holds."""
+    folder = pretrained_model(tmp_path, progress=False, threads=1)
+    loss = json.loads((folder / "quickstart.json").read_text())["final_loss"]
+    assert 0.2 < loss < 0.35  # nats a token: demonstrations are worded at random
+
+
 def test_an_interrupted_run_leaves_nothing_to_reuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> float:
         raise KeyboardInterrupt

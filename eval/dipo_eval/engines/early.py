@@ -1,12 +1,9 @@
-"""vLLM's packages imported beforehand, by the processor time that others leave over: ten seconds of a first load on two
-cores.
-"""
+"""vLLM's packages imported beforehand, while this process waits for something else: eight seconds of a first load."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,16 +20,16 @@ PARTS = (
     "vllm.v1.engine.core",
     "vllm.v1.worker.cpu_worker",
 )
-POLL = 0.5
+POLL = 0.25
 
 
 @contextlib.contextmanager
 def imported_meanwhile(model: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """While the body runs, once `begun()` is true, import what an engine of `model` imports, when a core is idle.
+    """While the body runs, once `begun()` is true, import what an engine of `model` imports, in a thread.
 
-    This process's environment becomes that of an engine then (set_engine_env): what the body starts must be running.
-    What is not imported at the end is left to the engine, and so are errors. Where no thread may be made to wait for an
-    idle core, nothing is imported.
+    This process's environment becomes that of an engine then (set_engine_env): the body must start nothing after it.
+    What is not imported at the end is left to the engine, and so are errors. `begun` should wait until cores are free:
+    the thread holds the interpreter's lock, and the body is as slow as it.
     """
     ended = threading.Event()
     thread = threading.Thread(target=_import, args=(model, begun, ended), daemon=True)
@@ -48,10 +45,8 @@ def _import(model: Path, begun: Callable[[], bool], ended: threading.Event) -> N
     while not begun():
         if ended.wait(POLL):
             return
+    set_engine_env(model)
     with contextlib.suppress(Exception):
-        # The calling thread alone, sched(7). The lowest niceness would not do: Ray's own workers have one of 15.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        set_engine_env(model)
         for name in PARTS:
             if ended.is_set():
                 return
