@@ -38,7 +38,7 @@ class LateEngine:
         self.forget()
 
     def forget(self) -> None:
-        """As new: a process of its own for every test would import for seconds."""
+        """Reset the counters: all tests share this actor, since starting one takes seconds of imports."""
         self.asked, self.tokenizers = 0, []
 
     def take_tokenizer(self, tokenizer: Any) -> None:

@@ -66,8 +66,7 @@ def test_the_suite_grades_the_same(kind, tmp_path):
 @pytest.mark.parametrize(
     ("name", "family", "tied"),
     [
-        # The real stack trains it (end_to_end/test_rehearsal.py).
-        pytest.param("math_qwen3_4b", "qwen3", True, marks=pytest.mark.slow),
+        ("math_qwen3_4b", "qwen3", True),
         ("math_qwen3_8b+async", "qwen3", False),
         ("tools_qwen25_7b", "qwen2", False),
         ("tools_llama31_8b", "llama", False),

@@ -1,4 +1,4 @@
-"""vLLM's packages imported beforehand, while this process waits for something else: eight seconds of a first load."""
+"""Import vLLM in advance, while this process waits for something else: a first load spends eight seconds on that."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _import(model: Path, begun: Callable[[], bool], ended: threading.Event) -> N
     while not begun():
         if ended.wait(POLL):
             return
-    set_engine_env(model)
     with contextlib.suppress(Exception):
+        set_engine_env(model)
         for name in PARTS:
             if ended.is_set():
                 return

@@ -178,7 +178,7 @@ class Evaluations:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("wanted", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("wanted", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_ends_as_if_undisturbed(models: Path, tmp_path: Path, wanted: int) -> None:
     """kill -9 at random moments: the same results, no item twice, none missing, and work is not lost."""
     data = tmp_path / "data"
