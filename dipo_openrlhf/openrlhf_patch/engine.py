@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import multiprocessing
 import os
 from typing import Any
 
@@ -23,7 +22,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.utils import random_uuid
 
 from dipo_eval.engines.prompts import turn_end
-from dipo_openrlhf.openrlhf_patch.child_guard import guard_children
+from dipo_openrlhf.openrlhf_patch.child_guard import ChildGuard
 from dipo_openrlhf.openrlhf_patch.cpu.changes import ENABLED
 from dipo_openrlhf.openrlhf_patch.observe.engine_meter import EngineMeter, EngineReport
 from dipo_openrlhf.openrlhf_patch.prompt_tokenizer import PromptTokenizer
@@ -45,16 +44,14 @@ class CheckedEngine(Base):
 
     async def __init__(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[misc]  # as Ray allows
         """OpenRLHF's; vLLM's processes end with this one, also where it is killed."""
-        await super().__init__(*args, **kwargs)
+        self._guard = ChildGuard()
+        with self._guard.of_new_processes():
+            await super().__init__(*args, **kwargs)
         # vllm/envs.py computes a setting anew from the environment at every use, until this is called. vLLM calls it in
         # its engine core (vllm/v1/engine/core.py, EngineCore.__init__), not in the process that reads the core's outputs.
         enable_envs_cache()
         self.check_rewards()
-        children = {child.pid for child in psutil.Process().children(recursive=True)}
-        forks = {
-            child.pid for child in multiprocessing.active_children() if child.pid
-        }  # of cpu/fork_server.py
-        self._guard = guard_children(sorted(children | forks))
+        self._guard.add(child.pid for child in psutil.Process().children(recursive=True))
 
     @property
     def single_turn(self) -> bool:

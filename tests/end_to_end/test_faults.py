@@ -45,12 +45,15 @@ def test_an_interruption_keeps_what_was_saved(small_model, tmp_path, sent):
     assert command.left_over_after(10) == []
 
 
-def test_a_killed_command_takes_its_processes_with_it(small_model, tmp_path):
+@pytest.mark.parametrize("moment", ["loading", "starting_the_engine"])
+def test_a_killed_command_takes_its_processes_with_it(small_model, tmp_path, moment):
     recipe, run_dir = write_recipe(tmp_path, small_model, steps=40)
     command = Dipo(["train", str(recipe), *EVALUATE]).start()
     assert command.process is not None
     loading = "loading the model and the rollout engine"
     wait_until(lambda: any(event["stage"] == loading for event in read_events(run_dir)), command.process)
+    if moment == "starting_the_engine":  # its worker and its core wait for each other
+        wait_until(lambda: _titled(command, "VLLM::EngineCore"), command.process)
     assert command.left_over()
     command.process.kill()
     command.process.wait(10)
@@ -136,17 +139,17 @@ def test_a_prompt_longer_than_the_context_is_named(small_model, tmp_path):
     assert command.left_over_after(5) == []
 
 
-def _engines(command: Dipo) -> list[psutil.Process]:
+def _titled(command: Dipo, title: str) -> list[psutil.Process]:
     found = []
     for process in command.left_over():
         with contextlib.suppress(psutil.Error):
-            if "ray::SeededEngine" in " ".join(process.cmdline()):
+            if title in " ".join(process.cmdline()):
                 found.append(process)
     return found
 
 
 def _kill_engine(command: Dipo) -> None:
-    (engine,) = _engines(command)
+    (engine,) = _titled(command, "ray::SeededEngine")
     engine.kill()
 
 
@@ -156,7 +159,7 @@ def test_an_engine_that_dies_while_it_starts_ends_the_run(small_model, tmp_path)
     recipe, _ = write_recipe(tmp_path, small_model)
     command = Dipo(["train", str(recipe)]).start()
     assert command.process is not None
-    wait_until(lambda: _engines(command), command.process)
+    wait_until(lambda: _titled(command, "ray::SeededEngine"), command.process)
     _kill_engine(command)
     status, output = command.finish(120)
     assert status == 2
