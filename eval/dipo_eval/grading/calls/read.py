@@ -27,6 +27,7 @@ from dipo_eval.grading.calls.unread import UnreadableError
 
 MAX_SPANS = 16
 """Of text among which calls are looked for."""
+_STRUCTURE = linear.bounded(r"[\[\]\"'\\]")
 _FENCED = linear.compile(r"```[\w+-]*[ \t]*\n((?:[^`]|`[^`]|``[^`])*)```")
 _PRINT = linear.compile(r"\s*print\((.*)\)\s*\Z", re.DOTALL)
 _ITEM = linear.bounded(r"(?:[-*]|\d{1,2}[.)])[ \t]{1,4}")
@@ -165,13 +166,16 @@ def _among_text(text: str) -> list[Call]:
 def _lists(text: str) -> Iterator[str]:
     """The outermost ``[...]`` of ``text`` with a call in them, in order; brackets inside strings do not count."""
     depth, start, quote, made = 0, 0, "", 0
-    escaped = False
-    for at, char in enumerate(text):
+    escaped = -1  # the place of a character after a backslash
+    for match in _STRUCTURE.finditer(text):
+        at, char = match.start(), match[0]
         if depth and quote:
-            quote = "" if char == quote and not escaped else quote
-            escaped = char == "\\" and not escaped
+            if at == escaped:
+                continue
+            escaped = at + 1 if char == "\\" else -1
+            quote = "" if char == quote else quote
         elif depth and char in "\"'":
-            quote, escaped = char, False
+            quote, escaped = char, -1
         elif char == "[":
             start = at if not depth else start
             depth += 1

@@ -12,6 +12,7 @@ _LANGUAGE = linear.compile(r"[\w+#.-]+")
 PYTHON = frozenset({"", "python", "python3", "py", "py3"})
 # Labels under which models put Python too; not those of another language.
 PLAIN = PYTHON | {"text", "txt", "plaintext", "plain", "code", "tool_code", "ipython", "pseudocode"}
+_MARKS = ("```", "~~~")
 _QUOTES = ('"""', "'''")
 # Other marks around a program.
 TAGS = (("[PYTHON]", "[/PYTHON]"), ("<code>", "</code>"), ("<python>", "</python>"), ("<solution>", "</solution>"),
@@ -31,6 +32,8 @@ def fenced_blocks(text: str, labels: frozenset[str] = PYTHON) -> list[str]:
 
     A fence inside a string of three quotes is none, unless the string would then never end.
     """
+    if not any(mark in text for mark in _MARKS):
+        return []
     blocks: list[str] = []
     open_fence: _Fence | None = None
     body: list[str] = []
@@ -103,7 +106,7 @@ def _closes(fence: _Fence | None, opened: _Fence) -> bool:
 def _fence(line: str) -> _Fence | None:
     """The marks (three back-quotes or tildes, or more) of a fence, and the language that it names."""
     marked = line.lstrip(" \t")
-    if not marked.startswith(("```", "~~~")):
+    if not marked.startswith(_MARKS):
         return None
     rest = marked.lstrip(marked[0])
     language = _LANGUAGE.match(rest.lstrip(" \t")[:_MAX_LANGUAGE])
@@ -114,9 +117,7 @@ def _without_glued_mark(body: list[str], opened: _Fence) -> list[str]:
     """An unclosed block up to a line that ends with the closing marks: ``return x```` and three back-quotes."""
     for index, line in enumerate(body):
         stripped = line.rstrip()
-        if stripped in ("```", "~~~") and opened.marks.startswith(
-            stripped
-        ):  # fewer marks than it was opened with
+        if stripped in _MARKS and opened.marks.startswith(stripped):  # fewer marks than it was opened with
             return [*body[:index], ""]
         if stripped.endswith(opened.marks) and stripped != opened.marks and "#" not in stripped:
             return [*body[:index], stripped.rstrip(opened.marks[0]), ""]

@@ -37,7 +37,14 @@ _INTRODUCTIONS = (
     r"(?:^|\n)\s{0,8}\*{0,2}\u7b54\s{0,4}[:\uff1a][\s*_]{0,12}(?=\S)|\u6545\u9009\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=[A-Z(])",
     r"(?:^|\n)\s{0,8}\*{0,3}(?:final\ )?(?:ans|result)\b\.?\*{0,3}[:=.]?\*{0,3}[ \t]{0,8}(?=[\d$\\(+-])",
 )
-_INTRODUCTION = linear.bounded("|".join(f"(?:{one})" for one in _INTRODUCTIONS), re.IGNORECASE | re.VERBOSE)
+_FIRST = (
+    r"(?:(?=(?-i:[\#<\[\"cCrRbBaA*\n\u6700\u7b54\u6545]))|^)"  # what each begins with: most places are none
+)
+_INTRODUCTION = linear.bounded(
+    _FIRST + "(?:" + "|".join(f"(?:{one})" for one in _INTRODUCTIONS) + ")", re.IGNORECASE | re.VERBOSE
+)
+# Every introduction holds one of these, none with a letter of which Unicode has other forms that casefold() keeps.
+_NEEDED = ("####", "ans", "opt", "cho", "result", "solut", "output", "respon", "\u7b54", "\u6545\u9009")
 _HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
 _MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
 _ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
@@ -78,6 +85,9 @@ class Statement:
 
 def last_statement(text: str) -> Statement | None:
     """The last statement with a value; without one, the last of words ("the answer is east")."""
+    folded = text.casefold()
+    if not any(needed in folded for needed in _NEEDED):
+        return None
     found: list[Statement] = []
     for match in list(_INTRODUCTION.finditer(text))[-_TRIES:]:
         answer = _answer_at(text, match.end(), match[0].strip().lower())
