@@ -19,6 +19,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest import mock
 
 import psutil
 
@@ -165,18 +166,26 @@ def start_ray(**settings: Any) -> Any:
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(1000 * RAYLET_SECONDS))
     import ray
 
+    settings = {"address": "local", "include_dashboard": False, **job_config(), **settings}
     for attempt in range(1, STARTS + 1):
         try:
-            with _patient_with_a_live_raylet():
-                return ray.init(
-                    **{"address": "local", "include_dashboard": False, **job_config(), **settings}
-                )
+            with _patient_with_a_live_raylet(), _no_api_server(settings["include_dashboard"] is False):
+                return ray.init(**settings)
         except Exception as error:
             if _TIMED_OUT not in str(error) or attempt == STARTS:
                 raise
             print(f"Ray did not start (attempt {attempt} of {STARTS}): {one_line(error)}", flush=True)
             ray.shutdown()
     raise AssertionError("unreachable")
+
+
+def _no_api_server(absent: bool) -> contextlib.AbstractContextManager[Any]:
+    """Without a dashboard it would only report Ray's usage, and Ray's start would wait for it."""
+    from ray._private import services
+
+    if not absent:
+        return contextlib.nullcontext()
+    return mock.patch.object(services, "start_api_server", return_value=("", None))
 
 
 @contextlib.contextmanager

@@ -250,15 +250,15 @@ def test_a_raylet_starts_forks_only_where_there_is_a_server() -> None:
     )
 
 
-def test_a_local_ray_starts_without_servers_and_rays_own_functions_are_back_afterwards() -> None:
+def test_a_local_ray_starts_without_a_monitor_and_rays_own_functions_are_back_afterwards() -> None:
     from ray._private import services
     from ray._private.node import Node
 
-    before = (services.start_ray_process, services.start_api_server, Node.start_monitor)
+    before = (services.start_ray_process, Node.start_monitor)
     with local_ray.commands():
-        assert services.start_api_server(False, False) == ("", None)
         assert services.start_ray_process is not before[0]
-    assert (services.start_ray_process, services.start_api_server, Node.start_monitor) == before
+        assert Node.start_monitor is not before[1]
+    assert (services.start_ray_process, Node.start_monitor) == before
 
 
 def test_a_long_folder_of_temporary_files_needs_no_server(tmp_path, monkeypatch):

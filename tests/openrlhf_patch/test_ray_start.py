@@ -14,6 +14,7 @@ import tempfile
 
 import pytest
 from packaging.requirements import Requirement
+from ray._private import services
 
 from dipo_eval.errors import UserError
 from dipo_eval.secrets.file import SECRETS_FILE
@@ -302,3 +303,19 @@ def test_modules_of_the_start_folder_take_no_installed_ones_place_and_a_dead_ray
     assert "its raylet has ended" in done.stdout
     (seconds,) = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("seconds")]
     assert int(seconds) < ray_start.RAYLET_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_absent"),
+    [({}, True), ({"include_dashboard": None}, False)],
+    ids=["none", "as_ray_likes"],
+)
+def test_without_a_dashboard_no_api_server_starts(monkeypatch, settings, is_absent):
+    own, started = services.start_api_server, []
+    monkeypatch.setattr("ray.init", lambda **given: started.append(services.start_api_server))
+    ray_start.start_ray(**settings)
+    assert services.start_api_server is own
+    (used,) = started
+    assert (used is not own) == is_absent
+    if is_absent:
+        assert used(False, False) == ("", None)

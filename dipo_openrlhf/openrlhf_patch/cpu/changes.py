@@ -238,10 +238,9 @@ CHANGES = (
     ),
     Change(
         "ray._private.services",
-        ("start_ray_process", "start_api_server"),
-        "Ray's workers are forks of the run's fork server; no API server",
-        "each worker would start two interpreters and import everything; Ray's start would wait for a server that only "
-        "reports its usage (local_ray.py)",
+        ("start_ray_process",),
+        "Ray's workers are forks of the run's fork server",
+        "each worker would start two interpreters and import everything (local_ray.py)",
     ),
     Change(
         "ray._private.node",

@@ -36,9 +36,7 @@ def _worker_command(part: str) -> str:
 
 @contextlib.contextmanager
 def commands() -> Iterator[None]:
-    """Ray started meanwhile has these commands, and neither an API server, which without a dashboard only reports Ray's
-    usage, and for which Ray's start would wait, nor an autoscaler: one machine does not grow.
-    """
+    """Ray started meanwhile has these commands, and no autoscaler: one machine does not grow."""
     from ray._private import services
     from ray._private.node import Node
 
@@ -50,7 +48,6 @@ def commands() -> Iterator[None]:
     original = services.start_ray_process
     with (
         mock.patch.object(services, "start_ray_process", start_ray_process),
-        mock.patch.object(services, "start_api_server", return_value=("", None)),
         mock.patch.object(Node, "start_monitor"),
     ):
         yield
