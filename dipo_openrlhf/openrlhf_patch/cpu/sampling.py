@@ -11,13 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p, sample_with_exponential_noise
 
 NUMBERS_AT_ONCE = 2**21  # doubles: 16 MiB
 
 
 def noise_at_once(original: Callable[..., Any]) -> Callable[..., Any]:
     """In place of `original`, TopKTopPSampler.forward_cpu, where every request has a seed."""
+    # Its import calls this function (changes.py), which is there by now whichever of the two modules came first.
+    from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p, sample_with_exponential_noise
 
     @functools.wraps(original)
     def forward_cpu(
