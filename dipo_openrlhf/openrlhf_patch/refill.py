@@ -87,6 +87,8 @@ class RefillGenerator(OrderedGenerator):
         groups = normal + (extreme if self.keep_extremes else [])
         samples = [sample for group in groups for sample in group]
         sampled = len(normal) + len(extreme)
+        if sampled and not groups:
+            print(f"nothing to train on in this batch: groups sampled: {sampled}, kept: 0", flush=True)
         share = 100 * len(normal) / sampled if sampled else None
         return self.counted((samples, share, consumed, exhausted))
 

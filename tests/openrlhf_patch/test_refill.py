@@ -167,3 +167,9 @@ def test_extreme_means_equal_scores_and_not_a_mean_in_a_range():
     assert is_extreme([0.5, 0.5])
     assert not is_extreme([0.0, 1.0])
     assert not is_extreme([0.99, 1.0])  # OpenRLHF's filter compares the mean
+
+
+def test_a_batch_that_leaves_nothing_to_train_is_told(capsys):
+    samples, share, consumed, exhausted = generator(["h0", "e1"], wanted=2, keep=False).generate_samples()
+    assert (samples, share, consumed, exhausted) == ([], 0.0, 2, True)
+    assert "nothing to train on in this batch: groups sampled: 2, kept: 0" in capsys.readouterr().out
