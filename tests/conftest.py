@@ -1,5 +1,6 @@
 """The environment that every command of this project sets before it imports torch."""
 
+import gc
 import os
 from typing import Any
 
@@ -30,6 +31,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The real stack's tests first: one process has them all (below), and the other must not wait for it at the end."""
     items.sort(key=lambda item: END_TO_END not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    leave_to_rest()
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if nextitem is not None and nextitem.path != item.path:
+        leave_to_rest()
+
+
+def leave_to_rest() -> None:
+    """What is imported and collected by now is no garbage: looked through again, it takes a second at every gc.collect,
+    of which engines and libraries make hundreds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
