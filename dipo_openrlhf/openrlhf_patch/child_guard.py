@@ -20,6 +20,7 @@ from pathlib import Path
 from unittest import mock
 
 SECONDS = 60.0  # to start
+_TRACKER = "multiprocessing.resource_tracker"
 GONE = "the guard of vLLM's processes has ended"
 
 
@@ -43,11 +44,15 @@ class ChildGuard:
             process.wait(SECONDS)
 
     def add(self, pids: Iterable[int]) -> None:
-        """Guard these too. Prints a line where the guard is gone, and all else goes on. Does nothing in a fork."""
+        """Guard these too. Prints a line where the guard is gone, and all else goes on. Does nothing in a fork.
+
+        multiprocessing's resource tracker is left out: it ends by itself, and frees the shared memory of what was killed.
+        """
         if self._input.closed:
             return
+        guarded = [pid for pid in pids if _TRACKER not in _read(pid, "cmdline")]
         try:
-            self._input.write("".join(f"{pid}:{started_at(pid)}\n" for pid in pids).encode())
+            self._input.write("".join(f"{pid}:{started_at(pid)}\n" for pid in guarded).encode())
         except BrokenPipeError:
             print(f"{GONE}: should this process be killed, what it has started may go on", flush=True)
 
@@ -71,11 +76,16 @@ class ChildGuard:
 
 def started_at(pid: int) -> str:
     """A process's start in clock ticks after boot, field 22 of proc_pid_stat(5); "" where there is no such process."""
+    stat = _read(pid, "stat")
+    return stat.rpartition(")")[2].split()[19] if stat else ""
+
+
+def _read(pid: int, name: str) -> str:
+    """A file of proc(5) on a process; "" where there is no such process."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
 
 
 def main() -> None:

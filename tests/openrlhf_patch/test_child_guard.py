@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -100,6 +101,41 @@ def test_a_process_that_is_being_started_ends_with_its_killed_parent(method, tmp
     worker.kill()
     worker.wait(20)
     wait_until(lambda: is_gone(child))
+
+
+SHARING = """
+import multiprocessing, psutil, sys, time
+from multiprocessing.shared_memory import SharedMemory
+from dipo_openrlhf.openrlhf_patch.child_guard import ChildGuard
+
+def share(ready):
+    memory = SharedMemory(create=True, size=1000)
+    ready.put(memory.name)
+    time.sleep(90)
+
+if __name__ == "__main__":
+    guard = ChildGuard()
+    context = multiprocessing.get_context("spawn")
+    ready = context.Queue()
+    with guard.of_new_processes():
+        child = context.Process(target=share, args=(ready,))
+        child.start()
+    name = ready.get()
+    guard.add(each.pid for each in psutil.Process().children(recursive=True))
+    print(name, flush=True)
+    child.join()
+"""
+
+
+def test_the_shared_memory_of_what_is_killed_is_freed(tmp_path):
+    (tmp_path / "sharing.py").write_text(SHARING)
+    worker = subprocess.Popen([sys.executable, tmp_path / "sharing.py"], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    segment = Path("/dev/shm", worker.stdout.readline().strip())
+    assert segment.is_file()
+    worker.kill()
+    worker.wait(20)
+    wait_until(lambda: not segment.exists())
 
 
 FORKING = """
