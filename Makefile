@@ -42,6 +42,9 @@ $(EVALPLUS_STAMP): requirements/evalplus.txt requirements/install.sh
 quickstart: $(CPU_STAMP)
 	@$(BIN)/dipo quickstart $(ARGS)
 
+# Where it is set, as in many images, each of some thousand processes would compile again what it imports.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(TEST_STAMP) $(EVALPLUS_STAMP)
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
 
