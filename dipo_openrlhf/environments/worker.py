@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,7 @@ def environment_of(label: dict[str, Any]) -> type[Environment]:
 
 
 def _from_file(path: str) -> type[Environment]:
+    sys.dont_write_bytecode = True  # a check leaves nothing beside the user's file
     spec = importlib.util.spec_from_file_location("environment_file", path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]

@@ -59,6 +59,7 @@ def main(path: str) -> dict[str, object]:
     """See the module."""
     samples = json.load(sys.stdin)
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115  # an engine has no other
+    sys.dont_write_bytecode = True  # a check leaves nothing beside the user's file
     try:
         # openrlhf/utils/agent.py, SingleTurnAgentExecutor: not entered into sys.modules, its folder not on sys.path.
         spec = importlib.util.spec_from_file_location("reward_func", path)

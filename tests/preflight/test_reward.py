@@ -30,8 +30,10 @@ def test_scores_on_another_scale(tmp_path):
         check_reward(reward(tmp_path, GOOD), SAMPLES, "reward_max")
 
 
-def test_a_good_one_passes(tmp_path):
+def test_a_good_one_passes_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     check_reward(reward(tmp_path, GOOD), SAMPLES)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".py"]
     tensor = 'return {"rewards": torch.tensor([1.0]), "scores": [0], "extra_logs": {"a": torch.tensor(2)}}'
     check_reward(reward(tmp_path, tensor, "import torch"), SAMPLES[:1])
 

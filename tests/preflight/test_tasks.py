@@ -94,14 +94,16 @@ NUMBER = (
     ],
 )
 def test_the_environment_of_ones_own_file_is_tried(
-    tmp_path: Path, change: tuple[str, str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], said: str
 ) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     path = tmp_path / "my_number.py"
     assert change[0] in NUMBER
     path.write_text(NUMBER.replace(*change))
     assert has_environment(str(path))
     if not said:
         check({"hidden": 37}, agent=str(path))
+        assert list(tmp_path.iterdir()) == [path]
         return
     with pytest.raises(UserError, match=rf"rows\.jsonl:1: environment my_number\.py: .*{said}") as caught:
         check({"hidden": 37}, agent=str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -150,10 +151,15 @@ PYTHON = """
 """
 
 
-def test_a_python_file_is_a_suite_and_its_source_is_hashed(tmp_path: Path) -> None:
+def test_a_python_file_is_a_suite_and_its_source_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = tmp_path / "mine.py"
     path.write_text(textwrap.dedent(PYTHON))
     (suite,) = get_suites([str(path)])
+    assert list(tmp_path.iterdir()) == [path]
+    assert sys.dont_write_bytecode is False
     items = suite.load(None, None, 0)
     assert suite.grade("yes", items[0]).status == "correct"
     before = suite_hash(suite, items)
