@@ -19,9 +19,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
 
-SECONDS = 60.0  # to start
+START_SECONDS = 60.0
 _TRACKER = "multiprocessing.resource_tracker"
-GONE = "the guard of vLLM's processes has ended"
 
 
 class ChildGuard:
@@ -41,7 +40,7 @@ class ChildGuard:
         # A fork that outlives this process would otherwise hold the guard's input open.
         os.register_at_fork(after_in_child=process.stdin.close)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS)
+            process.wait(START_SECONDS)
 
     def add(self, pids: Iterable[int]) -> None:
         """Guard these too. Prints a line where the guard is gone, and all else goes on. Does nothing in a fork.
@@ -54,7 +53,10 @@ class ChildGuard:
         try:
             self._input.write("".join(f"{pid}:{started_at(pid)}\n" for pid in guarded).encode())
         except BrokenPipeError:
-            print(f"{GONE}: should this process be killed, what it has started may go on", flush=True)
+            print(
+                "the guard of vLLM's processes has ended: should this process be killed, they may go on",
+                flush=True,
+            )
 
     @contextlib.contextmanager
     def of_new_processes(self) -> Iterator[None]:

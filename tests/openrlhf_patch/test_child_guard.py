@@ -187,8 +187,7 @@ def test_another_process_of_the_same_number_lives():
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         guard = [sys.executable, "-m", "dipo_openrlhf.openrlhf_patch.child_guard"]
         names = f"{process.pid}:1\n{process.pid}:\n{process.pid}"
-        subprocess.run(
-            guard, input=names, text=True, timeout=60, check=True, capture_output=True
-        )  # until it has ended
+        # It ends when its output does: what was started returns at once.
+        subprocess.run(guard, input=names, text=True, timeout=60, check=True, capture_output=True)
         assert process.poll() is None
         process.kill()

@@ -196,10 +196,8 @@ def _from_python(path: Path) -> Suite:
         raise UserError(f"{path}: is no Python file that can be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and inspect look there
-    writes, sys.dont_write_bytecode = (
-        sys.dont_write_bytecode,
-        True,
-    )  # a check leaves nothing beside the user's file
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # a check leaves nothing beside the user's file
     try:
         spec.loader.exec_module(module)
     except UserError:
@@ -207,7 +205,7 @@ def _from_python(path: Path) -> Suite:
     except Exception as error:  # any error of the user's own program
         raise UserError(f"{path}: fails when it is imported ({one_line(error)})") from error
     finally:
-        sys.dont_write_bytecode = writes
+        sys.dont_write_bytecode = before
     suite = getattr(module, "SUITE", None)
     if not isinstance(suite, Suite):
         raise UserError(f"{path}: defines no SUITE; see eval/dipo_eval/suites/arithmetic_control.py for one")
