@@ -50,7 +50,7 @@ class RunSection(_Section):
     """auto: on CPU a Ray of the run's own, on GPUs as OpenRLHF does. cluster: join the Ray cluster of RAY_ADDRESS, else
     of this machine, as `dipo submit` does; never stop it."""
     cpu_threads: int = Field(0, ge=0)
-    """OpenMP threads of each process on CPU; 0: all cores of the machine."""
+    """OpenMP threads of each process on CPU; 0: one for each core that the machine, or the container, may use."""
     save_rollouts: bool = True
     """Write rollouts.jsonl: correctness, reward and log-perplexity of every response."""
     dump_experiences: bool = False
