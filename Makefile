@@ -8,8 +8,9 @@
 VENV ?= .venv
 GPU_VENV ?= $(VENV)-gpu
 BIN = $(VENV)/bin
-# Two test processes; all of the real stack's tests in one of them (tests/conftest.py). Empty: one after another.
-PARALLEL ?= -n 2 --dist loadscope --no-loadscope-reorder
+# A test process for each core, two at least; one of them has all tests of the real stack (tests/conftest.py).
+# Empty: one after another.
+PARALLEL ?= -n auto --dist loadscope --no-loadscope-reorder
 SOURCES = dipo_openrlhf eval/dipo_eval tests benchmarks ci
 
 CPU_STAMP = $(VENV)/.installed-cpu

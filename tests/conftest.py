@@ -8,6 +8,8 @@ import pytest
 from hypothesis import settings
 
 from dipo_eval.engines.device import set_process_env
+from dipo_eval.workers.cores import usable_cores
+from dipo_openrlhf.estimate.machine import Machine
 
 set_process_env()
 # The tests write small files under the benchmarks' names; tests/eval/suites/test_data_checks.py is without this.
@@ -15,6 +17,10 @@ os.environ["DIPO_ACCEPT_DATA"] = "all"
 # No test waits for the hub to be found unreachable; tests/eval/suites/test_hub.py does.
 os.environ["HF_HUB_OFFLINE"] = "1"
 END_TO_END = "/end_to_end/"
+MOST_PROCESSES = 8
+"""More would wait for the real stack's tests, of which one process has all."""
+PROCESS_GIB = 3
+"""A test process with torch, vLLM and what it starts."""
 # A busy machine is no failure: no example has a time limit of its own.
 settings.register_profile("dipo", deadline=None)
 settings.load_profile("dipo")
@@ -29,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The real stack's tests first: one process has them all (below), and the other must not wait for it at the end."""
+    """The real stack's tests first: one process has them all (below), and the others must not wait for it at the end."""
     items.sort(key=lambda item: END_TO_END not in item.nodeid)
 
 
@@ -51,8 +57,14 @@ def leave_to_rest() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One for each core, where there is memory; two at least, since the real stack waits a good deal."""
+    return max(2, min(MOST_PROCESSES, usable_cores(), int(Machine().memory() / PROCESS_GIB)))
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`make test` runs two processes: a file's tests, which share fixtures, stay together, as do all of the real stack.
+    """Of `make test`'s processes: a file's tests, which share fixtures, stay together, as do all of the real stack.
 
     xdist's own groups (loadgroup) do nothing with pytest 9.2, whose node ids can no longer be changed.
     """
