@@ -1,8 +1,8 @@
 """The quickstart's small language model, trained from scratch in about a minute on two CPU cores.
 
 A Qwen3 of about a million parameters is taught the conversations of a lesson (lessons/) with supervision, in float32, and
-saved as an ordinary Hugging Face folder. The result is cached under a hash of the settings and of the training text, so
-that a change of either makes a new model.
+saved as an ordinary Hugging Face folder. The result is cached under a hash of all that decides it but the processor: the
+settings, the training text and the number of threads.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from dipo_openrlhf.quickstart.lessons import arithmetic
 from dipo_openrlhf.quickstart.lessons.lesson import Conversation, Lesson, PretrainSettings
 
 _FINGERPRINT = 500  # conversations whose text stands for the whole training text in the cache's key
+THREADS = 2
+"""With another number sums are rounded differently, and it is another model. More do not help matrices this small."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,18 @@ def pretrained_model(
     cache_dir: Path,
     settings: PretrainSettings | None = None,
     progress: bool = True,
-    threads: int = 2,
     lesson: Lesson = arithmetic.LESSON,
 ) -> Path:
     """The folder of the pretrained model and its tokenizer, trained now or found in `cache_dir`.
 
-    `settings`: None for the lesson's own. `threads`: CPU threads to train with; more than two do not help matrices this
-    small.
+    `settings`: None for the lesson's own.
     """
     settings = settings or lesson.settings
 
     def build(folder: Path) -> dict[str, Any]:
         tokenizer, threads_before = lesson.build_tokenizer(), torch.get_num_threads()
         try:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(THREADS)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.seed)
                 model = new_model(tokenizer, settings)
@@ -74,10 +74,10 @@ def pretrained_model(
 
 
 def cache_key(settings: PretrainSettings, lesson: Lesson = arithmetic.LESSON) -> str:
-    """Sixteen hexadecimal digits that change with the settings and with the training text."""
+    """Sixteen hexadecimal digits that change with the settings, the training text and the number of threads."""
     sample = islice(lesson.conversations(lesson.build_tokenizer(), settings.seed), _FINGERPRINT)
     texts = [[piece.text for piece in conversation] for conversation in sample]
-    return hashlib.sha256(json.dumps([asdict(settings), texts]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([asdict(settings), texts, THREADS]).encode()).hexdigest()[:16]
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, settings: PretrainSettings) -> Qwen3ForCausalLM:

@@ -33,7 +33,7 @@ def small_model() -> Path:
     Less pretraining would be quicker, but a model that is right once in forty answers can, on another machine's
     arithmetic, give four steps of all-incorrect groups: no gradient, and nothing to test.
     """
-    return pretrained_model(cache_dir(), progress=False, threads=1)  # the other core has tests too
+    return pretrained_model(cache_dir(), progress=False)
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def test_training_lowers_the_loss() -> None:
 
 
 def test_folder_loads_as_any_other_model(tmp_path: Path) -> None:
-    folder = pretrained_model(tmp_path, TINY, progress=False, threads=1)
+    folder = pretrained_model(tmp_path, TINY, progress=False)
     model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert isinstance(tokenizer, PreTrainedTokenizerFast)
@@ -142,11 +142,11 @@ def test_folder_loads_as_any_other_model(tmp_path: Path) -> None:
 
 
 def test_same_settings_give_the_same_weights_and_one_folder(tmp_path: Path) -> None:
-    first = pretrained_model(tmp_path / "a", TINY, progress=False, threads=1)
-    second = pretrained_model(tmp_path / "b", TINY, progress=False, threads=1)
+    first = pretrained_model(tmp_path / "a", TINY, progress=False)
+    second = pretrained_model(tmp_path / "b", TINY, progress=False)
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     written = (first / "model.safetensors").stat().st_mtime_ns
-    assert pretrained_model(tmp_path / "a", TINY, progress=False, threads=1) == first
+    assert pretrained_model(tmp_path / "a", TINY, progress=False) == first
     assert (first / "model.safetensors").stat().st_mtime_ns == written
     assert [path.name for path in (tmp_path / "a").iterdir()] == [first.name]
 
@@ -154,7 +154,7 @@ def test_same_settings_give_the_same_weights_and_one_folder(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_quickstarts_own_settings_teach_the_lesson(tmp_path: Path) -> None:
     """Anew: other tests take the model that the user's cache holds."""
-    folder = pretrained_model(tmp_path, progress=False, threads=1)
+    folder = pretrained_model(tmp_path, progress=False)
     loss = json.loads((folder / "quickstart.json").read_text())["final_loss"]
     assert 0.2 < loss < 0.35  # nats a token: demonstrations are worded at random
 
@@ -166,9 +166,9 @@ def test_an_interrupted_run_leaves_nothing_to_reuse(tmp_path: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "train", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            pretrained_model(tmp_path, TINY, progress=False, threads=1)
+            pretrained_model(tmp_path, TINY, progress=False)
     assert list(tmp_path.iterdir()) == []
-    folder = pretrained_model(tmp_path, TINY, progress=False, threads=1)
+    folder = pretrained_model(tmp_path, TINY, progress=False)
     assert (folder / "model.safetensors").is_file()
 
 
@@ -176,18 +176,35 @@ def test_a_folder_left_by_a_killed_run_is_not_taken_for_a_model(tmp_path: Path) 
     half = tmp_path / ".unfinished-killed"
     half.mkdir()
     (half / "config.json").write_text("{}")
-    folder = pretrained_model(tmp_path, TINY, progress=False, threads=1)
+    folder = pretrained_model(tmp_path, TINY, progress=False)
     assert folder != half
     assert AutoModelForCausalLM.from_pretrained(folder).num_parameters() > 0
 
 
-def test_cache_key_follows_settings_and_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_key_follows_settings_data_and_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     key = cache_key(TINY)
     assert key == cache_key(replace(TINY))
     assert key != cache_key(replace(TINY, seed=1))
     assert key != cache_key(replace(TINY, learning_rate=1e-3))
-    monkeypatch.setattr(arithmetic, "demonstrations", lambda seed: demonstrations(seed + 100))
+    with monkeypatch.context() as other:
+        other.setattr(arithmetic, "demonstrations", lambda seed: demonstrations(seed + 100))
+        assert key != cache_key(TINY)
+    monkeypatch.setattr(pretrain, "THREADS", 1)
     assert key != cache_key(TINY)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_weights_do_not_depend_on_the_callers_threads(tmp_path: Path, threads: int) -> None:
+    """`make test`, whose processes have one thread, and `make quickstart` share a cache."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        folder = pretrained_model(tmp_path / str(threads), TINY, progress=False)
+        torch.set_num_threads(pretrain.THREADS)
+        expected = pretrained_model(tmp_path / "expected", TINY, progress=False)
+    finally:
+        torch.set_num_threads(before)
+    assert (folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
 
 
 def test_training_restores_the_callers_threads_and_random_state(tmp_path: Path) -> None:
@@ -195,6 +212,6 @@ def test_training_restores_the_callers_threads_and_random_state(tmp_path: Path) 
     expected = torch.rand(3)
     torch.manual_seed(5)
     threads = torch.get_num_threads()
-    pretrained_model(tmp_path, TINY, progress=False, threads=1)
+    pretrained_model(tmp_path, TINY, progress=False)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.rand(3), expected)

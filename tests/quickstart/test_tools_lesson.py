@@ -79,6 +79,6 @@ def test_the_lesson_makes_a_model_of_its_own(tmp_path: Path) -> None:
     tiny = PretrainSettings(
         hidden_size=32, layers=1, heads=1, key_value_heads=1, mlp_size=64, demonstrations=64
     )
-    folder = pretrained_model(tmp_path, tiny, progress=False, threads=1, lesson=LESSON)
+    folder = pretrained_model(tmp_path, tiny, progress=False, lesson=LESSON)
     assert folder.name.startswith("tools-")
     assert json.loads((folder / "config.json").read_text())["max_position_embeddings"] == MAX_LENGTH
