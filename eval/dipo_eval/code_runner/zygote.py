@@ -62,12 +62,13 @@ class Zygote:
 
 
 def _send(channel: Connection, message: dict[str, Any]) -> None:
-    channel.send_bytes(msgpack.packb(message))
+    # A program may hold half a character: it is Python's to refuse.
+    channel.send_bytes(msgpack.packb(message, unicode_errors="surrogatepass"))
 
 
 def _receive(channel: Connection) -> dict[str, Any]:
     """The next message. Both ends are our own processes; what a jail wrote travels as bytes. Raises EOFError."""
-    message: dict[str, Any] = msgpack.unpackb(channel.recv_bytes())
+    message: dict[str, Any] = msgpack.unpackb(channel.recv_bytes(), unicode_errors="surrogatepass")
     return message
 
 

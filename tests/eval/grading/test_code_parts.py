@@ -59,6 +59,55 @@ RESPONSES = {
         "```python\ndef g(x):\n    return x\n```\n```python\ndef f(x):\n    return g(x)\n```",
         "def g(x):\n    return x\n\ndef f(x):\n    return g(x)\n",
     ),
+    "an example of its use in an earlier block": (
+        "```python\nresult = f(2)\nprint(result)\n```\n```python\ndef f(x):\n    result = x\n    return result\n```",
+        "def f(x):\n    result = x\n    return result\n",
+    ),
+    "an example whose name the solution only reads": (
+        "```python\nresult = f(2)\n```\n```python\ndef f(x):\n    return x + result\n```",
+        "def f(x):\n    return x + result\n",
+    ),
+    "input in an earlier block": (
+        "```python\nn = int(input())\n```\n```python\ndef f(n, m=1):\n    return n\n```",
+        "def f(n, m=1):\n    return n\n",
+    ),
+    "no Python in an earlier block": (
+        "```\nresult = x plus y\n```\n```python\ndef f(x):\n    for result in x:\n        return result\n```",
+        "def f(x):\n    for result in x:\n        return result\n",
+    ),
+    "names in a docstring and a comment": (
+        '```python\nimport nothing\nnumbers = 1 +\n```\n```python\ndef f(x):\n    """Add numbers, \\"nothing\\"."""\n'
+        "    return x  # numbers\n```",
+        'def f(x):\n    """Add numbers, \\"nothing\\"."""\n    return x  # numbers\n',
+    ),
+    "a constant of an earlier block": (
+        "```python\nMOD = 10**9 + 7\n```\n```python\ndef f(x):\n    return g(x, key=f'{MOD}')\n```\n",
+        "MOD = 10**9 + 7\n\ndef f(x):\n    return g(x, key=f'{MOD}')\n",
+    ),
+    "a constant that another function's variable is named like": (
+        "```python\nmemo = {}\n```\n```python\ndef f(x):\n    return memo.get(x, h(memo=memo))\n```",
+        "memo = {}\n\ndef f(x):\n    return memo.get(x, h(memo=memo))\n",
+    ),
+    "a helper that shares a variable's name": (
+        "```python\ndef g(x):\n    return x\n```\n```python\ndef h(g):\n    return g\n\ndef f(x):\n    return g(x)\n```",
+        "def g(x):\n    return x\n\ndef h(g):\n    return g\n\ndef f(x):\n    return g(x)\n",
+    ),
+    "helpers after imports from the future": (
+        "```python\nimport math\n```\n```python\n# Typed.\nfrom __future__ import annotations\n\ndef f(x):\n"
+        "    return math.floor(x)\n```",
+        "# Typed.\nfrom __future__ import annotations\nimport math\n\n\ndef f(x):\n    return math.floor(x)\n",
+    ),
+    "the future in a comment": (
+        "```python\nimport math\n```\n```python\n# no from __future__ import\ndef f(x):\n    return math.floor(x)\n```",
+        "import math\n\n# no from __future__ import\ndef f(x):\n    return math.floor(x)\n",
+    ),
+    "a word and a colon after it": (f"{CODE}\nExplanation: it returns x.", f"{CODE}"),
+    "a note after it": (f"{CODE}\nNote: This works, since x = x.", f"{CODE}"),
+    "bold after it": (f"{CODE}\n**Explanation**: it returns x.", f"{CODE}"),
+    "a name in backquotes after it": (f"{CODE}\n`f` returns x.", f"{CODE}"),
+    "the next question after it": (f"{CODE}\nQ: next?", f"{CODE}"),
+    "small letters before it": (f"here's the code\n{CODE}", CODE),
+    "an annotated constant after it": (f"{CODE}\nMOD: int = 7\n", f"{CODE}\nMOD: int = 7\n"),
     "an import of the prompt": (
         "```python\ndef f(x: List):\n    return x\n```",
         "from typing import List\n\ndef f(x: List):\n    return x\n",

@@ -251,3 +251,9 @@ def test_no_program_reaches_the_machine(grader: CodeGrader, name: str) -> None:
 
 def test_there_are_more_than_forty_of_them() -> None:
     assert len({**VERDICTS, **ENDS, **MACHINE}) > 70
+
+
+@pytest.mark.parametrize("part", ["x = '\ud800'", "# \udfff"])
+def test_half_a_character_is_a_wrong_program_and_costs_no_worker(grader: CodeGrader, part: str) -> None:
+    assert grader.grade(TASK, f"{part}\n{CORRECT}").base.status == "wrong"
+    assert grader.grade(TASK, CORRECT).base.status == "correct"

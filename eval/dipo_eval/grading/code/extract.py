@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dipo_eval.grading.code.fences import PLAIN, fenced_blocks, free_blocks, has_inner_fence
+from dipo_eval.grading.code.helpers import with_helpers
 from dipo_eval.grading.code.program import (
     completed,
     defines,
     imports,
     indented_program,
-    with_helpers,
     without_prose,
 )
 from dipo_eval.grading.final_text import final_text
@@ -35,7 +35,9 @@ def extract_code(response: str, entry_point: str, prompt: str = "") -> str | Non
     blocks = fenced_blocks(text)
     code = _program(text, blocks, entry_point)
     if code is not None and len(code) <= MAX_CODE_CHARS:
-        code = with_helpers(code, [_preamble(prompt, entry_point), *(one for one in blocks if one != code)])
+        code = with_helpers(
+            code, [_preamble(prompt, entry_point), *(one for one in blocks if one != code)], entry_point
+        )
     if code is not None:
         return code if len(code) <= MAX_CODE_CHARS else None
     body = blocks[-1] if blocks else text

@@ -1,4 +1,4 @@
-"""The text of a program without the prose around it, and the helpers that it needs from elsewhere. Nothing is parsed."""
+"""The text of a program without the prose around it. Nothing is parsed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,13 @@ _KEYWORDS = frozenset((
     "not", "break", "continue",
 ))  # fmt: skip
 _PROSE = linear.bounded(
-    r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]|```|~~~|={3}|-{3}|[-*]\s|\d{1,2}[.)]\s|\\(?:begin|end)\{|(?:python3?|py)\s{0,3}$"
-    r"|(?:[-*>]{1,3}\s{1,3}|\d{1,2}[.)]\s{1,3})?(?:[A-Z][A-Za-z']{0,20}(?:,? [A-Za-z'`]{1,20}|[.:!]\s{0,3}$)"
-    r"|(?P<first>[a-z]{1,20}) [a-z']{1,20} [a-z']{1,20})"
+    r"[`\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]|~~~|\*\*[^*]{1,80}\*\*|={3}|-{3}|[-*]\s|\d{1,2}[.)]\s"
+    r"|\\(?:begin|end)\{|(?:python3?|py)\s{0,3}$"
+    r"|(?:[-*>]{1,3}\s{1,3}|\d{1,2}[.)]\s{1,3})?(?:[A-Z][A-Za-z']{0,20}(?:,? [A-Za-z'`]{1,20}|[.:!]\s{0,3}$"
+    r"|:\s(?:[^=]{1,200}$|[A-Za-z'`]{1,20},? [A-Za-z'`]{1,20}[\s,.;]))"
+    r"|(?P<first>[a-z][a-z']{0,20}) [a-z']{1,20} [a-z']{1,20})"
 )
-_BOUND = linear.compile(
-    r"^(?:(?:async[ ]+)?def|class)[ ]+(\w+)|^(\w+)[ ]*(?::[^=\n]*)?=[^=]"
-    r"|^import[ ]+(.*)$|^from[ ]+\S+[ ]+import[ ]+(.*)$",
-    re.MULTILINE,
-)
-_NAME = linear.bounded(r"[A-Za-z_]\w{0,60}")
 _QUOTES = ('"""', "'''")
-_MAX_HELPERS = 40
 _INDENT = "    "
 
 
@@ -98,55 +93,6 @@ def _prose_lines(lines: list[str]) -> list[bool]:
         found.append(prose is not None and prose["first"] not in _KEYWORDS)
         quoted ^= sum(line.count(quote) for quote in _QUOTES) % 2 == 1
     return found
-
-
-def with_helpers(code: str, sources: list[str]) -> str:
-    """``code`` after the definitions and imports that it uses and that only ``sources`` have, the later ones first."""
-    chunks: dict[str, str] = {}
-    for source in sources:
-        for chunk in _chunks(source):
-            chunks.update(dict.fromkeys(_bound_names(chunk), chunk))
-    if not chunks or "from __future__" in code:
-        return code
-    known = {name for chunk in _chunks(code) for name in _bound_names(chunk)}
-    taken: list[str] = []
-    waiting = [code]
-    while waiting and len(taken) < _MAX_HELPERS:
-        used = set(_NAME.findall(waiting.pop()))
-        for name in sorted(used & chunks.keys() - known):
-            known.add(name)
-            if chunks[name] not in taken:
-                taken.append(chunks[name])
-                waiting.append(chunks[name])
-    if not taken:
-        return code
-    in_order = [chunk for source in sources for chunk in _chunks(source) if chunk in taken]
-    return "\n".join(dict.fromkeys(chunk.strip("\n") for chunk in in_order)) + "\n\n" + code
-
-
-def _chunks(code: str) -> list[str]:
-    """Statements at the left margin that bind a name, each with the lines that belong to it."""
-    made: list[list[str]] = []
-    decorated = False
-    for line in code.split("\n"):
-        starts = line[:1].strip() and line[0] not in ")]}#" and not line.startswith(_QUOTES)
-        if starts and not decorated:
-            made.append([line])
-        elif made:
-            made[-1].append(line)
-        decorated = line.startswith("@") or (decorated and not starts)
-    return ["\n".join(lines) for lines in made]
-
-
-def _bound_names(chunk: str) -> list[str]:
-    names: list[str] = []
-    for defined, assigned, imported, members in _BOUND.findall(chunk):
-        names += [name for name in (defined, assigned) if name]
-        for part in (imported or members).strip("()\\ ").split(","):
-            words = part.split()
-            if words:
-                names.append(words[-1].split(".")[0] if imported and "as" not in words else words[-1])
-    return names
 
 
 def completed(prompt: str, body: str) -> str:
