@@ -15,7 +15,7 @@ from dipo_openrlhf.estimate.gpu_checks import Check
 from dipo_openrlhf.estimate.host import host_memory
 from dipo_openrlhf.estimate.machine import Machine
 from dipo_openrlhf.estimate.options import Assumptions
-from dipo_openrlhf.estimate.workload import GIB, workload_of
+from dipo_openrlhf.estimate.workload import GIB, uses_flash_attn, workload_of
 from dipo_openrlhf.recipe.placement import needs_of
 from dipo_openrlhf.recipe.recipe import Recipe
 
@@ -53,12 +53,6 @@ def recipe_checks(machine: Machine, recipe: Recipe, assume: Assumptions) -> list
     need = host_memory(recipe, needs_of(recipe).layout, work, assume).total.value / GIB
     asleep = memory.host_bytes(work).value / GIB
     return [*checks.values(), gpu_checks.host_memory(machine, need, asleep, recipe.name)]
-
-
-def uses_flash_attn(recipe: Recipe) -> bool:
-    """Whether the training calls flash-attn; packing and dynamic batches force it (openrlhf/cli/train_ppo_ray.py)."""
-    packs = recipe.get("ds.packing_samples") or recipe.get("train.dynamic_batch_enable")
-    return bool(packs or "flash_attention" in recipe.get("ds.attn_implementation"))
 
 
 def _compiles_cuda(recipe: Recipe) -> str:

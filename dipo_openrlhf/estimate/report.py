@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 
 from dipo_openrlhf.estimate import memory
-from dipo_openrlhf.estimate.environment import uses_flash_attn
 from dipo_openrlhf.estimate.host import cores, host_memory
 from dipo_openrlhf.estimate.options import Assumptions
 from dipo_openrlhf.estimate.picture import picture
 from dipo_openrlhf.estimate.step_time import step_time
-from dipo_openrlhf.estimate.workload import GIB, Line, Workload, workload_of
+from dipo_openrlhf.estimate.workload import GIB, Line, Workload, uses_flash_attn, workload_of
 from dipo_openrlhf.recipe.placement import needs_of, placement
 from dipo_openrlhf.recipe.recipe import Recipe
 

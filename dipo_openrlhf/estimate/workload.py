@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from dipo_eval.errors import UserError
 from dipo_openrlhf.algorithm import methods
 from dipo_openrlhf.estimate.adapters import Adapters, adapters_of
 from dipo_openrlhf.estimate.model_shapes import ModelShape, shape_of
@@ -66,6 +65,7 @@ class Workload:
     response_tokens: int
     checkpoints: int
     exports: float  # Hugging Face exports that lie on the disk at once; inf: all of a run whose length is not known
+    flash_attn: bool = True  # whose cross-entropy computes the loss in place
     adapters: Adapters | None = None  # of LoRA; None: the whole model is trained
 
     @property
@@ -94,11 +94,6 @@ class Workload:
 def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
     """The sizes of a validated recipe. Raises UserError for what the arithmetic does not cover."""
     get = recipe.get
-    for key in ("ds.load_in_4bit", "train.enable_ema"):
-        if get(key):
-            raise UserError(
-                f"{recipe.where.get(key, key)}: {key}: {get(key)!r}: is not covered by the estimate"
-            )
     max_len = get("data.max_len")
     new_tokens = get("rollout.max_new_tokens") or max_len
     dynamic = get("train.dynamic_batch_enable")
@@ -143,6 +138,7 @@ def workload_of(recipe: Recipe, assume: Assumptions) -> Workload:
         response_tokens=assume.response_tokens or max(1, new_tokens // 4),
         checkpoints=get("ckpt.max_num"),
         exports=_exports(recipe, assume),
+        flash_attn=uses_flash_attn(recipe),
         adapters=adapters_of(recipe, shape),
     )
 
@@ -171,3 +167,9 @@ def _rows(dataset: str, limit: int) -> int:
         return 0
     with open(path, "rb") as file:
         return min(limit, sum(1 for line in file if line.strip()))
+
+
+def uses_flash_attn(recipe: Recipe) -> bool:
+    """Whether the training calls flash-attn; packing and dynamic batches force it (openrlhf/cli/train_ppo_ray.py)."""
+    packs = recipe.get("ds.packing_samples") or recipe.get("train.dynamic_batch_enable")
+    return bool(packs or "flash_attention" in recipe.get("ds.attn_implementation"))

@@ -9,8 +9,6 @@ _ALPHA, _DROPOUT, _MODULES = "ds.lora.alpha", "ds.lora.dropout", "ds.lora.target
 _ALONE = "does not go with ds.lora.rank: "
 # Key, what it has to be, why.
 _REQUIRED = (
-    ("train.enable_ema", False, _ALONE + "OpenRLHF's moving average has no adapters"),
-    ("ds.load_in_4bit", False, _ALONE + "weights of 4 bits cannot be merged with an adapter"),
     ("ds.tensor_parallel_size", 1, _ALONE + "split weights are not merged; use ds.zero_stage 3"),
     ("ds.use_universal_ckpt", False, _ALONE + "a checkpoint holds the adapters alone"),
 )

@@ -229,8 +229,6 @@ def _over_sampling_problem(recipe: Recipe) -> tuple[str, str] | None:
 
 def _check_cpu(recipe: Recipe) -> None:
     for key, allowed, reason in (
-        ("train.enable_ema", (False,), "the moving average is written for CUDA"),
-        ("ds.load_in_4bit", (False,), "4-bit loading needs a GPU"),
         ("vllm.sync_backend", ("gloo",), "weights travel over gloo on CPU"),
         (
             "ds.attn_implementation",

@@ -3,6 +3,10 @@
 Sources: openrlhf/cli/train_ppo_ray.py, train and its main block; openrlhf/trainer/ray/launcher.py, RayActorGroup;
 openrlhf/utils/deepspeed/deepspeed.py, DeepspeedStrategy; openrlhf/datasets/utils.py, blending_datasets;
 deepspeed/runtime/zero/stage3.py, DeepSpeedZeroOptimizer_Stage3. What is about sharing GPUs is in placement/cluster.py.
+
+What would run and be wrong is refused as well. OpenRLHF keeps its moving average in bfloat16, which rounds most of a
+small step away; and what openrlhf/utils/deepspeed/deepspeed.py, DeepspeedStrategy.moving_average writes to the weights
+that deepspeed/runtime/zero/partition_parameters.py, GatheredParameters gathers without a `modifier_rank` is dropped.
 """
 
 from __future__ import annotations
@@ -79,8 +83,24 @@ def _deepspeed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     stage, dtype = get("ds.zero_stage"), get("ds.param_dtype")
     if get("ds.tensor_parallel_size") > 1 and dtype != "bf16":
         yield "ds.tensor_parallel_size", f"needs ds.param_dtype: bf16, not {dtype}"
-    if get("ds.load_in_4bit") and dtype != "bf16":
-        yield "ds.load_in_4bit", f"needs ds.param_dtype: bf16, not {dtype}"
+    if get("ds.tensor_parallel_size") > 1 and stage == 3:
+        yield (
+            "ds.tensor_parallel_size",
+            "with ds.zero_stage 3 OpenRLHF cannot gather the weights for the engines: use ds.zero_stage: 2",
+        )
+    if get("ds.load_in_4bit"):
+        yield (
+            "ds.load_in_4bit",
+            "the engines cannot load weights of 4 bits: leave it out, or train an adapter (+lora)",
+        )
+    if get("vllm.sync_backend") != "nccl" and not recipe.on_cpu:
+        yield "vllm.sync_backend", "must be nccl on GPUs: OpenRLHF makes NCCL's group whatever it is called"
+    if get("train.enable_ema"):
+        yield (
+            "train.enable_ema",
+            "OpenRLHF's moving average hardly follows the policy, and with ds.zero_stage 3 not at all, so that the "
+            "starting model would be exported and evaluated: leave it out",
+        )
     if get("actor.optim") == "muon" and stage == 3:
         yield (
             "actor.optim",
@@ -143,8 +163,6 @@ def needed_packages(recipe: Recipe) -> dict[str, str]:
         found["ring_flash_attn"] = "ds.ring_attn_size"
     if get("ds.use_liger_kernel"):
         found["liger_kernel"] = "ds.use_liger_kernel"
-    if get("ds.load_in_4bit"):
-        found["bitsandbytes"] = "ds.load_in_4bit"
     if get("use_ms"):
         found["modelscope"] = "use_ms"
     return found

@@ -58,13 +58,13 @@ class RunSection(_Section):
     skip_idle_samples: bool = True
     """Leave samples whose advantages are all zero out of the update, such as those of groups without variance that DiPO
     does not act on: the same gradient in less time (with dropout, in expectation). Without effect where the update or its
-    log needs them: actor.entropy_coef, actor.aux_loss_coef, algo.kl.use_loss, algo.kl.target, train.enable_ema."""
+    log needs them: actor.entropy_coef, actor.aux_loss_coef, algo.kl.use_loss, algo.kl.target."""
     log_vllm_kl: bool = True
     """Log vllm_kl in every step, and warn where it shows that weights do not reach the engines. The engines then return
     the log-probabilities of what they sample; training uses them only with algo.advantage.is_correction_level."""
     seeded_rollouts: Literal["auto", "on", "off"] = "auto"
     """on: every response comes from a seed made from train.seed and the prompt's place in the data, so that a resumed run
-    equals an uninterrupted one; on GPUs vLLM then samples more slowly. auto: on CPU."""
+    equals an uninterrupted one on CPU; on GPUs sums depend on what else is in a batch, and it need not. auto: on CPU."""
     max_restarts: int = Field(0, ge=0)
     """How often a failed run (a dead engine, actor or node, a hang) restarts from its last complete checkpoint."""
     wandb: Literal["auto", "on", "off"] = "auto"

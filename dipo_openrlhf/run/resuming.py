@@ -39,11 +39,6 @@ def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
         return
     if not steps:
         raise UserError(f"{ckpt_path}: nothing to resume: no complete checkpoint (COMPLETE.json) there")
-    if recipe.get("train.enable_ema"):
-        raise UserError(
-            f"{run_dir}: train.enable_ema: OpenRLHF's checkpoints do not hold the moving average, so that a resumed run "
-            "would export another model: start a new run"
-        )
     _check_same_recipe(recipe, run_dir, ckpt_path, steps[-1])
     check_same_prompts(recipe.get("data.prompt_dataset"), ckpt_path, steps[-1])
     state = checkpoints.state_folder(ckpt_path, steps[-1])

@@ -301,10 +301,21 @@ def test_every_recipe_of_the_paper_fits_80_gb(name, cluster):
     assert engine(work, ASSUME).longest >= 8
 
 
+def test_without_flash_attn_a_logit_takes_more_memory():
+    """Its backward pass holds several matrices of the size of the logits; with long responses that decides."""
+    fits, logits = {}, {}
+    for name in ("math_qwen3_8b+response_20k", "math_qwen3_8b+response_20k+no_flash_attn"):
+        work = workload_of(load_recipe(name), ASSUME)
+        update = phases(work, ASSUME)[0]
+        logits[work.flash_attn] = next(line.value for line in update.lines if line.what == "logits")
+        fits[work.flash_attn] = verdict(phases(work, ASSUME), engine(work, ASSUME), work)[0]
+    assert fits == {True: True, False: False}
+    assert logits[False] == pytest.approx(1.63 * logits[True])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--ds.load_in_4bit", "true"], ["ds.load_in_4bit", "not covered"]),
         (["--actor.model_name_or_path", "no/model"], ["no/model", "config.json"]),
     ],
 )

@@ -36,8 +36,6 @@ def load(tmp_path, *lines: str):
         (["ds.lora.rank: 4", "ds.lora.target_modules: []"], ["ds.lora.target_modules", "such as q_proj"]),
         (["ds.lora.rank: 4", "ds.lora.target_modules: [q_proj, lm_head]"], ["lm_head", "embeddings"]),
         (["ds.lora.rank: 4", "ds.lora.target_modules: [model.embed_tokens]"], ["embeddings"]),
-        (["ds.lora.rank: 4", "train.enable_ema: true"], ["train.enable_ema", "moving average"]),
-        (["ds.lora.rank: 4", "ds.load_in_4bit: true"], ["ds.load_in_4bit", "merged"]),
         (["ds.lora.rank: 4", "ds.tensor_parallel_size: 2", "actor.num_gpus_per_node: 2"], ["tensor_parallel"]),
         (["ds.lora.rank: 4", "ds.use_universal_ckpt: true"], ["ds.use_universal_ckpt", "adapters alone"]),
     ],

@@ -35,7 +35,10 @@ def loaded(*words: str):
             "8192 samples are 4 micro-batches, fewer than the actor's 8 ranks: at most 1024",
         ),
         (["--ds.tensor_parallel_size", "2", "--ds.param_dtype", "fp16"], "needs ds.param_dtype: bf16, not fp16"),
-        (["--ds.load_in_4bit", "true", "--ds.param_dtype", "fp16"], "ds.load_in_4bit: True: needs ds.param_dtype"),
+        (["--ds.tensor_parallel_size", "2"], "ds.tensor_parallel_size: 2: .* use ds.zero_stage: 2"),
+        (["--ds.load_in_4bit", "true"], "ds.load_in_4bit: True: the engines cannot load weights of 4 bits"),
+        (["--train.enable_ema", "true"], "train.enable_ema: True: .* the starting model would be exported"),
+        (["--vllm.sync_backend", "gloo"], "vllm.sync_backend: 'gloo': must be nccl on GPUs"),
         (["--actor.optim", "muon"], "actor.optim: 'muon': DeepSpeed has no Muon .* use ds.zero_stage: 2"),
         (["--ds.zero_stage", "0"], "ds.enable_sleep: True: needs ds.zero_stage 1, 2 or 3"),
         (["--data.max_images_per_prompt", "1"], "images do not go with"),
@@ -66,7 +69,6 @@ def test_the_reference_beside_the_actor_is_accepted():
     [
         (["--ds.ring_attn_size", "2"], "ring-flash-attn"),
         (["--ds.use_liger_kernel", "true"], "liger-kernel"),
-        (["--ds.load_in_4bit", "true"], "bitsandbytes"),
     ],
 )
 def test_a_package_that_is_not_installed_is_named(words, package):
