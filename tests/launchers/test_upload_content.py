@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import string
+import subprocess
 import time
 from pathlib import Path
 
@@ -112,6 +114,25 @@ def test_this_project_passes():
     }
     assert len(files) > 300
     assert alarms == {}
+
+
+def test_a_job_is_submitted_from_a_clone_of_this_project(tmp_path):
+    """README.md's reader works in one. Its code travels as the installed packages, and the rest is of no use there."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "my_reward.py").write_text("def reward_func(queries, prompts, labels):\n    return [0.0]\n")
+    chosen = choose(tmp_path, [])
+    upload.check_upload(chosen, {})
+    assert "my_reward.py" in chosen.files
+    assert not any(name.startswith(("tests/", "dipo_openrlhf/", "eval/")) for name in chosen.files)
+
+
+def test_a_statement_without_blanks_is_no_random_word():
+    for line in ("@cache(maxsize=1024)", 'r"[A-Za-z][A-Za-z0-9+.-]{0,30}",'):
+        assert find_key("secrets/values.py", line.encode(), is_data=False, is_suspect=True) is None
+    assert find_key("secrets/values.py", RANDOM.encode(), is_data=False, is_suspect=True) is not None
 
 
 def test_a_long_line_takes_linear_time():

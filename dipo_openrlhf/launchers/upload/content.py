@@ -42,6 +42,7 @@ _HINT = re.compile(
 _NAMED = re.compile(
     r"(?P<name>[A-Za-z_][\w.-]{0,63})[\"']?\s{0,8}[:=]\s{0,8}(?P<quote>[\"']?)(?P<value>[^\s\"',;#<>{}()\[\]$]{16,200})(?![\w(\[])"
 )
+_CODE_MARKS = frozenset("()[]{}<>\\\"'")
 _EXAMPLES = frozenset((
     "password", "pass", "passwd", "pw", "pwd", "secret", "user:pass", "user:password", "user:pw", "username:password",
 ))  # fmt: skip
@@ -64,7 +65,7 @@ def find_key(name: str, data: bytes, *, is_data: bool, is_suspect: bool = False)
     if is_data and not is_suspect:
         return None
     for number, line in enumerate(text.splitlines(), 1):
-        if is_suspect and _is_random_word(line):
+        if is_suspect and _is_random_word(line, PurePosixPath(name).suffix in CODE):
             return number, "a line of one random word, under a name that suggests keys"
         if _HINT.search(line) and not _ALLOWED.search(line):
             named = _named_value(name, line)
@@ -83,8 +84,10 @@ def _as_text(data: bytes, *, is_data: bool) -> str:
     return data.decode("latin-1")
 
 
-def _is_random_word(line: str) -> bool:
+def _is_random_word(line: str, is_code: bool) -> bool:
     word = line.strip().strip("\"',")
+    if is_code and set(word) & _CODE_MARKS:  # a statement without blanks
+        return False
     return 16 <= len(word) <= 4096 and _looks_random(word)
 
 
