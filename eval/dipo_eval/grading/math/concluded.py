@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dipo_eval import linear
+from dipo_eval.grading.math.changing_words import is_changed_after
 from dipo_eval.grading.math.peel import EVERY, VERBS
 
 _TAIL_CHARS = 600
@@ -54,7 +55,7 @@ def conclusion(text: str) -> str | None:
     alone = _BOLD_ALONE.match(sentence) if not ends or tail[ends[-1] - 1] == "\n" else None
     if alone and not _NOT_CONCLUDED.search(EVERY.sub("", alone[2])) and VERBS.isdisjoint(alone[2].split()):
         before = tail[: ends[-1]].rstrip().rpartition("\n")[2] if ends else ""
-        return None if _NOT_CONCLUDED.search(before) else alone[1]
+        return None if _NOT_CONCLUDED.search(before) or is_changed_after(alone[2]) else alone[1]
     if not sentence.isascii() and not _CHINESE_DOUBT.search(sentence):
         chinese = _CHINESE.search(sentence)
         if chinese:

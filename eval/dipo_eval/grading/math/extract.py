@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from dipo_eval import linear
 from dipo_eval.grading.final_text import final_text
 from dipo_eval.grading.math.boxes import Box, last_box
+from dipo_eval.grading.math.changing_words import SCALE_WORDS
+from dipo_eval.grading.math.closing import chosen_option, without_courtesy
 from dipo_eval.grading.math.concluded import conclusion, is_sentence
 from dipo_eval.grading.math.peel import VERBS
 from dipo_eval.grading.math.stated import Statement, last_statement
@@ -27,7 +29,7 @@ _ATOM = linear.bounded(
 )
 _AFTER_BOX = linear.bounded(
     r"(\s?/\s?\d{1,20}|\s?\\pi(?![a-z])|\s?\^\{?\d{1,9}\}?|\s?\\sqrt\{[^{}\n]{1,40}\}"
-    r"|\s(?:thousand|million|billion|trillion|dozen)(?![a-z]))"
+    rf"|\s(?:{SCALE_WORDS})(?![a-z]))"
 )
 _PROSE = linear.compile(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+[A-Za-z]{2,}")
 
@@ -64,6 +66,10 @@ def extract_answer(response: str) -> Extraction:
     stated = last_statement(text)
     if stated is not None:
         return Extraction(stated.text, "stated")
+    text = without_courtesy(text)
+    option = chosen_option(text)
+    if option is not None:
+        return Extraction(option, "concluded")
     stripped = _unfenced(text.strip())
     is_bare = len(text) <= 4 * _BARE_CHARS and _is_bare(stripped)
     concluded = None if is_bare and not is_sentence(stripped) else conclusion(text)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from dipo_eval import linear
+from dipo_eval.grading.math.composite_units import with_slashes
 from dipo_eval.grading.math.layout import without_layout
 from dipo_eval.grading.math.notation import RENAMED, REPLACED, SIGNS, UNICODE
 
@@ -18,7 +19,7 @@ _NO_SPACE = linear.compile(r"(\\+)!\s*")
 _PHANTOM = linear.compile(r"(\\+)[vh]?phantom\{[^{}]*\}")
 _SPACING = linear.bounded(r"(?<!\\)\\(?:[,;:> ]|q?quad(?![a-zA-Z]))|~")
 _ACCENT = linear.compile(r"\\(dot|ddot|hat|vec|bar|tilde)\s+([a-zA-Z]+)")
-_DEGREE = linear.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
+_DEGREE = linear.compile(r"(?:\\[ ,;:]|~)?\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ([a-zA-Z]*))")
 _FRAC_BARE = linear.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))\s*(?:\{([^{}]*)\}|([0-9a-zA-Z]))")
 _SQRT_BARE = linear.compile(r"\\sqrt\s*([0-9a-zA-Z])")
 _BRACE = linear.bounded(r"(?<!\\)[{}]")
@@ -77,7 +78,7 @@ def _clean_latex(text: str) -> str:
         text = _LINE_SKIP.sub(r"\\\\", text)
     if r"\begin" in text:
         text = _ARRAY.sub(_array, text)
-    text = without_layout(text.replace("{,}", ","))
+    text = without_layout(with_slashes(text.replace("{,}", ",")))
     for written, plain in REPLACED:
         text = text.replace(written, plain)
     text = text.replace(r"\$", "")

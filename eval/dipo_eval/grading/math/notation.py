@@ -34,6 +34,8 @@ _SYMBOLS = {
     "∠": r"\angle ", "△": r"\triangle ", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ", "…": r"\ldots ", "⋯": r"\ldots ",
     "∨": r"\vee ", "∧": r"\wedge ", "∖": r"\setminus ", "′": "'", "″": "''", "’": "'", "‘": "'", "“": '"', "”": '"',
     "％": "%", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "［": "[", "］": "]", "｛": r"\{", "｝": r"\}",
+    **{chr(0xFF10 + digit): str(digit) for digit in range(10)}, "．": ".", "／": "/", "\N{FRACTION SLASH}": "/",
+    "Å": r"\AA ", "\N{ANGSTROM SIGN}": r"\AA ",
     "。": ".", "、": ",", "＜": "<", "＞": ">", "￥": "¥", "＄": "$", "或": " or ", "和": " and ", "且": " and ",
     **dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{EN SPACE}\N{EM SPACE}\u200a\u3000", " "),
     **dict.fromkeys(map(chr, range(0x1F300, 0x1FB00)), ""),  # pictures
@@ -116,6 +118,8 @@ SIGNS = (
         ),
         r"\\binom{\1}{\2}",
     ),
+    (linear.bounded(r"(?<![A-Za-z\\])(?:positive )?[Ii]nfinity(?![A-Za-z])"), r"\\infty"),
+    (linear.bounded(r"(?<![A-Za-z])negative \\infty(?![A-Za-z])"), r"-\\infty"),
     (linear.bounded(r"(?<=\s)OR(?=\s)"), "or"),
     (linear.bounded(r"(?<=\s)AND(?=\s)"), "and"),
 )

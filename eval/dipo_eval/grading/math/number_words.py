@@ -16,9 +16,12 @@ _TENS = {
 }  # fmt: skip
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
 NUMBER_WORDS = frozenset({*_SMALL, *_TENS, *_SCALES})
-_PARTS = {
+PARTS = {
     "half": 2, "third": 3, "fourth": 4, "quarter": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9,
-    "tenth": 10,
+    "tenth": 10, "eleventh": 11, "twelfth": 12, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "sixteenth": 16,
+    "seventeenth": 17, "eighteenth": 18, "nineteenth": 19, "twentieth": 20, "thirtieth": 30, "fortieth": 40,
+    "fiftieth": 50, "sixtieth": 60, "seventieth": 70, "eightieth": 80, "ninetieth": 90, "hundredth": 100,
+    "thousandth": 1000, "millionth": 10**6, "billionth": 10**9, "trillionth": 10**12,
 }  # fmt: skip
 _MAX_CHARS = 100
 
@@ -27,7 +30,7 @@ def fraction_in_words(text: str) -> Fraction | None:
     """The number that all of ``text`` says, also as a part: three-fourths, one half; None for anything else."""
     words = text.lower().replace("-", " ").split() if len(text) <= _MAX_CHARS else []
     if len(words) == 2 and words[0] in _SMALL:
-        part = _PARTS.get("half" if words[1] == "halves" else words[1].removesuffix("s"))
+        part = PARTS.get("half" if words[1] == "halves" else words[1].removesuffix("s"))
         if part:
             return Fraction(_SMALL[words[0]], part)
     number = number_in_words(text)

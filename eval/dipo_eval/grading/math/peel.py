@@ -65,6 +65,8 @@ _RELATION = linear.bounded(
 # A condition after which the answer goes on would take the rest with it.
 _MORE_VALUES = linear.bounded(
     r"(?<![<>:!])=|\bor\b|\botherwise\b|\belse\b|[,;]\s{0,3}-?\d|\band\s{1,3}-?\d|\\cup"
+    r"|\balternativ|\banother\b|\bother (?:answer|option|value|choice|possib|guess)|\bknow\b"
+    r"|\b(?:is|be|equals)\s{1,3}-?\d|\d (?:is|may|might|could|would) "
 )
 # "每天赚 18 美元", and what makes a Chinese sentence about a value no answer.
 _CHINESE = linear.compile(

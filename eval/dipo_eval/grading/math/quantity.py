@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from dipo_eval import linear
+from dipo_eval.grading.math.changing_words import SCALES, changes_value, scale_of
+from dipo_eval.grading.math.composite_units import composite_unit, without_abbreviation
 from dipo_eval.grading.math.number_words import NUMBER_WORDS, fraction_in_words
 from dipo_eval.grading.math.plain_numbers import DECIMAL, parse_number
 
@@ -23,9 +25,6 @@ _ALIASES = {
 _UNITS = {word: unit for unit, words in _ALIASES.items() for word in (unit, *words.split())}
 _SINGLE_LETTER = frozenset("msghlL")
 _SYMBOLS = frozenset({"Hz", "eV", "Pa", "kJ", "kW", "kV", "kN"})  # with these capitals they are no product
-_MULTIPLIERS = {
-    "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-}  # fmt: skip
 _NOT_UNITS = frozenset((
     "or", "and", "not", "to", "minus", "plus", "times", "over", "less", "more", "than", "least", "most",
     "half", "squared", "cubed", "between", "pi", "sqrt", "but", "if", "i", "e", "either", "neither", "nor", "maybe",
@@ -62,16 +61,17 @@ _TEMPERATURE = linear.compile(r"(.*\d)\s?°\s?([CF])\Z")
 _ANGLE_FUNCTION = linear.bounded(r"sin|cos|tan|cot|sec|csc")
 # What goes on after a value and its unit: "18 dollars a day", "18 at the market".
 _TAIL = linear.compile(
-    r"(.*?)\s\(?(?:(?:per|each|every|an?|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
+    r"(.*?)\s\(?(?:(?:per|each|every|at|from|during|of|on)\s+(?:(?:an?|the|each)\s+)?[a-z][a-z'\u2019 -]*"
     r"|(?:for|in)\s+(?:an?|the|each|every|all|his|her|its|their|total|everything)(?:\s[a-z][a-z'\u2019 -]*)?"
+    r"|an?\s+(?:(?:an?|the|each)\s+)?[a-z]{2}[a-z'\u2019 -]*"  # "5 a b" is a product
     r"|to\s+[a-z]{3}[a-z'\u2019 -]*|altogether|total|together|now)\)?\Z"
-)
-_UNIT_PRODUCT = linear.compile(  # N \\cdot m, k\\Omega, \\mu m
-    r"(.*[\d)}])\s(?:(?:k?N|kg|J|W|kW|A|V|C|ft|lb)\s?\\cdot\s?[A-Za-z]{1,3}|[kM]?\\Omega|\\mu\s?[A-Za-z]{1,2})\Z"
 )
 _PER = linear.bounded(
     r"(?<=\d)\s?/\s?(?=(?:second|minute|hour|day|night|week|month|year|person|student|child|item|pound|mile|gallon)\Z)"
 )
+_TAIL_CHANGES = _NOT_UNITS - {"and"} | SCALES.keys() | NUMBER_WORDS
+_CHANGED = linear.bounded(r"\bin the (?:red|hole|negative)\b")
+_POWERS = {"squared": "^2", "cubed": "^3"}
 _IN_BRACKETS = linear.compile(r"(.*[\d)}])\s\(([a-z ]{3,40})\)\Z")
 
 
@@ -129,8 +129,10 @@ def read_quantity(text: str, *, bare_letters: bool) -> Quantity:
     return _in_base(text, base) if base else _without_words(text, bare_letters)
 
 
-def _quantity(text: str, scale: int = 1, **around: Any) -> Quantity:
+def _quantity(text: str, scale: Fraction | int = 1, **around: Any) -> Quantity:
     number = parse_number(text)
+    if number is None and scale != 1:  # a closed form: its text is all that is compared
+        text = f"({text})*({Fraction(scale).numerator})/({Fraction(scale).denominator})"
     return Quantity(text, None if number is None else number * scale, **around)
 
 
@@ -146,10 +148,10 @@ def _in_base(text: str, match: linear.Match) -> Quantity:
 def _without_words(text: str, bare_letters: bool) -> Quantity:
     if text[:1] not in _VALUE_STARTS or (text[-1:].isdigit() and "^" not in text[-5:]):
         return _quantity(text)  # no word can follow a value here
-    text = _without_tail(text)
-    product = _UNIT_PRODUCT.match(text) if bare_letters and "\\" in text else None
-    if product:
-        return _quantity(str(product[1]))
+    text = _without_tail(without_abbreviation(text))
+    composite = composite_unit(text) if bare_letters else None
+    if composite:
+        return _quantity(composite[0], unit=composite[1])
     match = _TRAILING_WORDS.match(text)
     if match is None:
         return _quantity(text)
@@ -163,21 +165,22 @@ def _without_words(text: str, bare_letters: bool) -> Quantity:
     value = text[:start].strip()
     # A unit follows a number: the value has a digit and no word of its own.
     is_value = any(char.isdigit() for char in value) and not _WORD.search(value)
+    power = match["power"]
+    if len(words) > 1 and words[-1] in _POWERS and _has_powers(words[-2], bare_letters):  # units squared
+        power = power or _POWERS[words.pop()]
     if not words or not is_value or any(word.lower() in _NOT_UNITS for word in words):
         return _quantity(text)
-    scale = 1
-    while words and words[0].lower() in _MULTIPLIERS:
-        scale *= _MULTIPLIERS[words.pop(0).lower()]
+    scale, words = scale_of(words, is_one=value == "1")
     if not words:
         return _quantity(value, scale)
-    if _MULTIPLIERS.keys() & words:  # 3 per thousand
+    if changes_value(words):  # 3 per thousand, 5 short
         return _quantity(text)
     if words[0].lower() in ("percent", "percentage"):
         return _quantity(value, scale, percent=True)
     after_gap = text[start - 1].isspace()
     if not all(_is_unit_word(word, bare_letters and after_gap) for word in words):
         return _quantity(text)
-    unit = _canonical(words, match["power"])
+    unit = _canonical(words, power)
     return _quantity(value, scale, unit=None if unit == "radian" and r"\pi" in value else unit)
 
 
@@ -189,14 +192,23 @@ def _without_tail(text: str) -> str:
     if found is None or not any(map(str.isdigit, found[1])):
         return text
     words = text[found.end(1) :].strip("() ").split()[1 if tail else 0 :]
-    changes = _NOT_UNITS - {"and"} | _MULTIPLIERS.keys() | NUMBER_WORDS
-    return text if changes & {word.strip("()") for word in words} else str(found[1])
+    words = [word.strip("()") for word in words]
+    changed = changes_value(words) or _CHANGED.search(text, found.end(1)) or _TAIL_CHANGES.intersection(words)
+    return text if changed else str(found[1])
 
 
 def _is_unit_word(word: str, single_letters: bool) -> bool:
     if len(word) == 1:
         return single_letters and word in _SINGLE_LETTER
     return len(word) >= 3 or word.lower() in _UNITS or word in _SYMBOLS or word in ("of", "sq", "cu")
+
+
+def _has_powers(word: str, single_letters: bool) -> bool:
+    """Whether ``word`` is a unit that is squared or cubed: 5 metres squared, and not 5 eggs squared."""
+    if len(word) == 1:
+        return single_letters and word in _SINGLE_LETTER
+    name = _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
+    return name is not None and name not in ("dollar", "cent", "degree", "celsius", "fahrenheit")
 
 
 def _canonical(words: list[str], power: str | None) -> str:
@@ -224,4 +236,5 @@ def units_conflict(a: str | None, b: str | None) -> bool:
     """Whether two units are both well known and different: 5 cm is not 5 m, but 5 apples may be 5 fruits."""
     if a is None or b is None or a == b:
         return False
-    return a.split("^")[0] in _ALIASES and b.split("^")[0] in _ALIASES and "unit" not in (a, b)
+    known = all("*" in one or one.split("^")[0] in _ALIASES for one in (a, b))  # a composite unit has a star
+    return known and "unit" not in (a, b)

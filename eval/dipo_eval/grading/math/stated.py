@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from dipo_eval import linear
+from dipo_eval.grading.math.changing_words import is_changed_after
 from dipo_eval.grading.math.concluded import conclusion
 from dipo_eval.grading.math.normalize import without_bold
 
@@ -37,13 +38,29 @@ _INTRODUCTIONS = (
     r"(?:^|\n)\s{0,8}\*{0,2}\u7b54\s{0,4}[:\uff1a][\s*_]{0,12}(?=\S)|\u6545\u9009\s{0,4}[:\uff1a]?[\s*_]{0,12}(?=[A-Z(])",
     r"(?:^|\n)\s{0,8}\*{0,3}(?:final\ )?(?:ans|result)\b\.?\*{0,3}[:=.]?\*{0,3}[ \t]{0,8}(?=[\d$\\(+-])",
 )
+# Other languages: only a value that is all of the rest of its sentence, since the words after it are not read.
+_FOREIGN = (
+    r"respuesta(?:\ (?:final|correcta))?(?:\ es|\s{0,2}:)|r\u00e9ponse(?:\ (?:finale|correcte))?(?:\ est|\s{0,2}:)"
+    r"|risposta(?:\ (?:finale|corretta))?(?:\ \u00e8|\s{0,2}:)|resposta(?:\ (?:final|correta))?(?:\ \u00e9|\s{0,2}:)"
+    r"|\b(?:end)?antwort(?:\ ist|\s{0,2}:)|\u043e\u0442\u0432\u0435\u0442\s{0,2}:"
+    r"|\u7b54\u3048\s{0,2}(?:\u306f|[:\uff1a])|\ub2f5\s{0,2}(?:[:\uff1a]|\uc740)"
+)
+_ALL_OF_IT = (
+    r"(?=[*_]{0,3}(?:\$[^$\n]{1,80}\$|[$\u20ac\u00a3]?[+-]?\d[\d.,/]{0,30}|\(?[A-J]\)?)[*_]{0,3}"
+    r"(?:\u3067\u3059|\uc785\ub2c8\ub2e4)?\s{0,3}(?:[.!\u3002]?[*_]{0,3}[ \t]{0,3}(?:\n|$)|[.!\u3002]\s))"
+)
+_IN_OTHER_LANGUAGES = rf"(?:{_FOREIGN})[\s*_]{{0,9}}{_ALL_OF_IT}"
 # What each of them begins with, so that most places are left at once.
-_FIRST = r"(?:(?=(?-i:[\#<\[\"cCrRbBaA*\n\u6700\u7b54\u6545]))|^)"
+_FIRST = r"(?:(?=(?-i:[\#<\[\"cCrRbBaAeE*\n\u6700\u7b54\u6545\u043e\u041e\ub2f5]))|^)"
 _INTRODUCTION = linear.bounded(
-    _FIRST + "(?:" + "|".join(f"(?:{one})" for one in _INTRODUCTIONS) + ")", re.IGNORECASE | re.VERBOSE
+    _FIRST + "(?:" + "|".join(f"(?:{one})" for one in (*_INTRODUCTIONS, _IN_OTHER_LANGUAGES)) + ")",
+    re.IGNORECASE | re.VERBOSE,
 )
 # Every introduction holds one of these, none with a letter of which Unicode has other forms that casefold() keeps.
-_NEEDED = ("####", "ans", "opt", "cho", "result", "solut", "output", "respon", "\u7b54", "\u6545\u9009")
+_NEEDED = (
+    "####", "ans", "opt", "cho", "result", "solut", "output", "respon", "\u7b54", "\u6545\u9009", "respuesta",
+    "r\u00e9ponse", "risposta", "resposta", "antwort", "\u043e\u0442\u0432\u0435\u0442", "\ub2f5",
+)  # fmt: skip
 _HYPOTHETICAL = linear.bounded(r"(?:would|should|must)\ be", re.IGNORECASE | re.VERBOSE)
 _MATH = (("$$", "$$"), ("$", "$"), (r"\[", r"\]"), (r"\(", r"\)"))
 _ENVIRONMENT = linear.bounded(r"\\begin\{[a-z]{1,12}\*?\}")
@@ -118,7 +135,7 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
     if rest.partition("\n")[0].count("**") % 2:  # the mark that opened it was before the answer
         rest = _BOLD_END.sub("", rest, count=1)
     span = _formula(rest)
-    if span is not None and not _GOES_ON.match(span[1]):
+    if span is not None and not (_GOES_ON.match(span[1]) or is_changed_after(span[1])):
         return span[0].strip() or None
     cut = None if span else _SENTENCE_END.search(rest)
     if span is not None:  # "$5$ or $6$": from the formula to the end of the sentence
@@ -128,9 +145,13 @@ def _answer_at(text: str, at: int, introduced: str) -> str | None:
     else:
         line = rest[: cut.start()] if cut else rest
     reason = _REASON.search(line)
-    if reason and not reason[0].lstrip().lower().startswith("(or"):
+    hedged = reason and (
+        reason[0].lstrip().lower().startswith("(or") or "alternative" in line[reason.start() :].lower()
+    )
+    if reason and not hedged:
         line = line[: reason.start()]
-    return without_bold(line.strip()).strip("*_`\"'\u201c\u201d").strip() or None
+    line = without_bold(line.strip()).strip("*_`\"'\u201c\u201d").strip()
+    return line.removesuffix("\u3067\u3059").removesuffix("\uc785\ub2c8\ub2e4") or None
 
 
 def _json_value(text: str) -> str | None:
