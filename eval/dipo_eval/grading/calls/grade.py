@@ -21,7 +21,7 @@ from dipo_eval.grading.calls.java_calls import SlowError, read_java
 from dipo_eval.grading.calls.native_forms import form_of, typed
 from dipo_eval.grading.calls.python_calls import read_python
 from dipo_eval.grading.calls.read import read_answer, read_decoded
-from dipo_eval.grading.calls.response_text import MAX_CHARS, Call, answer_text, bracketed
+from dipo_eval.grading.calls.response_text import MAX_CHARS, Call, answer_text, bracketed, thinks
 from dipo_eval.grading.calls.unread import UnreadableError
 from dipo_eval.grading.verdict import Verdict
 
@@ -146,7 +146,7 @@ def not_abstained(response: str, names: set[str]) -> str | None:
     refusal may name functions, ``f()`` included, and show how one would be called.
     """
     text = answer_text(response)
-    if not text and response.strip():
+    if not text and thinks(response):
         return UNFINISHED
     if _MARK.search(text) or form_of(text) is not None:
         return BROKEN

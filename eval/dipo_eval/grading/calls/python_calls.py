@@ -58,6 +58,33 @@ def read_python(text: str, *, official: bool) -> list[Call]:
         body = parse_expression(text.strip().strip("'") if official else text)
     except _PARSE_ERRORS as error:
         raise UnreadableError("syntax error") from error
+    return _calls_of(body, official)
+
+
+def read_statements(text: str) -> list[Call]:
+    """The calls in Python code that does nothing but call, comments and ``print`` aside. Raises UnreadableError."""
+    if len(text) > MAX_CHARS:
+        raise UnreadableError("longer than any call")
+    try:
+        statements = ast.parse(text, filename=_FILE).body
+    except _PARSE_ERRORS as error:
+        raise UnreadableError("syntax error") from error
+    calls: list[Call] = []
+    for statement in statements:
+        if not isinstance(statement, ast.Expr):
+            raise UnreadableError("a statement is not a call")
+        calls += _calls_of(_printed(statement.value), official=False)
+    return calls
+
+
+def _printed(node: ast.expr) -> ast.expr:
+    """What ``print(...)`` of one thing prints, else the expression itself."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+        return node.args[0] if len(node.args) == 1 and not node.keywords else node
+    return node
+
+
+def _calls_of(body: ast.expr, official: bool) -> list[Call]:
     if isinstance(body, ast.Call):
         nodes: list[ast.expr] = [body]
     elif isinstance(body, (ast.List, ast.Tuple, ast.Set)):

@@ -12,7 +12,7 @@ from dipo_eval.grading.calls.bfcl import Language
 from dipo_eval.grading.calls.chosen_form import ANY, read_chosen
 from dipo_eval.grading.calls.java_calls import read_java
 from dipo_eval.grading.calls.native_forms import form_of
-from dipo_eval.grading.calls.python_calls import parse_expression, read_python
+from dipo_eval.grading.calls.python_calls import parse_expression, read_python, read_statements
 from dipo_eval.grading.calls.response_text import (
     MAX_CHARS,
     Call,
@@ -22,6 +22,7 @@ from dipo_eval.grading.calls.response_text import (
     looks_like_json,
     read_json,
     tagged_blocks,
+    unfenced,
 )
 from dipo_eval.grading.calls.unread import UnreadableError
 
@@ -31,6 +32,12 @@ _STRUCTURE = linear.bounded(r"[\[\]\"'\\]")
 _FENCED = linear.compile(r"```[\w+-]*[ \t]*\n((?:[^`]|`[^`]|``[^`])*)```")
 _PRINT = linear.compile(r"\s*print\((.*)\)\s*\Z", re.DOTALL)
 _ITEM = linear.bounded(r"(?:[-*]|\d{1,2}[.)])[ \t]{1,4}")
+_ANNOUNCEMENT = linear.bounded(
+    r"(?:(?:here|is|are|the|my|this|final|correct|required|appropriate|following|resulting|function|tool|api)"
+    r"[ \t]{1,4}){0,8}"
+    r"(?:calls?|answer)(?:[ \t]{1,4}(?:is|are))?[ \t]{0,4}:",
+    re.IGNORECASE,
+)
 _LITERAL_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
@@ -76,7 +83,7 @@ def _whole(text: str) -> list[Call]:
             calls = (
                 _python_data(text)
                 if blocks == [text]
-                else [call for one in blocks for call in _whole(one.strip())]
+                else [call for one in blocks for call in _whole(unfenced(one.strip()))]
             )
             if calls:
                 return calls
@@ -87,12 +94,19 @@ def _whole(text: str) -> list[Call]:
     try:
         return read_python(bracketed(text), official=False)
     except UnreadableError as error:
-        if not any(mark in text for mark in (";", "\n", "['", '["')):
+        if not any(mark in text for mark in (";", "\n", "#", "['", '["')):
             raise
-        calls = _statements(text) or _quoted_calls(text)
+        calls = _code(text) or _statements(text) or _quoted_calls(text)
         if not calls:
             raise error
         return calls
+
+
+def _code(text: str) -> list[Call]:
+    try:
+        return read_statements(text)
+    except UnreadableError:
+        return []
 
 
 def _statements(text: str) -> list[Call]:
@@ -143,7 +157,10 @@ def _python_data(text: str) -> list[Call]:
 
 
 def _among_text(text: str) -> list[Call]:
-    """The calls in fenced blocks, else in lists that stand in other text; [] where one of them cannot be read."""
+    """The calls in fenced blocks, else in lists that stand in other text, else those that begin or end it.
+
+    [] where a block cannot be read.
+    """
     if len(text) > MAX_CHARS or "<tool_call>" in text:
         return []
     blocks = [str(match[1]) for match in _FENCED.finditer(text)][:MAX_SPANS]
@@ -160,7 +177,26 @@ def _among_text(text: str) -> list[Call]:
             calls += _whole(span)
         except UnreadableError:
             continue
-    return calls
+    return calls or _explained(text) or _announced(text)
+
+
+def _explained(text: str) -> list[Call]:
+    """Paragraphs of calls, then prose that holds nothing like a call."""
+    calls: list[Call] = []
+    rest = text
+    for _ in range(MAX_SPANS):
+        paragraph, blank, after = rest.partition("\n\n")
+        found = _code(paragraph.strip())
+        if not found or not blank:
+            break
+        calls, rest = calls + found, after
+    return calls if calls and not any(mark in rest for mark in "()[]{}<>`") else []
+
+
+def _announced(text: str) -> list[Call]:
+    """``The function call is: f(x=1)``: calls after words that say so and nothing else."""
+    words = _ANNOUNCEMENT.match(text)
+    return _code(text[words.end() :].strip()) if words else []
 
 
 def _lists(text: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from dipo_eval import linear
 from dipo_eval.grading.calls.unread import Unread, UnreadableError, not_json
-from dipo_eval.grading.final_text import final_text
+from dipo_eval.grading.final_text import final_text, without_end_marks
 
 MAX_CHARS = 100_000
 """A longer answer is no list of calls (reasoning is taken off before); the longest gold has 2,100 characters."""
@@ -38,12 +38,22 @@ class Untyped(str):
 
 def answer_text(response: str) -> str:
     """The answer in ``response`` without thoughts, code fence and white space; empty where a thought never ends."""
-    text = final_text(response).strip()
-    fence = _FENCE_START.match(text)
-    if fence and text.endswith("```") and text.find("```", fence.end()) == len(text) - 3:
-        text = text[fence.end() : -3].strip()
+    text = unfenced(final_text(response).strip())
     if text.startswith("<TOOLCALL>") and text.endswith("</TOOLCALL>"):
         text = text[len("<TOOLCALL>") : -len("</TOOLCALL>")].strip()
+    return text
+
+
+def thinks(response: str) -> bool:
+    """Whether ``response`` ends inside a thought: whatever followed would be a part of it, and no answer."""
+    return not final_text(f"{without_end_marks(response)}.").strip()
+
+
+def unfenced(text: str) -> str:
+    """``text`` without the one code fence around it, and white space."""
+    fence = _FENCE_START.match(text)
+    if fence and text.endswith("```") and text.find("```", fence.end()) == len(text) - 3:
+        return text[fence.end() : -3].strip()
     return text
 
 
