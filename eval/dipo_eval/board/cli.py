@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,7 @@ def board_command(
     if out.suffix.lower() in (".md", ".csv"):
         other = {".md": "--markdown", ".csv": "--csv"}[out.suffix.lower()]
         raise UserError(f"--out {out}: the page is HTML: name a .html file, and the table with {other} {out}")
+    _check_results(results, run_dir or [])
     for option, path in (("--out", out), ("--markdown", markdown), ("--csv", csv)):
         if path is not None:
             check_can_write(path, option)
@@ -74,3 +76,13 @@ def board_command(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", errors="replace")
             typer.echo(str(path))
+
+
+def _check_results(results: Path, run_dirs: Sequence[Path]) -> None:
+    """Raise UserError where there is no such folder: the page would be empty. A served one may be there later."""
+    if results.is_dir():
+        return
+    held = next((found for path in run_dirs if (found := path / "results").is_dir()), None)
+    advice = f"; {held} is one" if held else f"; `dipo eval ... --results {results}` writes one"
+    kind = "is a file; name the folder of the results" if results.exists() else f"no such folder{advice}"
+    raise UserError(f"--results {results}: {kind}")

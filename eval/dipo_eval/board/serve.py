@@ -30,6 +30,7 @@ from dipo_eval.board.data.runlog import RunLog, read_run_log
 from dipo_eval.board.page.render import render_page
 from dipo_eval.board.table.leaderboard import BoardData, read_board
 from dipo_eval.errors import UserError
+from dipo_eval.printable import visible
 
 POLL_S = 2.0
 LOG_EVERY_S = 20.0
@@ -108,7 +109,7 @@ def follow(source: Source, shown: Shown, seen: Versions, ended: threading.Event,
             refresh(source, shown, now)
             made = time.monotonic()
         except Exception as error:  # a page that cannot be made must not end the server
-            log(f"board: not refreshed ({type(error).__name__}: {error})".splitlines()[0])
+            log(visible(f"board: not refreshed ({type(error).__name__}: {error})", 2000))
 
 
 def application(shown: Shown, host: str) -> Starlette:

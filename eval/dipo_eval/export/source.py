@@ -11,12 +11,17 @@ from typing import Any
 
 from dipo_eval.errors import UserError
 from dipo_eval.files.atomic import write_atomic
-from dipo_eval.results.store import RESULTS, iter_results, load_complete
+from dipo_eval.results.store import RESULTS, is_safe_name, iter_results, load_complete
+from dipo_eval.results.stored_checks import shown
 from dipo_eval.suites import all_suites
 from dipo_eval.suites.base import Suite
 
 Row = dict[str, Any]
 SETTINGS = ("engine", "dtype", "temperature", "top_p", "max_new_tokens", "max_model_len", "limit", "seed")
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "engine": ((str,), "a string"), "temperature": ((int, float), "a number"),
+    "stop": ((list, type(None)), "a list"),
+}  # fmt: skip
 FIELDS = ("prompt", "response", "gold", "extracted", "reason", "prompt_tokens", "response_tokens")
 
 
@@ -39,7 +44,8 @@ class SuiteSamples:
 
     @property
     def created(self) -> datetime.datetime:
-        return datetime.datetime.fromisoformat(self.result["created"])
+        created = datetime.datetime.fromisoformat(self.result["created"])
+        return created if created.tzinfo else created.replace(tzinfo=datetime.UTC)
 
     @property
     def is_conversation(self) -> bool:
@@ -73,10 +79,12 @@ def find_evaluated(
     run: str | None,
     checkpoint: str | None,
     left_out: Callable[[str], None] = lambda line: None,
+    unfit: Callable[[str], None] = lambda line: None,
 ) -> list[Evaluated]:
     """The checkpoints with complete results. Raises UserError where there are none, naming what there is.
 
-    `left_out` is called with one line for each invalid results.json.
+    `left_out` is called with one line for each invalid results.json, `unfit` with one for each valid one of those asked
+    for that no format can hold; each line names the file.
     """
     if not results_dir.is_dir():
         raise UserError(f"{results_dir}: no such folder; `dipo eval ... --results {results_dir}` writes one")
@@ -91,18 +99,49 @@ def find_evaluated(
         wanted = "/".join(part or "*" for part in (run, checkpoint))
         known = ", ".join(list(dict.fromkeys(seen))[:8]) or "none"
         raise UserError(f"{results_dir}: no complete results of {wanted}; there is: {known}")
-    suites = all_suites()
-    return [
-        Evaluated(*key, tuple(_read(folder, suites) for folder in folders)) for key, folders in found.items()
-    ]
+    suites, evaluated, problems = all_suites(), [], []
+    for key, folders in found.items():
+        read = []
+        for folder in folders:
+            try:
+                read.append(_read(folder, suites))
+            except UserError as error:
+                problems.append(str(error))
+        if read:
+            evaluated.append(Evaluated(*key, tuple(read)))
+    for problem in problems:
+        unfit(problem)
+    if not evaluated:
+        raise UserError(f"{results_dir}: no result can be exported: {problems[0]}")
+    return evaluated
 
 
 def _read(folder: Path, suites: dict[str, Suite]) -> SuiteSamples:
+    """One result with what all formats take from it. Raises UserError naming the file."""
     result, rows = load_complete(folder)
-    _need(result["settings"], SETTINGS, f"{folder / RESULTS}: settings")
+    path, settings = folder / RESULTS, result["settings"]
+    _need(settings, SETTINGS, f"{path}: settings")
+    _check(is_safe_name(result["suite"]), f"{path}: suite", result["suite"], "the name of a folder")
+    _check(_is_time(result["created"]), f"{path}: created", result["created"], "a date and time in ISO 8601")
+    for name, (kinds, words) in _KINDS.items():
+        _check(type(settings.get(name)) in kinds, f"{path}: settings.{name}", settings.get(name), words)
     for number, row in enumerate(rows, start=1):
         _need(row, FIELDS, f"{folder}: row {number} of the samples")
+        _check(isinstance(row["prompt"], str), f"{folder}: row {number}: prompt", row["prompt"], "a string")
     return SuiteSamples(folder, result, rows, suites.get(result["suite"]))
+
+
+def _check(holds: bool, where: str, value: Any, words: str) -> None:
+    if not holds:
+        raise UserError(f"{where} {shown(value)}: must be {words}")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _need(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:

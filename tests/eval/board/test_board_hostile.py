@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import html
 import json
 import re
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ from dipo_eval.board.data.load import load_results
 from dipo_eval.board.data.runlog import read_run_log
 from dipo_eval.board.page.render import write_board
 from dipo_eval.board.table.comparison import choose_baseline, difference, flips, not_comparable
-from dipo_eval.board.table.export import to_csv, to_markdown
+from dipo_eval.board.table.export import cell, to_csv, to_markdown
 from dipo_eval.board.table.leaderboard import all_differences, headlines, rows, run_comparisons
+from dipo_eval.printable import shows, spelled
 
 _STORED = runpy.run_path(str(Path(__file__).parents[1] / "stored_results.py"))
 store, rows_of, lines, put, result_of = (
@@ -226,3 +230,85 @@ def test_losses_that_were_no_numbers_are_a_problem_on_the_page(tmp_path: Path) -
         run.problems[0].split(": ", 1)[1][:40]
         in write_board(tmp_path, tmp_path / "b.html", [run]).read_text()
     )
+
+
+HIDDEN = "\x1b[2J\x07\x9b31m\u202e\u2066\u200e\u200b\x7f"
+
+
+def hostile_names(root: Path) -> None:
+    """Two checkpoints, one of which hides something in its run, its checkpoint and its suite."""
+    store(root, "old", BEFORE[:6], step=0)
+    folder = store(root, "new", AFTER[:6], step=1)
+    result = json.loads((folder / "results.json").read_text())
+    for part in ("run", "checkpoint", "suite"):
+        result[part] = f"{part}{HIDDEN}"
+    result["settings"]["prompt_form"] = f"form{HIDDEN}"
+    (folder / "results.json").write_text(json.dumps(result))
+
+
+def test_names_hide_nothing_in_page_markdown_and_csv(tmp_path: Path) -> None:
+    hostile_names(tmp_path)
+    results, _ = load_results(tmp_path)
+    assert choose_baseline(results, f"run{HIDDEN}/checkpoint{HIDDEN}") == (
+        "run" + spelled(HIDDEN),
+        "checkpoint" + spelled(HIDDEN),
+    )
+    for baseline in (choose_baseline(results), choose_baseline(results, f"checkpoint{HIDDEN}")):
+        table = rows(results, baseline, all_differences(results, baseline))
+        page = write_board(
+            tmp_path, tmp_path / "b.html", title=f"title{HIDDEN}", baseline="/".join(baseline or ())
+        ).read_text()
+        for text in (to_markdown(table, baseline), to_csv(table), page):
+            assert {char for char in text if not shows(char)} <= {"\n", "\t"}
+        for name in ("title", "run", "checkpoint", "suite", "form"):
+            assert f"{name}{html.escape(spelled(HIDDEN))}" in page
+        assert f"run{spelled(HIDDEN)},checkpoint{spelled(HIDDEN)}," in to_csv(table)
+        assert to_markdown(table, baseline).count("\n") == 4
+
+
+def test_a_name_with_a_line_break_is_one_row(tmp_path: Path) -> None:
+    folder = store(tmp_path, "new", AFTER[:6], step=1)
+    result = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps({**result, "checkpoint": "a\nb\r\u2028| c |"}))
+    results, _ = load_results(tmp_path)
+    table = rows(results, None, {})
+    assert len(to_markdown(table, None).splitlines()) == 3
+    assert len(to_csv(table).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["https://x.example", "HTTP://x.example", "ftp://x", "www.x.example", "_WWW.x.example", "@user", "a/@user",
+     "me@x.example", "#12", "org/name#12", "mailto:me@x.example"],
+)  # fmt: skip
+def test_github_links_nothing_in_a_cell(name: str) -> None:
+    made = cell(name)
+    assert not re.search(r"://|www\.|@[\w-]|#\d", made, re.IGNORECASE)
+    assert re.sub(r"</?span>", "", made).replace("\\", "") == name  # what a reader sees
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen3-4b/step.10", "run=1+lr-3e-6", "a: b, 10.5 (x)", "4.5 @ 3", "w.x", "a:b"]
+)
+def test_ordinary_names_stay_as_they_are(name: str) -> None:
+    assert cell(name).replace("\\", "") == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["=1+1", "+1", "-1", "@x", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", " =1", "\u3000=1", "\xa0+1", "\u200b=1",
+     "\ufeff\u200f -1", "\t=1", "\r=1", "\n@x", "\t1"],
+)  # fmt: skip
+def test_no_name_starts_a_formula(tmp_path: Path, name: str) -> None:
+    store(tmp_path, "old", BEFORE[:6], step=0)
+    results, _ = load_results(tmp_path)
+    (row,) = csv.DictReader(to_csv(rows([replace(results[0], suite=name)], None, {})).splitlines())
+    assert row["suite"] == "'" + spelled(name)
+
+
+@pytest.mark.parametrize("name", ["a=1", "step-1", "x@y", "1", "\u2212", ""])
+def test_other_names_are_not_quoted(tmp_path: Path, name: str) -> None:
+    store(tmp_path, "old", BEFORE[:6], step=0)
+    results, _ = load_results(tmp_path)
+    (row,) = csv.DictReader(to_csv(rows([replace(results[0], suite=name)], None, {})).splitlines())
+    assert row["suite"] == name

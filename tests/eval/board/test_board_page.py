@@ -212,3 +212,23 @@ def test_a_folder_is_no_file_to_write(results_dir: Path, tmp_path: Path, option:
             catch_exceptions=False,
         )  # fmt: skip
     assert not (tmp_path / "board.html").exists()
+
+
+def test_a_folder_that_is_not_there_is_an_error_and_no_empty_page(tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(board_command)
+    (tmp_path / "run" / "results").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        (["--results", str(tmp_path / "none")], ["no such folder", "dipo eval"]),
+        (
+            ["--results", str(tmp_path / "none"), "--run-dir", str(tmp_path / "run")],
+            [str(tmp_path / "run" / "results")],
+        ),
+        (["--results", str(tmp_path / "file")], ["is a file"]),
+    ):
+        outcome = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "b.html")])
+        assert isinstance(outcome.exception, UserError)
+        for word in words:
+            assert word in str(outcome.exception)
+        assert not (tmp_path / "b.html").exists()

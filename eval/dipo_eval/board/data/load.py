@@ -14,6 +14,7 @@ from typing import Any
 from dipo_eval.board.data.official import Official, read_official
 from dipo_eval.board.data.stored import SampleKey, Samples, number, scan, whole
 from dipo_eval.files.bounded_file import MAX_RESULT, read_limited
+from dipo_eval.printable import spelled
 from dipo_eval.results.comparable import Made, made_with
 from dipo_eval.results.stored_checks import LONGEST_NAME, SCHEMA, parse_json, shown
 from dipo_eval.secrets.masking import mask_values
@@ -183,8 +184,8 @@ def parse_result(data: Any, folder: Path) -> Result:
 
 
 def _name(value: Any, otherwise: str) -> str:
-    """A string that fits into a heading, else `otherwise`."""
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else otherwise
+    """A string that fits into a heading, else `otherwise`; what is hidden in it is spelled out."""
+    return spelled(value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME else otherwise)
 
 
 def _metrics(value: Any) -> dict[str, Metric]:

@@ -25,6 +25,7 @@ from dipo_eval.board.page.settings import collect_settings
 from dipo_eval.board.table import leaderboard
 from dipo_eval.board.table.leaderboard import BoardData
 from dipo_eval.files.atomic import write_atomic
+from dipo_eval.printable import spelled
 from dipo_eval.secrets.masking import mask_values
 
 HERE = Path(__file__).parent
@@ -83,7 +84,9 @@ def render_page(
     has_k = any((row.n_samples or 1) > 1 for row in data.table)
     has_official = any(result.official for result in data.results)
     samples = embed_samples(data.results, data.baseline, max_samples)
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=_shown
+    )
     environment.filters.update(
         percent=numbers.percent, count=numbers.count, interval=numbers.percent_interval, render_chart=render
     )
@@ -128,6 +131,13 @@ def lead(data: BoardData, runs: Sequence[RunLog]) -> list[str]:
         names = ", ".join(suites[:6]) + (" and others" if len(suites) > 6 else "")
         sentences.append(f"{numbers.plural(checkpoints, 'checkpoint')} evaluated on {names}{when}.")
     return sentences
+
+
+def _shown(value: Any) -> Any:
+    """What the template writes: in text of others nothing is hidden; lines stay lines, and our own markup as it is."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(char if char in "\n\t" else spelled(char) for char in value)
 
 
 def _policy(style: str, script: str, live: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dipo_eval.board import numbers
 from dipo_eval.board.data.load import Result
+from dipo_eval.printable import spelled
 from dipo_eval.results.comparable import differences, refusal
 from dipo_eval.statistics import Moments, paired_interval
 
@@ -117,7 +118,7 @@ def choose_baseline(results: Sequence[Result], wanted: str | None = None) -> tup
     keys = list(dict.fromkeys(result.model_key for result in results))
     if wanted is not None:
         for run, checkpoint in keys:
-            if wanted in (checkpoint, f"{run}/{checkpoint}"):
+            if spelled(wanted) in (spelled(checkpoint), spelled(f"{run}/{checkpoint}")):
                 return (run, checkpoint)
         known = ", ".join(f"{run}/{checkpoint}" for run, checkpoint in keys[:8]) or "none"
         raise ValueError(f"no checkpoint {wanted!r} in the results: choose one of {known}")

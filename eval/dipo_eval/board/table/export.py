@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from dipo_eval.board import numbers
 from dipo_eval.board.data.load import Metric
 from dipo_eval.board.table.leaderboard import Row, official_scores
+from dipo_eval.printable import shows, spelled
 
+_ACTIVE = re.compile(
+    r"(?P<linked>@(?=[\w-])|\#(?=\d)|:(?=//)|(?<=www)\.)|[\\`*_{}\[\]<>()\#|~&!]", re.IGNORECASE
+)
 CSV_COLUMNS = (
     "run", "checkpoint", "step", "suite", "accuracy", "low", "high", "difference", "difference_low",
     "difference_high", "p_value", "common_items", "n_items", "n_samples_per_item", "truncated", "undecided",
@@ -90,11 +95,17 @@ def _official(row: Row) -> str:
 
 
 def cell(text: str) -> str:
-    """`text` as one Markdown table cell in which nothing is markup."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]<>()#|~&!])", r"\\\1", one_line)
+    """`text` as one Markdown table cell in which nothing is markup, a link or a mention, and nothing hidden."""
+    return _ACTIVE.sub(_inert, spelled(" ".join(text.split())))
+
+
+def _inert(found: re.Match[str]) -> str:
+    # GitHub links and mentions in the text after Markdown, where a backslash is gone: an element parts it.
+    return f"<span>{found[0]}</span>" if found["linked"] else f"\\{found[0]}"
 
 
 def _text(value: str) -> str:
-    """A spreadsheet would run a name that starts like a formula (OWASP, "CSV Injection")."""
-    return "'" + value if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    """A spreadsheet would run a name that starts like a formula (OWASP, "CSV Injection"), blanks before it or not."""
+    start = next((char for char in value if shows(char) and not char.isspace()), "")
+    is_formula = unicodedata.normalize("NFKC", start)[:1] in ("=", "+", "-", "@")  # full-width ones too
+    return ("'" if is_formula or value[:1] in ("\t", "\r") else "") + spelled(value)
