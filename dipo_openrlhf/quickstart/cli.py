@@ -28,7 +28,7 @@ def quickstart_command(
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps. Default: 20, smollm2: 5.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of prompts and training.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of prompts and training.")] = 42,
     data_dir: Annotated[
         Path | None,
         typer.Option(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dipo_openrlhf.run.early import EarlyDriver
 
 STEPS = {SMOLLM2: 5}  # else 20
+MODEL = "actor.model_name_or_path"
 
 
 def quickstart(
@@ -54,16 +55,12 @@ def quickstart(
         console = Console(width=110)  # tables in a file are read later, at any width
     data_dir = data_dir or (Path(os.environ[DATA_DIR]) if DATA_DIR in os.environ else None)
     writer = writer_of(name, data_dir)
+    prompts = run_dir / "prompts.jsonl"
+    given = {"run.dir": str(run_dir), "data.prompt_dataset": str(prompts), "train.seed": seed}
+    _load(name, {**given, MODEL: "made below"}, overrides)  # a mistake is met before minutes of teaching
     console.print("[bold]1/4[/bold] model and prompts")
-    start_model, prompts = _model(name), run_dir / "prompts.jsonl"
-    given = {
-        "run.dir": str(run_dir),
-        "actor.model_name_or_path": str(start_model),
-        "data.prompt_dataset": str(prompts),
-        "train.seed": seed,
-    }
-    settings = {key: Setting(value, "dipo quickstart") for key, value in given.items()}
-    recipe = load_recipe(name, {**settings, **overrides})
+    start_model = _model(name)
+    recipe = _load(name, {**given, MODEL: str(start_model)}, overrides)
     run_dir.mkdir(parents=True, exist_ok=True)
     batch_size = int(recipe.get("rollout.batch_size"))
     write_quickstart_prompts(prompts, steps or STEPS.get(name, 20), batch_size, seed, writer, resume)
@@ -84,6 +81,11 @@ def quickstart(
     console.print(fire_summary(read_metrics(recipe.run_dir)), highlight=False)
     console.print(f"board: {board}", highlight=False, soft_wrap=True)
     return board
+
+
+def _load(name: str, given: dict[str, object], overrides: dict[str, Setting]) -> Recipe:
+    settings = {key: Setting(value, "dipo quickstart") for key, value in given.items()}
+    return load_recipe(name, {**settings, **overrides})
 
 
 def _without_late_watcher(recipe: Recipe) -> Recipe:

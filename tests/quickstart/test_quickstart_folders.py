@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,17 @@ def test_a_resume_keeps_its_prompts_and_refuses_another_number_of_steps(tmp_path
     with pytest.raises(UserError, match=r"holds the prompts of 3 steps, not of 5: resume with --steps 3"):
         write(steps=5, resume=True)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("words", [["--dipo.alpha", "abc"], ["--dipo.alpa", "1"], ["--seed", "-5"]])
+def test_a_mistake_is_met_before_the_model_is_taught(tmp_path, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "dipo_openrlhf.cli", "quickstart", *words, "--run-dir", str(tmp_path / "run")],
+        env={**os.environ, "DIPO_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "300"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert words[0] in done.stderr
+    assert "model and prompts" not in done.stdout
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("cache/arithmetic-*"))
