@@ -33,6 +33,9 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
         begun = resumable_steps(Path(rehearsed(path).get("ckpt.path")))
         how = f"continue with dipo train {path} --resume" if begun else f"run it with dipo train {path}"
         raise UserError(f"{path}: is there already: {how}, or name another --folder")
+    for made in (folder / "model", folder / "prompts.jsonl", folder / tasks.SUITE):
+        if made.exists():
+            raise UserError(f"{made}: is there already, and would be replaced: name another --folder")
     recipe = load_recipe(name, {**overrides, "run.device": Setting("gpu", "dipo rehearse")})
     kind = tasks.kind_of(recipe)
     problems = tasks.problems(kind, BATCHES * PROMPTS)

@@ -26,6 +26,11 @@ _MAY_CHANGE = (
 
 def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
     """Refuse to overwrite checkpoints, or to resume without any or as another run. Raises UserError; changes nothing."""
+    if Path(recipe.source).absolute() == run_dir.absolute() / RECIPE:
+        raise UserError(
+            f"{recipe.source}: the run's record of its settings would replace the recipe: rename it, or choose another "
+            "folder with --run.dir"
+        )
     ckpt_path = Path(recipe.get("ckpt.path"))
     steps = checkpoints.resumable_steps(ckpt_path)
     if not resume:

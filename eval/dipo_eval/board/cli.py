@@ -60,6 +60,8 @@ def board_command(
         return
     if out is None:
         raise UserError("--out: name the HTML file to write, or serve the page with --serve")
+    if out.is_file() and out.suffix.lower() not in (".html", ".htm", ".md", ".csv"):
+        raise UserError(f"--out {out}: is there already, and no HTML by its name: name a .html file")
     if out.suffix.lower() in (".md", ".csv"):
         other = {".md": "--markdown", ".csv": "--csv"}[out.suffix.lower()]
         raise UserError(f"--out {out}: the page is HTML: name a .html file, and the table with {other} {out}")

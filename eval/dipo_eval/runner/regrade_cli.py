@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+from dipo_eval.errors import UserError
+from dipo_eval.files.places import check_can_write
+
 
 def grade_command(
     file: Annotated[
@@ -52,6 +55,10 @@ def grade_command(
     if not console.is_terminal:
         console = Console(width=160)  # a log or a pipe
     path = find_samples(file)
+    if out is not None:
+        check_can_write(out, "--out")
+        if out.exists() and out.samefile(path):
+            raise UserError(f"--out {out}: is the file that is graded; name another")
     rows = read_stored(path)
     with (
         Reporter(console.is_terminal) as report,

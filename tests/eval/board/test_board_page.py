@@ -196,6 +196,15 @@ def test_a_markdown_file_is_not_filled_with_html(results_dir: Path, tmp_path: Pa
     assert not (tmp_path / "b.md").exists()
 
 
+def test_a_recipe_is_not_filled_with_html(results_dir: Path, tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(board_command)
+    (tmp_path / "mine.yaml").write_text("actor: {}")
+    outcome = CliRunner().invoke(app, ["--results", str(results_dir), "--out", str(tmp_path / "mine.yaml")])
+    assert isinstance(outcome.exception, UserError)
+    assert (tmp_path / "mine.yaml").read_text() == "actor: {}"
+
+
 def test_unknown_baseline_lists_the_known_ones(results_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint 'nope' in the results: choose one of dapo/step_0"):
         write_board(results_dir, tmp_path / "b.html", baseline="nope")
