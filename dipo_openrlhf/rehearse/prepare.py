@@ -35,7 +35,10 @@ def prepare(name: str, overrides: dict[str, Setting], folder: Path) -> Path:
         raise UserError(f"{path}: is there already: {how}, or name another --folder")
     for made in (folder / "model", folder / "prompts.jsonl", folder / tasks.SUITE):
         if made.exists():
-            raise UserError(f"{made}: is there already, and would be replaced: name another --folder")
+            raise UserError(
+                f"{made}: is there already, and would be replaced: name another --folder, or remove it if it is of a "
+                "rehearsal that was interrupted"
+            )
     recipe = load_recipe(name, {**overrides, "run.device": Setting("gpu", "dipo rehearse")})
     kind = tasks.kind_of(recipe)
     problems = tasks.problems(kind, BATCHES * PROMPTS)

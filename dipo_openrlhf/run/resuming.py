@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ _MAY_CHANGE = (
 
 def check_run_dir(recipe: Recipe, run_dir: Path, resume: bool) -> None:
     """Refuse to overwrite checkpoints, or to resume without any or as another run. Raises UserError; changes nothing."""
-    if Path(recipe.source).absolute() == run_dir.absolute() / RECIPE:
+    record = run_dir / RECIPE
+    if os.path.exists(record) and os.path.exists(recipe.source) and record.samefile(recipe.source):
         raise UserError(
             f"{recipe.source}: the run's record of its settings would replace the recipe: rename it, or choose another "
             "folder with --run.dir"

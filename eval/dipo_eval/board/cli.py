@@ -49,6 +49,7 @@ def board_command(
     from dipo_eval.board.page.render import write_page
     from dipo_eval.board.table.export import to_csv, to_markdown
     from dipo_eval.board.table.leaderboard import read_board
+    from dipo_eval.results.store import check_not_stored
 
     if serve:
         if out or markdown or csv:
@@ -60,14 +61,15 @@ def board_command(
         return
     if out is None:
         raise UserError("--out: name the HTML file to write, or serve the page with --serve")
-    if out.is_file() and out.suffix.lower() not in (".html", ".htm", ".md", ".csv"):
-        raise UserError(f"--out {out}: is there already, and no HTML by its name: name a .html file")
     if out.suffix.lower() in (".md", ".csv"):
         other = {".md": "--markdown", ".csv": "--csv"}[out.suffix.lower()]
         raise UserError(f"--out {out}: the page is HTML: name a .html file, and the table with {other} {out}")
+    if out.is_file() and out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out {out}: is there already, and no HTML by its name: name a .html file")
     _check_results(results, run_dir or [])
     for option, path in (("--out", out), ("--markdown", markdown), ("--csv", csv)):
         if path is not None:
+            check_not_stored(path, option)
             check_can_write(path, option)
     runs = [read_run_log(path) for path in run_dir or []]
     data = read_board(results, runs, baseline)

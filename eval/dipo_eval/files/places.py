@@ -13,8 +13,6 @@ def check_can_write(path: Path, what: str) -> None:
     """Raise UserError unless a file can be written there. `what`: the option or key, for the message. Writes nothing."""
     if os.path.isdir(path):  # False where the name is too long, which _check reports
         raise UserError(f"{what} {str(path)!r}: is a folder; name a file in it")
-    if os.path.exists(path) and os.path.exists(path.parent / "results.json"):
-        raise UserError(f"{what} {str(path)!r}: is part of a stored result; name another file")
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise UserError(f"{what} {str(path)!r}: must not be written here; name another file")
     _check(path.parent, path, what)

@@ -74,6 +74,9 @@ def _check_target(option: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise UserError(f"{option} {path}: is a folder; name a file")
+    from dipo_eval.results.store import check_not_stored
+
+    check_not_stored(path, option)
     there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
     if there != path and not there.is_dir():
         raise UserError(f"{option} {path}: {there} is a file; name another folder")

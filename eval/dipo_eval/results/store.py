@@ -54,6 +54,13 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+@=-]+", "-", text).lstrip("-.+@=")[:200].rstrip("-.") or "model"
 
 
+def check_not_stored(path: Path, option: str) -> None:
+    """Raise UserError for a file of a stored result, which what a command is to write would replace."""
+    has_samples = any((path.parent / name).is_file() for name in (SAMPLES, PACKED))
+    if path.name in (SAMPLES, PACKED, RESULTS) and path.exists() and has_samples:
+        raise UserError(f"{option} {path}: is part of a stored result; name another file")
+
+
 def write_suite(
     folder: Path, rows: Sequence[Mapping[str, Any]], result: Mapping[str, Any], *, compress: bool = False
 ) -> dict[str, Any]:

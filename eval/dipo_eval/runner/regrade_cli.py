@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from dipo_eval.errors import UserError
-from dipo_eval.files.places import check_can_write
 
 
 def grade_command(
@@ -46,7 +45,9 @@ def grade_command(
     """
     from rich.console import Console
 
+    from dipo_eval.files.places import check_can_write
     from dipo_eval.harness.registry import second_grader
+    from dipo_eval.results.store import check_not_stored
     from dipo_eval.runner.progress import Reporter
     from dipo_eval.runner.regrade import find_samples, read_stored, regrade, suite_of
     from dipo_eval.runner.regrade_show import print_list, reason_table, verdict_table
@@ -56,6 +57,7 @@ def grade_command(
         console = Console(width=160)  # a log or a pipe
     path = find_samples(file)
     if out is not None:
+        check_not_stored(out, "--out")
         check_can_write(out, "--out")
         if out.exists() and out.samefile(path):
             raise UserError(f"--out {out}: is the file that is graded; name another")

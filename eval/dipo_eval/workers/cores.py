@@ -51,6 +51,8 @@ def _own_groups(root: Path) -> Iterator[Path]:
     except OSError:
         return
     for line in lines:
+        if line.count(":") < 2:  # not as Linux writes it: another kernel's /proc
+            continue
         _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
             top = root / _GROUPS / ("cpu" if controllers else "")

@@ -65,6 +65,7 @@ def test_a_limit_of_one_core_means_one(groups, files, tmp_path):
         ("0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000\n"}),
         ("0::/\n", {"sys/fs/cgroup/cpu.max": "6400000 100000\n"}),  # more than there are
         ("0::/\n", {"sys/fs/cgroup/cpu.max": "\n"}),
+        ("sandbox\n", {"sys/fs/cgroup/cpu.max": "100000 100000\n"}),  # not as Linux writes it
         ("5:cpuset:/mine\n", {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "1\n"}),
     ],
 )

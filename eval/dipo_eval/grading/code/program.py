@@ -7,6 +7,7 @@ import textwrap
 from functools import lru_cache
 
 from dipo_eval import linear
+from dipo_eval.grading.code.names import TRIPLE
 
 _KEYWORDS = frozenset((
     "def", "class", "import", "from", "if", "for", "while", "with", "try", "except", "finally", "else", "elif",
@@ -20,7 +21,6 @@ _PROSE = linear.bounded(
     r"|:\s(?:[^=]{1,200}$|[A-Za-z'`]{1,20},? [A-Za-z'`]{1,20}[\s,.;]))"
     r"|(?P<first>[a-z][a-z']{0,20}) [a-z']{1,20} [a-z']{1,20})"
 )
-_QUOTES = ('"""', "'''")
 _INDENT = "    "
 
 
@@ -91,7 +91,7 @@ def _prose_lines(lines: list[str]) -> list[bool]:
     for line in lines:
         prose = None if quoted or not line[:1].strip() else _PROSE.match(line[:200])
         found.append(prose is not None and prose["first"] not in _KEYWORDS)
-        quoted ^= sum(line.count(quote) for quote in _QUOTES) % 2 == 1
+        quoted ^= sum(line.count(quote) for quote in TRIPLE) % 2 == 1
     return found
 
 
