@@ -147,6 +147,19 @@ def test_gitignore_applies_to_its_own_folder(folder):
     assert ".rayignore" not in choose(folder, [], include=["*"]).files  # Ray would apply it
 
 
+def test_an_ignored_folder_is_one_entry_unless_something_of_it_is_sent(folder):
+    (folder / ".rayignore").write_text("/deep/\n")
+    choice = choose(folder, [])
+    assert {name: why for name, why in choice.left_out.items() if name.startswith("deep")} == {
+        "deep/": upload_choice.IGNORED,
+        "deep/.aws/": upload_choice.KEYS,
+        "deep/SECRETS.yaml": upload_choice.KEYS,
+    }
+    choice = choose(folder, [], include=["deep/er/tool.py"])
+    assert "deep/er/tool.py" in choice.files
+    assert "deep/" not in choice.left_out
+
+
 def test_what_the_recipe_names_travels_whatever_it_is(folder):
     (folder / ".gitignore").write_text("*.jsonl\n")
     (folder / "runs" / "step5").mkdir()

@@ -174,6 +174,22 @@ def _walk(
             upload.left_out[f"{name}/"] = reason
         else:
             _walk(upload, rules, name, ignored, (*above, path.resolve()))
+            if _is_ignored(f"{name}/", ignored):
+                _list_as_one(upload, f"{name}/")
+
+
+def _list_as_one(upload: Upload, folder: str) -> None:
+    """Of an ignored folder of which nothing is sent, one entry; what may hold keys, and links, are listed as well."""
+    if any(name.startswith(folder) for name in upload.files):
+        return
+    for name, why in [*upload.left_out.items()]:
+        if name.startswith(folder) and why in (IGNORED, HIDDEN, KIND, FOLDER):
+            del upload.left_out[name]
+    upload.left_out[folder] = IGNORED
+
+
+def _is_ignored(name: str, ignored: list[tuple[str, GitIgnoreSpec]]) -> bool:
+    return any(spec.match_file(name.removeprefix(folder)) for folder, spec in ignored)
 
 
 def _stays(upload: Upload, rules: Rules, name: str, ignored: list[tuple[str, GitIgnoreSpec]]) -> str | None:
@@ -186,7 +202,7 @@ def _stays(upload: Upload, rules: Rules, name: str, ignored: list[tuple[str, Git
         return None
     if names.is_hidden(name):
         return HIDDEN
-    if any(spec.match_file(name.removeprefix(folder)) for folder, spec in ignored):
+    if _is_ignored(name, ignored):
         return IGNORED
     if not names.is_code_or_configuration(name):
         return KIND
